@@ -1,0 +1,1 @@
+"""Language models evaluated as pytest items."""

@@ -1,0 +1,79 @@
+"""The errors that people meet, each one clear line: where, what is wrong, what would be right.
+
+LightevalError
+├── UserInputError        wrong option, suite file, task spec, model argument: nothing was evaluated
+│   └── SuiteError        a suite file, with `path:line: field: problem`
+├── DataError             a data set, subset, split, column or row is missing or malformed
+├── PromptError           a row could not be rendered into a Doc
+├── MissingExtraError     an optional dependency is not installed; names the `pip install` line
+└── BackendError          the model could not be loaded, or cannot do what was asked
+    └── RequestsFailedError   some requests of a task have no answer; the task has no score
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = [
+    "BackendError",
+    "DataError",
+    "LightevalError",
+    "MissingExtraError",
+    "PromptError",
+    "RequestsFailedError",
+    "SuiteError",
+    "UserInputError",
+    "did_you_mean",
+]
+
+
+class LightevalError(Exception):
+    """Base of everything this package raises on purpose. `str()` is one line, fit for a terminal."""
+
+
+class UserInputError(LightevalError):
+    """Something the user wrote is wrong."""
+
+
+class SuiteError(UserInputError):
+    """A suite file is wrong at a place: `path:line: field: problem`."""
+
+    def __init__(self, path: Path | str, line: int, field: str, problem: str) -> None:
+        self.path, self.line, self.field, self.problem = str(path), line, field, problem
+        super().__init__(f"{path}:{line}: {field}: {problem}" if field else f"{path}:{line}: {problem}")
+
+
+class DataError(LightevalError):
+    """A data set, subset, split, column or row is not there, or not as the task needs it."""
+
+
+class PromptError(LightevalError):
+    """A row could not be made into a document."""
+
+
+class MissingExtraError(LightevalError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(f"{what} is not installed: pip install 'pytest-lighteval[{extra}]'")
+
+
+class BackendError(LightevalError):
+    """The model could not be loaded, or cannot do what was asked."""
+
+
+class RequestsFailedError(BackendError):
+    """Requests without an answer. They are never scored, so the task has no score either."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
+    """` (did you mean 'a' or 'b'?)`, or the empty string when nothing is near.
+
+    Nearness is that of `difflib`, on the lower-cased names; the order of `known` breaks no ties.
+    """
+    by_lower = {candidate.lower(): candidate for candidate in sorted(known, reverse=True)}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=most, cutoff=0.6)
+    return f" (did you mean {' or '.join(repr(by_lower[match]) for match in near)}?)" if near else ""
