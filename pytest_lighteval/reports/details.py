@@ -1,0 +1,150 @@
+"""One line for every document asked: what it was, what the model saw, what it answered and what that scored."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.reports.plain import to_json, to_plain
+from pytest_lighteval.types import Ask, Doc, Prompt, Request, Response, SampleValue, TaskKey
+
+__all__ = ["Detail", "DetailsWriter", "details_path"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """All that is known of one document under one few-shot seed."""
+
+    doc: Doc
+    prompt: Prompt
+    """What was asked, few-shot examples included."""
+    few_shot_ids: tuple[str, ...]
+    """The examples that stand in the prompt, in its order."""
+    few_shot_seed: int
+    requests: Mapping[Ask, Request]
+    responses: Mapping[Ask, Response]
+    """As the backend gave them, a model's reasoning kept."""
+    scored_texts: Mapping[Ask, tuple[str, ...]] = field(default_factory=dict)
+    """Generated texts as the metrics saw them, where that is not what the model wrote."""
+    values: Mapping[str, SampleValue | None]
+    """By reported name. Empty: not scored, because of `error`."""
+    prompt_digest: str = ""
+    truncated: bool = False
+    """The prompt lost tokens or few-shot examples to the model's length."""
+    error: str | None = None
+    """Why it could not be scored. None: it was."""
+
+
+def details_path(report_dir: Path, key: TaskKey) -> Path:
+    """`details/<suite>/<task with : as .>.<n>-shot[.trunc].jsonl` below the run's folder."""
+    return report_dir / "details" / _file_name(key.suite) / f"{_stem(key)}.jsonl"
+
+
+def _stem(key: TaskKey) -> str:
+    return f"{_file_name(key.task)}.{key.few_shots}-shot" + (".trunc" if key.truncate else "")
+
+
+def _file_name(name: str) -> str:
+    """The name with nothing in it that a file system or a shell could take for something else."""
+    return re.sub(r"[^\w.-]|^\.|(?<=\.)\.", "_", name.replace(":", "."), flags=re.ASCII)
+
+
+class DetailsWriter:
+    """Streams the details of one item: every document is in the file as soon as it is scored.
+
+    Until the block ends well the file is called `.partial.jsonl`, and it keeps that name when the block fails or the process is
+    killed, so that what was measured stays and is never taken for all. Two writers for one item never share a file: the second
+    starts `.2.partial.jsonl`, and the one that ends last owns the name. A write that fails (a full disk) raises LightevalError with
+    every whole line before it kept.
+    """
+
+    def __init__(self, report_dir: Path, key: TaskKey) -> None:
+        self.path = details_path(report_dir, key)
+        """Where the details are once complete."""
+        self.partial = self.path.with_suffix(".partial.jsonl")
+        """Where they are until then."""
+        self._descriptor = -1
+        self._size = 0
+        self._started = time.perf_counter()
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = self._open()
+        except OSError as error:
+            raise self._failure(error) from error
+        return self
+
+    def _open(self) -> int:
+        stem = self.path.with_suffix("")
+        attempt = 1
+        while True:
+            try:
+                return os.open(self.partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            except FileExistsError:
+                attempt += 1
+                self.partial = Path(f"{stem}.{attempt}.partial.jsonl")
+
+    def write(self, detail: Detail) -> None:
+        """Add one line."""
+        left = memoryview((to_json(detail_line(detail, seconds=time.perf_counter() - self._started)) + "\n").encode())
+        size = self._size + len(left)
+        try:
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+        except OSError as error:
+            os.ftruncate(self._descriptor, self._size)
+            raise self._failure(error) from error
+        self._size = size
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        try:
+            os.close(self._descriptor)
+            if kind is None:
+                self.partial.replace(self.path)
+            elif self._size == 0:
+                self.partial.unlink(missing_ok=True)
+        except OSError as problem:
+            if kind is None:
+                raise self._failure(problem) from problem
+
+    def _failure(self, error: OSError) -> LightevalError:
+        return LightevalError(f"{error.filename or self.partial}: the details cannot be written: {error.strerror}")
+
+
+def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
+    """The line's object; `seconds` is how long after the item's start the document was scored.
+
+    `answers` holds, by what was asked, the request and the response; a request's prompt only where it is not the line's own.
+    """
+    doc = detail.doc
+    return {
+        "id": doc.id,
+        "few_shot_seed": detail.few_shot_seed,
+        "doc": to_plain(doc),
+        "prompt": to_plain(detail.prompt),
+        "prompt_digest": detail.prompt_digest,
+        "few_shot_ids": detail.few_shot_ids,
+        "answers": {ask.value: _answer(detail, ask) for ask in sorted(detail.requests)},
+        "scores": to_plain(detail.values),
+        "truncated": detail.truncated,
+        "error": detail.error,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _answer(detail: Detail, ask: Ask) -> dict[str, Any]:
+    request = to_plain(detail.requests[ask])
+    if request.get("prompt") == to_plain(detail.prompt):
+        del request["prompt"]
+    answer = {"request": request, "response": to_plain(detail.responses.get(ask))}
+    if ask in detail.scored_texts:
+        answer["scored_texts"] = detail.scored_texts[ask]
+    return answer
