@@ -442,6 +442,8 @@ class TaskResult:
     """Documents whose prompt lost tokens or few-shots to the model's length."""
     max_samples: int | None = None
     """The limit asked for. None: all documents."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the score should know, one line each: documents left out, few-shots taken from the evaluated split..."""
     seconds: float = 0.0
 
     def __getitem__(self, metric: str) -> float:

@@ -1,0 +1,190 @@
+"""A backend without a model: right as often as it is asked to be, by a seeded rule, with planted losses and failures.
+
+It is for testing suites, gates and reports: `--backend fake --model-args "accuracy=0.7,lose=0.03"`. Answers depend on the seed and the
+document alone, so a run with `lose` differs from one without in exactly the documents that lose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+import msgspec
+
+from pytest_lighteval.types import (
+    Doc,
+    GenerateRequest,
+    GenerateResponse,
+    LoglikelihoodRequest,
+    LoglikelihoodResponse,
+    Message,
+    PerplexityRequest,
+    PerplexityResponse,
+    Prompt,
+    Request,
+    RequestKind,
+)
+
+__all__ = ["FakeArguments", "FakeBackend"]
+
+
+class FakeArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `--backend fake`."""
+
+    seed: Annotated[int, msgspec.Meta(description="which documents it knows; another seed is another model")] = 0
+    accuracy: Annotated[float, msgspec.Meta(ge=0, le=1, description="share of documents that it answers right")] = 0.5
+    lose: Annotated[
+        float, msgspec.Meta(ge=0, le=1, description="share of the documents that it would answer right which it answers wrong")
+    ] = 0.0
+    gain: Annotated[
+        float, msgspec.Meta(ge=0, le=1, description="share of the documents that it would answer wrong which it answers right")
+    ] = 0.0
+    wrong: Annotated[
+        tuple[str, ...], msgspec.Meta(description="ids of documents that are answered wrong whatever the shares, e.g. [test:3,test:17]")
+    ] = ()
+    fail: Annotated[tuple[str, ...], msgspec.Meta(description="ids of documents whose requests fail")] = ()
+    max_length: Annotated[int | None, msgspec.Meta(description="tokens (words, here) that fit; longer prompts are truncated")] = None
+    bits_per_byte: Annotated[float, msgspec.Meta(gt=0, description="what perplexity tasks measure, about")] = 2.0
+
+
+class FakeBackend:
+    """The seeded rule as a `Backend`. It learns the golds from `evaluate`, which a real backend never does."""
+
+    Arguments = FakeArguments
+    name = "fake"
+    supports = frozenset(RequestKind)
+
+    def __init__(self, **arguments: Any) -> None:
+        self.arguments = FakeArguments(**arguments)
+        self._docs: dict[Request, Doc] = {}
+
+    @classmethod
+    def from_arguments(cls, arguments: FakeArguments) -> FakeBackend:
+        """The backend for checked arguments."""
+        return cls(**msgspec.structs.asdict(arguments))
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the arguments: they are all that its answers depend on."""
+        return hashlib.sha256(msgspec.json.encode(self.arguments)).hexdigest()[:16]
+
+    @property
+    def max_length(self) -> int | None:
+        """As the arguments say."""
+        return self.arguments.max_length
+
+    def learn(self, request: Request, doc: Doc) -> None:
+        """Remember which document a request is about."""
+        self._docs[request] = doc
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Words: this model has no tokenizer."""
+        return len(" ".join([prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]).split())
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """A template of its own."""
+        return "".join(f"<{turn.role}>{turn.content}" for turn in messages) + "<assistant>"
+
+    def describe(self) -> Mapping[str, Any]:
+        """The arguments."""
+        return {"model": f"fake-{self.arguments.seed}", "arguments": msgspec.to_builtins(self.arguments)}
+
+    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
+        """The favourite choice gets the best log-likelihood; a greedy match too."""
+        for index, request in enumerate(requests):
+            if error := self._failure(request):
+                yield index, LoglikelihoodResponse(error=error)
+                continue
+            favourite = self._favourite(request)
+            logprobs = tuple(
+                -(1 + self._uniform("choice", _text(request.prompt), choice)) * (1 if choice == favourite else 3)
+                for choice in request.choices
+            )
+            yield (
+                index,
+                LoglikelihoodResponse(
+                    logprobs=logprobs,
+                    greedy=tuple(choice == favourite for choice in request.choices),
+                    token_counts=tuple(max(1, len(choice.split())) for choice in request.choices),
+                    unconditioned_logprobs=None if request.unconditioned_prompt is None else tuple(-3.0 for _ in request.choices),
+                    truncated_tokens=self._overhang(request.prompt),
+                ),
+            )
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+        """The gold when it is right, else a text that no gold is; sampled texts are right independently of one another."""
+        for index, request in enumerate(requests):
+            if error := self._failure(request):
+                yield index, GenerateResponse(error=error)
+                continue
+            texts = []
+            for sample in range(request.num_samples):
+                doc = self._docs.get(request)
+                if doc is not None and self._is_right(request, sample if request.do_sample else None):
+                    text = doc.golds[0]
+                else:
+                    text = f" fake answer {self._uniform('text', _text(request.prompt), sample):.6f}"
+                texts.append(_cut(text, request.stop_sequence))
+            yield (
+                index,
+                GenerateResponse(
+                    texts=tuple(texts), finish_reasons=("stop",) * len(texts), truncated_tokens=self._overhang(request.prompt)
+                ),
+            )
+
+    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
+        """About `bits_per_byte`, a little more or less for each text."""
+        for index, request in enumerate(requests):
+            if error := self._failure(request):
+                yield index, PerplexityResponse(error=error)
+                continue
+            bits = self.arguments.bits_per_byte * (0.95 + 0.1 * self._uniform("bits", request.text))
+            size = len(request.text.encode())
+            yield index, PerplexityResponse(logprob=-bits * math.log(2) * size, token_count=max(1, size // 4))
+
+    def close(self) -> None:
+        """Forget the documents."""
+        self._docs.clear()
+
+    def _favourite(self, request: LoglikelihoodRequest) -> str:
+        doc = self._docs.get(request)
+        if doc is None:
+            return min(request.choices, key=lambda choice: self._uniform("favourite", _text(request.prompt), choice))
+        others = [choice for choice in request.choices if choice not in doc.golds]
+        if self._is_right(request) or not others:
+            # where every choice is a gold (a target's greedy match), being wrong means to prefer none of them
+            return next(choice for choice in request.choices if choice in doc.golds) if self._is_right(request) else ""
+        return min(others, key=lambda choice: self._uniform("favourite", doc.query, choice))
+
+    def _is_right(self, request: Request, sample: int | None = None) -> bool:
+        """One draw a document: planted losses and gains are cut out of the same documents, nested as their shares grow."""
+        doc = self._docs[request]
+        if doc.id in self.arguments.wrong:
+            return False
+        right = self._uniform("right", doc.query, sample) < self.arguments.accuracy
+        share = self.arguments.lose if right else self.arguments.gain
+        return right != (self._uniform("flip", doc.query, sample) < share)
+
+    def _failure(self, request: Request) -> str | None:
+        doc = self._docs.get(request)
+        return "planted failure" if doc is not None and doc.id in self.arguments.fail else None
+
+    def _overhang(self, prompt: Prompt) -> int:
+        return 0 if self.arguments.max_length is None else max(0, self.count_tokens(prompt) - self.arguments.max_length)
+
+    def _uniform(self, *parts: object) -> float:
+        """A number in [0, 1) that depends on the seed and the parts alone."""
+        digest = hashlib.sha256(repr((self.arguments.seed, *parts)).encode()).digest()
+        return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def _text(prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else "".join(turn.content for turn in prompt)
+
+
+def _cut(text: str, stop_sequence: Sequence[str]) -> str:
+    for stop in stop_sequence:
+        text = text.partition(stop)[0]
+    return text

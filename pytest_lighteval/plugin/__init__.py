@@ -1,0 +1,121 @@
+"""The pytest plugin. It imports pytest and its own option table; all else waits until a session evaluates something.
+
+`options` -> `settings` -> `session` (the plan) -> `collection` (items) -> `fixtures`/`running` (an item's evaluation) -> `transport`
+(onto the report) -> `reporter` (the run's reports, in the controller).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_lighteval.plugin.fixtures import lighteval, lighteval_backend, lighteval_result, lighteval_task, lighteval_verdicts
+from pytest_lighteval.plugin.options import SUFFIXES, add_options, add_short_options, is_in_use
+from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER, payload_of, reset
+
+if TYPE_CHECKING:  # pytest's own start-up would pay for these in every project
+    from pytest_lighteval.plugin.collection import SuiteFile
+
+__all__ = ["lighteval", "lighteval_backend", "lighteval_result", "lighteval_task", "lighteval_verdicts"]
+
+MARKER = (
+    "lighteval(suite, task, few_shots, truncate, kind, group): on every collected task, "
+    "so that -m \"lighteval(suite='leaderboard', few_shots=5)\" selects exactly; kind is loglikelihood, generate or perplexity"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register what nobody else can own."""
+    add_options(parser)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(parser: pytest.Parser) -> Generator[None]:
+    """Register the short forms once every conftest had its chance to own them."""
+    yield
+    add_short_options(parser)
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """`--model-args help` prints and ends."""
+    if config.getoption("lighteval_model_args") != "help":
+        return None
+    from pytest_lighteval.plugin.settings import model_args_help
+
+    sys.stdout.write(model_args_help(config))
+    return 0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check every option before anything is collected, and choose the run's folder (which is made when something is written)."""
+    config.addinivalue_line("markers", MARKER)
+    from pytest_lighteval.plugin import xdist
+
+    if config.pluginmanager.has_plugin("xdist"):
+        config.pluginmanager.register(xdist.XdistHooks(), "lighteval-xdist")
+    if is_in_use(config) or config.getini("lighteval_suites") or _names_suites(config):
+        _activate(config)
+
+
+def _names_suites(config: pytest.Config) -> bool:
+    """Whether an argument is a YAML file, or `suites/leaderboard` where there is no such folder: the shipped one may be meant."""
+    folder = config.invocation_params.dir
+    paths = [str(argument).partition("::")[0] for argument in config.args]
+    return any(path.endswith(SUFFIXES) or (path.startswith("suites/") and not (folder / path).exists()) for path in paths)
+
+
+def _activate(config: pytest.Config) -> None:
+    from pytest_lighteval.plugin import xdist
+    from pytest_lighteval.plugin.session import plan_of
+
+    settings = plan_of(config).settings
+    chosen = xdist.run_folder_of_controller(config)
+    if chosen is not None:
+        config.stash[RUN_FOLDER] = chosen
+        xdist.pin_gpu(os.environ.get("PYTEST_XDIST_WORKER", ""))
+        return
+    from pytest_lighteval.plugin.reporter import Reporter
+    from pytest_lighteval.reports.run_folder import run_folder
+
+    started = datetime.now(UTC)
+    config.stash[RUN_FOLDER] = run_folder(settings.report_dir, started, settings.backend or "own")
+    config.pluginmanager.register(Reporter(config, started), "lighteval-reporter")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """What is evaluated, in one line; nothing in a session that evaluates nothing."""
+    if not is_in_use(config):
+        return None
+    from pytest_lighteval.plugin.session import plan_of
+
+    return plan_of(config).header
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile | None:
+    """Claim suite files: YAML below a suite root or named on the command line, nothing else."""
+    if file_path.suffix not in SUFFIXES or RUN_FOLDER not in parent.config.stash:
+        return None
+    from pytest_lighteval.plugin.collection import collect_file
+
+    return collect_file(file_path, parent)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A rerun starts with nothing measured."""
+    reset(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put what was measured on the item's report: that of its call, or that of a set-up that did not pass."""
+    report = yield
+    payload = payload_of(item)
+    if payload is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
+        setattr(report, ATTRIBUTE, payload)
+    return report

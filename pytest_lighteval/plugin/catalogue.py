@@ -1,0 +1,81 @@
+"""Where suites lie: those that are shipped, those of `--custom-tasks`, and any that is named on the command line."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pytest_lighteval.errors import UserInputError, did_you_mean
+from pytest_lighteval.metrics import metric
+from pytest_lighteval.plugin.options import SUFFIXES
+from pytest_lighteval.selection import Selected, TaskSpec, select
+from pytest_lighteval.suitefile import load_suite, task_error
+from pytest_lighteval.types import Task
+
+__all__ = ["Catalogue", "shipped_suites"]
+
+
+def shipped_suites() -> Path:
+    """The folder of the shipped suites: inside the package when installed, beside it in a source tree."""
+    package = Path(str(importlib.resources.files("pytest_lighteval")))
+    installed = package / "_suites"
+    return installed if installed.is_dir() else package.parent / "suites"
+
+
+class Catalogue:
+    """Suite files by path, each read once a session."""
+
+    def __init__(self, custom: Sequence[Path] = ()) -> None:
+        self.shipped = shipped_suites()
+        self._custom = tuple(custom)
+        self._loaded: dict[Path, list[Task]] = {}
+
+    def shown(self, path: Path) -> str | None:
+        """`suites/<suite>/<file>.yaml` for a shipped file, wherever it is installed. None: it is not a shipped one."""
+        return f"suites/{path.relative_to(self.shipped).as_posix()}" if path.is_relative_to(self.shipped) else None
+
+    def load(self, path: Path) -> list[Task]:
+        """The tasks of one file, their metrics known to exist. Raises SuiteError."""
+        path = path.resolve()
+        if path not in self._loaded:
+            shown = self.shown(path) or str(path)
+            tasks = load_suite(path, shown=shown)
+            for task in tasks:
+                _check_names(task, shown)
+            self._loaded[path] = tasks
+        return self._loaded[path]
+
+    def select(self, specs: Sequence[TaskSpec]) -> dict[Path, list[Selected]]:
+        """What the specs name, by suite file, files in the order of the specs. Raises SuiteError, UserInputError."""
+        wanted = {spec.suite for spec in specs}
+        by_file: dict[Path, list[Selected]] = {}
+        for selected in select(specs, self._tasks(wanted)):
+            by_file.setdefault(selected.task.path.resolve(), []).append(selected)
+        return by_file
+
+    def _tasks(self, suites: set[str]) -> Iterable[Task]:
+        """Tasks that may be meant: a shipped suite is a folder of its name, so the others need not be read."""
+        folders = sorted(folder for folder in self.shipped.iterdir() if folder.is_dir())
+        named = [folder for folder in folders if folder.name in suites]
+        # a suite of no folder is an error to explain, for which every name is needed
+        roots = named if len(named) == len(suites) else folders
+        for root in (*self._custom, *roots):
+            for path in sorted(path for suffix in SUFFIXES for path in root.rglob(f"*{suffix}")):
+                yield from self.load(path)
+
+
+def _check_names(task: Task, shown: str) -> None:
+    """The registry is asked here, since a suite file knows nothing of metrics."""
+    for position, name in enumerate(task.metrics):
+        try:
+            metric(name)
+        except UserInputError as error:
+            raise task_error(task, f"metrics[{position}]", str(error), shown=shown) from None
+    reported = [value for name in task.metrics for value in metric(name).corpus]
+    if twice := sorted({value for value in reported if reported.count(value) > 1}):
+        raise task_error(task, "metrics", f"two of them report {', '.join(twice)}", shown=shown)
+    for name in task.gates:
+        if name not in reported:
+            problem = f"{name!r} is not reported{did_you_mean(name, reported)}; reported are {', '.join(reported)}"
+            raise task_error(task, f"gates.{name}", problem, shown=shown)

@@ -1,0 +1,86 @@
+"""Suite files as pytest modules, their tasks as pytest functions: every fixture, mark and selection of pytest works on them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.evaluate import task_kinds
+from pytest_lighteval.plugin.session import PLAN, plan_of
+from pytest_lighteval.types import Task, TaskKey, TaskResult, Verdict
+
+__all__ = ["SuiteFile", "TaskItem", "collect_file"]
+
+
+def collect_file(path: Path, parent: pytest.Collector) -> SuiteFile | None:
+    """The collector of a suite file. None: the file is not ours to claim."""
+    plan = plan_of(parent.config)
+    if not plan.is_suite(path) and not (parent.session.isinitpath(path) and _looks_like_a_suite(path)):
+        return None
+    shown = plan.catalogue.shown(path)
+    return SuiteFile.from_parent(parent, path=path, **({"nodeid": shown} if shown else {}))
+
+
+def _looks_like_a_suite(path: Path) -> bool:
+    """Other plugins have YAML files of their own, which may be named on the command line as well."""
+    try:
+        return re.search(r"^tasks\s*:", path.read_text("utf-8"), re.MULTILINE) is not None
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+class SuiteFile(pytest.Module):
+    """A suite file. A Module, as module-scoped fixtures need one above them; there is no Python object behind it."""
+
+    obj = None
+
+    def collect(self) -> Iterator[TaskItem]:
+        """The file's tasks, one item for each few-shot count, in file order."""
+        plan = self.config.stash[PLAN]
+        try:
+            tasks = plan.catalogue.load(self.path)
+        except LightevalError as error:
+            raise self.CollectError(str(error)) from None
+        for task in tasks:
+            for few_shots, truncate in plan.counts(task):
+                key = TaskKey(suite=task.suite, task=task.name, few_shots=few_shots, truncate=truncate)
+                if (other := plan.declared.setdefault(key, self.nodeid)) != self.nodeid:
+                    raise self.CollectError(f"{self.nodeid}:{task.line}: {task.id} is declared in {other} too")
+                yield TaskItem.from_parent(self, name=f"{task.name}[{_shots(key)}]", task=task, key=key)
+
+
+def _shots(key: TaskKey) -> str:
+    return f"{key.few_shots}-shot" + ("-trunc" if key.truncate else "")
+
+
+class TaskItem(pytest.Function):
+    """One task at one few-shot count: pytest fills the fixtures of `run_task` and calls it."""
+
+    def __init__(self, *, task: Task, key: TaskKey, **kwargs: Any) -> None:
+        super().__init__(callobj=run_task, **kwargs)
+        self.task = task
+        self.key = key
+        for kind in task_kinds(task):
+            self.add_marker(
+                pytest.mark.lighteval(
+                    suite=key.suite, task=key.task, few_shots=key.few_shots, truncate=key.truncate, kind=kind.value, group=task.group
+                )
+            )
+        if task.skip:
+            self.add_marker(pytest.mark.skip(reason=task.skip))
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Where the task is declared."""
+        return self.path, self.task.line - 1, self.name
+
+
+def run_task(lighteval_result: TaskResult, lighteval_verdicts: tuple[Verdict, ...]) -> None:
+    """Judge what was measured; the measuring itself is the set-up, so that a broken engine is an error and a lost score a failure."""
+    failed = [verdict.message for verdict in lighteval_verdicts if verdict.outcome == "failed"]
+    if failed:
+        pytest.fail(f"{lighteval_result.key}: " + "; ".join(failed), pytrace=False)

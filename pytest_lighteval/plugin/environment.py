@@ -1,0 +1,44 @@
+"""Which software and machine a run was made with."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+__all__ = ["environment"]
+
+PACKAGES = (
+    "pytest-lighteval",
+    "pytest",
+    "pytest-xdist",
+    "accelerate",
+    "datasets",
+    "latex2sympy2-extended",
+    "math-verify",
+    "numpy",
+    "rouge-score",
+    "sacrebleu",
+    "scikit-learn",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "vllm",
+)
+"""Whatever may move a score, if it is installed."""
+
+
+def environment() -> dict[str, str | int | dict[str, str] | None]:
+    """Versions and hardware class. No host, user or path names: a report may be published."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processors": os.cpu_count(),
+        "packages": versions,
+    }

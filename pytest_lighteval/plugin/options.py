@@ -1,0 +1,104 @@
+"""The plugin's options: on the command line under `--lighteval-...`, short where the short form is free, and in the ini file.
+
+Imported by every pytest run on a machine that has the plugin, so it imports nothing but pytest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import pytest
+
+__all__ = ["OPTIONS", "SUFFIXES", "add_options", "add_short_options", "is_in_use", "value_of"]
+
+SUFFIXES = (".yaml", ".yml")
+"""Of suite files."""
+
+
+class Option(NamedTuple):
+    """One option; `name` is `max-samples` for `--lighteval-max-samples`, `--max-samples` and the ini's `lighteval_max_samples`."""
+
+    name: str
+    help: str
+    kind: Literal["text", "flag", "many"] = "text"
+    metavar: str | None = None
+
+    @property
+    def dest(self) -> str:
+        return "lighteval_" + self.name.replace("-", "_")
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """What argparse needs. The default is None throughout: only then can the ini file have its say."""
+        if self.kind == "flag":
+            return {"action": "store_const", "const": True, "default": None, "dest": self.dest, "help": self.help}
+        action = "append" if self.kind == "many" else "store"
+        return {"action": action, "default": None, "dest": self.dest, "help": self.help, "metavar": self.metavar}
+
+
+OPTIONS = (
+    Option(name="backend", metavar="NAME", help="what runs the model: accelerate, fake, or another installed backend"),
+    Option(name="model-args", metavar="ARGS", help="key=value pairs joined by commas, or a YAML file; 'help' lists the backend's"),
+    Option(name="tasks", metavar="SPECS", help="suite|task|few_shots|truncate, comma-separated, or a file of them (./tasks.txt)"),
+    Option(name="custom-tasks", kind="many", metavar="DIR", help="a folder of suites of your own; may be given more than once"),
+    Option(name="few-shots", metavar="N[,N...]", help="few-shot counts for every task, instead of those in the suite files"),
+    Option(name="max-samples", metavar="N", help="only the first N documents of each task, after the seeded shuffle"),
+    Option(name="num-fewshot-seeds", metavar="N", help="ask every document under N few-shot choices and average (default 1)"),
+    Option(name="use-chat-template", kind="flag", help="ask in turns, rendered with the model's chat template"),
+    Option(name="system-prompt", metavar="TEXT", help="put in front of every prompt (the system turn of a chat)"),
+    Option(name="strip-reasoning", kind="flag", help="take <think>...</think> out of answers before they are scored"),
+    Option(name="reasoning-tags", metavar="TAGS", help="other tags for --strip-reasoning: '<think>:</think>,[THINK]:[/THINK]'"),
+    Option(name="override-batch-size", metavar="N", help="the model argument batch_size"),
+    Option(name="data-home", metavar="DIR", help="a folder <owner>/<name>/... used instead of the hub (also LIGHTEVAL_DATA_HOME)"),
+    Option(name="report-dir", metavar="DIR", help="where run folders are written (default: reports)"),
+    Option(name="gates", metavar="FILE", help="a YAML file of floors by task, beside those in the suite files"),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register the prefixed options, which no other plugin can own, and all ini values."""
+    group = parser.getgroup("lighteval", "evaluation of language models (pytest-lighteval)")
+    ini_types: Mapping[str, Literal["string", "bool", "args"]] = {"text": "string", "flag": "bool", "many": "args"}
+    for option in OPTIONS:
+        group.addoption(f"--lighteval-{option.name}", **option.keywords)
+        parser.addini(option.dest, f"{option.help} (the command line wins)", type=ini_types[option.kind], default=None)
+    parser.addini(
+        "lighteval_suites",
+        "folders whose YAML files are suites (default: suites, once a backend is chosen)",
+        type="args",
+        default=[],
+    )
+
+
+def add_short_options(parser: pytest.Parser) -> None:
+    """Register `--backend` and the other short forms, except those that another plugin or a conftest owns.
+
+    To be called once all initial conftests are loaded: who registers a taken name first makes the second one's session die.
+    """
+    group = parser.getgroup("lighteval")
+    for option in OPTIONS:
+        if _is_free(parser, f"--{option.name}"):
+            group.addoption(f"--{option.name}", **option.keywords)
+
+
+def _is_free(parser: pytest.Parser, option: str) -> bool:
+    probe = f"{option}=1"
+    try:
+        _, unknown = parser.parse_known_and_unknown_args([probe])
+    except pytest.UsageError:
+        return False  # an owner that does not like this value is an owner
+    return probe in unknown
+
+
+def value_of(config: pytest.Config, option: Option) -> Any:
+    """What the command line says, else the ini file. None: neither says anything."""
+    given = config.getoption(option.dest)
+    if given is None:
+        given = config.getini(option.dest)
+    return given if given not in ("", []) else None
+
+
+def is_in_use(config: pytest.Config) -> bool:
+    """Whether this session says anything about evaluating models, on the command line or in the ini file."""
+    return any(value_of(config, option) is not None for option in OPTIONS)

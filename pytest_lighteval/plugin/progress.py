@@ -1,0 +1,72 @@
+"""How far a long item is: one line that is rewritten on a terminal, one line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from pytest_lighteval.evaluate import Progress
+
+__all__ = ["ProgressLine", "progress_text"]
+
+TERMINAL_SECONDS = 0.5
+"""Between two updates of the line on a terminal."""
+PLAIN_SECONDS = 30.0
+"""Between two lines in a log; a short item prints none."""
+
+
+def progress_text(label: str, progress: Progress, seconds: float) -> str:
+    """`leaderboard|gsm8k|5: 120/1319 requests, 4.1/s, 4:52 left`."""
+    text = f"{label}: {progress.done}/{progress.total} requests"
+    if progress.done and seconds > 0:
+        rate = progress.done / seconds
+        left = round((progress.total - progress.done) / rate)
+        hours, minutes = divmod(left // 60, 60)
+        clock = f"{hours}:{minutes:02}:{left % 60:02}" if hours else f"{minutes}:{left % 60:02}"
+        text += f", {rate:.3g}/s, {clock} left"
+    return text
+
+
+class ProgressLine:
+    """Shows one item's progress through pytest's own terminal; silent in xdist workers and under `-q`.
+
+    `clock` is monotonic, in seconds. It decides what is shown, never what is measured.
+    """
+
+    def __init__(self, config: pytest.Config, label: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reporter = None
+        if config.get_verbosity() >= 0:
+            self._reporter = config.pluginmanager.get_plugin("terminalreporter")
+        self._capture = config.pluginmanager.get_plugin("capturemanager")
+        self._label = label
+        self._clock = clock
+        self._started = self._shown = clock()
+        self._dirty = False
+
+    def __call__(self, progress: Progress) -> None:
+        """Show it, if the last time was long enough ago."""
+        if self._reporter is None:
+            return
+        now = self._clock()
+        if now - self._shown < (TERMINAL_SECONDS if self._reporter.isatty else PLAIN_SECONDS):
+            return
+        self._shown = now
+        self._write(progress_text(self._label, progress, now - self._started))
+
+    def done(self) -> None:
+        """Take the line off the terminal again; lines in a log stay."""
+        if self._dirty and self._reporter is not None and self._reporter.isatty:
+            self._write("")
+            self._dirty = False
+
+    def _write(self, text: str) -> None:
+        assert self._reporter is not None
+        with self._capture.global_and_fixture_disabled():
+            if self._reporter.isatty:
+                self._reporter.rewrite(text, erase=True)
+            else:
+                self._reporter.ensure_newline()
+                self._reporter.write_line(text)
+        self._dirty = True

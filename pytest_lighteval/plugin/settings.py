@@ -1,0 +1,117 @@
+"""The options of a session, checked and converted: what the rest of the plugin reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from pytest_lighteval import backends
+from pytest_lighteval.errors import LightevalError, UserInputError
+from pytest_lighteval.evaluate import EvaluationSettings
+from pytest_lighteval.gate import GateFile, load_gates
+from pytest_lighteval.model_args import convert_model_args, describe_arguments, parse_model_args
+from pytest_lighteval.plugin.options import OPTIONS, value_of
+from pytest_lighteval.reasoning import DEFAULT_TAGS, parse_tags
+from pytest_lighteval.selection import TaskSpec, parse_specs
+
+__all__ = ["Settings", "model_args_help", "read_settings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All options, checked; what the rest of the plugin reads."""
+
+    backend: str | None
+    """None: none was chosen, so tasks run only where a conftest brings its own `lighteval_backend`."""
+    arguments: msgspec.Struct | None
+    specs: tuple[TaskSpec, ...]
+    custom_tasks: tuple[Path, ...]
+    few_shots: tuple[int, ...] | None
+    evaluation: EvaluationSettings
+    data_home: Path | None
+    report_dir: Path
+    gates: GateFile | None
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """All options together, the command line before the ini file before the environment.
+
+    Raises UserInputError, which the caller turns into pytest's usage error.
+    """
+    values = {option.dest.removeprefix("lighteval_"): value_of(config, option) for option in OPTIONS}
+    folder = config.invocation_params.dir
+    backend = values["backend"]
+    if backend is not None:
+        backends.check_name(backend)
+    elif values["model_args"] is not None:
+        raise UserInputError(f"--model-args is given without --backend; there are: {', '.join(backends.names())}")
+    data_home = values["data_home"] or os.environ.get("LIGHTEVAL_DATA_HOME")
+    return Settings(
+        backend=backend,
+        arguments=None if backend is None else _arguments(backend, values, folder),
+        specs=tuple(parse_specs(values["tasks"], folder=folder)) if values["tasks"] else (),
+        custom_tasks=tuple(_folder(folder / name, "--custom-tasks") for name in values["custom_tasks"] or ()),
+        few_shots=None if values["few_shots"] is None else _counts(values["few_shots"]),
+        evaluation=_evaluation(values),
+        data_home=_folder(folder / data_home, "--data-home") if data_home else None,
+        report_dir=(folder if config.getoption("lighteval_report_dir") else config.rootpath) / (values["report_dir"] or "reports"),
+        gates=load_gates(folder / values["gates"]) if values["gates"] else None,
+    )
+
+
+def _arguments(backend: str, values: Mapping[str, Any], folder: Path) -> msgspec.Struct:
+    raw = parse_model_args(values["model_args"] or "", folder=folder)
+    if values["override_batch_size"] is not None:
+        raw["batch_size"] = values["override_batch_size"]
+    return convert_model_args(raw, backends.load_backend(backend).Arguments, backend=backend)
+
+
+def _evaluation(values: Mapping[str, Any]) -> EvaluationSettings:
+    tags = parse_tags(values["reasoning_tags"]) if values["reasoning_tags"] else DEFAULT_TAGS
+    return EvaluationSettings(
+        max_samples=_positive(values["max_samples"], "--max-samples"),
+        few_shot_seeds=_positive(values["num_fewshot_seeds"], "--num-fewshot-seeds") or 1,
+        use_chat_template=bool(values["use_chat_template"]),
+        system_prompt=values["system_prompt"],
+        reasoning_tags=tags if values["strip_reasoning"] else (),
+    )
+
+
+def _positive(text: str | None, option: str) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UserInputError(f"{option} {text}: a number from 1 on was expected")
+    return int(text)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UserInputError(f"--few-shots {text}: a number from 0 on, or several joined by commas, was expected")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def _folder(path: Path, option: str) -> Path:
+    if not path.is_dir():
+        raise UserInputError(f"{option} {path}: no such folder")
+    return path.resolve()
+
+
+def model_args_help(config: pytest.Config) -> str | None:
+    """The text that `--model-args help` asks for. None: it was not asked for. Raises pytest.UsageError."""
+    if config.getoption("lighteval_model_args") != "help":
+        return None
+    backend = config.getoption("lighteval_backend") or config.getini("lighteval_backend")
+    if not backend:
+        raise pytest.UsageError(f"--model-args help needs --backend; there are: {', '.join(backends.names())}")
+    try:
+        return describe_arguments(backends.load_backend(backend).Arguments, backend=backend)
+    except LightevalError as error:
+        raise pytest.UsageError(str(error)) from error

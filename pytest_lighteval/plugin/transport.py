@@ -1,0 +1,57 @@
+"""What an item measured, on its way to whoever writes the reports: onto the pytest report, through xdist, into the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:  # this module is imported by every pytest run
+    from pytest_lighteval.plugin.running import Outcome
+    from pytest_lighteval.types import TaskKey
+
+__all__ = ["ATTRIBUTE", "RUN_FOLDER", "attach_error", "attach_outcome", "outcomes_of", "payload_of", "reset"]
+
+ATTRIBUTE = "lighteval"
+"""The attribute of a `TestReport` that holds the payload; xdist serialises whatever plain values a report has."""
+
+RUN_FOLDER = pytest.StashKey[Path]()
+"""The run's folder, the same in the controller and in its workers. It is made when the first file is written into it."""
+
+_OUTCOMES = pytest.StashKey["dict[TaskKey, Outcome]"]()
+_PAYLOAD = pytest.StashKey[dict[str, Any]]()
+
+
+def outcomes_of(item: pytest.Item) -> dict[TaskKey, Outcome]:
+    """What was measured in this item so far, by key."""
+    return item.stash.setdefault(_OUTCOMES, {})
+
+
+def attach_outcome(item: pytest.Item, key: TaskKey, outcome: Outcome, *, backend: Mapping[str, Any]) -> None:
+    """Keep a result for the item's report."""
+    from pytest_lighteval.reports.plain import to_plain
+
+    outcomes_of(item)[key] = outcome
+    payload = item.stash.setdefault(_PAYLOAD, {})
+    payload["backend"] = to_plain(backend)
+    payload.setdefault("outcomes", {})[str(key)] = {"result": to_plain(outcome.result), "verdicts": to_plain(outcome.verdicts)}
+
+
+def attach_error(item: pytest.Item, key: TaskKey, message: str, *, skipped: bool = False) -> None:
+    """Keep the reason why there is no result."""
+    item.stash.setdefault(_PAYLOAD, {}).setdefault("skipped" if skipped else "errors", {})[str(key)] = message
+
+
+def payload_of(item: pytest.Item) -> dict[str, Any] | None:
+    """What the item's report is to carry. None: nothing of ours happened in it."""
+    return item.stash.get(_PAYLOAD, None)
+
+
+def reset(item: pytest.Item) -> None:
+    """Forget it all and start again, as `--reruns` does."""
+    for key in (_OUTCOMES, _PAYLOAD):
+        if key in item.stash:
+            del item.stash[key]
+    item.user_properties[:] = [(name, value) for name, value in item.user_properties if not name.startswith("lighteval.")]

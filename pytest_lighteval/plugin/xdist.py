@@ -1,0 +1,78 @@
+"""Under pytest-xdist: one worker a GPU, one folder for the run, and a dead worker's item as an error.
+
+Registered only where xdist is installed. Everything else of the plugin works the same in one process and in many.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_lighteval.plugin.options import is_in_use
+from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER
+
+__all__ = ["XdistHooks", "pin_gpu", "visible_gpus"]
+
+WORKER_INPUT = "lighteval_run_folder"
+
+
+class XdistHooks:
+    """What the controller tells its workers."""
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_xdist_auto_num_workers(self, config: pytest.Config) -> int | None:
+        """`-n auto` is one worker for each visible GPU, one without a GPU; a session that evaluates nothing keeps xdist's own rule."""
+        return max(1, len(visible_gpus())) if is_in_use(config) else None
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Every worker writes its details below the one run folder."""
+        node.workerinput[WORKER_INPUT] = str(node.config.stash[RUN_FOLDER])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Tasks differ in length by orders of magnitude: hand them out as workers get free, unless the user chose a way."""
+        if not is_in_use(config) or config.getoption("dist") != "load":
+            return None
+        from xdist.scheduler import WorkStealingScheduling
+
+        return WorkStealingScheduling(config, log)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
+        """A worker that dies in the middle of a task measured nothing: that is an error, not a failed score."""
+        name = crashitem.rpartition("::")[2]
+        if ".yaml::" not in crashitem and ".yml::" not in crashitem:
+            return
+        report.when = "setup"
+        setattr(report, ATTRIBUTE, {"errors": {crashitem: f"the worker died while it ran {name}"}})
+
+
+def run_folder_of_controller(config: pytest.Config) -> Path | None:
+    """The run folder that the controller chose. None: this process is the controller, or there is none."""
+    chosen = getattr(config, "workerinput", {}).get(WORKER_INPUT)
+    return Path(chosen) if chosen else None
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them. Asks the driver's tool, never torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [gpu.strip() for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout  # noqa: S607
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [str(index) for index, line in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
+
+
+def pin_gpu(worker_id: str) -> None:
+    """Give worker `gw<n>` the n-th visible GPU alone (round robin), before anything imports torch."""
+    gpus = visible_gpus()
+    number = worker_id.removeprefix("gw")
+    if len(gpus) > 1 and number.isdecimal():
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(number) % len(gpus)]
