@@ -1,1 +1,34 @@
-"""Metrics."""
+"""The metric registry: every metric by Lighteval v0.9.2's registry name. Listing and looking up import no library beyond numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pytest_lighteval.errors import UserInputError, did_you_mean
+from pytest_lighteval.metrics import loglikelihood, matches, perplexity
+from pytest_lighteval.types import Metric
+
+__all__ = ["metric", "metric_names"]
+
+FAMILIES = (loglikelihood, perplexity, matches)
+"""Each module lists its metrics in `METRICS`."""
+
+
+def _registry() -> Mapping[str, Metric]:
+    return {entry.name: entry for family in FAMILIES for entry in family.METRICS}
+
+
+REGISTRY = _registry()
+
+
+def metric(name: str) -> Metric:
+    """The row of that name. Raises UserInputError for an unknown one, with the nearest names."""
+    try:
+        return REGISTRY[name]
+    except KeyError:
+        raise UserInputError(f"no metric is named {name!r}{did_you_mean(name, REGISTRY)}") from None
+
+
+def metric_names() -> list[str]:
+    """All names, sorted."""
+    return sorted(REGISTRY)
