@@ -13,17 +13,17 @@ from typing import Any
 
 import msgspec
 
-from pytest_lighteval.types import DocumentScore, MetricResult, SampleValue, TaskKey, TaskResult
+from pytest_lighteval.types import DocumentScore, MetricResult, SampleValue, TaskKey, TaskResult, Verdict
 
-__all__ = ["task_result_from_plain", "to_json", "to_plain"]
+__all__ = ["task_result_from_plain", "to_json", "to_plain", "verdict_from_plain"]
 
 
 def to_plain(value: Any) -> Any:
     """The value as exact None, bool, int, float, str, bytes, list, tuple and dict with text keys, all the way down.
 
-    Dataclasses become dicts, sets sorted lists, paths and enums text, numpy's scalars and arrays Python's own; anything else becomes
-    its `str()`, so that no odd object in a backend's description can cost a run its report. A `TaskResult` takes the compact form
-    that `task_result_from_plain` reads back. Not-a-number and infinities stay floats.
+    Dataclasses and structs become dicts, sets sorted lists, paths and enums text, numpy's scalars and arrays Python's own; anything
+    else becomes its `str()`, so that no odd object in a backend's description can cost a run its report. A `TaskResult` takes the
+    compact form that `task_result_from_plain` reads back. Not-a-number and infinities stay floats.
     """
     if isinstance(value, TaskResult):
         return _task_result_to_plain(value)
@@ -41,6 +41,8 @@ def to_plain(value: Any) -> Any:
         return fspath(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, msgspec.Struct):
+        return {name: to_plain(getattr(value, name)) for name in value.__struct_fields__}
     return _container_to_plain(value)
 
 
@@ -139,6 +141,11 @@ def task_result_from_plain(obj: Any) -> TaskResult:
     wire = msgspec.convert(obj, _WireTaskResult)
     plain: dict[str, Any] = {name: getattr(wire, name) for name in _WireTaskResult.__struct_fields__ if name != "value_names"}
     return TaskResult(**plain | {"documents": tuple(_documents(wire.value_names, wire.documents))})
+
+
+def verdict_from_plain(obj: Any) -> Verdict:
+    """The verdict that `to_plain` was given. Raises msgspec.ValidationError for anything else."""
+    return msgspec.convert(obj, Verdict)
 
 
 def _documents(value_names: tuple[tuple[str, ...], ...], rows: Iterable[_DocumentRow]) -> Iterable[DocumentScore]:

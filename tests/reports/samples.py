@@ -19,12 +19,12 @@ def number(value: float, stderr: float | None = 0.05, n: int = 100, *, higher_is
 
 
 def result(text: str, documents: tuple[DocumentScore, ...] = (), *, num_truncated: int = 0, **metrics: MetricResult) -> TaskResult:
-    """What an item of this key measured."""
+    """What an item of this key measured. Two documents unless others are given."""
     return TaskResult(
         key=key(text),
         version=1,
         metrics=metrics,
-        documents=documents,
+        documents=documents or tuple(DocumentScore(id=f"test:{row}", prompt_digest="0" * 12, values={}) for row in range(2)),
         dataset_fingerprint="d" * 64,
         prompt_digest="e" * 64,
         effective_few_shots=4.5,
@@ -70,7 +70,7 @@ def run(
         started=started,
         seconds=seconds,
         backend={"name": "fake", "fingerprint": "f" * 64, "arguments": {"accuracy": 0.5}, "model": "fake", "dtype": "float32"},
-        settings={"max_samples": 100, "num_fewshot_seeds": 1, "use_chat_template": False, "system_prompt": None},
+        settings={"max_samples": 100, "few_shot_seeds": 1, "use_chat_template": False, "system_prompt": None},
         environment={"python": "3.11.7", "packages": {"pytest-lighteval": "0.1.0"}},
         results=tuple(sorted(results, key=lambda task: task.key)),
         groups=group_results(results),

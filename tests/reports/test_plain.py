@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from pytest_lighteval.reports.plain import task_result_from_plain, to_json, to_plain
+from pytest_lighteval.reports.plain import task_result_from_plain, to_json, to_plain, verdict_from_plain
 from pytest_lighteval.types import Ask, DocumentScore, Message, TaskResult
-from tests.reports.samples import GSM8K, WIKITEXT, number, result
+from tests.reports.samples import GSM8K, WIKITEXT, number, result, verdict
 
 
 class Level(IntEnum):
@@ -28,6 +28,11 @@ class Odd:
 
     def __str__(self) -> str:
         return f"<{self.name}>"
+
+
+class Arguments(msgspec.Struct):
+    pretrained: str
+    dtype: Path | None = None
 
 
 class Opaque:
@@ -89,6 +94,12 @@ def test_all_of_mmlu_travels_in_little_more_than_a_megabyte() -> None:
     assert task_result_from_plain(execnet.loads(wire)) == measured
 
 
+def test_a_verdict_comes_back_from_a_worker_as_it_left() -> None:
+    judged = verdict("acc", "failed", 0.35, floor=0.42)
+
+    assert verdict_from_plain(execnet.loads(execnet.dumps(to_plain(judged)))) == judged
+
+
 def test_something_else_is_no_result() -> None:
     with pytest.raises(msgspec.ValidationError, match="missing required field `key`"):
         task_result_from_plain({"version": 1})
@@ -103,6 +114,7 @@ def test_something_else_is_no_result() -> None:
         (Ask.CHOICES, "choices"),
         (PurePosixPath("/data/model"), "/data/model"),
         (Odd(name="a"), {"name": "a"}),
+        (Arguments(pretrained="a"), {"pretrained": "a", "dtype": None}),
         (Message(role="user", content="Hi"), {"role": "user", "content": "Hi"}),
         ((1, [2, {"a": (3,)}]), (1, [2, {"a": (3,)}])),
         ({1: "a", Ask.TEXT: "b"}, {"1": "a", "text": "b"}),

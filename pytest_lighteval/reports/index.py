@@ -1,0 +1,108 @@
+"""The index of the runs in a reports folder: index.json for programs and index.md for people, both made from the folder's results."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pytest_lighteval.errors import DataError
+from pytest_lighteval.files import write_atomic
+from pytest_lighteval.reports.json_report import SCHEMA, read_results
+from pytest_lighteval.reports.plain import to_json
+from pytest_lighteval.reports.summary import escape_markdown
+
+__all__ = ["update_index"]
+
+
+def update_index(root: Path, *, changed: str | None = None) -> None:
+    """Bring the index in step with the runs that lie in `root`; `changed` names a folder whose results are to be read again.
+
+    The index holds nothing of its own: a run is in it as long as its folder has a results.json, in the order of their starts. A lock
+    keeps two runs that end at once from losing one another. Raises OSError.
+    """
+    with _locked(root):
+        known = _known(root / "index.json")
+        known.pop(changed or "", None)
+        folders = [folder for folder in root.iterdir() if (folder / "results.json").is_file()]
+        runs = [entry for folder in folders if (entry := known.get(folder.name) or _entry(folder))]
+        runs.sort(key=lambda entry: (str(entry.get("started")), str(entry["folder"])))
+        write_atomic(root / "index.json", to_json({"schema": SCHEMA, "runs": runs}, indent=2, sort_keys=True) + "\n")
+        write_atomic(root / "index.md", _markdown(runs))
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Wait for the folder's lock, which the system takes back from a process that dies."""
+    import fcntl  # only a run that writes reports needs it
+
+    descriptor = os.open(root / ".index.lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _known(path: Path) -> dict[str, dict[str, Any]]:
+    """The entries of the index by folder, so that no old run is read again. A damaged or older index is made anew."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return {entry["folder"]: entry for entry in content["runs"]} if content["schema"] == SCHEMA else {}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _entry(folder: Path) -> dict[str, Any] | None:
+    """One run in short. None: results of another version or none at all, which are no reason to fail a run that went well."""
+    try:
+        return _digest(folder.name, read_results(folder / "results.json"))
+    except (DataError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _digest(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
+    verdicts = [verdict["outcome"] for verdicts in results["verdicts"].values() for verdict in verdicts]
+    return {
+        "folder": name,
+        "started": results["run"]["started"],
+        "seconds": results["run"]["seconds"],
+        "backend": results["backend"].get("name"),
+        "model": results["config_general"]["model_name"],
+        "max_samples": results["config_general"]["max_samples"],
+        "tasks": len(results["versions"]),
+        "gates_passed": verdicts.count("passed"),
+        "gates_failed": verdicts.count("failed"),
+        "errors": len(results["errors"]),
+        "skipped": len(results["skipped"]),
+    }
+
+
+_COLUMNS = {
+    "started": "started",
+    "backend": "backend",
+    "model": "model",
+    "max_samples": "max samples",
+    "tasks": "tasks",
+    "gates_passed": "gates passed",
+    "gates_failed": "gates failed",
+    "errors": "errors",
+    "skipped": "skipped",
+    "seconds": "seconds",
+}
+
+
+def _markdown(runs: list[dict[str, Any]]) -> str:
+    lines = ["# Runs", "", "| run | " + " | ".join(_COLUMNS.values()) + " |", "| --- |" + " --- |" * len(_COLUMNS)]
+    return "\n".join([*lines, *map(_line, runs)]) + "\n"
+
+
+def _line(run: Mapping[str, Any]) -> str:
+    folder = str(run["folder"])
+    link = f"[{escape_markdown(folder)}]({quote(folder)}/summary.md)"
+    values = ("" if run.get(column) is None else str(run[column]) for column in _COLUMNS)
+    return "| " + " | ".join([link, *map(escape_markdown, values)]) + " |"

@@ -1,0 +1,116 @@
+"""results.json: everything a run measured and decided, in a layout that readers of Lighteval's results understand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_lighteval.errors import DataError
+from pytest_lighteval.reports.plain import to_json
+from pytest_lighteval.reports.rows import model_name
+from pytest_lighteval.types import MetricResult, RunReport, TaskResult
+
+__all__ = ["SCHEMA", "read_results", "results_json"]
+
+SCHEMA = 1
+"""Version of the layout; raised when a key moves, goes or changes its meaning."""
+
+
+def results_json(report: RunReport) -> str:
+    """The text of results.json, the same for the same report: keys sorted, numbers as Python prints them.
+
+    Times and the run's name stand under `run` alone, so that two runs that measured the same differ there only. Numbers that are not
+    finite are the texts "nan", "inf" and "-inf", since JSON has none. docs/reports.md lists the keys.
+    """
+    numbers: dict[str, Mapping[str, MetricResult]] = {str(result.key): result.metrics for result in report.results}
+    numbers |= report.groups
+    content = {
+        "schema": SCHEMA,
+        "run": {
+            "id": report.run_id,
+            "started": report.started,
+            "seconds": report.seconds,
+            "task_seconds": {str(result.key): result.seconds for result in report.results},
+        },
+        "config_general": _config_general(report),
+        "results": {key: _lighteval_row(metrics) for key, metrics in numbers.items()},
+        "versions": {str(result.key): result.version for result in report.results},
+        "config_tasks": {str(result.key): _config_task(result) for result in report.results},
+        "summary_tasks": {str(result.key): _summary_task(result) for result in report.results},
+        "summary_general": {
+            "truncated": sum(result.num_truncated for result in report.results),
+            "non_truncated": sum(len(result.documents) - result.num_truncated for result in report.results),
+        },
+        "metrics": {key: dict(metrics) for key, metrics in numbers.items()},
+        "verdicts": {key: list(verdicts) for key, verdicts in report.verdicts.items()},
+        "errors": report.errors,
+        "skipped": report.skipped,
+        "settings": report.settings,
+        "backend": report.backend,
+        "environment": report.environment,
+    }
+    return to_json(content, indent=2, sort_keys=True) + "\n"
+
+
+def _config_general(report: RunReport) -> dict[str, Any]:
+    """Lighteval's keys, but for its times. None: the backend does not say."""
+    arguments = report.backend.get("arguments")
+    facts = {**(arguments if isinstance(arguments, Mapping) else {}), **report.backend}
+    return {
+        # Lighteval's own word for "not a git checkout of Lighteval"
+        "lighteval_sha": "?",
+        "model_name": model_name(report) or facts.get("pretrained"),
+        "model_sha": facts.get("model_sha") or facts.get("revision"),
+        "model_dtype": facts.get("dtype"),
+        "model_size": facts.get("model_size"),
+        "generation_parameters": facts.get("generation_parameters"),
+        "num_fewshot_seeds": report.settings.get("few_shot_seeds"),
+        "max_samples": report.settings.get("max_samples"),
+    }
+
+
+def _lighteval_row(metrics: Mapping[str, MetricResult]) -> dict[str, float]:
+    """`{metric, metric_stderr}`; an error that is unknown is left out, as Lighteval does."""
+    row = {name: number.value for name, number in metrics.items()}
+    return row | {f"{name}_stderr": number.stderr for name, number in metrics.items() if number.stderr is not None}
+
+
+def _config_task(result: TaskResult) -> dict[str, Any]:
+    """What of Lighteval's task configuration a result knows; by the item's own key, since few-shot variants differ in it."""
+    return {
+        "suite": result.key.suite,
+        "name": result.key.task,
+        "num_fewshots": result.key.few_shots,
+        "truncate_fewshots": result.key.truncate,
+        "version": result.version,
+        "metrics": list(result.metrics),
+        "effective_num_docs": len({document.id for document in result.documents}),
+        "max_samples": result.max_samples,
+        "dataset_fingerprint": result.dataset_fingerprint,
+    }
+
+
+def _summary_task(result: TaskResult) -> dict[str, Any]:
+    """Documents are counted once for each few-shot seed here. The digests are SHA-256, which Lighteval's are not."""
+    return {
+        "hashes": {"hash_examples": result.dataset_fingerprint, "hash_full_prompts": result.prompt_digest},
+        "truncated": result.num_truncated,
+        "non_truncated": len(result.documents) - result.num_truncated,
+        "effective_few_shots": result.effective_few_shots,
+    }
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """A results.json as it was written. Raises DataError for what is no such file of a version that is known."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: the results cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not a results.json: {error}") from error
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise DataError(f"{path}: its schema is {schema!r}, and {SCHEMA} can be read")
+    return dict(content)

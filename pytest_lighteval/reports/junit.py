@@ -1,0 +1,44 @@
+"""The numbers of one item as JUnit properties: scalars only, so that any tool that reads JUnit can chart them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pytest_lighteval.types import MetricResult, TaskResult, Verdict
+
+__all__ = ["metric_properties", "properties"]
+
+Property = tuple[str, str | float | int]
+
+
+def properties(result: TaskResult, verdicts: Iterable[Verdict]) -> list[Property]:
+    """`lighteval.<metric>` and, behind it, `.stderr`, `.n`, `.min`, `.max` and `.verdict`, each where there is one.
+
+    Before them the item's identity, so that a row of a chart needs no node id to be understood. Names and order depend on the task
+    alone.
+    """
+    found: list[Property] = [("lighteval.task", str(result.key)), ("lighteval.version", result.version)]
+    if result.num_truncated:
+        found.append(("lighteval.truncated", result.num_truncated))
+    return found + metric_properties(result.metrics, verdicts)
+
+
+def metric_properties(metrics: Mapping[str, MetricResult], verdicts: Iterable[Verdict]) -> list[Property]:
+    """The numbers alone, of a task or of a group."""
+    found: list[Property] = []
+    by_metric = {verdict.metric: verdict for verdict in verdicts}
+    for name, number in metrics.items():
+        prefix = f"lighteval.{name}"
+        found.append((prefix, float(number.value)))
+        if number.stderr is not None:
+            found.append((f"{prefix}.stderr", float(number.stderr)))
+        found.append((f"{prefix}.n", number.n))
+        if name in by_metric:
+            found += _verdict_properties(prefix, by_metric[name])
+    return found
+
+
+def _verdict_properties(prefix: str, verdict: Verdict) -> list[Property]:
+    bounds = (("min", verdict.min), ("max", verdict.max))
+    thresholds: list[Property] = [(f"{prefix}.{name}", float(bound)) for name, bound in bounds if bound is not None]
+    return [*thresholds, (f"{prefix}.verdict", verdict.outcome)]

@@ -1,0 +1,82 @@
+"""What the tables of a run show: its numbers in order, and texts that are safe to print."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_lighteval.reports.groups import ALL, parse_key
+from pytest_lighteval.types import MetricResult, RunReport, TaskKey, Verdict
+
+__all__ = ["ReportRow", "failed_verdicts", "format_number", "group_rows", "model_name", "one_line", "ordered_keys", "task_rows"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRow:
+    """One reported number with what its gate says."""
+
+    key: str
+    metric: str
+    number: MetricResult
+    verdict: Verdict | None
+    """None: no gate holds for it."""
+
+    @property
+    def style(self) -> Literal["passed", "failed", "plain"]:
+        """How its gate stands."""
+        return self.verdict.outcome if self.verdict else "plain"
+
+
+def task_rows(report: RunReport) -> list[ReportRow]:
+    """The numbers of all tasks, worst first: failed gates, then by key, metrics as the task lists them."""
+    return _rows(report, {str(result.key): result.metrics for result in report.results})
+
+
+def group_rows(report: RunReport) -> list[ReportRow]:
+    """The same for supersets, and for `all` where it says more than a task's own row: for metrics that several tasks have."""
+    common = Counter(name for result in report.results for name in result.metrics)
+    return [row for row in _rows(report, report.groups) if row.key != ALL or row.verdict or common[row.metric] > 1]
+
+
+def _rows(report: RunReport, metrics: Mapping[str, Mapping[str, MetricResult]]) -> list[ReportRow]:
+    rows = []
+    for key in ordered_keys(metrics):
+        verdicts = {verdict.metric: verdict for verdict in report.verdicts.get(key, ())}
+        rows += [ReportRow(key=key, metric=name, number=number, verdict=verdicts.get(name)) for name, number in metrics[key].items()]
+    return sorted(rows, key=lambda row: row.style != "failed")
+
+
+def ordered_keys(keys: Iterable[str]) -> list[str]:
+    """Keys by suite, task, few-shot count as a number, and truncation flag; what is no task's key comes last."""
+    last = TaskKey(suite="", task="", few_shots=0)
+
+    def place(key: str) -> tuple[bool, TaskKey, str]:
+        parsed = parse_key(key)
+        return (parsed is None, parsed or last, key)
+
+    return sorted(keys, key=place)
+
+
+def failed_verdicts(report: RunReport) -> list[tuple[str, Verdict]]:
+    """Every failed gate with the key that it holds for."""
+    return [(key, verdict) for key in ordered_keys(report.verdicts) for verdict in report.verdicts[key] if verdict.outcome == "failed"]
+
+
+def model_name(report: RunReport) -> str | None:
+    """What was evaluated, as the backend calls it. None: no backend, or one that does not say."""
+    name = report.backend.get("model_name") or report.backend.get("model")
+    return None if name is None else str(name)
+
+
+def format_number(value: float | None) -> str:
+    """Four decimals; an exponent where that would be unreadable. Empty for None."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4e}"
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks and without control characters: what a model wrote must not steer a terminal."""
+    return " ".join("".join(char if char.isprintable() or char.isspace() else "\ufffd" for char in text).split())

@@ -1,0 +1,43 @@
+"""A run's own folder below the reports folder, and the files that the whole run writes into it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.files import write_atomic
+from pytest_lighteval.reports.index import update_index
+from pytest_lighteval.reports.json_report import results_json
+from pytest_lighteval.reports.summary import summary_markdown
+from pytest_lighteval.types import RunReport
+
+__all__ = ["run_folder", "write_run"]
+
+
+def run_folder(root: Path, started: datetime, label: str) -> Path:
+    """`<root>/<UTC time>-<label>-<six random hex digits>`: sorts by time, and no two runs ever share it.
+
+    Nothing is made on disk; the first file written into it does that.
+    """
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip(".-")[:60] or "run"
+    return root / f"{started.astimezone(UTC):%Y%m%d-%H%M%S}-{slug}-{secrets.token_hex(3)}"
+
+
+def write_run(folder: Path, report: RunReport) -> None:
+    """Write results.json and summary.md and bring the reports folder's index in step.
+
+    Each file is whole or not there. Raises LightevalError, one line that names the file, for a full disk and the like; what was
+    written before it stays.
+    """
+    for name, text in (("results.json", results_json(report)), ("summary.md", summary_markdown(report))):
+        try:
+            write_atomic(folder / name, text)
+        except OSError as error:
+            raise LightevalError(f"{folder / name}: the report cannot be written: {error.strerror}") from error
+    try:
+        update_index(folder.parent, changed=folder.name)
+    except OSError as error:
+        raise LightevalError(f"{folder.parent / 'index.json'}: the index of runs cannot be written: {error.strerror}") from error

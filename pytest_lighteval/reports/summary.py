@@ -1,0 +1,130 @@
+"""summary.md: a run on one page of Markdown, also for GitHub's step summary. Whatever came from a model or a data set is escaped."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.reports.rows import (
+    ReportRow,
+    failed_verdicts,
+    format_number,
+    group_rows,
+    model_name,
+    one_line,
+    ordered_keys,
+    task_rows,
+)
+from pytest_lighteval.types import RunReport
+
+__all__ = ["STEP_SUMMARY_BYTES", "append_step_summary", "escape_markdown", "summary_markdown"]
+
+STEP_SUMMARY_BYTES = 1024 * 1024
+"""GitHub shows nothing at all of a step's summary that is longer.
+
+https://docs.github.com/actions/reference/workflow-commands-for-github-actions#step-isolation-and-limits
+"""
+
+_CUT = "\n\n*The rest is cut: GitHub shows 1 MiB. All of it is in summary.md.*\n"
+
+
+def summary_markdown(report: RunReport) -> str:
+    """The whole page: what failed first, then the tables, then how it was measured."""
+    failed = failed_verdicts(report)
+    name = model_name(report)
+    lines = [f"## Evaluation of {escape_markdown(name)}" if name else "## Evaluation", "", _counts(report, len(failed)), ""]
+    lines += _list("Failed gates", ((key, verdict.message) for key, verdict in failed))
+    lines += _list("Errors", ((key, report.errors[key]) for key in ordered_keys(report.errors)))
+    lines += _table("Tasks", task_rows(report))
+    lines += _table("Averages over tasks", group_rows(report))
+    cut = {str(result.key): result.num_truncated for result in report.results if result.num_truncated}
+    lines += _list("Documents cut to the model's length", ((key, str(cut[key])) for key in ordered_keys(cut)))
+    lines += _list("Skipped", ((key, report.skipped[key]) for key in ordered_keys(report.skipped)))
+    facts = {"run": report.run_id, "started": report.started, "seconds": f"{report.seconds:.1f}", "backend": report.backend.get("name")}
+    lines += _list(
+        "Measured with", ((key, str(value)) for key, value in [*facts.items(), *sorted(report.settings.items())] if value is not None)
+    )
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _counts(report: RunReport, failed: int) -> str:
+    passed = sum(verdict.outcome == "passed" for verdicts in report.verdicts.values() for verdict in verdicts)
+    parts = [
+        _counted(len(report.results), "task", "evaluated"),
+        _counted(failed, "gate", "failed"),
+        _counted(passed, "gate", "passed"),
+        _counted(len(report.errors), "task", "without a score"),
+        _counted(len(report.skipped), "task", "skipped"),
+    ]
+    return ", ".join(part for part in parts if part) or "nothing evaluated"
+
+
+def _counted(count: int, noun: str, what: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)} {what}" if count else ""
+
+
+def _list(title: str, entries: Iterable[tuple[str, str]]) -> list[str]:
+    items = [f"- **{escape_markdown(key)}**: {escape_markdown(text)}" for key, text in entries]
+    return [f"### {title}", "", *items, ""] if items else []
+
+
+def _table(title: str, rows: Sequence[ReportRow]) -> list[str]:
+    if not rows:
+        return []
+    return [
+        f"### {title}",
+        "",
+        "| task | metric | value | stderr | n | gate |",
+        "| --- | --- | ---: | ---: | ---: | --- |",
+        *map(_line, rows),
+        "",
+    ]
+
+
+def _line(row: ReportRow) -> str:
+    number = row.number
+    cells = (row.key, row.metric, format_number(number.value), format_number(number.stderr), str(number.n), _gate(row))
+    return "| " + " | ".join(map(escape_markdown, cells)) + " |"
+
+
+def _gate(row: ReportRow) -> str:
+    verdict = row.verdict
+    if verdict is None:
+        return ""
+    bounds = [f"{name} {format_number(bound)}" for name, bound in (("min", verdict.min), ("max", verdict.max)) if bound is not None]
+    return ", ".join(["❌ failed" if verdict.outcome == "failed" else "✅ passed", *bounds])
+
+
+def escape_markdown(text: str) -> str:
+    """The text on one line, shown by Markdown and HTML as it is: no markup, no tag, no link, no formula, no end of a table's cell."""
+    escaped = html.escape(re.sub(r"([\\`*_{}\[\]|~$#])", r"\\\1", one_line(text)), quote=False)
+    # GitHub makes links of bare addresses too, but not of spelt-out characters
+    return escaped.replace("://", ":&#47;&#47;").replace("www.", "www&#46;")
+
+
+def append_step_summary(text: str, environ: Mapping[str, str]) -> bool:
+    """Add to the summary of a GitHub Actions step; False where there is none to add to.
+
+    A text that would not fit is cut at a line's end and says so. Raises LightevalError when the file cannot be written.
+    """
+    path = environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return False
+    try:
+        with open(path, "ab") as file:
+            room = STEP_SUMMARY_BYTES - file.seek(0, os.SEEK_END)
+            file.write(_within(text.encode("utf-8", "backslashreplace"), room))
+    except OSError as error:
+        raise LightevalError(f"{path}: the step summary cannot be written: {error.strerror}") from error
+    return True
+
+
+def _within(text: bytes, room: int) -> bytes:
+    if len(text) <= room:
+        return text
+    note = _CUT.encode()
+    kept, line_end, _ = text[: max(room - len(note), 0)].rpartition(b"\n")
+    return kept + note if line_end else b""

@@ -1,0 +1,96 @@
+"""The table at the end of a run in a terminal: aligned text, the colours left to who prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pytest_lighteval.reports.rows import ReportRow, format_number, group_rows, one_line, ordered_keys, task_rows
+from pytest_lighteval.types import RunReport
+
+__all__ = ["Style", "terminal_table"]
+
+Style = Literal["passed", "failed", "plain", "error"]
+"""What a line tells, for its colour."""
+
+_TASK, _METRIC, _VALUE, _STDERR, _N, _GATE = range(6)
+_HEADER = ("task", "metric", "value", "stderr", "n", "gate")
+_RIGHT = (_VALUE, _N)
+_GAP = "  "
+
+_LAYOUTS: tuple[tuple[tuple[int, ...], bool, int], ...] = (
+    ((_TASK, _METRIC, _VALUE, _STDERR, _N, _GATE), True, 24),
+    ((_TASK, _METRIC, _VALUE, _STDERR, _N, _GATE), False, 24),
+    ((_TASK, _METRIC, _VALUE, _STDERR, _GATE), False, 20),
+    ((_TASK, _VALUE, _GATE, _METRIC), False, 12),
+)
+"""Columns, whether the gate's thresholds are told, and the narrowest task column. The first that fits is taken, or the last, cut."""
+
+
+def terminal_table(report: RunReport, *, width: int) -> list[tuple[str, Style]]:
+    """Lines of at most `width` characters, each with its style; none for a run without tasks.
+
+    Tasks first, failed gates at the top, then supersets under a heading, then tasks whose prompts were cut, errors and a count of
+    what was skipped.
+    """
+    tasks, groups = task_rows(report), group_rows(report)
+    lines: list[tuple[str, Style]] = []
+    if tasks or groups:
+        table = _table(tasks, groups, width)
+        lines += [(table[0], "plain"), *zip(table[1 : len(tasks) + 1], [row.style for row in tasks], strict=True)]
+        if groups:
+            lines.append(("averages over tasks", "plain"))
+            lines += zip(table[len(tasks) + 1 :], [row.style for row in groups], strict=True)
+    for result in report.results:
+        if result.num_truncated:
+            documents = "1 document was" if result.num_truncated == 1 else f"{result.num_truncated} documents were"
+            lines.append((f"{result.key}: {documents} cut to the model's length", "plain"))
+    lines += [(f"{key}: {one_line(report.errors[key])}", "error") for key in ordered_keys(report.errors)]
+    if report.skipped:
+        lines.append((f"{len(report.skipped)} task{'s' * (len(report.skipped) > 1)} skipped", "plain"))
+    return [(_end_elided(line, width), style) for line, style in lines]
+
+
+def _table(tasks: Sequence[ReportRow], groups: Sequence[ReportRow], width: int) -> list[str]:
+    """A header and one line a row, all in the widest layout that fits."""
+    rows = [*tasks, *groups]
+    for columns, thresholds, narrowest in _LAYOUTS:
+        cells = [_HEADER, *(_cells(row, thresholds=thresholds) for row in rows)]
+        widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADER))]
+        others = sum(widths[column] + len(_GAP) for column in columns if column != _TASK)
+        if others + min(widths[_TASK], narrowest) <= width:
+            break
+    widths[_TASK] = min(widths[_TASK], max(width - others, narrowest))
+    return [_GAP.join(_padded(line[column], widths[column], column) for column in columns).rstrip() for line in cells]
+
+
+def _cells(row: ReportRow, *, thresholds: bool) -> tuple[str, ...]:
+    number = row.number
+    stderr = "" if number.stderr is None else f"± {format_number(number.stderr)}"
+    return (row.key, row.metric, format_number(number.value), stderr, str(number.n), _gate(row, thresholds=thresholds))
+
+
+def _gate(row: ReportRow, *, thresholds: bool) -> str:
+    verdict = row.verdict
+    if verdict is None:
+        return ""
+    bounds = [f"{name} {format_number(bound)}" for name, bound in (("min", verdict.min), ("max", verdict.max)) if bound is not None]
+    return ", ".join([verdict.outcome, *(bounds if thresholds else [])])
+
+
+def _padded(text: str, width: int, column: int) -> str:
+    if column == _TASK:
+        return _middle_elided(text, width).ljust(width)
+    return text.rjust(width) if column in _RIGHT else text.ljust(width)
+
+
+def _middle_elided(text: str, width: int) -> str:
+    """Shortened in its middle: a key's suite and its few-shot count both tell tasks apart."""
+    if len(text) <= width:
+        return text
+    head = (width - 1) // 3
+    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+
+
+def _end_elided(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: max(width - 1, 0)]}…"
