@@ -1,0 +1,176 @@
+"""The model arguments of `--backend accelerate`: names, types, defaults, help, and what contradicts what."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pytest_lighteval.errors import UserInputError, did_you_mean
+
+__all__ = ["DTYPES", "LOADING_ARGUMENTS", "QUANTIZED", "AccelerateArguments", "GenerationParameters"]
+
+DTYPES = {
+    **{name: name for name in ("float32", "bfloat16", "float16", "float64")},
+    "fp32": "float32",
+    "float": "float32",
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "half": "float16",
+    "fp64": "float64",
+}
+"""Names that `dtype` takes -> torch's own."""
+QUANTIZED = ("4bit", "8bit")
+LOADING_ARGUMENTS = frozenset(
+    (
+        *("pretrained", "model_name", "tokenizer", "revision", "subfolder", "trust_remote_code"),
+        *("dtype", "quantization_config", "device", "model_parallel", "compile", "attn_implementation"),
+        *("adapter_weights", "delta_weights", "base_model"),
+    )
+)
+"""Those that say what to load and how."""
+_DEVICE = re.compile(r"(cpu|cuda|mps|xpu|npu)(:\d+)?")
+
+
+_Positive = Annotated[int, Meta(ge=1)]
+_Share = Annotated[float, Meta(ge=0, le=1)]
+_Temperature = Annotated[float, Meta(ge=0)]
+_Factor = Annotated[float, Meta(gt=0)]
+
+
+class GenerationParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How text is generated; the names are Lighteval's. What a task or a metric asks for comes first where both speak."""
+
+    temperature: Annotated[_Temperature | None, Meta(description="given: every text is sampled at it; 0: every text is greedy")] = None
+    top_k: Annotated[_Positive | None, Meta(description="sample among the k likeliest tokens")] = None
+    top_p: Annotated[_Share | None, Meta(description="sample among the likeliest tokens that make up this probability")] = None
+    min_p: Annotated[_Share | None, Meta(description="sample among tokens at least this likely, relative to the best")] = None
+    seed: Annotated[int, Meta(description="seed of every draw, together with the prompt")] = 1234
+    repetition_penalty: Annotated[_Factor | None, Meta(description="above 1: tokens seen in prompt or text become less likely")] = None
+    frequency_penalty: Annotated[float, Meta(description="taken from a token's logit for each time it was generated")] = 0.0
+    presence_penalty: Annotated[float, Meta(description="taken from a token's logit once it was generated")] = 0.0
+    max_new_tokens: Annotated[_Positive | None, Meta(description="limit where the task sets none")] = None
+    min_new_tokens: Annotated[_Positive | None, Meta(description="no end token before this many")] = None
+    stop_tokens: Annotated[tuple[str, ...], Meta(description="texts that end every generation, beside the task's own")] = ()
+    truncate_prompt: Annotated[_Positive | None, Meta(description="keep only this many last tokens of a prompt")] = None
+    early_stopping: Annotated[Any, Meta(description="refused: belongs to beam search, which is never used")] = None
+    length_penalty: Annotated[Any, Meta(description="refused: belongs to beam search, which is never used")] = None
+    response_format: Annotated[Any, Meta(description="refused: constrained decoding is not part of this backend")] = None
+
+
+class AccelerateArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `--backend accelerate`. Making one raises UserInputError for values that contradict one another."""
+
+    pretrained: Annotated[
+        str | None,
+        Meta(description="the model: hub id, local folder, .gguf file, or package:NAME for a .gguf file in an installed package"),
+    ] = None
+    model_name: Annotated[str | None, Meta(description="another name of `pretrained`")] = None
+    tokenizer: Annotated[str | None, Meta(description="hub id or folder of the tokenizer; default: the model's own")] = None
+    revision: Annotated[str, Meta(description="branch, tag or commit of a hub id")] = "main"
+    subfolder: Annotated[str | None, Meta(description="folder inside the repository or folder")] = None
+    trust_remote_code: Annotated[bool, Meta(description="let the model's repository run its own Python code")] = False
+    dtype: Annotated[
+        str | None, Meta(description="auto (as stored), float32, bfloat16, float16, float64, or 4bit / 8bit (bitsandbytes)")
+    ] = None
+    quantization_config: Annotated[dict[str, Any] | None, Meta(description="arguments of bitsandbytes, e.g. {load_in_4bit: true}")] = None
+    device: Annotated[str | None, Meta(description="cpu, cuda, cuda:1, ...; default: the GPU if there is one, else the CPU")] = None
+    model_parallel: Annotated[
+        bool | None, Meta(description="spread the layers over all visible GPUs; default: if there are several and no `device` is given")
+    ] = None
+    compile: Annotated[bool, Meta(description="torch.compile the model")] = False
+    attn_implementation: Annotated[str | None, Meta(description="eager, sdpa, flash_attention_2, ...; default: transformers' choice")] = (
+        None
+    )
+    batch_size: Annotated[
+        int | Literal["auto"], Meta(description="rows at a time, or auto: by a budget of tokens; halved when memory runs out")
+    ] = "auto"
+    max_length: Annotated[int | None, Meta(description="longest sequence in tokens; default: the model's own limit")] = None
+    max_gen_toks: Annotated[int | None, Meta(description="new tokens where the task sets no limit; default: as many as fit")] = None
+    generation_parameters: Annotated[
+        dict[str, Any], Meta(description="mapping: temperature, top_p, max_new_tokens, seed, ...; see docs/backends.md")
+    ] = {}
+    add_special_tokens: Annotated[bool, Meta(description="let the tokenizer add its special tokens to plain prompts")] = True
+    use_chat_template: Annotated[bool, Meta(description="ask in the model's chat format, as --use-chat-template")] = False
+    multichoice_continuations_start_space: Annotated[
+        bool | None, Meta(description="true: choices get a leading space; false: they lose it; default: as the task writes them")
+    ] = None
+    pairwise_tokenization: Annotated[bool, Meta(description="encode context and continuation apart")] = False
+    adapter_weights: Annotated[Any, Meta(description="refused: merge the adapter into its base model first")] = None
+    delta_weights: Annotated[Any, Meta(description="refused: apply the delta to its base model first")] = None
+    base_model: Annotated[Any, Meta(description="refused: belongs to adapter_weights and delta_weights")] = None
+
+    def __post_init__(self) -> None:
+        _check_model(self)
+        _check_limits(self)
+        self.generation()
+
+    @property
+    def model(self) -> str:
+        """What `pretrained` or `model_name` says."""
+        return self.pretrained or self.model_name or ""
+
+    def generation(self) -> GenerationParameters:
+        """`generation_parameters`, checked. Raises UserInputError that names the parameter, with the nearest ones if it is unknown."""
+        return _read_generation_parameters(self.generation_parameters)
+
+
+_REFUSED = {
+    "adapter_weights": "adapters are not loaded: merge it into its base model (peft: merge_and_unload, save_pretrained), name that folder",
+    "delta_weights": "delta weights are not loaded: apply them to the base model, and name the resulting folder",
+    "base_model": "it belongs to adapter_weights and delta_weights, which are not loaded; name the whole model as `pretrained`",
+}
+_REFUSED_GENERATION = {
+    "early_stopping": "it belongs to beam search, which is never used here",
+    "length_penalty": "it belongs to beam search, which is never used here",
+    "response_format": "this backend does not constrain what is generated",
+}
+
+
+def _check_model(arguments: AccelerateArguments) -> None:
+    if arguments.pretrained and arguments.model_name:
+        raise UserInputError("pretrained and model_name are two names of one argument: give one")
+    if not arguments.model:
+        raise UserInputError("pretrained is missing: name a hub id, a folder, a .gguf file, or package:NAME")
+    for name, reason in _REFUSED.items():
+        if getattr(arguments, name) not in (None, False, "false"):
+            raise UserInputError(f"{name}: {reason}")
+    known = ("auto", *DTYPES, *QUANTIZED)
+    if arguments.dtype is not None and arguments.dtype not in known:
+        raise UserInputError(f"dtype: {arguments.dtype!r} is none of {', '.join(known)}{did_you_mean(arguments.dtype, known)}")
+    if arguments.dtype in QUANTIZED and arguments.quantization_config:
+        raise UserInputError(f"dtype={arguments.dtype} and quantization_config both quantize: give one")
+    if arguments.device is not None and not _DEVICE.fullmatch(arguments.device):
+        raise UserInputError(f"device: {arguments.device!r} is none of cpu, cuda, cuda:N, mps, xpu, npu")
+    if arguments.model_parallel and arguments.device is not None:
+        raise UserInputError("model_parallel=true spreads the model over all devices: leave device out")
+
+
+def _check_limits(arguments: AccelerateArguments) -> None:
+    if isinstance(arguments.batch_size, int) and arguments.batch_size < 1:
+        raise UserInputError(f"batch_size: {arguments.batch_size} is not a number of rows; give 1 or more, or auto")
+    if arguments.max_length is not None and arguments.max_length < 2:
+        raise UserInputError(f"max_length: {arguments.max_length} tokens hold no prompt; give 2 or more")
+    if arguments.max_gen_toks is not None and arguments.max_gen_toks < 1:
+        raise UserInputError(f"max_gen_toks: {arguments.max_gen_toks} tokens are no text; give 1 or more")
+    if arguments.max_gen_toks is not None and arguments.generation_parameters.get("max_new_tokens") is not None:
+        raise UserInputError("max_gen_toks and generation_parameters.max_new_tokens say the same thing: give one")
+
+
+def _read_generation_parameters(raw: dict[str, Any]) -> GenerationParameters:
+    names = [field.encode_name for field in msgspec.structs.fields(GenerationParameters)]
+    for name in raw:
+        if name not in names:
+            near = did_you_mean(name, names) or f"; there are: {', '.join(names)}"
+            raise UserInputError(f"generation_parameters: there is no {name!r}{near}")
+    try:
+        parameters = msgspec.convert({name: value for name, value in raw.items() if value is not None}, GenerationParameters, strict=False)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$.")
+        raise UserInputError(f"generation_parameters.{place.rstrip('`')}: {problem}") from error
+    for name, reason in _REFUSED_GENERATION.items():
+        if getattr(parameters, name) not in (None, False):
+            raise UserInputError(f"generation_parameters.{name}: {reason}")
+    return parameters

@@ -1,0 +1,179 @@
+"""The accelerate backend: what is known from files and arguments alone, and an engine that is loaded when it is first needed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pytest_lighteval.backends.accelerate.arguments import LOADING_ARGUMENTS, AccelerateArguments
+from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_folder, fingerprint_loaded, package_versions
+from pytest_lighteval.backends.accelerate.folders import declared_length, find_model_folder, find_tokenizer_folder, read_max_length, resolve
+from pytest_lighteval.backends.references import ModelReference
+from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError
+from pytest_lighteval.types import (
+    GenerateRequest,
+    GenerateResponse,
+    LoglikelihoodRequest,
+    LoglikelihoodResponse,
+    Message,
+    PerplexityRequest,
+    PerplexityResponse,
+    Prompt,
+    RequestKind,
+)
+
+if TYPE_CHECKING:  # torch and transformers, which importing a backend must not cost
+    from pytest_lighteval.backends.accelerate.engine import Engine
+    from pytest_lighteval.backends.accelerate.texts import Texts
+
+__all__ = ["AccelerateBackend"]
+
+
+class AccelerateBackend:
+    """A transformers model in this process, as a `Backend`. One process, one model; docs/backends.md explains its arguments."""
+
+    Arguments = AccelerateArguments
+    name = "accelerate"
+    supports = frozenset({RequestKind.LOGLIKELIHOOD, RequestKind.PERPLEXITY})
+
+    def __init__(self, arguments: AccelerateArguments, *, given: tuple[Any, Any] | None = None) -> None:
+        self.arguments = arguments
+        self._given = given
+        """A model and a tokenizer that are loaded already. None: the arguments name them."""
+        self._references = resolve(arguments) if given is None else None
+        self._closed = False
+
+    @classmethod
+    def from_arguments(cls, arguments: msgspec.Struct) -> AccelerateBackend:
+        """A backend of checked arguments; nothing is loaded. Raises UserInputError for a model that is not there."""
+        if not isinstance(arguments, AccelerateArguments):
+            raise TypeError(f"AccelerateArguments were expected, not {type(arguments).__name__}")
+        return cls(arguments)
+
+    @classmethod
+    def from_model(cls, model: Any, tokenizer: Any, **arguments: Any) -> AccelerateBackend:
+        """A backend around a transformers model that is in memory, on its device and in its dtype.
+
+        Takes the arguments that say how to run and how to tokenize (`batch_size`, `max_length`, ...); those that say what to load and
+        how raise UserInputError. The fingerprint digests the weights as they are when it is first asked for, so make a new backend after
+        more training. `close` lets go of the model and leaves it to its owner.
+        """
+        for name in arguments:
+            if name in LOADING_ARGUMENTS:
+                raise UserInputError(f"{name}: the model is loaded already")
+        name = getattr(model.config, "_name_or_path", "") or type(model).__name__
+        try:
+            return cls(msgspec.convert({"pretrained": name, **arguments}, AccelerateArguments), given=(model, tokenizer))
+        except msgspec.ValidationError as error:
+            raise UserInputError(str(error)) from error
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `Backend.fingerprint`. `batch_size` is no part of it: rows do not depend on what they are batched with, up to rounding."""
+        if self._given is not None:
+            return fingerprint_loaded(*self._given, self.arguments)
+        return fingerprint_folder(self._folder, self._tokenizer_folder, self.arguments)
+
+    @cached_property
+    def max_length(self) -> int:
+        """The `max_length` argument, else what the model's configuration declares, else 2048 (Lighteval's rule)."""
+        if self.arguments.max_length is not None:
+            return self.arguments.max_length
+        if self._given is not None:
+            return declared_length(self._given[0].config)
+        return read_max_length(self._folder, self.arguments.model, trust_remote_code=self.arguments.trust_remote_code)
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """See `Backend.count_tokens`. Loads the tokenizer alone."""
+        return self._texts.count(prompt)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """See `Backend.render`. Loads the tokenizer alone."""
+        return self._texts.render(messages)
+
+    def describe(self) -> Mapping[str, Any]:
+        """See `Backend.describe`. Device, dtype and threads are those in use once the model is loaded, those asked for before."""
+        arguments = self.arguments
+        facts: dict[str, Any] = {
+            "model": arguments.model,
+            "max_length": self.max_length,
+            "dtype": arguments.dtype or "auto",
+            "device": arguments.device or "auto",
+            "batch_size": arguments.batch_size,
+            "versions": package_versions(),
+        }
+        if self._references is not None and self._references[0].kind == "hub":
+            facts["revision"] = arguments.revision
+        if "_engine" in self.__dict__:
+            facts |= self._engine.describe()
+        return facts
+
+    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
+        """See `Backend.loglikelihood`."""
+        yield from self._engine.loglikelihood(requests) if requests else ()
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+        """See `Backend.generate`."""
+        raise BackendError("generation is not built yet")
+        yield
+
+    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
+        """See `Backend.perplexity`."""
+        yield from self._engine.perplexity(requests) if requests else ()
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._closed = True
+        self._given = None
+        loaded = self.__dict__.pop("_engine", None)
+        self.__dict__.pop("_texts", None)
+        if loaded is not None:
+            from pytest_lighteval.backends.accelerate.scoring import free_memory
+
+            del loaded
+            free_memory()
+
+    @cached_property
+    def _folder(self) -> Path:
+        return find_model_folder(self._named[0], self.arguments)
+
+    @cached_property
+    def _tokenizer_folder(self) -> Path:
+        return find_tokenizer_folder(self._named[1], self._folder, self.arguments)
+
+    @property
+    def _named(self) -> tuple[ModelReference, ModelReference | None]:
+        if self._references is None:
+            raise BackendError(f"{self.arguments.model}: the backend is closed")
+        return self._references
+
+    @cached_property
+    def _texts(self) -> Texts:
+        self._require_open()
+        from pytest_lighteval.backends.accelerate.loading import load_tokenizer
+        from pytest_lighteval.backends.accelerate.texts import Texts
+
+        tokenizer = self._given[1] if self._given is not None else load_tokenizer(self._tokenizer_folder, self.arguments)
+        return Texts(tokenizer, self.arguments)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        self._require_open()
+        from pytest_lighteval.backends.accelerate.engine import Engine
+        from pytest_lighteval.backends.accelerate.loading import adopt_model, load_model
+
+        texts = self._texts
+        loaded = adopt_model(self._given[0]) if self._given is not None else load_model(self._folder, self.arguments)
+        return Engine(texts, loaded, self.arguments, self.max_length)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise BackendError(f"{self.arguments.model}: the backend is closed")
+        for package in ("torch", "transformers"):
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtraError(package, "accelerate")

@@ -1,0 +1,183 @@
+"""Answer requests with a loaded model: tokenize, plan, run, and hand each answer out as soon as it is complete."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
+from pytest_lighteval.backends.accelerate.loading import LoadedModel, default_tokens
+from pytest_lighteval.backends.accelerate.plan import Limits, Row, TooBig, plan_rows, run_in_batches, truncated
+from pytest_lighteval.backends.accelerate.scoring import Scored, Scorer, unless_out_of_memory
+from pytest_lighteval.backends.accelerate.texts import Texts
+from pytest_lighteval.backends.tokenization import TextPair, TokenPair, rolling_windows, with_start_space
+from pytest_lighteval.types import LoglikelihoodRequest, LoglikelihoodResponse, PerplexityRequest, PerplexityResponse
+
+__all__ = ["Engine"]
+
+logger = logging.getLogger(__name__)
+
+_LOGITS_AT_ONCE = 2**28
+"""Elements of logits that a batch may keep under `batch_size=auto` (1 GiB in fp32)."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Asked:
+    """One request on its way: its pairs, and the scores that have come in."""
+
+    index: int
+    pairs: list[TokenPair]
+    truncated: int = 0
+    scores: dict[int, Scored] = field(default_factory=dict)
+    """By position in `pairs`."""
+    error: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self.error is not None or len(self.scores) == len(self.pairs)
+
+    @property
+    def ordered(self) -> list[Scored]:
+        return [self.scores[position] for position in range(len(self.pairs))]
+
+
+class Engine:
+    """A model in memory and the rules by which it is asked."""
+
+    def __init__(self, texts: Texts, loaded: LoadedModel, arguments: AccelerateArguments, max_length: int) -> None:
+        self._texts, self._arguments, self._max_length = texts, arguments, max_length
+        self._loaded = loaded
+        self._scorer = Scorer(loaded.model, loaded.device, texts.pad_token)
+        self.limits = self._limits(loaded)
+        self.shrunk_to: int | None = None
+        """The fewest rows that memory allowed. None: it never ran out."""
+
+    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
+        """See `Backend.loglikelihood`."""
+        asked = self._ask_choices(requests)
+        for done in self._score(asked):
+            count = len(requests[done.index].choices)
+            yield done.index, _loglikelihood_response(done, count)
+
+    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
+        """See `Backend.perplexity`."""
+        asked = []
+        for index, tokens in enumerate(self._texts.rolling([request.text for request in requests])):
+            windows = rolling_windows(tokens, self._texts.special.start, self._max_length)
+            asked.append(_Asked(index=index, pairs=windows, error=None if windows else "the text has no tokens"))
+        for done in self._score(asked):
+            if done.error is not None:
+                yield done.index, PerplexityResponse(error=done.error)
+                continue
+            count = sum(len(window.continuation) for window in done.pairs)
+            yield done.index, PerplexityResponse(logprob=math.fsum(score.logprob for score in done.ordered), token_count=count)
+
+    def describe(self) -> dict[str, Any]:
+        """What runs, for the report."""
+        facts: dict[str, Any] = {
+            "architecture": type(self._loaded.model).__name__,
+            "device": str(self._loaded.device),
+            "dtype": self._loaded.dtype,
+            "threads": torch.get_num_threads(),
+            "engine": "padded rows",
+            "batch_tokens": self.limits.tokens,
+            "head_at": {"each": "asked positions", "shared": "positions asked in the batch", "all": "all positions"}[self._scorer.keep],
+        }
+        if self.shrunk_to is not None:
+            facts["out_of_memory_rows"] = self.shrunk_to
+        return facts
+
+    def _ask_choices(self, requests: Sequence[LoglikelihoodRequest]) -> list[_Asked]:
+        start_space = self._arguments.multichoice_continuations_start_space
+        texts: list[TextPair] = []
+        spans = []
+        for request in requests:
+            first = len(texts)
+            for prompt in (request.prompt, request.unconditioned_prompt):
+                if prompt is not None:
+                    context, rendered = self._texts.text(prompt)
+                    texts += [
+                        TextPair(context=context, continuation=with_start_space(choice, start_space), rendered=rendered)
+                        for choice in request.choices
+                    ]
+            spans.append(slice(first, len(texts)))
+        pairs = self._texts.pairs(texts)
+        return [self._fit(index, request, pairs[span]) for index, (request, span) in enumerate(zip(requests, spans, strict=True))]
+
+    def _fit(self, index: int, request: LoglikelihoodRequest, pairs: Sequence[TokenPair]) -> _Asked:
+        """The request with its contexts cut to the model's length, or with the reason why it cannot be asked."""
+        if not request.choices:
+            return _Asked(index=index, pairs=[], error="the request has no choices")
+        asked = _Asked(index=index, pairs=[])
+        for position, pair in enumerate(pairs):
+            choice = position % len(request.choices)
+            if not request.choices[choice] or not pair.continuation:
+                return _Asked(
+                    index=index, pairs=[], error=f"choice {choice} ({request.choices[choice]!r}) is empty: it has no tokens to score"
+                )
+            try:
+                fitting, cut = truncated(pair, self._max_length)
+            except ValueError as error:
+                return _Asked(index=index, pairs=[], error=f"choice {choice}: {error}")
+            asked.pairs.append(fitting)
+            asked.truncated = max(asked.truncated, cut)
+        return asked
+
+    def _score(self, asked: Sequence[_Asked]) -> Iterator[_Asked]:
+        """Each of them once, as soon as it is complete."""
+        owners = [(one, position) for one in asked for position in range(len(one.pairs)) if one.error is None]
+        rows = plan_rows([one.pairs[position] for one, position in owners])
+        yield from (one for one in asked if one.complete)
+        for batch in run_in_batches(rows, _row_size, self.limits, self._attempt(self._scorer.score), self._on_shrink):
+            waiting = []
+            if isinstance(batch, TooBig):
+                for ask in batch.item.asks:
+                    one, _ = owners[ask.owner]
+                    if not one.complete:
+                        one.error = f"memory ran out on a single row of {len(batch.item.tokens)} tokens"
+                        waiting.append(one)
+            else:
+                for scored in (scored for row in batch.results for scored in row):
+                    one, position = owners[scored.owner]
+                    if one.error is None:
+                        one.scores[position] = scored
+                        waiting.append(one)
+            # a request may wait for rows of several batches, and have several in this one
+            yield from {one.index: one for one in waiting if one.complete}.values()
+
+    def _attempt(self, run: Callable[[Sequence[Row]], list[list[Scored]]]) -> Callable[[Sequence[Row]], list[list[Scored]] | None]:
+        return lambda rows: unless_out_of_memory(lambda: run(rows))
+
+    def _on_shrink(self, rows: int) -> None:
+        self.shrunk_to = rows if self.shrunk_to is None else min(rows, self.shrunk_to)
+        logger.warning("memory ran out: the batch is run again, %d rows at a time", rows)
+
+    def _limits(self, loaded: LoadedModel) -> Limits:
+        if isinstance(self._arguments.batch_size, int):
+            return Limits(rows=self._arguments.batch_size)
+        vocabulary = loaded.model.config.get_text_config().vocab_size
+        return Limits(tokens=default_tokens(loaded.device), logits=max(1, _LOGITS_AT_ONCE // vocabulary))
+
+
+def _row_size(row: Row) -> tuple[int, int]:
+    return len(row.tokens), len(row.tokens) - row.asked_from
+
+
+def _loglikelihood_response(done: _Asked, count: int) -> LoglikelihoodResponse:
+    if done.error is not None:
+        return LoglikelihoodResponse(error=done.error)
+    scores, pairs = done.ordered, done.pairs
+    return LoglikelihoodResponse(
+        logprobs=tuple(score.logprob for score in scores[:count]),
+        greedy=tuple(score.greedy for score in scores[:count]),
+        token_counts=tuple(len(pair.continuation) for pair in pairs[:count]),
+        unconditioned_logprobs=tuple(score.logprob for score in scores[count:]) or None,
+        prompt_token_ids=pairs[0].context,
+        choice_token_ids=tuple(pair.continuation for pair in pairs[:count]),
+        truncated_tokens=done.truncated,
+    )

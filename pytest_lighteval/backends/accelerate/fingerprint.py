@@ -1,0 +1,80 @@
+"""A digest of everything that may change an answer, from files and arguments alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
+from pytest_lighteval.backends.references import weight_files
+from pytest_lighteval.backends.user_cache import digest_file
+from pytest_lighteval.errors import BackendError
+
+__all__ = ["fingerprint_folder", "fingerprint_loaded", "package_versions"]
+
+_ENGINE = 1
+"""Raised whenever this backend may answer the same request differently."""
+_WITHOUT_EFFECT = {
+    # names of the same content, and how many rows run together
+    *("pretrained", "model_name", "tokenizer", "revision", "subfolder", "batch_size"),
+    # what the plugin asks with, not what the model answers with
+    "use_chat_template",
+}
+_SMALL_SUFFIXES = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that compute, without importing them."""
+    versions = {}
+    for package in ("torch", "transformers", "tokenizers", "accelerate", "bitsandbytes"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def fingerprint_folder(folder: Path, tokenizer_folder: Path, arguments: AccelerateArguments) -> str:
+    """For a model on disk: weights, configuration, tokenizer, template, arguments and versions. Raises BackendError."""
+    try:
+        files = {file.name: digest_file(file) for file in (*weight_files(folder, arguments.model), *_small_files(folder))}
+        if tokenizer_folder != folder:
+            files |= {f"tokenizer/{file.name}": digest_file(file) for file in _small_files(tokenizer_folder)}
+    except OSError as error:
+        raise BackendError(f"{arguments.model}: cannot read {error.filename}: {error.strerror}") from error
+    return _digest({"files": files}, arguments)
+
+
+def fingerprint_loaded(model: Any, tokenizer: Any, arguments: AccelerateArguments) -> str:
+    """For a model in memory: the bytes of its parameters and buffers as they are now, its configuration, its tokenizer."""
+    import torch
+
+    weights = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return _digest(
+        {
+            "weights": weights.hexdigest(),
+            "config": model.config.to_json_string(),
+            "tokenizer": backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items()),
+            "template": tokenizer.chat_template,
+        },
+        arguments,
+    )
+
+
+def _small_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix in _SMALL_SUFFIXES and file.is_file())
+
+
+def _digest(content: dict[str, Any], arguments: AccelerateArguments) -> str:
+    settings = {name: value for name, value in msgspec.to_builtins(arguments).items() if name not in _WITHOUT_EFFECT}
+    whole = {"engine": _ENGINE, "arguments": settings, "versions": package_versions(), **content}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,129 @@
+"""Load a model folder and its tokenizer with transformers, and turn what goes wrong into one clear line."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from pytest_lighteval.backends.accelerate.arguments import DTYPES, QUANTIZED, AccelerateArguments
+from pytest_lighteval.backends.accelerate.scoring import is_out_of_memory
+from pytest_lighteval.backends.gguf import NO_TOKENIZER
+from pytest_lighteval.backends.quiet import quiet_transformers
+from pytest_lighteval.errors import BackendError, MissingExtraError
+
+__all__ = ["LoadedModel", "adopt_model", "choose_device", "default_tokens", "load_model", "load_tokenizer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model in memory, ready to be asked."""
+
+    model: Any
+    """A transformers causal model in eval mode."""
+    device: torch.device
+    """Where its inputs go."""
+    dtype: str
+    """Of the weights as they are computed with, e.g. `float32`."""
+
+
+def choose_device(asked: str | None) -> torch.device:
+    """The device asked for, or the first GPU, else the CPU. Raises BackendError if the one asked for is not there."""
+    if asked is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(asked)
+    if device.type == "cpu":
+        return device
+    module = getattr(torch, device.type, None)
+    count = module.device_count() if module is not None and module.is_available() else 0
+    if count == 0:
+        build = (
+            f"this torch ({torch.__version__}) is built without CUDA"
+            if device.type == "cuda" and not torch.version.cuda
+            else "none is visible"
+        )
+        raise BackendError(f"device={asked}: there is no such device: {build}")
+    if (device.index or 0) >= count:
+        raise BackendError(f"device={asked}: there is no such device: the {count} visible are {device.type}:0 to {device.type}:{count - 1}")
+    return device
+
+
+def load_tokenizer(folder: Path, arguments: AccelerateArguments) -> Any:
+    """The tokenizer in the folder. Raises BackendError."""
+    missing = folder / NO_TOKENIZER
+    if missing.is_file():
+        raise BackendError(f"{arguments.model}: {missing.read_text(encoding='utf-8')}; name one: tokenizer=<hub id or folder>")
+    with quiet_transformers(), _one_line(f"{arguments.tokenizer or arguments.model}: cannot load its tokenizer"):
+        return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=arguments.trust_remote_code)
+
+
+def load_model(folder: Path, arguments: AccelerateArguments) -> LoadedModel:
+    """The model in the folder, on its device, in its dtype. Raises BackendError and MissingExtraError."""
+    device = choose_device(arguments.device)
+    settings: dict[str, Any] = {"trust_remote_code": arguments.trust_remote_code, "dtype": "auto"}
+    if arguments.dtype in DTYPES:
+        settings["dtype"] = getattr(torch, DTYPES[arguments.dtype])
+    if arguments.attn_implementation is not None:
+        settings["attn_implementation"] = arguments.attn_implementation
+    if arguments.dtype in QUANTIZED or arguments.quantization_config:
+        settings["quantization_config"] = _quantization(arguments)
+    spread = arguments.model_parallel
+    if spread is None:
+        spread = arguments.device is None and torch.cuda.device_count() > 1
+    if spread:
+        settings["device_map"] = "auto"
+    elif "quantization_config" in settings:
+        # bitsandbytes quantizes while it places; it cannot be moved afterwards
+        settings["device_map"] = {"": device}
+    if "device_map" in settings and importlib.util.find_spec("accelerate") is None:
+        raise MissingExtraError("accelerate", "accelerate")
+    with quiet_transformers(), _one_line(f"{arguments.model}: cannot load it"):
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, **settings)
+        if "device_map" not in settings:
+            model = model.to(device)
+    model.eval()
+    dtype = str(model.dtype).removeprefix("torch.")
+    if arguments.compile:
+        model = torch.compile(model)
+    return LoadedModel(model=model, device=model.device if "device_map" in settings else device, dtype=dtype)
+
+
+def adopt_model(model: Any) -> LoadedModel:
+    """A model of the user's, as it is."""
+    return LoadedModel(model=model, device=model.device, dtype=str(model.dtype).removeprefix("torch."))
+
+
+def _quantization(arguments: AccelerateArguments) -> Any:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingExtraError("bitsandbytes", "quantized")
+    asked = arguments.quantization_config or {f"load_in_{arguments.dtype}": True, "bnb_4bit_compute_dtype": "float16"}
+    with _one_line("quantization_config"):
+        return transformers.BitsAndBytesConfig(**asked)
+
+
+@contextlib.contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    """Turn what transformers raises for bad files and settings into one BackendError."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError) as error:
+        raise BackendError(f"{what}: {_first_line(error)}") from error
+    except (RuntimeError, MemoryError) as error:
+        reason = "memory ran out" if is_out_of_memory(error) else _first_line(error)
+        raise BackendError(f"{what}: {reason}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{text or type(error).__name__}"
+
+
+def default_tokens(device: torch.device) -> int:
+    """Padded tokens in a batch under `batch_size=auto`. A constant for each kind of device: what is free at the moment must not matter."""
+    return 4096 if device.type == "cpu" else 16384

@@ -1,0 +1,142 @@
+"""Which rows of token ids to run, in which batches. Plain Python, without torch: what runs a batch is the caller's.
+
+A row is one sequence that is fed to the model; everything that is asked at any position of the same sequence shares it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from pytest_lighteval.backends.tokenization import TokenPair
+
+__all__ = ["Ask", "Batch", "Limits", "Row", "TooBig", "plan_rows", "run_in_batches", "truncated"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """How likely are these tokens, the first of them behind position `first` of the row, each next one behind the next?"""
+
+    owner: int
+    """The index of the pair that asks."""
+    first: int
+    targets: tuple[int, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """One sequence to feed, and all that is asked of it."""
+
+    tokens: tuple[int, ...]
+    asks: list[Ask] = field(default_factory=list)
+
+    @property
+    def asked_from(self) -> int:
+        """The first position whose logits are needed."""
+        return min(ask.first for ask in self.asks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much may be in one batch; a batch of one row is always allowed."""
+
+    rows: int | None = None
+    tokens: int | None = None
+    """Padded tokens: rows times the longest."""
+    logits: int | None = None
+    """Padded positions whose logits are kept: rows times the most positions asked."""
+
+    def allow(self, rows: int, longest: int, positions: int) -> bool:
+        """Whether so many rows fit, the longest of this length."""
+        return (
+            (self.rows is None or rows <= self.rows)
+            and (self.tokens is None or rows * longest <= self.tokens)
+            and (self.logits is None or rows * positions <= self.logits)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch(Generic[Item, Result]):
+    """Items that ran together, and what came of them, in the same order."""
+
+    items: tuple[Item, ...]
+    results: tuple[Result, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooBig(Generic[Item]):
+    """An item that did not fit into memory even alone."""
+
+    item: Item
+
+
+def truncated(pair: TokenPair, max_length: int) -> tuple[TokenPair, int]:
+    """The pair with its context cut on the left so that what is fed (all but the last token) fits, and how many tokens were cut.
+
+    Raises ValueError if the continuation alone does not fit behind one token of context.
+    """
+    excess = len(pair.context) + len(pair.continuation) - 1 - max_length
+    if excess <= 0:
+        return pair, 0
+    if excess >= len(pair.context):
+        raise ValueError(f"a choice of {len(pair.continuation)} tokens does not fit into the model's {max_length}")
+    return TokenPair(context=pair.context[excess:], continuation=pair.continuation), excess
+
+
+def plan_rows(pairs: Sequence[TokenPair]) -> list[Row]:
+    """The distinct sequences that answer all pairs, longest first; equal lengths in the order of the pairs.
+
+    Pairs that feed the same tokens share one row: all one-token choices behind one context do.
+    """
+    rows: dict[tuple[int, ...], Row] = {}
+    for owner, pair in enumerate(pairs):
+        tokens = pair.context + pair.continuation[:-1]
+        rows.setdefault(tokens, Row(tokens=tokens)).asks.append(Ask(owner=owner, first=len(pair.context) - 1, targets=pair.continuation))
+    return sorted(rows.values(), key=lambda row: -len(row.tokens))
+
+
+def run_in_batches(
+    items: Sequence[Item],
+    size: Callable[[Item], tuple[int, int]],
+    limits: Limits,
+    run: Callable[[Sequence[Item]], Sequence[Result] | None],
+    on_shrink: Callable[[int], None] = lambda rows: None,
+) -> Iterator[Batch[Item, Result] | TooBig[Item]]:
+    """Run all items in their order, as many at a time as the limits allow.
+
+    `size` is an item's (tokens, positions with logits). `run` returns None when memory ran out: the batch is run again as two halves,
+    and no later batch is bigger than what failed; `on_shrink` hears the new number of rows. Which items share a batch depends on the
+    items and the limits alone, never on the memory that happens to be free, as long as it suffices.
+    """
+    start = 0
+    while start < len(items):
+        batch = _take(items, start, size, limits)
+        results = run(batch)
+        if results is not None:
+            yield Batch(items=tuple(batch), results=tuple(results))
+            start += len(batch)
+        elif len(batch) == 1:
+            yield TooBig(item=batch[0])
+            start += 1
+        else:
+            longest = max(size(item)[0] for item in batch)
+            half = len(batch) // 2
+            # later items are shorter: the budget of tokens lets more of them together, the number of rows would not
+            limits = replace(limits, tokens=half * longest) if limits.rows is None else replace(limits, rows=half)
+            on_shrink(half)
+
+
+def _take(items: Sequence[Item], start: int, size: Callable[[Item], tuple[int, int]], limits: Limits) -> list[Item]:
+    batch: list[Item] = []
+    longest = positions = 0
+    for item in items[start:]:
+        tokens, asked = size(item)
+        longest, positions = max(longest, tokens), max(positions, asked)
+        if batch and not limits.allow(len(batch) + 1, longest, positions):
+            break
+        batch.append(item)
+    return batch

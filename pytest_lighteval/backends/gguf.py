@@ -1,0 +1,138 @@
+"""A `.gguf` file as a folder of safetensors with the right tokenizer, converted once into the user's cache.
+
+Weights are dequantized to float32 by transformers; the rule by which a vocabulary's text is split is checked, and mended where
+transformers does not know it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_lighteval.backends.quiet import quiet_transformers
+from pytest_lighteval.backends.user_cache import cache_home, digest_file
+from pytest_lighteval.errors import BackendError, MissingExtraError
+
+__all__ = ["NO_TOKENIZER", "converted_folder"]
+
+NO_TOKENIZER = "no_tokenizer.txt"
+"""In a converted folder: why it has no tokenizer, in one line. Weights can be used all the same with a tokenizer from elsewhere."""
+
+CONVERTER = 1
+"""Raised whenever the converted folder of the same file may come out different."""
+
+_SPLIT_DIGITS_FIRST = {"starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"}
+"""Values of `tokenizer.ggml.pre` whose text is cut into single digits before it is split like GPT-2's (llama.cpp, src/llama-vocab.cpp)."""
+_SPLIT_LIKE_GPT2 = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling"}
+"""Those that are split like GPT-2's and no more (same place)."""
+_MULTI_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+
+
+def converted_folder(file: Path, name: str) -> Path:
+    """The model folder made of a `.gguf` file: `config.json`, float32 safetensors, tokenizer.
+
+    It lies in the user's cache under the digest of the file's content, so that only the first process pays for the conversion (some
+    20 seconds for 135M parameters). Complete or absent: concurrent processes wait for one another, a killed one leaves nothing that is
+    read. Raises BackendError in one line; `name` is what the user called the file.
+    """
+    if _MULTI_PART.search(file.name):
+        raise BackendError(f"{name}: one part of a split file; merge the parts first: llama-gguf-split --merge FIRST_PART OUT.gguf")
+    try:
+        home = cache_home() / "gguf"
+        folder = home / f"{digest_file(file)[:32]}-v{CONVERTER}"
+        if (folder / "config.json").is_file():
+            return folder
+        home.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.with_suffix(".lock")):
+            if not (folder / "config.json").is_file():
+                _convert(file, folder, name)
+    except OSError as error:
+        raise BackendError(f"{name}: cannot convert it into {cache_home()}: {error.strerror or error}") from error
+    return folder
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _convert(file: Path, folder: Path, name: str) -> None:
+    for package in ("torch", "transformers", "accelerate", "gguf"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "accelerate")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        with quiet_transformers():
+            try:
+                tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+                tokenizer.save_pretrained(temporary)
+                problem = _mend_tokenizer(temporary, file)
+            except (ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+                problem = f"transformers cannot read the tokenizer of this .gguf file: {_first_line(error)}"
+            if problem:
+                for entry in temporary.iterdir():
+                    entry.unlink()
+                (temporary / NO_TOKENIZER).write_text(problem, encoding="utf-8")
+            try:
+                model = AutoModelForCausalLM.from_pretrained(
+                    file.parent,
+                    gguf_file=file.name,
+                    quantization_config=GgufConfig(gguf_file=file.name, dequantize=True),
+                    dtype=torch.float32,
+                )
+            except (ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+                raise BackendError(f"{name}: transformers cannot load this .gguf file: {_first_line(error)}") from error
+            model.save_pretrained(temporary)
+        # mkdtemp makes private folders; the cache is as readable as its parent
+        temporary.chmod(folder.parent.stat().st_mode)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _mend_tokenizer(folder: Path, file: Path) -> str | None:
+    """Make `tokenizer.json` split text as its vocabulary was learned. Returns why that cannot be known, or None."""
+    path = folder / "tokenizer.json"
+    tokenizer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    default = tokenizer.get("pre_tokenizer") or {}
+    # a rule that transformers knows is a Sequence by now: a bare ByteLevel with its own regex is its default, right for GPT-2 alone
+    if tokenizer["model"]["type"] == "BPE" and default.get("type") == "ByteLevel" and default.get("use_regex"):
+        kind = _read_pre(file)
+        if kind in _SPLIT_DIGITS_FIRST:
+            digits = {"type": "Digits", "individual_digits": True}
+            tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, default]}
+            path.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+        elif kind not in _SPLIT_LIKE_GPT2:
+            return f"how this .gguf file's tokenizer splits text (tokenizer.ggml.pre is {kind!r}) is not known here"
+    settings_path = folder / "tokenizer_config.json"
+    settings: dict[str, Any] = json.loads(settings_path.read_text(encoding="utf-8"))
+    # some versions would feed token_type_ids to models that have no such input
+    settings["model_input_names"] = ["input_ids", "attention_mask"]
+    settings_path.write_text(json.dumps(settings, indent=1, ensure_ascii=False), encoding="utf-8")
+    return None
+
+
+def _read_pre(file: Path) -> str:
+    """The file's `tokenizer.ggml.pre`; empty where it has none."""
+    from gguf import GGUFReader
+
+    field = GGUFReader(os.fspath(file)).get_field("tokenizer.ggml.pre")
+    return "" if field is None else str(field.contents())
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
