@@ -1,0 +1,36 @@
+"""JUnit gets one scalar a property."""
+
+from __future__ import annotations
+
+import execnet
+
+from pytest_lighteval.reports.junit import properties
+from tests.reports.samples import GSM8K, WIKITEXT, verdict
+
+
+def test_every_metric_has_value_error_count_and_what_its_gate_says() -> None:
+    assert properties(GSM8K, [verdict("qem", "failed", 0.35, floor=0.42)]) == [
+        ("lighteval.task", "leaderboard|gsm8k|5"),
+        ("lighteval.version", 1),
+        ("lighteval.qem", 0.35),
+        ("lighteval.qem.stderr", 0.0479),
+        ("lighteval.qem.n", 100),
+        ("lighteval.qem.min", 0.42),
+        ("lighteval.qem.verdict", "failed"),
+    ]
+
+
+def test_what_is_unknown_has_no_property() -> None:
+    assert properties(WIKITEXT, ()) == [
+        ("lighteval.task", "lighteval|wikitext:2|0"),
+        ("lighteval.version", 1),
+        ("lighteval.truncated", 2),
+        ("lighteval.word_perplexity", 23.4512),
+        ("lighteval.word_perplexity.n", 1),
+    ]
+
+
+def test_properties_travel_from_a_worker() -> None:
+    found = properties(GSM8K, [verdict("qem", "passed", 0.35, floor=0.2)])
+
+    assert execnet.loads(execnet.dumps(found)) == found

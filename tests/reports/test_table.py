@@ -1,0 +1,99 @@
+"""The terminal table shows the worst first and fits the terminal that it is printed on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from pytest_lighteval.reports.table import terminal_table
+from tests.reports.samples import FULL, GSM8K, MMLU, WIKITEXT, number, result, run, verdict
+
+
+def test_the_worst_stands_first_and_supersets_under_a_heading() -> None:
+    assert terminal_table(FULL, width=100) == [
+        ("task                         metric             value  stderr      n  gate", "plain"),
+        ("leaderboard|gsm8k|5          qem               0.3500  ± 0.0479  100  failed, min 0.4200", "failed"),
+        ("leaderboard|mmlu:anatomy|5   acc               0.2500  ± 0.0300  135  passed, min 0.2000", "passed"),
+        ("leaderboard|mmlu:virology|5  acc               0.3500  ± 0.0400  166", "plain"),
+        ("lighteval|wikitext:2|0       word_perplexity  23.4512              1", "plain"),
+        ("averages over tasks", "plain"),
+        ("leaderboard|mmlu:_average|5  acc               0.3000  ± 0.0250  301  passed, min 0.3000", "passed"),
+        ("all                          acc               0.3000  ± 0.0250  301", "plain"),
+        ("lighteval|wikitext:2|0: 2 documents were cut to the model's length", "plain"),
+        ("lighteval|piqa|0: split 'validation' is missing", "error"),
+        ("1 task skipped", "plain"),
+    ]
+
+
+def test_a_narrow_terminal_loses_thresholds_then_columns_but_neither_score_nor_verdict() -> None:
+    assert [terminal_table(FULL, width=width)[1][0] for width in (80, 64, 40)] == [
+        "leaderboard|gsm8k|5          qem               0.3500  ± 0.0479  100  failed",
+        "leaderboard|gsm8k|5   qem               0.3500  ± 0.0479  failed",
+        "lea…|gsm8k|5   0.3500  failed  qem",
+    ]
+
+
+@pytest.mark.parametrize("width", [200, 80, 79, 61, 60, 45, 40, 30, 20, 10, 1])
+def test_no_line_is_longer_than_the_terminal_is_wide(width: int) -> None:
+    report = replace(FULL, errors={"lighteval|piqa|0": "long " * 100})
+
+    assert max(len(line) for line, _ in terminal_table(report, width=width)) <= width
+
+
+def test_a_run_of_one_task_needs_no_averages() -> None:
+    assert terminal_table(run(GSM8K), width=80) == [
+        ("task                 metric   value  stderr      n  gate", "plain"),
+        ("leaderboard|gsm8k|5  qem     0.3500  ± 0.0479  100", "plain"),
+    ]
+
+
+def test_a_failed_superset_stands_before_a_passed_one() -> None:
+    report = run(
+        *MMLU,
+        result("helm|x:a|0", acc=number(0.1)),
+        result("helm|x:b|0", acc=number(0.1)),
+        verdicts={"leaderboard|mmlu:_average|5": (verdict("acc", "failed", 0.3, floor=0.5),)},
+    )
+
+    lines = [line.split()[0] for line, _ in terminal_table(report, width=100)]
+
+    assert lines[6:] == ["leaderboard|mmlu:_average|5", "helm|x:_average|0", "all"]
+
+
+def test_few_shot_counts_are_sorted_as_numbers() -> None:
+    report = run(*(result(f"a|b|{count}", acc=number(0.5)) for count in (10, 5, 0)))
+
+    assert [line.split()[0] for line, _ in terminal_table(report, width=80)][1:4] == ["a|b|0", "a|b|5", "a|b|10"]
+
+
+def test_only_errors_make_no_table() -> None:
+    assert terminal_table(run(errors={"a|b|10": "no data", "a|b|5": "no split"}), width=80) == [
+        ("a|b|5: no split", "error"),
+        ("a|b|10: no data", "error"),
+    ]
+
+
+def test_nothing_makes_no_line() -> None:
+    assert terminal_table(run(), width=80) == []
+
+
+def test_a_message_cannot_steer_the_terminal() -> None:
+    report = run(errors={"a|b|0": "answer \x1b[2J\nof\ta\u202e model"})
+
+    assert terminal_table(report, width=80) == [("a|b|0: answer �[2J of a� model", "error")]
+
+
+def test_numbers_of_any_size_stay_readable() -> None:
+    odd = result("a|b|0", nan=number(math.nan), inf=number(-math.inf), big=number(3.2e24), small=number(1e-7))
+
+    lines = terminal_table(run(odd), width=80)
+
+    assert [line.split()[1:3] for line, _ in lines[1:]] == [["nan", "nan"], ["inf", "-inf"], ["big", "3.2000e+24"], ["small", "0.0000"]]
+
+
+def test_a_word_is_in_the_singular_for_one() -> None:
+    lines = [line for line, _ in terminal_table(run(replace(WIKITEXT, num_truncated=1), skipped={"a|b|0": "x", "a|c|0": "x"}), width=80)]
+
+    assert lines[-2:] == ["lighteval|wikitext:2|0: 1 document was cut to the model's length", "2 tasks skipped"]
