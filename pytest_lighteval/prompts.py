@@ -53,8 +53,10 @@ def render_docs(
             else:
                 docs.append(doc)
     if task.must_remove_duplicate_docs and not few_shots:
-        # a dict keeps what comes first only if the last is put in first
-        docs = list({doc.query: doc for doc in reversed(docs)}.values())[::-1]
+        first: dict[str, Doc] = {}
+        for doc in docs:
+            first.setdefault(doc.query, doc)
+        docs = list(first.values())
     return RenderedDocs(docs=docs, dropped_unlabeled=dropped_unlabeled)
 
 
@@ -88,8 +90,8 @@ class _DocMaker:
             return [made]
         if isinstance(made, list | tuple) and all(isinstance(one, Mapping) for one in made):
             return made
-        shown = f"a {type(made).__name__} of something else than rows" if isinstance(made, list | tuple) else f"a {type(made).__name__}"
-        raise PromptError(f"{where}: prompt.adapter: {self.task.prompt.adapter} gives {shown}; a row, a list of rows or None is wanted")
+        problem = f"gives {_shown(made)}; a row, a list of rows or None is wanted"
+        raise PromptError(f"{where}: prompt.adapter: {self.task.prompt.adapter} {problem}")
 
     def make_doc(self, where: str, doc_id: str, index: int, columns: Row) -> Doc | None:
         values = {**columns, "row": columns, "__few_shots": self.few_shots, "__index": index}
@@ -122,8 +124,7 @@ class _DocMaker:
     def choices_and_gold(self, where: str, rendered: Any, gold: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Choices that are lists (of accepted spellings) are flattened; a gold index of such a list means all that is in it."""
         if isinstance(rendered, str) or not isinstance(rendered, Sequence):
-            shown = "nothing" if rendered is None else f"{type(rendered).__name__} {_shortened(rendered)}"
-            raise PromptError(f'{where}: prompt.choices: gives {shown}; a list is wanted, for one choice ["{{{{ ... }}}}"]')
+            raise PromptError(f'{where}: prompt.choices: gives {_shown(rendered)}; a list is wanted, for one choice ["{{{{ ... }}}}"]')
         choices: list[str] = []
         places: list[range] = []
         for choice in rendered:
@@ -212,8 +213,7 @@ def _text(where: str, field: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if value is None or isinstance(value, list | tuple | Mapping):
-        shown = "nothing (None)" if value is None else f"a {type(value).__name__}: {_shortened(value)}"
-        raise PromptError(f"{where}: prompt.{field}: gives {shown}; a text is wanted")
+        raise PromptError(f"{where}: prompt.{field}: gives {_shown(value)}; a text is wanted")
     return str(value)
 
 
@@ -234,6 +234,10 @@ def _gold_index(where: str, value: Any) -> int:
 
 def _no_column(name: str, columns: Row) -> str:
     return f"there is no column {name!r}{did_you_mean(name, columns)}, only {', '.join(columns)}"
+
+
+def _shown(value: Any) -> str:
+    return "nothing (None)" if value is None else f"the {type(value).__name__} {_shortened(value)}"
 
 
 def _shortened(value: Any) -> str:
