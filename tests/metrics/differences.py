@@ -20,7 +20,17 @@ def _of(reason: str, *samples: int, corpora: frozenset[str] | None = frozenset()
     return Difference(reason=reason, samples=frozenset(samples), corpora=corpora)
 
 
+SEVERAL = frozenset({"all", "first_half", "random_0", "random_1"})
+"""The aggregates over more than one document."""
+
 DIFFERENCES: dict[str, Difference] = {
+    **{
+        name: _of(
+            "the reference hands each document's references over as one stream, so that only the first document counts", corpora=SEVERAL
+        )
+        for name in ("bleu", "chrf", "ter")
+    },
+    "drop": _of("the reference reports the highest document instead of the mean", corpora=SEVERAL),
     "quasi_exact_match_math": _of("an answer that is not there equals nothing, not even another that is not there", 12),
 }
 """By the name of the table."""
