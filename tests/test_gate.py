@@ -234,3 +234,18 @@ def test_a_gates_file_that_is_no_text_is_told_by_name(tmp_path: Path) -> None:
         load_gates(path)
 
     assert str(caught.value) == f"{path}: the gates file is not UTF-8 text: invalid start byte at byte 5"
+
+
+def test_the_guides_example_is_a_gates_file(tmp_path: Path) -> None:
+    guide = (Path(__file__).resolve().parents[1] / "docs/reports.md").read_text("utf-8")
+    example = guide.partition("```yaml\n")[2].partition("```")[0]
+
+    file = load_gates(_written(tmp_path, example))
+
+    assert [entry.text for entry in file.entries] == [
+        "leaderboard|gsm8k|5",
+        "leaderboard|gsm8k|5|1",
+        "leaderboard|arc:challenge",
+        "leaderboard|mmlu",
+        "lighteval|wikitext:2",
+    ]

@@ -1,4 +1,4 @@
-"""The numbers of one item as JUnit properties: scalars only, so that any tool that reads JUnit can chart them."""
+"""The numbers of an item or a group as JUnit properties: scalars only, so that any tool that reads JUnit can chart them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,17 @@ Property = tuple[str, str | float | int]
 
 
 def properties(result: TaskResult, verdicts: Iterable[Verdict]) -> list[Property]:
-    """`lighteval.<metric>` and, behind it, `.stderr`, `.n`, `.min`, `.max` and `.verdict`, each where there is one.
-
-    Before them the item's identity, so that a row of a chart needs no node id to be understood. Names and order depend on the task
-    alone.
-    """
+    """An item's identity, so that a row of a chart needs no node id to be understood, and its `metric_properties`."""
     found: list[Property] = [("lighteval.task", str(result.key)), ("lighteval.version", result.version)]
     if result.num_truncated:
         found.append(("lighteval.truncated", result.num_truncated))
-    return found + metric_properties(result.metrics, verdicts)
+    return [*found, *metric_properties(result.metrics, verdicts)]
 
 
 def metric_properties(metrics: Mapping[str, MetricResult], verdicts: Iterable[Verdict]) -> list[Property]:
-    """The numbers alone, of a task or of a group."""
-    found: list[Property] = []
+    """For a task or a group: `lighteval.<metric>` and, behind it, `.stderr`, `.n`, `.min`, `.max` and `.verdict` where there is one."""
     by_metric = {verdict.metric: verdict for verdict in verdicts}
+    found: list[Property] = []
     for name, number in metrics.items():
         prefix = f"lighteval.{name}"
         found.append((prefix, float(number.value)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import execnet
 
-from pytest_lighteval.reports.junit import properties
-from tests.reports.samples import GSM8K, WIKITEXT, verdict
+from pytest_lighteval.reports.junit import metric_properties, properties
+from tests.reports.samples import FULL, GSM8K, WIKITEXT, verdict
 
 
 def test_every_metric_has_value_error_count_and_what_its_gate_says() -> None:
@@ -27,6 +27,18 @@ def test_what_is_unknown_has_no_property() -> None:
         ("lighteval.truncated", 2),
         ("lighteval.word_perplexity", 23.4512),
         ("lighteval.word_perplexity.n", 1),
+    ]
+
+
+def test_a_group_has_the_same_properties_without_a_tasks_identity() -> None:
+    key = "leaderboard|mmlu:_average|5"
+
+    assert metric_properties(FULL.groups[key], FULL.verdicts[key]) == [
+        ("lighteval.acc", 0.3),
+        ("lighteval.acc.stderr", 0.025),
+        ("lighteval.acc.n", 301),
+        ("lighteval.acc.min", 0.3),
+        ("lighteval.acc.verdict", "passed"),
     ]
 
 
