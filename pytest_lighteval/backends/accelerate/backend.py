@@ -39,7 +39,7 @@ class AccelerateBackend:
 
     Arguments = AccelerateArguments
     name = "accelerate"
-    supports = frozenset({RequestKind.LOGLIKELIHOOD, RequestKind.PERPLEXITY})
+    supports = frozenset(RequestKind)
 
     def __init__(self, arguments: AccelerateArguments, *, given: tuple[Any, Any] | None = None) -> None:
         self.arguments = arguments
@@ -119,8 +119,7 @@ class AccelerateBackend:
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`."""
-        raise BackendError("generation is not built yet")
-        yield
+        yield from self._engine.generate(requests) if requests else ()
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`."""

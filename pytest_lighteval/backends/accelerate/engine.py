@@ -6,22 +6,35 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
+from pytest_lighteval.backends.accelerate.generation import Generator
 from pytest_lighteval.backends.accelerate.loading import LoadedModel, default_tokens
-from pytest_lighteval.backends.accelerate.plan import Limits, Row, TooBig, plan_rows, run_in_batches, truncated
-from pytest_lighteval.backends.accelerate.scoring import Scored, Scorer, unless_out_of_memory
+from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow, Row, TooBig, plan_rows, run_in_batches, truncated
+from pytest_lighteval.backends.accelerate.scoring import Scored, Scorer, evaluating, unless_out_of_memory
 from pytest_lighteval.backends.accelerate.texts import Texts
 from pytest_lighteval.backends.tokenization import TextPair, TokenPair, rolling_windows, with_start_space
-from pytest_lighteval.types import LoglikelihoodRequest, LoglikelihoodResponse, PerplexityRequest, PerplexityResponse
+from pytest_lighteval.types import (
+    GenerateRequest,
+    GenerateResponse,
+    LoglikelihoodRequest,
+    LoglikelihoodResponse,
+    PerplexityRequest,
+    PerplexityResponse,
+)
 
 __all__ = ["Engine"]
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 logger = logging.getLogger(__name__)
 
+_NEW_TOKENS_COUNTED = 1024
+"""New tokens of a row that the budget reckons with; few rows use a larger limit up."""
 _LOGITS_AT_ONCE = 2**28
 """Elements of logits that a batch may keep under `batch_size=auto` (1 GiB in fp32)."""
 
@@ -52,6 +65,8 @@ class Engine:
     def __init__(self, texts: Texts, loaded: LoadedModel, arguments: AccelerateArguments, max_length: int) -> None:
         self._texts, self._arguments, self._max_length = texts, arguments, max_length
         self._loaded = loaded
+        self._parameters = arguments.generation()
+        self._generator = Generator(loaded, texts, self._parameters)
         self._scorer = Scorer(loaded.model, loaded.device, texts.pad_token)
         self.limits = self._limits(loaded)
         self.shrunk_to: int | None = None
@@ -76,6 +91,48 @@ class Engine:
                 continue
             count = sum(len(window.continuation) for window in done.pairs)
             yield done.index, PerplexityResponse(logprob=math.fsum(score.logprob for score in done.ordered), token_count=count)
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+        """See `Backend.generate`."""
+        prompts = self._texts.prompts([request.prompt for request in requests])
+        plans = [self._plan_prompt(index, request, prompt) for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True))]
+        rows = sorted((row for plan in plans for row in plan), key=lambda row: -len(row.prompt))
+        found: dict[int, dict[int, Generated]] = {index: {} for index in range(len(requests))}
+        for batch in run_in_batches(rows, _prompt_size, self.limits, self._attempt(self._generator.generate), self._on_shrink):
+            if isinstance(batch, TooBig):
+                if found.pop(batch.item.owner, None) is not None:
+                    error = f"memory ran out on a single prompt of {len(batch.item.prompt)} tokens"
+                    yield batch.item.owner, GenerateResponse(error=error)
+                continue
+            for row, generated in zip(batch.items, batch.results, strict=True):
+                samples = found.get(row.owner)
+                if samples is None:
+                    continue
+                samples[row.sample or 0] = generated
+                if len(samples) == len(plans[row.owner]):
+                    request, cut = requests[row.owner], len(prompts[row.owner]) - len(row.prompt)
+                    yield row.owner, _generate_response(row, [samples[sample] for sample in sorted(samples)], request.num_samples, cut)
+                    del found[row.owner]
+
+    def _plan_prompt(self, index: int, request: GenerateRequest, prompt: tuple[int, ...]) -> list[PromptRow]:
+        """The rows of a request: one if it is greedy, else one a sample. Its prompt is cut on the left to fit."""
+        parameters = self._parameters
+        prompt = prompt[-min(self._max_length, parameters.truncate_prompt or self._max_length) :]
+        room = max(1, self._max_length - len(prompt))
+        asked = request.max_new_tokens or parameters.max_new_tokens or self._arguments.max_gen_toks or room
+        stops = (*request.stop_sequence, *parameters.stop_tokens)
+        sampled = request.do_sample if parameters.temperature is None else parameters.temperature > 0
+        return [
+            PromptRow(
+                owner=index,
+                prompt=prompt,
+                max_new_tokens=min(asked, room),
+                stop_sequence=tuple(stop for stop in stops if stop),
+                stop_ids=frozenset(self._texts.special_ids[stop] for stop in stops if stop in self._texts.special_ids),
+                sample=sample if sampled else None,
+            )
+            for sample in range(request.num_samples if sampled else 1)
+        ]
 
     def describe(self) -> dict[str, Any]:
         """What runs, for the report."""
@@ -150,8 +207,14 @@ class Engine:
             # a request may wait for rows of several batches, and have several in this one
             yield from {one.index: one for one in waiting if one.complete}.values()
 
-    def _attempt(self, run: Callable[[Sequence[Row]], list[list[Scored]]]) -> Callable[[Sequence[Row]], list[list[Scored]] | None]:
-        return lambda rows: unless_out_of_memory(lambda: run(rows))
+    def _attempt(self, run: Callable[[Sequence[Item]], list[Result]]) -> Callable[[Sequence[Item]], list[Result] | None]:
+        """The run in eval mode, or None when memory ran out."""
+
+        def attempt(items: Sequence[Item]) -> list[Result] | None:
+            with evaluating(self._loaded.model):
+                return unless_out_of_memory(lambda: run(items))
+
+        return attempt
 
     def _on_shrink(self, rows: int) -> None:
         self.shrunk_to = rows if self.shrunk_to is None else min(rows, self.shrunk_to)
@@ -166,6 +229,22 @@ class Engine:
 
 def _row_size(row: Row) -> tuple[int, int]:
     return len(row.tokens), len(row.tokens) - row.asked_from
+
+
+def _prompt_size(row: PromptRow) -> tuple[int, int]:
+    return len(row.prompt) + min(row.max_new_tokens, _NEW_TOKENS_COUNTED), 0
+
+
+def _generate_response(row: PromptRow, samples: list[Generated], num_samples: int, cut: int) -> GenerateResponse:
+    # every greedy sample is the same one
+    samples = samples * (num_samples if row.sample is None else 1)
+    return GenerateResponse(
+        texts=tuple(sample.text for sample in samples),
+        token_ids=tuple(sample.token_ids for sample in samples),
+        finish_reasons=tuple(sample.finish_reason for sample in samples),
+        prompt_token_ids=row.prompt,
+        truncated_tokens=cut,
+    )
 
 
 def _loglikelihood_response(done: _Asked, count: int) -> LoglikelihoodResponse:

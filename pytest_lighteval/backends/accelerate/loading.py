@@ -90,7 +90,8 @@ def load_model(folder: Path, arguments: AccelerateArguments) -> LoadedModel:
     model.eval()
     dtype = str(model.dtype).removeprefix("torch.")
     if arguments.compile:
-        model = torch.compile(model)
+        # in place, so that scoring and generation both go through it
+        model.compile()
     return LoadedModel(model=model, device=model.device if "device_map" in settings else device, dtype=dtype)
 
 

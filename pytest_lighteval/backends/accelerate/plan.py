@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from pytest_lighteval.backends.tokenization import TokenPair
 
-__all__ = ["Ask", "Batch", "Limits", "Row", "TooBig", "plan_rows", "run_in_batches", "truncated"]
+__all__ = ["Ask", "Batch", "Generated", "Limits", "PromptRow", "Row", "TooBig", "plan_rows", "run_in_batches", "truncated"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,6 +38,30 @@ class Row:
     def asked_from(self) -> int:
         """The first position whose logits are needed."""
         return min(ask.first for ask in self.asks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptRow:
+    """One prompt to be continued once."""
+
+    owner: int
+    """The index of the request."""
+    prompt: tuple[int, ...]
+    max_new_tokens: int
+    stop_sequence: tuple[str, ...] = ()
+    stop_ids: frozenset[int] = frozenset()
+    """Special tokens that end this row too: they have no text that a stop sequence could be found in."""
+    sample: int | None = None
+    """The number of the sample among those of its request. None: greedy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generated:
+    """What came of a `PromptRow`."""
+
+    token_ids: tuple[int, ...]
+    text: str
+    finish_reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

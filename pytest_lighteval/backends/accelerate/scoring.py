@@ -6,7 +6,7 @@ import contextlib
 import gc
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -14,7 +14,7 @@ import torch
 
 from pytest_lighteval.backends.accelerate.plan import Row
 
-__all__ = ["Scored", "Scorer", "free_memory", "is_out_of_memory", "unless_out_of_memory"]
+__all__ = ["Scored", "Scorer", "evaluating", "free_memory", "is_out_of_memory", "unless_out_of_memory"]
 
 Result = TypeVar("Result")
 Keep = Literal["each", "shared", "all"]
@@ -84,7 +84,7 @@ class Scorer:
                 at = logits[rows[part], columns[part]].float()
                 logprobs.append(at.log_softmax(-1).gather(-1, targets[part, None])[:, 0])
                 likeliest.append(at.argmax(-1) == targets[part])
-            together = torch.stack([torch.cat(logprobs).double(), torch.cat(likeliest).double()]).cpu()
+            together = torch.stack([torch.cat(logprobs), torch.cat(likeliest).float()]).cpu()
         return together[0].tolist(), [flag != 0 for flag in together[1].tolist()]
 
     def _logits(self, inputs: torch.Tensor, wanted: list[list[int]], places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -112,7 +112,7 @@ class Scorer:
         if "logits_to_keep" not in inspect.signature(self._model.forward).parameters:
             return "all"
         inputs = torch.tensor([[0, 1, 0, 1], [1, 0, 1, 0]], device=self._device)
-        with torch.inference_mode():
+        with evaluating(self._model), torch.inference_mode():
             everything = self._model(input_ids=inputs, use_cache=False).logits
             own, shared = torch.tensor([[3, 1], [0, 2]], device=self._device), torch.tensor([1, 3], device=self._device)
             expected: dict[Keep, tuple[torch.Tensor, torch.Tensor]] = {
@@ -125,6 +125,18 @@ class Scorer:
                     if found.shape == logits.shape and torch.allclose(found.float(), logits.float(), rtol=1e-2, atol=1e-2):
                         return kind
         return "all"
+
+
+@contextlib.contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """The model in eval mode meanwhile; modules that were in training mode (a user's own model's) are so again afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -86,6 +87,11 @@ class Texts:
         """The text of generated tokens, special ones left out."""
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
+
+    @cached_property
+    def special_ids(self) -> dict[str, int]:
+        """Ids of the special tokens, which `decode` leaves out."""
+        return {token.content: index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special}
 
     def _encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
         with warnings.catch_warnings():
