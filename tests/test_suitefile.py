@@ -524,7 +524,7 @@ def test_the_schema_refuses_what_the_reader_refuses() -> None:
 def test_reading_a_suite_imports_nothing_heavy(tmp_path: Path) -> None:
     path = write(tmp_path, TASK)
     code = (
-        "import sys, pathlib, pytest_lighteval.suitefile as s\n"
+        "import sys, pathlib, pytest_lighteval.suitefile as s, pytest_lighteval.data\n"
         f"s.load_suite(pathlib.Path({str(path)!r}))\n"
         "sys.stdout.write(' '.join(sorted({'torch', 'transformers', 'datasets', 'pyarrow', 'numpy', 'pandas'} & sys.modules.keys())))"
     )
