@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import yaml
 
 from pytest_lighteval.errors import SuiteError, UserInputError
 from pytest_lighteval.suitefile import load_suite, locate, task_error, task_name
-from pytest_lighteval.suiteschema import SCHEMA_PATH, json_schema
+from pytest_lighteval.suiteschema import SCHEMA_PATH, PromptFields, SuiteFields, TaskFields, json_schema
 from pytest_lighteval.types import GateSpec, PromptTemplate, Task
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -519,6 +520,29 @@ def test_the_schema_refuses_what_the_reader_refuses() -> None:
     mistakes = list(jsonschema.Draft202012Validator(SCHEMA).iter_errors(yaml.safe_load(with_field("few_shot: 5"))))
 
     assert [mistake.message for mistake in mistakes] == ["Additional properties are not allowed ('few_shot' was unexpected)"]
+
+
+DOCUMENT = (REPOSITORY / "docs" / "suites.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("example", "expected"),
+    [
+        pytest.param(EXAMPLES[0], ["exam:anatomy", "exam:astronomy", "exam:virology"], id="first"),
+        pytest.param(EXAMPLES[1], ["qa:en_short", "qa:en_long", "qa:de_short", "qa:de_long"], id="matrix"),
+        pytest.param(EXAMPLES[2], ["xqa:de", "xqa:fr"], id="matrix of entries"),
+    ],
+)
+def test_the_examples_of_the_guide_are_suites(tmp_path: Path, example: str, expected: list[str]) -> None:
+    assert [task.name for task in load_suite(write(tmp_path, example))] == expected
+
+
+def test_the_guide_tells_every_field() -> None:
+    fields = {field for struct in (SuiteFields, TaskFields, PromptFields) for field in struct.__struct_fields__}
+    told = set(re.findall(r"^\| `(\w+)` \|", DOCUMENT, re.MULTILINE))
+
+    assert told == fields
 
 
 def test_reading_a_suite_imports_nothing_heavy(tmp_path: Path) -> None:
