@@ -72,7 +72,7 @@ def compile_expression(source: str) -> Rendered:
 
     def evaluate(row: Mapping[str, Any]) -> Any:
         value = expression(row)
-        if isinstance(value, Iterator):
+        if isinstance(value, Iterator | range):
             return list(value)
         if _is_undefined(value):
             str(value)  # a strict undefined tells its name when it is used

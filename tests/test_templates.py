@@ -24,6 +24,7 @@ from pytest_lighteval.templates import RenderError, check_syntax, compile_expres
         pytest.param("{{ '}}' }}", {}, "}}", id="braces within the expression"),
         pytest.param("{{ a }}{{ b }}", {"a": 1, "b": 2}, "12", id="two expressions are text"),
         pytest.param("{{ a | map('trim') }}", {"a": [" x "]}, ["x"], id="an iterator is a list"),
+        pytest.param("{{ range(n) }}", {"n": 2}, [0, 1], id="so is a range"),
         pytest.param("{{ q.strip().upper() }}", {"q": " a "}, "A", id="text has its Python methods"),
         pytest.param("{{ row['two words'] }}", {"row": {"two words": 1}}, 1, id="row reaches names that are no identifiers"),
         pytest.param("{{ 1 if __few_shots else __index }}", {"__few_shots": False, "__index": 7}, 7, id="the reference's two names"),
