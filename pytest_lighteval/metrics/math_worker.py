@@ -1,0 +1,66 @@
+"""The program that a math process runs: JSON questions on standard input, `true` or `false` for each on standard output.
+
+Started as a file, so that it imports nothing of this package: only math-verify. A question that takes too much CPU time or memory ends
+the program; its parent sees the closed pipe. It ends with its parent too, whose death closes its standard input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import sys
+import time
+from functools import lru_cache
+from typing import Any
+
+ADDRESS_SPACE_BYTES = 4 << 30
+
+
+def answer(question: dict[str, Any]) -> bool:
+    """Does the text hold an answer that equals one of the golds? False where either side holds none."""
+    from math_verify import verify
+
+    golds = [_parse(gold, tuple(question["gold_targets"])) for gold in question["golds"]]
+    given = _parse(question["text"], tuple(question["text_targets"]))
+    return any(verify(gold, given, float_rounding=question["precision"], timeout_seconds=None) for gold in golds)
+
+
+@lru_cache(maxsize=256)
+def _parse(text: str, targets: tuple[str, ...]) -> Any:
+    from math_verify import parse
+
+    return parse(text, _configs(targets), parsing_timeout=None)
+
+
+def _configs(targets: tuple[str, ...]) -> list[Any]:
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig
+
+    known = {
+        "expr": ExprExtractionConfig(),
+        "latex": LatexExtractionConfig(),
+        "latex_boxed_first": LatexExtractionConfig(boxed_match_priority=0),
+    }
+    return [known[target] for target in targets]
+
+
+def main() -> None:
+    """Answer line by line until the input closes."""
+    # whatever a library prints goes to standard error, and never into an answer
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    with contextlib.suppress(ValueError):  # macOS has no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _configs(())  # the import is not charged to the first question
+    for line in sys.stdin:
+        question = json.loads(line)
+        # CPU time and not the clock: the same question ends the same way on a busy machine
+        limit = int(time.process_time()) + 1 + question["cpu_seconds"]
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        answers.write(json.dumps(answer(question)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Mathematical comparison in its own process: right, bounded in time, and gone when it is not needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from pytest_lighteval.metrics.math_process import MathProcess, Target
+
+ENDLESS = r"$123456789^{987654321}$"
+
+
+@pytest.fixture
+def process() -> Iterator[MathProcess]:
+    worker = MathProcess(cpu_seconds=1)
+    yield worker
+    worker.close()
+
+
+def equal(process: MathProcess, golds: Sequence[str], text: str, *, text_targets: Sequence[Target] = ("expr", "latex_boxed_first")) -> bool:
+    return process.are_equal(golds, text, gold_targets=["latex"], text_targets=text_targets, precision=5)
+
+
+def test_answers_are_compared_by_what_they_mean(process: MathProcess) -> None:
+    assert equal(process, [r"$\frac{1}{2}$"], "The answer is 0.5")
+    assert equal(process, [r"$\frac{1}{3}$"], r"$\boxed{0.33333}$")
+    assert equal(process, ["$7$", "$8$"], "8")
+    assert not equal(process, [r"$\frac{1}{2}$"], "The answer is 0.6")
+    assert not equal(process, ["$5$"], "")
+
+
+def test_what_takes_too_long_is_not_equal_and_costs_one_comparison(process: MathProcess) -> None:
+    assert equal(process, ["$5$"], "5")
+    first = process.pid
+
+    assert not equal(process, [ENDLESS], r"$\boxed{123456789^{987654321}+1}$")
+    assert process.pid is None
+    assert equal(process, ["$5$"], "5")
+    assert process.pid not in (None, first)
+
+
+def test_a_killed_worker_costs_one_comparison(process: MathProcess) -> None:
+    assert equal(process, ["$5$"], "5")
+    assert process.pid is not None
+    os.kill(process.pid, 9)
+
+    equal(process, ["$5$"], "5")
+
+    assert equal(process, ["$5$"], "5")
+
+
+def test_a_text_longer_than_a_pipe_holds_arrives_whole(process: MathProcess) -> None:
+    assert equal(process, ["$5$"], "word " * 40_000 + r"$\boxed{5}$", text_targets=["latex_boxed_first"])
+
+
+def test_a_closed_process_is_gone_and_starts_again_at_need(process: MathProcess) -> None:
+    assert equal(process, ["$5$"], "5")
+    pid = process.pid
+    process.close()
+    process.close()
+
+    assert pid is not None
+    assert not Path(f"/proc/{pid}").exists()
+    assert equal(process, ["$5$"], "5")
+
+
+def test_no_worker_outlives_its_parent() -> None:
+    program = (
+        "from pytest_lighteval.metrics import math_process as m\n"
+        "m.are_equal(('$1$',), '1', gold_targets=('latex',), text_targets=('expr',), precision=5)\n"
+        "print(m._PROCESS.pid, flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stderr == ""
+    assert not Path(f"/proc/{int(done.stdout)}").exists()
+
+
+def test_a_worker_notices_that_its_parent_was_killed() -> None:
+    program = (
+        "import os\n"
+        "from pytest_lighteval.metrics import math_process as m\n"
+        "m.are_equal(('$1$',), '1', gold_targets=('latex',), text_targets=('expr',), precision=5)\n"
+        "print(m._PROCESS.pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    status = Path(f"/proc/{int(done.stdout)}/stat")
+
+    for _ in range(200):
+        if not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+            return
+        subprocess.run(["sleep", "0.02"], check=True)
+    pytest.fail("the worker is still there")
