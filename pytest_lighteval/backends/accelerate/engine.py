@@ -12,7 +12,7 @@ import torch
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
 from pytest_lighteval.backends.accelerate.generation import Generator
-from pytest_lighteval.backends.accelerate.loading import LoadedModel, default_tokens
+from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow, Row, TooBig, plan_rows, run_in_batches, truncated
 from pytest_lighteval.backends.accelerate.scoring import Scored, Scorer, evaluating, unless_out_of_memory
 from pytest_lighteval.backends.accelerate.texts import Texts
@@ -33,6 +33,14 @@ Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
+_TOKENS_SCORED = {"cpu": 2048}
+_TOKENS_KEPT = {"cpu": 16384}
+_OTHER_DEVICES = 16384, 32768
+"""Padded tokens of a batch under `batch_size=auto`, when they are scored and when their keys and values are kept to generate.
+
+Constants for each kind of device: were they taken from what is free at the moment, a score's last digits would depend on it. More than
+2048 tokens at a time bring nothing on a CPU; generation there is bound by reading the weights, and gains with every row.
+"""
 _NEW_TOKENS_COUNTED = 1024
 """New tokens of a row that the budget reckons with; few rows use a larger limit up."""
 _LOGITS_AT_ONCE = 2**28
@@ -67,8 +75,9 @@ class Engine:
         self._loaded = loaded
         self._parameters = arguments.generation()
         self._generator = Generator(loaded, texts, self._parameters)
-        self._scorer = Scorer(loaded.model, loaded.device, texts.pad_token)
-        self.limits = self._limits(loaded)
+        self._scorer = Scorer(loaded.model, loaded.device, texts.special.start)
+        self._scoring_limits = self._limits(_TOKENS_SCORED.get(loaded.device.type, _OTHER_DEVICES[0]))
+        self._generation_limits = self._limits(_TOKENS_KEPT.get(loaded.device.type, _OTHER_DEVICES[1]))
         self.shrunk_to: int | None = None
         """The fewest rows that memory allowed. None: it never ran out."""
 
@@ -98,7 +107,7 @@ class Engine:
         plans = [self._plan_prompt(index, request, prompt) for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True))]
         rows = sorted((row for plan in plans for row in plan), key=lambda row: -len(row.prompt))
         found: dict[int, dict[int, Generated]] = {index: {} for index in range(len(requests))}
-        for batch in run_in_batches(rows, _prompt_size, self.limits, self._attempt(self._generator.generate), self._on_shrink):
+        for batch in run_in_batches(rows, _prompt_size, self._generation_limits, self._attempt(self._generator.generate), self._on_shrink):
             if isinstance(batch, TooBig):
                 if found.pop(batch.item.owner, None) is not None:
                     error = f"memory ran out on a single prompt of {len(batch.item.prompt)} tokens"
@@ -142,7 +151,7 @@ class Engine:
             "dtype": self._loaded.dtype,
             "threads": torch.get_num_threads(),
             "engine": "padded rows",
-            "batch_tokens": self.limits.tokens,
+            "batch_tokens": [self._scoring_limits.tokens, self._generation_limits.tokens],
             "head_at": {"each": "asked positions", "shared": "positions asked in the batch", "all": "all positions"}[self._scorer.keep],
         }
         if self.shrunk_to is not None:
@@ -190,7 +199,7 @@ class Engine:
         owners = [(one, position) for one in asked for position in range(len(one.pairs)) if one.error is None]
         rows = plan_rows([one.pairs[position] for one, position in owners])
         yield from (one for one in asked if one.complete)
-        for batch in run_in_batches(rows, _row_size, self.limits, self._attempt(self._scorer.score), self._on_shrink):
+        for batch in run_in_batches(rows, _row_size, self._scoring_limits, self._attempt(self._scorer.score), self._on_shrink):
             waiting = []
             if isinstance(batch, TooBig):
                 for ask in batch.item.asks:
@@ -220,11 +229,11 @@ class Engine:
         self.shrunk_to = rows if self.shrunk_to is None else min(rows, self.shrunk_to)
         logger.warning("memory ran out: the batch is run again, %d rows at a time", rows)
 
-    def _limits(self, loaded: LoadedModel) -> Limits:
+    def _limits(self, tokens: int) -> Limits:
         if isinstance(self._arguments.batch_size, int):
             return Limits(rows=self._arguments.batch_size)
-        vocabulary = loaded.model.config.get_text_config().vocab_size
-        return Limits(tokens=default_tokens(loaded.device), logits=max(1, _LOGITS_AT_ONCE // vocabulary))
+        vocabulary: int = self._loaded.model.config.get_text_config().vocab_size
+        return Limits(tokens=tokens, logits=max(1, _LOGITS_AT_ONCE // vocabulary))
 
 
 def _row_size(row: Row) -> tuple[int, int]:

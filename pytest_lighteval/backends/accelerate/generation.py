@@ -50,7 +50,7 @@ class Generator:
             max_length=None,
             min_new_tokens=None,
             eos_token_id=self._ends or None,
-            pad_token_id=texts.pad_token,
+            pad_token_id=texts.special.start,
             return_dict_in_generate=False,
         )
         self._repetition_penalty: float = parameters.repetition_penalty or own.repetition_penalty or 1.0
@@ -58,14 +58,14 @@ class Generator:
     def generate(self, rows: Sequence[PromptRow]) -> list[Generated]:
         """What each row generates, in order."""
         longest = max(len(row.prompt) for row in rows)
-        inputs = torch.full((len(rows), longest), self._texts.pad_token, dtype=torch.long)
+        inputs = torch.full((len(rows), longest), self._texts.special.start, dtype=torch.long)
         mask = torch.zeros_like(inputs)
         for index, row in enumerate(rows):
             inputs[index, longest - len(row.prompt) :] = torch.tensor(row.prompt)
             mask[index, longest - len(row.prompt) :] = 1
         settings = copy.deepcopy(self._settings)
         settings.max_new_tokens = max(row.max_new_tokens for row in rows)
-        stops = _RowStops(rows, longest, self._texts)
+        stops = _RowStops(rows, longest, self._texts, self._ends)
         choices = _RowChoices(rows, longest, self._parameters, self._repetition_penalty, self._ends)
         output = self._model.generate(
             inputs.to(self._device),
@@ -96,8 +96,9 @@ class Generator:
 class _RowStops(transformers.StoppingCriteria):  # type: ignore[misc]  # a class without types
     """Which rows are done: a stop sequence stands in the decoded text, or the row's own limit is reached."""
 
-    def __init__(self, rows: Sequence[PromptRow], prompt_length: int, texts: Texts) -> None:
+    def __init__(self, rows: Sequence[PromptRow], prompt_length: int, texts: Texts, ends: Sequence[int]) -> None:
         self._rows, self._prompt_length, self._texts = rows, prompt_length, texts
+        self._ends = [{*ends, *row.stop_ids} for row in rows]
         # a token is at least one byte of text, so that a stop sequence spans no more tokens than it has bytes
         self._windows = [max((len(stop.encode()) for stop in row.stop_sequence), default=0) + _LOOKBACK for row in rows]
         self.lengths: list[int | None] = [None] * len(rows)
@@ -106,17 +107,22 @@ class _RowStops(transformers.StoppingCriteria):  # type: ignore[misc]  # a class
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         length = input_ids.shape[1] - self._prompt_length
         recent = input_ids[:, -min(length, max(self._windows)) :].tolist()
-        for index, (row, tokens) in enumerate(zip(self._rows, recent, strict=True)):
-            if self.lengths[index] is None and self._is_done(row, tokens[-self._windows[index] :], length):
+        for index, row in enumerate(self._rows):
+            if self.lengths[index] is not None:
+                continue
+            ended = length >= row.max_new_tokens or recent[index][-1] in self._ends[index]
+            # the few last tokens tell nearly always; only a hit among them is worth the whole text
+            if ended or (
+                self._has_stop(row, recent[index][-self._windows[index] :])
+                and self._has_stop(row, input_ids[index, self._prompt_length :].tolist())
+            ):
                 self.lengths[index] = length
         return torch.tensor([length is not None for length in self.lengths], device=input_ids.device)
 
-    def _is_done(self, row: PromptRow, recent: list[int], length: int) -> bool:
-        if length >= row.max_new_tokens or recent[-1] in row.stop_ids:
-            return True
+    def _has_stop(self, row: PromptRow, tokens: list[int]) -> bool:
         if not row.stop_sequence:
             return False
-        text = self._texts.decode(recent)
+        text = self._texts.decode(tokens)
         return any(stop in text for stop in row.stop_sequence)
 
 

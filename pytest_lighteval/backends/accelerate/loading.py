@@ -18,7 +18,7 @@ from pytest_lighteval.backends.gguf import NO_TOKENIZER
 from pytest_lighteval.backends.quiet import quiet_transformers
 from pytest_lighteval.errors import BackendError, MissingExtraError
 
-__all__ = ["LoadedModel", "adopt_model", "choose_device", "default_tokens", "load_model", "load_tokenizer"]
+__all__ = ["LoadedModel", "adopt_model", "choose_device", "load_model", "load_tokenizer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +123,3 @@ def _one_line(what: str) -> Iterator[None]:
 def _first_line(error: BaseException) -> str:
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{text or type(error).__name__}"
-
-
-def default_tokens(device: torch.device) -> int:
-    """Padded tokens in a batch under `batch_size=auto`. A constant for each kind of device: what is free at the moment must not matter."""
-    return 4096 if device.type == "cpu" else 16384

