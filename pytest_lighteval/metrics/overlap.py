@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from pytest_lighteval.metrics import normalizers
-from pytest_lighteval.metrics.libraries import load, split_sentences
+from pytest_lighteval.metrics.libraries import load, split_words
 from pytest_lighteval.statistics import MEAN, mean
 from pytest_lighteval.types import Ask, CorpusMetric, Doc, GenerateResponse, Metric
 
@@ -44,11 +44,6 @@ def _rouge_t5(doc: Doc, response: GenerateResponse) -> dict[str, float]:
     return {name: 100 * rouge(golds, text, name) for name in ROUGES}
 
 
-def _words(text: str) -> list[str]:
-    tokenizer = load("nltk.tokenize", "nltk").NLTKWordTokenizer()
-    return [word for sentence in split_sentences(text) for word in tokenizer.tokenize(sentence)]
-
-
 def sentence_bleu(golds: Sequence[str], text: str, *, order: int) -> float:
     """Clipped precision of the n-grams of one order alone, times the brevity penalty; NLTK's `sentence_bleu` with all weight on it.
 
@@ -56,7 +51,7 @@ def sentence_bleu(golds: Sequence[str], text: str, *, order: int) -> float:
     word gets 0.
     """
     bleu = load("nltk.translate.bleu_score", "nltk")
-    references, hypothesis = [_words(gold) for gold in golds], _words(text)
+    references, hypothesis = [split_words(gold) for gold in golds], split_words(text)
     if bleu.modified_precision(references, hypothesis, 1).numerator == 0:
         return 0.0
     precision = bleu.modified_precision(references, hypothesis, order)

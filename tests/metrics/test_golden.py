@@ -34,6 +34,8 @@ def is_text(recorded: Any) -> bool:
 
 
 def plain(recorded: Any) -> Any:
+    if isinstance(recorded, list) and all(isinstance(one, bool) for one in recorded):
+        return (sum(recorded), len(recorded))  # IFEval's instructions
     if isinstance(recorded, dict):
         return (recorded["logprobs"], recorded["weights"])
     return float(recorded[0] if isinstance(recorded, list) else recorded)
