@@ -27,17 +27,17 @@ def as_they_are(doc: Doc, response: LoglikelihoodResponse) -> Sequence[float]:
 
 def per_character(doc: Doc, response: LoglikelihoodResponse) -> Sequence[float]:
     """Divided by the characters of the choice as it is written, a leading space included."""
-    return _divided(doc, response.logprobs, [len(choice) for choice in doc.choices])
+    return _divided(doc, doc.choices, response.logprobs, [len(choice) for choice in doc.choices])
 
 
 def per_character_without_space(doc: Doc, response: LoglikelihoodResponse) -> Sequence[float]:
     """Divided by the characters of the choice without one leading space, as in lm-evaluation-harness."""
-    return _divided(doc, response.logprobs, [len(choice.removeprefix(" ")) for choice in doc.choices])
+    return _divided(doc, doc.choices, response.logprobs, [len(choice.removeprefix(" ")) for choice in doc.choices])
 
 
 def per_token(doc: Doc, response: LoglikelihoodResponse) -> Sequence[float]:
     """Divided by the choice's tokens."""
-    return _divided(doc, response.logprobs, response.token_counts)
+    return _divided(doc, doc.choices, response.logprobs, response.token_counts)
 
 
 def pointwise_mutual_information(doc: Doc, response: LoglikelihoodResponse) -> Sequence[float]:
@@ -66,15 +66,25 @@ def accuracy(name: str, reported: str, normalize: Normalize = as_they_are, *, as
 
 
 def normalized_probability(name: str, reported: str, normalize: Normalize, *, ask: Ask = Ask.CHOICES) -> Metric:
-    """The golds' mean share of the choices' probability."""
+    """The likeliest gold's share of the choices' probability."""
 
     def sample(doc: Doc, response: LoglikelihoodResponse) -> dict[str, float]:
         logprobs = normalize(doc, response)
         highest = max(logprobs)
         weights = [math.exp(logprob - highest) for logprob in logprobs]
-        return {reported: math.fsum(weights[index] for index in doc.gold) / len(doc.gold) / math.fsum(weights)}
+        return {reported: max(weights[index] for index in doc.gold) / math.fsum(weights)}
 
     return Metric(name=name, ask=ask, sample=sample, corpus={reported: MEAN})
+
+
+def gold_probability(name: str, reported: str, *, per_token_of_gold: bool = False) -> Metric:
+    """The likeliest gold's probability, or its geometric mean over the gold's tokens."""
+
+    def sample(doc: Doc, response: LoglikelihoodResponse) -> dict[str, float]:
+        logprobs = _divided(doc, doc.golds, response.logprobs, response.token_counts) if per_token_of_gold else response.logprobs
+        return {reported: math.exp(max(logprobs))}
+
+    return Metric(name=name, ask=Ask.GOLDS, sample=sample, corpus={reported: MEAN})
 
 
 def recall(name: str, reported: str, *, depth: int) -> Metric:
@@ -122,6 +132,19 @@ METRICS = (
     # one forward pass answers these in the reference; the answers are the same
     accuracy("loglikelihood_acc_single_token", "acc"),
     accuracy("loglikelihood_acc_norm_single_token", "acc_norm", per_character),
+    # the multilingual tasks make these by normalization; the reported names are theirs
+    accuracy("loglikelihood_acc_none", "acc_"),
+    accuracy("loglikelihood_acc_char", "acc_norm", per_character),
+    accuracy("loglikelihood_acc_char_nospace", "acc_norm", per_character_without_space),
+    accuracy("loglikelihood_acc_token", "acc_norm_token", per_token),
+    accuracy("loglikelihood_acc_pmi", "acc_norm_pmi", pointwise_mutual_information, ask=Ask.CHOICES_PMI),
+    normalized_probability("normalized_mc_prob_none", "normalized_mc_prob_", as_they_are),
+    normalized_probability("normalized_mc_prob_char", "normalized_mc_prob__norm", per_character),
+    normalized_probability("normalized_mc_prob_char_nospace", "normalized_mc_prob__norm", per_character_without_space),
+    normalized_probability("normalized_mc_prob_token", "normalized_mc_prob__norm_token", per_token),
+    normalized_probability("normalized_mc_prob_pmi", "normalized_mc_prob__norm_pmi", pointwise_mutual_information, ask=Ask.CHOICES_PMI),
+    gold_probability("probability_none", "prob"),
+    gold_probability("probability_token", "prob_norm_token", per_token_of_gold=True),
     recall("recall_at_1", "acc", depth=1),
     recall("recall_at_2", "recall@2", depth=2),
     recall("recall_at_1_single_token", "acc", depth=1),

@@ -14,6 +14,7 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_lighteval.errors import DataError
 from pytest_lighteval.metrics import metric, metric_names
 from pytest_lighteval.statistics import aggregate, standard_error
 from pytest_lighteval.types import Doc, GenerateResponse, LoglikelihoodResponse, PerplexityResponse
@@ -167,3 +168,10 @@ def test_rouge_of_t5_is_the_mean_over_references_in_percent() -> None:
     doc = Doc(id="test:0", query="", choices=("a b", "c d"), gold=(0, 1))
     values = metric("rouge_t5").sample(doc, GenerateResponse(texts=("a b",), finish_reasons=("stop",)))
     assert values == {"rouge1": 50.0, "rouge2": 50.0, "rougeL": 50.0, "rougeLsum": 50.0}
+
+
+@pytest.mark.parametrize("name", ["loglikelihood_acc_norm_nospace", "normalized_mc_prob_char_nospace"])
+def test_a_choice_without_length_cannot_be_normalized_and_is_named(name: str) -> None:
+    doc = Doc(id="test:3", query="", choices=(" ", " b"), gold=(1,))
+    with pytest.raises(DataError, match="test:3: the choice ' ' is empty"):
+        metric(name).sample(doc, LoglikelihoodResponse(logprobs=(-1.0, -2.0), greedy=(False, False), token_counts=(1, 1)))
