@@ -100,7 +100,7 @@ def settings_differences(task: Task, reference: Record) -> Iterator[Difference]:
 
 
 def few_shots_split(reference: Record) -> str | None:
-    if "resolved_few_shots_split" in reference:
+    if "resolved_few_shots_split" in reference and not reference["instantiation_error"]:
         resolved = reference["resolved_few_shots_split"]
         return resolved[0] if resolved else None
     if reference["few_shots_split"]:
@@ -141,7 +141,7 @@ def recorded_fields(doc: Record) -> Record:
     """A choice that is a list of spellings is as many choices, and its index stands for them all, as in Lighteval's `get_golds`."""
     places: list[list[int]] = []
     choices: list[str] = []
-    for choice in doc["choices"]:
+    for choice in doc["choices"] or []:  # none where a text is measured
         spellings = choice if isinstance(choice, list) else [choice]
         places.append(list(range(len(choices), len(choices) + len(spellings))))
         choices += spellings
