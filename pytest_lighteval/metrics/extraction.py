@@ -46,5 +46,7 @@ def extractive_match(name: str, is_right: IsRight) -> Metric:
 METRICS = (
     extractive_match("expr_gold_metric", math_equality(("expr",))),
     extractive_match("latex_gold_metric", math_equality(("latex",))),
+    # OlympiadBench's own
+    extractive_match("extractive_match", math_equality(("expr", "latex"), ("expr", "latex"), precision=6)),
     extractive_match("gpqa_instruct_metric", is_same_letter),
 )

@@ -47,12 +47,10 @@ def pointwise_mutual_information(doc: Doc, response: LoglikelihoodResponse) -> S
     return [given - alone for given, alone in zip(response.logprobs, response.unconditioned_logprobs, strict=True)]
 
 
-def _divided(doc: Doc, logprobs: Sequence[float], lengths: Sequence[int]) -> Sequence[float]:
-    for index, length in enumerate(lengths):
+def _divided(doc: Doc, texts: Sequence[str], logprobs: Sequence[float], lengths: Sequence[int]) -> Sequence[float]:
+    for text, length in zip(texts, lengths, strict=True):
         if not length:
-            raise DataError(
-                f"{doc.id}: choice {index} ({doc.choices[index]!r}) is empty, its log-likelihood cannot be divided by its length"
-            )
+            raise DataError(f"{doc.id}: the choice {text!r} is empty, its log-likelihood cannot be divided by its length")
     return [logprob / length for logprob, length in zip(logprobs, lengths, strict=True)]
 
 
