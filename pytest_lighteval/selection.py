@@ -37,26 +37,26 @@ class Selected:
     truncate: bool
 
 
-def parse_specs(text: str, *, folder: Path) -> list[TaskSpec]:
+def parse_specs(text: str, *, folder: Path, source: str = "--tasks") -> list[TaskSpec]:
     """The specs of `--tasks`: a comma-separated list, or the path of a file with one or more a line and `#` comments.
 
     A value is a file when it starts with `./`, `../` or `/`, or has no `|` at all; relative paths are below `folder`.
-    Raises UserInputError, with `path:line` for a file's specs.
+    `source` names in messages where the text comes from. Raises UserInputError, with `path:line` for a file's specs.
     """
     text = text.strip()
     if not text.startswith(("./", "../", "/")) and "|" in text:
-        return [_parse_spec(part, "--tasks: ") for part in _parts(text)]
+        return [_parse_spec(part, f"{source}: ") for part in _parts(text)]
     path = folder / text
     if not path.is_file():
         what = "no such file" if "/" in text or "." in text else "neither a file nor a spec like 'leaderboard|gsm8k|5|0'"
-        raise UserInputError(f"--tasks {text}: {what}")
+        raise UserInputError(f"{source} {text}: {what}")
     specs = [
         _parse_spec(part, f"{text}:{number}: ")
         for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1)
         for part in _parts(line.partition("#")[0])
     ]
     if not specs:
-        raise UserInputError(f"--tasks {text}: the file names no task")
+        raise UserInputError(f"{source} {text}: the file names no task")
     return specs
 
 

@@ -229,7 +229,9 @@ def _check_task(source: YamlFile, index: int, fields: TaskFields) -> None:
 
 
 def _check_prompt(error: Callable[..., SuiteError], prompt: PromptFields, query: str) -> None:
-    if "{{" not in query and "{%" not in query:
+    # some benchmarks (blimp) ask nothing and compare choices; then these name the columns
+    texts = [query, *((prompt.choices,) if isinstance(prompt.choices, str) else prompt.choices or ())]
+    if prompt.adapter is None and not any(mark in text for text in texts for mark in ("{{", "{%")):
         raise error("names no column: every document would be the same (a column is written '{{ question }}')", "prompt", "query")
     if prompt.choices == "" or (isinstance(prompt.choices, tuple) and "" in prompt.choices):
         raise error("a choice must not be empty", "prompt", "choices")

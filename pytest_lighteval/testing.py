@@ -8,7 +8,8 @@ class TestMyEngine(BackendConformance):
         yield engine
         engine.close()
 ```
-The checks ask only what `pytest_lighteval.types.Backend` promises. They need a model that can take a few dozen tokens; its answers may be nonsense.
+The checks ask only what `pytest_lighteval.types.Backend` promises. They need a model that can take a few dozen tokens; its answers
+may be nonsense.
 """
 
 from __future__ import annotations

@@ -18,11 +18,29 @@ import pytest
 from pytest_lighteval.plugin.fixtures import lighteval, lighteval_backend, lighteval_result, lighteval_task, lighteval_verdicts
 from pytest_lighteval.plugin.options import SUFFIXES, add_options, add_short_options, is_in_use
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER, payload_of, reset
+from pytest_lighteval.plugin.xdist import (
+    pin_gpu,
+    pytest_configure_node,
+    pytest_handlecrashitem,
+    pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
+    run_folder_of_controller,
+)
 
 if TYPE_CHECKING:  # pytest's own start-up would pay for these in every project
     from pytest_lighteval.plugin.collection import SuiteFile
 
-__all__ = ["lighteval", "lighteval_backend", "lighteval_result", "lighteval_task", "lighteval_verdicts"]
+__all__ = [
+    "lighteval",
+    "lighteval_backend",
+    "lighteval_result",
+    "lighteval_task",
+    "lighteval_verdicts",
+    "pytest_configure_node",
+    "pytest_handlecrashitem",
+    "pytest_xdist_auto_num_workers",
+    "pytest_xdist_make_scheduler",
+]
 
 MARKER = (
     "lighteval(suite, task, few_shots, truncate, kind, group): on every collected task, "
@@ -55,10 +73,6 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 def pytest_configure(config: pytest.Config) -> None:
     """Check every option before anything is collected, and choose the run's folder (which is made when something is written)."""
     config.addinivalue_line("markers", MARKER)
-    from pytest_lighteval.plugin import xdist
-
-    if config.pluginmanager.has_plugin("xdist"):
-        config.pluginmanager.register(xdist.XdistHooks(), "lighteval-xdist")
     if is_in_use(config) or config.getini("lighteval_suites") or _names_suites(config):
         _activate(config)
 
@@ -71,14 +85,13 @@ def _names_suites(config: pytest.Config) -> bool:
 
 
 def _activate(config: pytest.Config) -> None:
-    from pytest_lighteval.plugin import xdist
     from pytest_lighteval.plugin.session import plan_of
 
     settings = plan_of(config).settings
-    chosen = xdist.run_folder_of_controller(config)
+    chosen = run_folder_of_controller(config)
     if chosen is not None:
         config.stash[RUN_FOLDER] = chosen
-        xdist.pin_gpu(os.environ.get("PYTEST_XDIST_WORKER", ""))
+        pin_gpu(os.environ.get("PYTEST_XDIST_WORKER", ""))
         return
     from pytest_lighteval.plugin.reporter import Reporter
     from pytest_lighteval.reports.run_folder import run_folder

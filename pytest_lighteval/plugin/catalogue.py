@@ -6,7 +6,8 @@ import importlib.resources
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pytest_lighteval.errors import UserInputError, did_you_mean
+from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
+from pytest_lighteval.gate import GateFile
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.plugin.options import SUFFIXES
 from pytest_lighteval.selection import Selected, TaskSpec, select
@@ -26,9 +27,10 @@ def shipped_suites() -> Path:
 class Catalogue:
     """Suite files by path, each read once a session."""
 
-    def __init__(self, custom: Sequence[Path] = ()) -> None:
+    def __init__(self, own: Sequence[Path] = ()) -> None:
         self.shipped = shipped_suites()
-        self._custom = tuple(custom)
+        # folders of the user's suites are read as a whole; a shipped suite is read when its name is asked for
+        self._own = tuple(root for root in own if root != self.shipped)
         self._loaded: dict[Path, list[Task]] = {}
 
     def shown(self, path: Path) -> str | None:
@@ -54,15 +56,27 @@ class Catalogue:
             by_file.setdefault(selected.task.path.resolve(), []).append(selected)
         return by_file
 
+    def check_gates(self, gates: GateFile) -> None:
+        """Raise SuiteError for a key of a gates file that names no task and no superset: nothing would ever be held to it."""
+        tasks = list(self._tasks({entry.suite for entry in gates.entries}))
+        for entry in gates.entries:
+            try:
+                select([TaskSpec(suite=entry.suite, task=entry.task.removesuffix(":_average"), few_shots=0)], tasks)
+            except UserInputError as error:
+                raise SuiteError(gates.path, entry.line, entry.text, str(error)) from None
+
     def _tasks(self, suites: set[str]) -> Iterable[Task]:
         """Tasks that may be meant: a shipped suite is a folder of its name, so the others need not be read."""
         folders = sorted(folder for folder in self.shipped.iterdir() if folder.is_dir())
         named = [folder for folder in folders if folder.name in suites]
         # a suite of no folder is an error to explain, for which every name is needed
         roots = named if len(named) == len(suites) else folders
-        for root in (*self._custom, *roots):
-            for path in sorted(path for suffix in SUFFIXES for path in root.rglob(f"*{suffix}")):
-                yield from self.load(path)
+        for path in dict.fromkeys(path for root in (*self._own, *roots) for path in _suite_files(root)):
+            yield from self.load(path)
+
+
+def _suite_files(root: Path) -> list[Path]:
+    return sorted(path for suffix in SUFFIXES for path in root.rglob(f"*{suffix}"))
 
 
 def _check_names(task: Task, shown: str) -> None:

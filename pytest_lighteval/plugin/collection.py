@@ -23,7 +23,9 @@ def collect_file(path: Path, parent: pytest.Collector) -> SuiteFile | None:
     if not plan.is_suite(path) and not (parent.session.isinitpath(path) and _looks_like_a_suite(path)):
         return None
     shown = plan.catalogue.shown(path)
-    return SuiteFile.from_parent(parent, path=path, **({"nodeid": shown} if shown else {}))
+    # a shipped file is called the same wherever it is installed; None lets pytest name the others
+    suite: SuiteFile = SuiteFile.from_parent(parent, path=path, nodeid=shown)
+    return suite
 
 
 def _looks_like_a_suite(path: Path) -> bool:
@@ -73,6 +75,15 @@ class TaskItem(pytest.Function):
             )
         if task.skip:
             self.add_marker(pytest.mark.skip(reason=task.skip))
+
+    @property
+    def id(self) -> Any:
+        """What pytest 9.2 compares in `--lf`: the few-shot count is the parameter there, as in an id read back from text.
+
+        A `Function` takes parameters from a parametrization alone, which a task has not.
+        """
+        collector: Any = self.parent
+        return collector.id.child(self.task.name).with_params(_shots(self.key))
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """Where the task is declared."""

@@ -76,6 +76,5 @@ def lighteval(request: pytest.FixtureRequest) -> Lighteval:
 
 
 def _fail(message: str) -> NoReturn:
-    # a traceback would be of this plugin's code, which is not where the mistake is
-    __tracebackhide__ = True
-    pytest.fail(message, pytrace=False)
+    # a traceback, or the chain of exceptions, would be of this plugin's code, which is not where the mistake is
+    raise pytest.fail.Exception(message, pytrace=False) from None

@@ -62,7 +62,8 @@ class ProgressLine:
             self._dirty = False
 
     def _write(self, text: str) -> None:
-        assert self._reporter is not None
+        if self._reporter is None or self._capture is None:
+            return
         with self._capture.global_and_fixture_disabled():
             if self._reporter.isatty:
                 self._reporter.rewrite(text, erase=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -15,11 +15,12 @@ from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.session import plan_of
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER
 from pytest_lighteval.reports.groups import group_key, group_results
+from pytest_lighteval.reports.junit import metric_properties
 from pytest_lighteval.reports.plain import task_result_from_plain, to_plain, verdict_from_plain
 from pytest_lighteval.reports.run_folder import write_run
 from pytest_lighteval.reports.summary import append_step_summary, summary_markdown
 from pytest_lighteval.reports.table import terminal_table
-from pytest_lighteval.types import MetricResult, RunReport, TaskResult, Verdict
+from pytest_lighteval.types import MetricResult, RunReport, TaskKey, TaskResult, Verdict
 
 __all__ = ["Reporter"]
 
@@ -76,10 +77,12 @@ class Reporter:
         self.groups = group_results(list(self.results.values()))
         gates = plan_of(self.config).settings.gates
         keys = {str(key): key for result in self.results.values() if (key := group_key(result.key)) is not None}
-        for text, metrics in self.groups.items():
-            wanted = gates_for(keys[text], {}, gates) if text in keys else {}
+        for text, key in sorted(keys.items()):
+            wanted = gates_for(key, {}, gates)
             if not wanted:
                 continue
+            # a superset of which one task is left has no row of its own, and its floor holds all the same
+            metrics = self.groups.setdefault(text, _only_member(key, self.results.values()))
             try:
                 self.verdicts[text] = judge(metrics, wanted, key=text)
                 problems = [verdict.message for verdict in self.verdicts[text] if verdict.outcome == "failed"]
@@ -108,7 +111,7 @@ class Reporter:
                 outcome="failed" if message else "passed",
                 longrepr=message,
                 when=when,
-                user_properties=[("lighteval.group", group), *verdict_properties(self.groups[group], self.verdicts.get(group, ()))],
+                user_properties=[("lighteval.group", group), *metric_properties(self.groups[group], self.verdicts.get(group, ()))],
             )
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
@@ -159,6 +162,10 @@ class Reporter:
             terminalreporter.write_line(f"ERROR: {self.problem}", red=True)
         else:
             terminalreporter.write_line(f"results: {_shown(self.config, 'results.json')}")
+
+
+def _only_member(group: TaskKey, results: Iterable[TaskResult]) -> dict[str, MetricResult]:
+    return dict(next(result.metrics for result in results if group_key(result.key) == group))
 
 
 def _shown(config: pytest.Config, name: str) -> str:

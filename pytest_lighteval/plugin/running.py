@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -56,7 +56,7 @@ class Lighteval:
         __tracebackhide__ = True
         try:
             plan = plan_of(self._request.config)
-            specs = parse_specs(spec, folder=self._request.config.invocation_params.dir)
+            specs = parse_specs(spec, folder=self._request.config.invocation_params.dir, source="lighteval.run")
             chosen = [selected for file in plan.catalogue.select(specs).values() for selected in file]
             if len(chosen) != 1:
                 names = ", ".join(selected.task.name for selected in chosen[:3])
@@ -64,7 +64,7 @@ class Lighteval:
             key = TaskKey(suite=chosen[0].task.suite, task=chosen[0].task.name, few_shots=chosen[0].few_shots, truncate=chosen[0].truncate)
             return _run(self._request.node, chosen[0].task, key, self._backend(), max_samples=max_samples)
         except LightevalError as error:
-            _fail(str(error))
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
 
     def _backend(self) -> Backend:
         backend: Backend = self._request.getfixturevalue("lighteval_backend")
@@ -110,14 +110,9 @@ def _run(item: pytest.Item, task: Task, key: TaskKey, backend: Backend, *, max_s
 def _check(backend: object) -> None:
     """A conftest may return anything at all as its engine."""
     if not isinstance(backend, Backend):
-        members = [name for name in sorted(Backend.__protocol_attrs__) if not hasattr(backend, name)]
+        members = [name for name in ("name", *vars(Backend)) if not name.startswith("_") and not hasattr(backend, name)]
         raise BackendError(f"lighteval_backend is a {type(backend).__name__} without {', '.join(members)}")
 
 
 def _facts(backend: Backend) -> Mapping[str, Any]:
     return {"name": backend.name, "fingerprint": backend.fingerprint, "max_length": backend.max_length, **backend.describe()}
-
-
-def _fail(message: str) -> NoReturn:
-    __tracebackhide__ = True
-    pytest.fail(message, pytrace=False)

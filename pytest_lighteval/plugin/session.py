@@ -75,12 +75,15 @@ def plan_of(config: pytest.Config) -> Plan:
 
 def _make_plan(config: pytest.Config) -> Plan:
     settings = read_settings(config)
-    catalogue = Catalogue(settings.custom_tasks)
     named = config.args_source is config.ArgsSource.ARGS
     roots = [config.rootpath / root for root in config.getini("lighteval_suites")]
     if not roots and is_in_use(config):
         roots = [config.rootpath / "suites"]
-    selected = None
+    roots += settings.custom_tasks
+    catalogue = Catalogue(roots)
+    if settings.gates is not None:
+        catalogue.check_gates(settings.gates)
+    selected: dict[str, list[Selected]] | None = None
     if settings.specs:
         by_file = catalogue.select(settings.specs)
         selected = {}
@@ -95,7 +98,7 @@ def _make_plan(config: pytest.Config) -> Plan:
     return Plan(
         settings=settings,
         catalogue=catalogue,
-        roots=(*roots, *settings.custom_tasks, catalogue.shipped),
+        roots=(*roots, catalogue.shipped),
         selected=selected,
         data_sets=DataSets(data_home=settings.data_home),
     )

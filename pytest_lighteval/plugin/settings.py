@@ -104,10 +104,8 @@ def _folder(path: Path, option: str) -> Path:
     return path.resolve()
 
 
-def model_args_help(config: pytest.Config) -> str | None:
-    """The text that `--model-args help` asks for. None: it was not asked for. Raises pytest.UsageError."""
-    if config.getoption("lighteval_model_args") != "help":
-        return None
+def model_args_help(config: pytest.Config) -> str:
+    """The text that `--model-args help` asks for. Raises pytest.UsageError."""
     backend = config.getoption("lighteval_backend") or config.getini("lighteval_backend")
     if not backend:
         raise pytest.UsageError(f"--model-args help needs --backend; there are: {', '.join(backends.names())}")

@@ -46,12 +46,11 @@ def attach_error(item: pytest.Item, key: TaskKey, message: str, *, skipped: bool
 
 def payload_of(item: pytest.Item) -> dict[str, Any] | None:
     """What the item's report is to carry. None: nothing of ours happened in it."""
-    return item.stash.get(_PAYLOAD, None)
+    return item.stash.get(_PAYLOAD, None) or None
 
 
 def reset(item: pytest.Item) -> None:
     """Forget it all and start again, as `--reruns` does."""
-    for key in (_OUTCOMES, _PAYLOAD):
-        if key in item.stash:
-            del item.stash[key]
+    item.stash[_OUTCOMES] = {}
+    item.stash[_PAYLOAD] = {}
     item.user_properties[:] = [(name, value) for name, value in item.user_properties if not name.startswith("lighteval.")]

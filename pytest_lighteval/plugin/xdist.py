@@ -1,6 +1,6 @@
 """Under pytest-xdist: one worker a GPU, one folder for the run, and a dead worker's item as an error.
 
-Registered only where xdist is installed. Everything else of the plugin works the same in one process and in many.
+The hooks are optional ones: without xdist nobody calls them. Everything else of the plugin works the same in one process and in many.
 """
 
 from __future__ import annotations
@@ -15,41 +15,50 @@ import pytest
 from pytest_lighteval.plugin.options import is_in_use
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER
 
-__all__ = ["XdistHooks", "pin_gpu", "visible_gpus"]
+__all__ = [
+    "pin_gpu",
+    "pytest_configure_node",
+    "pytest_handlecrashitem",
+    "pytest_xdist_auto_num_workers",
+    "pytest_xdist_make_scheduler",
+    "run_folder_of_controller",
+    "visible_gpus",
+]
 
 WORKER_INPUT = "lighteval_run_folder"
 
 
-class XdistHooks:
-    """What the controller tells its workers."""
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """`-n auto` is one worker for each visible GPU, one without a GPU; a session that evaluates nothing keeps xdist's own rule."""
+    return max(1, len(visible_gpus())) if is_in_use(config) else None
 
-    @pytest.hookimpl(optionalhook=True, tryfirst=True)
-    def pytest_xdist_auto_num_workers(self, config: pytest.Config) -> int | None:
-        """`-n auto` is one worker for each visible GPU, one without a GPU; a session that evaluates nothing keeps xdist's own rule."""
-        return max(1, len(visible_gpus())) if is_in_use(config) else None
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: Any) -> None:
-        """Every worker writes its details below the one run folder."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Every worker writes its details below the one run folder."""
+    if RUN_FOLDER in node.config.stash:
         node.workerinput[WORKER_INPUT] = str(node.config.stash[RUN_FOLDER])
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
-        """Tasks differ in length by orders of magnitude: hand them out as workers get free, unless the user chose a way."""
-        if not is_in_use(config) or config.getoption("dist") != "load":
-            return None
-        from xdist.scheduler import WorkStealingScheduling
 
-        return WorkStealingScheduling(config, log)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tasks differ in length by orders of magnitude: hand them out as workers get free, unless the user chose a way."""
+    if not is_in_use(config) or config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import WorkStealingScheduling
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
-        """A worker that dies in the middle of a task measured nothing: that is an error, not a failed score."""
-        name = crashitem.rpartition("::")[2]
-        if ".yaml::" not in crashitem and ".yml::" not in crashitem:
-            return
-        report.when = "setup"
-        setattr(report, ATTRIBUTE, {"errors": {crashitem: f"the worker died while it ran {name}"}})
+    return WorkStealingScheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport) -> None:
+    """A worker that dies in the middle of a task measured nothing: that is an error, not a failed score."""
+    name = crashitem.rpartition("::")[2]
+    if ".yaml::" not in crashitem and ".yml::" not in crashitem:
+        return
+    report.when = "setup"
+    setattr(report, ATTRIBUTE, {"errors": {crashitem: f"the worker died while it ran {name}"}})
 
 
 def run_folder_of_controller(config: pytest.Config) -> Path | None:
@@ -64,7 +73,7 @@ def visible_gpus() -> list[str]:
     if visible is not None:
         return [gpu.strip() for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout  # noqa: S607
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     return [str(index) for index, line in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]

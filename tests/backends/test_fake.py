@@ -1,0 +1,69 @@
+"""The fake backend is a backend, and its planted losses are nested, seeded and exactly as many as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pytest_lighteval.backends.fake import FakeBackend
+from pytest_lighteval.testing import BackendConformance
+from pytest_lighteval.types import Backend, Doc, GenerateRequest, LoglikelihoodRequest
+
+
+class TestFakeBackend(BackendConformance):
+    """The conformance test, on a backend that needs no model."""
+
+    @pytest.fixture(scope="class")
+    def backend(self) -> Iterator[Backend]:
+        backend = FakeBackend()
+        yield backend
+        backend.close()
+
+
+DOCS = [Doc(id=f"test:{n}", query=f"what is {n}?", choices=(" a", " b", " c", " d"), gold=(n % 4,)) for n in range(400)]
+
+
+def right(**arguments: object) -> set[str]:
+    """Ids of the documents that a fake answers right."""
+    backend = FakeBackend(**arguments)
+    requests = [LoglikelihoodRequest(prompt=doc.query, choices=doc.choices) for doc in DOCS]
+    for request, doc in zip(requests, DOCS, strict=True):
+        backend.learn(request, doc)
+    found = set()
+    for index, response in backend.loglikelihood(requests):
+        if response.logprobs.index(max(response.logprobs)) in DOCS[index].gold:
+            found.add(DOCS[index].id)
+    return found
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 0.3, 0.7, 1.0])
+def test_it_is_right_about_as_often_as_asked(accuracy: float) -> None:
+    assert abs(len(right(accuracy=accuracy)) / 400 - accuracy) < 0.08
+
+
+def test_losses_are_cut_out_of_what_was_right_and_grow_nested() -> None:
+    whole, small, large = right(accuracy=0.7), right(accuracy=0.7, lose=0.05), right(accuracy=0.7, lose=0.2)
+
+    assert large < small < whole
+
+
+def test_gains_are_added_to_what_was_right() -> None:
+    assert right(accuracy=0.7) < right(accuracy=0.7, gain=0.3)
+
+
+def test_another_seed_is_another_model() -> None:
+    assert right(accuracy=0.5) != right(accuracy=0.5, seed=1)
+    assert FakeBackend().fingerprint != FakeBackend(seed=1).fingerprint
+
+
+def test_named_documents_are_wrong_or_fail() -> None:
+    assert right(accuracy=1.0, wrong=("test:3", "test:17")) == {doc.id for doc in DOCS} - {"test:3", "test:17"}
+
+
+def test_generated_golds_are_cut_at_the_stop_sequence_like_any_text() -> None:
+    backend = FakeBackend(accuracy=1.0)
+    request = GenerateRequest(prompt="q", stop_sequence=(".",))
+    backend.learn(request, Doc(id="test:0", query="q", choices=(" yes. And more",), gold=(0,)))
+
+    assert dict(backend.generate([request]))[0].texts == (" yes",)

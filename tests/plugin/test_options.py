@@ -1,0 +1,101 @@
+"""Options: what is wrong is one line before anything runs; the ini file serves where the command line is silent."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.plugin.conftest import Results
+
+FAKE = ["--backend", "fake"]
+ARGUMENTS = "--model-args"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--backend", "fakee"], "no backend named 'fakee' (did you mean 'fake'?)*", id="backend"),
+        pytest.param(
+            [*FAKE, ARGUMENTS, "acuracy=1"],
+            "--model-args: backend 'fake' has no argument 'acuracy' (did you mean 'accuracy'?)",
+            id="argument",
+        ),
+        pytest.param([*FAKE, ARGUMENTS, "accuracy=much"], "--model-args: accuracy: *", id="value"),
+        pytest.param([*FAKE, ARGUMENTS, "accuracy=2"], "--model-args: accuracy: *<= 1*", id="range"),
+        pytest.param([ARGUMENTS, "accuracy=1"], "--model-args is given without --backend*", id="no-backend"),
+        pytest.param(
+            [*FAKE, "--tasks", "leaderbord|gsm8k|5|0"], "--tasks: no suite named 'leaderbord' (did you mean 'leaderboard'?)*", id="suite"
+        ),
+        pytest.param(
+            [*FAKE, "--tasks", "leaderboard|gsm8|5|0"],
+            "--tasks: suite 'leaderboard' has no task 'gsm8' (did you mean 'gsm8k'?)",
+            id="task",
+        ),
+        pytest.param(
+            [*FAKE, "--tasks", "leaderboard|gsm8k|five|0"],
+            "--tasks: 'leaderboard|gsm8k|five|0': the few-shot count is 'five'*",
+            id="count",
+        ),
+        pytest.param([*FAKE, "--tasks", "./missing.txt"], "--tasks ./missing.txt: no such file", id="file"),
+        pytest.param([*FAKE, "--max-samples", "0"], "--max-samples 0: a number from 1 on was expected", id="samples"),
+        pytest.param([*FAKE, "--few-shots", "a"], "--few-shots a: *", id="few-shots"),
+        pytest.param([*FAKE, "--data-home", "nowhere"], "--data-home */nowhere: no such folder", id="data-home"),
+        pytest.param([*FAKE, "--gates", "no.yaml"], "*no.yaml: the gates file cannot be read: *", id="gates"),
+        pytest.param([*FAKE, "--strip-reasoning", "--reasoning-tags", "think"], "--reasoning-tags: 'think' is not *", id="tags"),
+        pytest.param([*FAKE, "--override-batch-size", "8"], "--model-args: backend 'fake' has no argument 'batch_size'*", id="batch-size"),
+    ],
+)
+def test_a_wrong_value_is_a_usage_error_of_one_line(project: pytest.Pytester, arguments: list[str], message: str) -> None:
+    result = project.runpytest("suites", *arguments)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {message.replace('[', '[[]')}"])
+    result.stderr.no_fnmatch_line("*Traceback*")
+
+
+def test_a_wrong_line_of_a_task_file_is_named(project: pytest.Pytester) -> None:
+    project.makefile(".txt", tasks="# mine\nleaderboard|gsm8k|5|0\nleaderboard|gsm8k|5|2\n")
+
+    result = project.runpytest("--backend", "fake", "--tasks", "./tasks.txt")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: ./tasks.txt:3: 'leaderboard|gsm8k|5|2': the truncation flag is '2', not 0 or 1"])
+
+
+def test_the_ini_file_serves_and_the_command_line_wins(project: pytest.Pytester, results: Results) -> None:
+    project.makeini(
+        """
+        [pytest]
+        lighteval_backend = fake
+        lighteval_model_args = accuracy=0
+        lighteval_max_samples = 7
+        """
+    )
+
+    project.runpytest("suites", "-k", "choice and 0-shot", "--model-args", "accuracy=1").assert_outcomes(passed=1)
+
+    assert results()["results"]["mini|choice|0"]["acc"] == 1.0
+    assert results()["settings"]["max_samples"] == 7
+
+
+def test_the_prefixed_form_is_the_same_option(project: pytest.Pytester, results: Results) -> None:
+    project.runpytest(
+        "suites", "--lighteval-backend=fake", "--lighteval-model-args=accuracy=1", "--lighteval-max-samples=3", "-k", "words:short"
+    ).assert_outcomes(passed=1)
+
+    assert results()["results"]["mini|words:short|0"]["em"] == 1.0
+
+
+def test_model_args_help_lists_the_arguments_and_runs_nothing(project: pytest.Pytester) -> None:
+    result = project.runpytest("suites", "--backend", "fake", "--model-args", "help")
+
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["--model-args of backend fake: *", "  accuracy (float, default 0.5)", "      share of documents *"])
+    assert not (project.path / "reports").exists()
+
+
+def test_model_args_may_stand_in_a_yaml_file(project: pytest.Pytester, results: Results) -> None:
+    project.makefile(".yaml", model="model_parameters:\n  accuracy: 1.0\n  wrong: ['test:3']\n")
+
+    project.runpytest("suites", "--backend", "fake", "--model-args", "model.yaml", "-k", "words:short").assert_outcomes(passed=1)
+
+    assert results()["results"]["mini|words:short|0"]["em"] == 39 / 40

@@ -1,0 +1,178 @@
+"""A lost score is a failure, a broken engine is an error, and what was measured is kept either way."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from tests.plugin.conftest import Results
+
+
+def with_gate(project: pytest.Pytester, gate: str) -> None:
+    path = project.path / "suites" / "mini" / "mini.yaml"
+    path.write_text(path.read_text().replace("few_shots: [0, 2]", f"few_shots: [0, 2]\n    gates: {gate}"))
+
+
+def test_a_score_under_its_floor_fails_with_one_line(project: pytest.Pytester, results: Results) -> None:
+    with_gate(project, "{acc: {min: 0.9}}")
+
+    result = project.runpytest("suites", "--backend", "fake", "--model-args", "accuracy=0.5", "-k", "choice and 0-shot")
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["FAILED suites/mini/mini.yaml::choice[[]0-shot] - *acc 0.* is below the floor 0.9* (n = 40)"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    (verdict,) = results()["verdicts"]["mini|choice|0"]
+    assert (verdict["metric"], verdict["outcome"], verdict["min"]) == ("acc", "failed", 0.9)
+    assert verdict["value"] == results()["results"]["mini|choice|0"]["acc"]
+
+
+def test_a_score_over_its_floor_passes_and_the_threshold_is_reported(project: pytest.Pytester, results: Results) -> None:
+    with_gate(project, "{acc: {min: 0.9}}")
+
+    result = project.runpytest("suites", "--backend", "fake", "--model-args", "accuracy=1", "-k", "choice and 0-shot", "--junitxml=j.xml")
+
+    result.assert_outcomes(passed=1)
+    properties = {entry.attrib["name"]: entry.attrib["value"] for entry in ElementTree.parse(project.path / "j.xml").iter("property")}
+    assert properties["lighteval.acc"] == "1.0"
+    assert properties["lighteval.acc.min"] == "0.9"
+    assert properties["lighteval.acc.n"] == "40"
+    assert properties["lighteval.acc.verdict"] == "passed"
+    assert results()["verdicts"]["mini|choice|0"][0]["outcome"] == "passed"
+
+
+def test_a_gates_file_serves_tasks_and_groups(project: pytest.Pytester) -> None:
+    project.makefile(
+        ".yaml",
+        gates="""
+        mini|choice|0: {acc: {min: 0.0}}
+        mini|words: {em: {min: 1.1}}
+        mini|prose|5: {bits_per_byte: {max: 0.5}}
+        """,
+    )
+
+    result = project.runpytest("suites", "--backend", "fake", "--gates", "gates.yaml", "--junitxml=j.xml")
+
+    result.assert_outcomes(passed=5, failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        ["*gates.yaml:3: mini|prose|5: nothing in this run*", "FAILED *mini|words:_average|0*em 0.* is below the floor 1.1*"]
+    )
+    failures = ElementTree.parse(project.path / "j.xml").findall(".//testcase/failure")
+    assert len(failures) == 1
+
+
+def test_a_failed_request_is_an_error_and_the_other_answers_are_kept(project: pytest.Pytester, results: Results) -> None:
+    result = project.runpytest(
+        "suites", "--backend", "fake", "--model-args", "fail=[test:3,test:5]", "-k", "words:short or prose", "--junitxml=j.xml"
+    )
+
+    result.assert_outcomes(errors=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["ERROR suites/mini/mini.yaml::words:short[[]0-shot] - *2 of 40 documents have no answer*planted failure"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    assert "mini|words:short|0" not in results()["results"]
+    assert "2 of 40 documents have no answer" in results()["errors"]["mini|words:short|0"]
+    (partial,) = project.path.glob("reports/*/details/mini/words.short.0-shot.partial.jsonl")
+    errors = [json.loads(line)["error"] for line in partial.read_text().splitlines()]
+    assert sorted(errors, key=str) == [None] * 38 + ["planted failure"] * 2
+    assert len(ElementTree.parse(project.path / "j.xml").findall(".//testcase/error")) == 2
+
+
+def test_without_a_backend_every_item_says_so(project: pytest.Pytester) -> None:
+    result = project.runpytest("suites/mini/mini.yaml", "-k", "prose")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*no backend was chosen: --backend NAME (*fake*), or a lighteval_backend fixture of your own"])
+
+
+def test_last_failed_selects_the_failed_task(project: pytest.Pytester) -> None:
+    with_gate(project, "{acc: {min: 1.1}}")
+    first = project.runpytest("suites", "--backend", "fake")
+    first.assert_outcomes(passed=3, failed=2)
+
+    again = project.runpytest("suites", "--backend", "fake", "--lf")
+
+    again.assert_outcomes(failed=2)
+
+
+def test_exit_first_and_maxfail_stop_the_session_and_keep_the_results(project: pytest.Pytester, results: Results) -> None:
+    with_gate(project, "{acc: {min: 1.1}}")
+
+    result = project.runpytest("suites", "--backend", "fake", "-x", "--durations=3")
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*slowest 3 durations*"])
+    assert sorted(results()["results"]) == ["all", "mini|choice|0"]
+
+
+def test_a_missing_data_file_is_an_error_that_names_it(project: pytest.Pytester) -> None:
+    (project.path / "suites" / "mini" / "prose.jsonl").unlink()
+
+    result = project.runpytest("suites", "--backend", "fake", "-k", "prose")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["ERROR *prose[[]0-shot] - *prose.jsonl*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_prompt_that_names_no_column_is_an_error_that_lists_the_columns(project: pytest.Pytester) -> None:
+    path = project.path / "suites" / "mini" / "mini.yaml"
+    path.write_text(path.read_text().replace("{{ text }}", "{{ txt }}"))
+
+    result = project.runpytest("suites", "--backend", "fake", "-k", "prose")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["ERROR *prose[[]0-shot] - *mini|prose*txt*text*"])
+
+
+def test_interrupting_keeps_what_was_measured(project: pytest.Pytester, results: Results) -> None:
+    project.makeconftest(
+        """
+        import os, signal
+        import pytest
+        from pytest_lighteval.backends.fake import FakeBackend
+
+        class Interrupted(FakeBackend):
+            def generate(self, requests):
+                os.kill(os.getpid(), signal.SIGINT)
+                yield from super().generate(requests)
+
+        @pytest.fixture(scope="session")
+        def lighteval_backend():
+            return Interrupted(accuracy=1.0)
+        """
+    )
+
+    result = project.runpytest_subprocess("suites", "--lighteval-report-dir", "reports")
+
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert sorted(results()["results"]) == ["all", "mini|choice|0", "mini|choice|2"]
+
+
+def test_reports_that_cannot_be_written_make_the_run_fail_in_one_line(project: pytest.Pytester) -> None:
+    (project.path / "reports").write_text("a file stands where the folder should be")
+
+    result = project.runpytest("suites", "--backend", "fake", "-k", "prose")
+
+    assert result.ret != 0
+    result.stdout.fnmatch_lines(["*reports*cannot be written*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_gates_file_that_names_no_task_is_a_usage_error(project: pytest.Pytester) -> None:
+    project.makefile(".yaml", gates="mini|chioce: {acc: {min: 0.5}}\n")
+
+    result = project.runpytest("suites", "--backend", "fake", "--gates", "gates.yaml")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *gates.yaml:1: mini|chioce: suite 'mini' has no task 'chioce' (did you mean 'choice'?)"])
+
+
+def test_a_floor_of_a_superset_holds_when_one_task_of_it_is_left(project: pytest.Pytester) -> None:
+    project.makefile(".yaml", gates="mini|words: {em: {min: 1.1}}\n")
+
+    result = project.runpytest("suites", "--backend", "fake", "--gates", "gates.yaml", "-k", "words:long")
+
+    result.assert_outcomes(passed=1, failed=1)

@@ -1,0 +1,193 @@
+"""One task from rows to a result, on the fake backend and on engines made to break."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_lighteval.backends.fake import FakeBackend
+from pytest_lighteval.errors import DataError, RequestsFailedError
+from pytest_lighteval.evaluate import EvaluationSettings, Progress, evaluate, task_kinds
+from pytest_lighteval.reports.details import Detail
+from pytest_lighteval.types import (
+    Ask,
+    GenerateRequest,
+    GenerateResponse,
+    LoglikelihoodRequest,
+    LoglikelihoodResponse,
+    PromptTemplate,
+    RequestKind,
+    Task,
+)
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Task:
+    """Twelve questions with four choices, and as many of them as few-shot pool."""
+    rows = [{"question": f"what is {n}?", "choices": [f" a{n}", f" b{n}", f" c{n}", f" d{n}"], "answer": n % 4} for n in range(12)]
+    for split in ("test", "dev"):
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Task(
+        suite="mini",
+        name="choice",
+        prompt=PromptTemplate(query="{{ question }}", choices="{{ choices }}", gold="{{ answer }}", instruction="Choose.\n"),
+        metrics=("loglikelihood_acc",),
+        path=tmp_path / "mini.yaml",
+        line=1,
+        data_files={"test": "test.jsonl", "dev": "dev.jsonl"},
+        hf_avail_splits=("test", "dev"),
+        evaluation_splits=("test",),
+        few_shots_select="random_sampling",
+    )
+
+
+def details_of(task: Task, *, few_shots: int = 0, truncate: bool = False, settings: EvaluationSettings | None = None) -> list[Detail]:
+    details: list[Detail] = []
+    evaluate(task, FakeBackend(), few_shots=few_shots, truncate=truncate, settings=settings, on_detail=details.append)
+    return details
+
+
+def test_every_document_is_scored_once_and_the_mean_has_its_error(task: Task) -> None:
+    result = evaluate(task, FakeBackend(accuracy=0.5), few_shots=0)
+
+    scores = [document.values["acc"] for document in result.documents]
+    assert sorted(document.id for document in result.documents) == sorted(f"test:{row}" for row in range(12))
+    assert result["acc"] == sum(map(float, scores)) / 12  # type: ignore[arg-type]
+    mean = result["acc"]
+    assert result.metrics["acc"].stderr == pytest.approx((mean * (1 - mean) / 11) ** 0.5)
+    assert (result.metrics["acc"].n, result.num_truncated, result.max_samples) == (12, 0, None)
+
+
+def test_max_samples_takes_the_first_of_the_same_order_with_the_same_few_shots(task: Task) -> None:
+    every = details_of(task, few_shots=2)
+    some = details_of(task, few_shots=2, settings=EvaluationSettings(max_samples=5))
+
+    assert [(detail.doc.id, detail.few_shot_ids, detail.prompt_digest) for detail in some] == [
+        (detail.doc.id, detail.few_shot_ids, detail.prompt_digest) for detail in every[:5]
+    ]
+
+
+def test_an_unknown_metric_name_in_a_result_says_what_there_is(task: Task) -> None:
+    result = evaluate(task, FakeBackend(), few_shots=0)
+
+    with pytest.raises(KeyError, match="reports no 'f1', only acc"):
+        result["f1"]
+
+
+def test_several_few_shot_seeds_are_one_cluster_a_document(task: Task) -> None:
+    settings = EvaluationSettings(few_shot_seeds=3)
+
+    result = evaluate(task, FakeBackend(accuracy=1.0), few_shots=2, settings=settings)
+
+    assert len(result.documents) == 36
+    assert result.metrics["acc"].n == 12
+    first = [document.prompt_digest for document in result.documents if document.few_shot_seed == 0]
+    plain = evaluate(task, FakeBackend(accuracy=1.0), few_shots=2)
+    assert first == [document.prompt_digest for document in plain.documents]
+
+
+def test_the_truncation_flag_drops_few_shots_until_the_prompt_fits(task: Task) -> None:
+    details: list[Detail] = []
+
+    result = evaluate(task, FakeBackend(max_length=11), few_shots=4, truncate=True, on_detail=details.append)
+
+    # the fake's tokens are words: 1 of the instruction, 3 a question, 1 an answer
+    assert {len(detail.few_shot_ids) for detail in details} == {1}
+    assert (result.effective_few_shots, result.num_truncated) == (1.0, 12)
+
+
+def test_requests_that_fail_make_the_task_fail_after_the_others_are_kept(task: Task) -> None:
+    details: list[Detail] = []
+
+    with pytest.raises(
+        RequestsFailedError, match=r"mini\|choice\|0: 2 of 12 documents have no answer; the first is test:\d+: planted failure"
+    ):
+        evaluate(task, FakeBackend(fail=("test:1", "test:7")), few_shots=0, on_detail=details.append)
+
+    assert {detail.doc.id: detail.error for detail in details if detail.error} == {"test:1": "planted failure", "test:7": "planted failure"}
+    assert all(detail.values for detail in details if detail.error is None)
+
+
+def test_a_backend_that_forgets_a_request_is_an_error(task: Task) -> None:
+    class Forgetful(FakeBackend):
+        def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
+            yield from list(super().loglikelihood(requests))[:-1]
+
+    with pytest.raises(RequestsFailedError, match="backend 'fake' answered 11 of 12 loglikelihood requests"):
+        evaluate(task, Forgetful(), few_shots=0)
+
+
+def test_progress_counts_every_answer_up_to_the_total(task: Task) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def watch(progress: Progress) -> None:
+        seen.append((progress.done, progress.total))
+
+    evaluate(task, FakeBackend(), few_shots=0, on_progress=watch)
+
+    assert seen == [(done, 12) for done in range(13)]
+
+
+def test_a_task_of_two_kinds_asks_both(task: Task) -> None:
+    both = replace(task, metrics=("loglikelihood_acc", "exact_match"))
+    details: list[Detail] = []
+
+    result = evaluate(both, FakeBackend(accuracy=1.0), few_shots=0, on_detail=details.append)
+
+    assert task_kinds(both) == (RequestKind.GENERATE, RequestKind.LOGLIKELIHOOD)
+    assert (result["acc"], result["em"]) == (1.0, 1.0)
+    assert set(details[0].responses) == {Ask.CHOICES, Ask.GENERATION}
+
+
+def test_reasoning_is_taken_out_of_what_is_scored_and_kept_in_the_details(task: Task) -> None:
+    class Thinker(FakeBackend):
+        def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+            for index, response in super().generate(requests):
+                yield index, replace(response, texts=tuple(f"<think>hm, {text}?</think>\n{text}" for text in response.texts))
+
+    spoken = replace(task, metrics=("exact_match",))
+    details: list[Detail] = []
+    settings = EvaluationSettings(reasoning_tags=(("<think>", "</think>"),))
+
+    plain = evaluate(spoken, Thinker(accuracy=1.0), few_shots=0)
+    stripped = evaluate(spoken, Thinker(accuracy=1.0), few_shots=0, settings=settings, on_detail=details.append)
+
+    assert (plain["em"], stripped["em"]) == (0.0, 1.0)
+    response = details[0].responses[Ask.GENERATION]
+    assert isinstance(response, GenerateResponse)
+    assert response.texts[0].startswith("<think>hm")
+    assert details[0].scored_texts[Ask.GENERATION] == (details[0].doc.golds[0].strip(),)
+
+
+def test_a_chat_has_no_stop_sequences_and_turns_for_few_shots(task: Task) -> None:
+    spoken = replace(task, metrics=("exact_match",), stop_sequence=("\n",), generation_size=7)
+
+    plain = details_of(spoken, few_shots=1)[0].requests[Ask.GENERATION]
+    chat = details_of(spoken, few_shots=1, settings=EvaluationSettings(use_chat_template=True))[0].requests[Ask.GENERATION]
+
+    assert isinstance(plain, GenerateRequest)
+    assert isinstance(chat, GenerateRequest)
+    assert (plain.stop_sequence, plain.max_new_tokens) == (("\n",), 7)
+    assert chat.stop_sequence == ()
+    assert [turn.role for turn in chat.prompt if not isinstance(turn, str)] == ["user", "assistant", "user"]
+
+
+def test_a_pmi_metric_without_its_prompt_is_an_error_that_says_so(task: Task) -> None:
+    from pytest_lighteval import metrics
+
+    if "loglikelihood_acc_pmi" not in metrics.metric_names():
+        pytest.skip("no PMI metric is registered under this name")
+    with pytest.raises(DataError, match=r"a PMI metric needs prompt\.unconditioned_query"):
+        evaluate(replace(task, metrics=("loglikelihood_acc_pmi",)), FakeBackend(), few_shots=0)
+
+
+def test_few_shots_from_the_evaluated_documents_are_noted(task: Task) -> None:
+    alone = replace(task, hf_avail_splits=("test",), data_files={"test": "test.jsonl"})
+
+    result = evaluate(alone, FakeBackend(), few_shots=2)
+
+    assert result.notes == ("few-shot examples come from the evaluated documents themselves: the data set has no other split",)
