@@ -1,12 +1,15 @@
-"""A conformance test for backends, for ours and for anyone's: subclass `BackendConformance` and say how a backend is made.
+"""A conformance test for backends, for ours and for anyone's: subclass `BackendConformance` beside a fixture named `backend`.
 
 ```python
+@pytest.fixture(scope="module")
+def backend():
+    engine = MyEngine("tiny")
+    yield engine
+    engine.close()
+
+
 class TestMyEngine(BackendConformance):
-    @pytest.fixture(scope="class")
-    def backend(self):
-        engine = MyEngine("tiny")
-        yield engine
-        engine.close()
+    pass
 ```
 The checks ask only what `pytest_lighteval.types.Backend` promises. They need a model that can take a few dozen tokens; its answers
 may be nonsense.
@@ -51,14 +54,9 @@ def _skip_without(backend: Backend, kind: RequestKind) -> None:
 
 
 class BackendConformance:
-    """What every backend must do. The `backend` fixture is the subclass's to give."""
+    """What every backend must do. The `backend` fixture is the test module's to give."""
 
     tolerance: float = TOLERANCE
-
-    @pytest.fixture(scope="class")
-    def backend(self) -> Backend:
-        """The backend under test."""
-        raise NotImplementedError("define a class-scoped fixture named backend")
 
     def test_it_has_every_member_of_the_protocol(self, backend: Backend) -> None:
         assert isinstance(backend, Backend)

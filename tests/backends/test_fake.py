@@ -11,14 +11,16 @@ from pytest_lighteval.testing import BackendConformance
 from pytest_lighteval.types import Backend, Doc, GenerateRequest, LoglikelihoodRequest
 
 
-class TestFakeBackend(BackendConformance):
-    """The conformance test, on a backend that needs no model."""
+@pytest.fixture(scope="module")
+def backend() -> Iterator[Backend]:
+    """A backend that needs no model."""
+    backend = FakeBackend()
+    yield backend
+    backend.close()
 
-    @pytest.fixture(scope="class")
-    def backend(self) -> Iterator[Backend]:
-        backend = FakeBackend()
-        yield backend
-        backend.close()
+
+class TestFakeBackend(BackendConformance):
+    """The conformance test."""
 
 
 DOCS = [Doc(id=f"test:{n}", query=f"what is {n}?", choices=(" a", " b", " c", " d"), gold=(n % 4,)) for n in range(400)]
