@@ -98,17 +98,17 @@ class FakeBackend:
                 yield index, LoglikelihoodResponse(error=error)
                 continue
             favourite = self._favourite(request)
-            logprobs = tuple(
-                -(1 + self._uniform("choice", _text(request.prompt), choice)) * (1 if choice == favourite else 3)
-                for choice in request.choices
-            )
+            unconditioned = None
+            if request.unconditioned_prompt is not None:
+                alone = self._anyone(request.unconditioned_prompt, request.choices)
+                unconditioned = self._logprobs(request.unconditioned_prompt, request.choices, alone)
             yield (
                 index,
                 LoglikelihoodResponse(
-                    logprobs=logprobs,
+                    logprobs=self._logprobs(request.prompt, request.choices, favourite),
                     greedy=tuple(choice == favourite for choice in request.choices),
                     token_counts=tuple(max(1, len(choice.split())) for choice in request.choices),
-                    unconditioned_logprobs=None if request.unconditioned_prompt is None else tuple(-3.0 for _ in request.choices),
+                    unconditioned_logprobs=unconditioned,
                     truncated_tokens=self._overhang(request.prompt),
                 ),
             )
@@ -151,12 +151,20 @@ class FakeBackend:
     def _favourite(self, request: LoglikelihoodRequest) -> str:
         doc = self._docs.get(request)
         if doc is None:
-            return min(request.choices, key=lambda choice: self._uniform("favourite", _text(request.prompt), choice))
+            return self._anyone(request.prompt, request.choices)
         others = [choice for choice in request.choices if choice not in doc.golds]
         if self._is_right(request) or not others:
             # where every choice is a gold (a target's greedy match), being wrong means to prefer none of them
             return next(choice for choice in request.choices if choice in doc.golds) if self._is_right(request) else ""
         return min(others, key=lambda choice: self._uniform("favourite", doc.query, choice))
+
+    def _anyone(self, prompt: Prompt, choices: Sequence[str]) -> str:
+        """A choice by the seed alone, where no document is known."""
+        return min(choices, key=lambda choice: self._uniform("favourite", _text(prompt), choice))
+
+    def _logprobs(self, prompt: Prompt, choices: Sequence[str], favourite: str) -> tuple[float, ...]:
+        """In -2 to -1 for the favourite, in -6 to -3 for the others."""
+        return tuple(-(1 + self._uniform("choice", _text(prompt), choice)) * (1 if choice == favourite else 3) for choice in choices)
 
     def _is_right(self, request: Request, sample: int | None = None) -> bool:
         """One draw a document: planted losses and gains are cut out of the same documents, nested as their shares grow."""
