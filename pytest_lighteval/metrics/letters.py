@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
+
+from pytest_lighteval.metrics.languages import ENGLISH, Language
 
 __all__ = ["find_letter"]
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-_BEFORE = r"(?:^|[\s:(\[{$])(?:\*\*)?"
-_AFTER = r"(?:\*\*)?(?:[.,:)\]}$\s]|$)"
-
 
 @lru_cache(maxsize=256)
-def _patterns(letters: tuple[str, ...], answer_word: str) -> tuple[tuple[re.Pattern[str], ...], ...]:
-    """Groups of patterns, the most telling first. Each has the letter in its group."""
-    letter = "(" + "|".join(re.escape(one) for one in letters) + ")"
-    alone = f"{_BEFORE}{letter}{_AFTER}"
-    groups = (
-        (rf"(?i:final answer is):?\s*{letter}\.?\s?I hope",),
-        (rf"(?i:final answer.{{0,100}}?)\s+is:?\s*{letter}",),
-        (rf"(?i:{answer_word}):.{{0,50}}?{alone}",),
-        (rf"(?i:{answer_word}).{{0,50}}?{alone}", rf"^(?:\*\*)?{letter}{_AFTER}"),
-        (alone,),
+def _patterns(count: int, language: Language) -> tuple[re.Pattern[str], ...]:
+    """The most telling first; each has the letter in its group."""
+    letter = "(" + "|".join(re.escape(one) for one in language.letters[:count]) + ")"
+    space = " " if language.has_spaces else ""
+    marks = "".join(re.escape(mark) for mark in {".", ",", ":", language.full_stop, language.comma, language.colon})
+    after = rf"(?:\*\*)?(?:[{marks}]|{space}|$)"
+    alone = rf"(?:^|{space})(?:\*\*)?{letter}{after}"
+    answer = f"(?i:{language.answer})"
+    announced = (
+        rf"(?i:final answer is):?\s*{letter}\.?\s?I hope",
+        rf"(?i:final answer.{{0,100}}?)\s+is:?\s*{letter}",
     )
-    return tuple(tuple(re.compile(pattern) for pattern in group) for group in groups)
+    patterns = (
+        *(announced if language is ENGLISH else ()),
+        rf"{answer}[:{language.colon}].{{0,50}}?{alone}",
+        rf"{answer}.{{0,50}}?{alone}",
+        rf"^(?:\*\*)?{letter}{after}",
+        alone,
+        letter,
+    )
+    return tuple(re.compile(pattern) for pattern in patterns)
 
 
-def find_letter(text: str, letters: Sequence[str], *, answer_word: str = "answer") -> str | None:
-    """The letter that the text answers with: by the first kind of phrase that occurs, and of several the last one. None: there is none."""
-    for group in _patterns(tuple(letters), answer_word):
-        matches = [match for pattern in group for match in pattern.finditer(text)]
+def find_letter(text: str, count: int, language: Language = ENGLISH) -> str | None:
+    """The letter that the text answers with, of the first `count`.
+
+    The first kind of phrase that occurs decides, down to any such letter anywhere; of several phrases of a kind the last one.
+    None: there is no such letter.
+    """
+    for pattern in _patterns(count, language):
+        matches = list(pattern.finditer(text))
         if matches:
-            return max(matches, key=lambda match: (match.end(), -match.start())).group(1)
+            return str(matches[-1].group(1))
     return None

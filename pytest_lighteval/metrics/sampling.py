@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pytest_lighteval.errors import DataError
 from pytest_lighteval.metrics import normalizers
-from pytest_lighteval.metrics.extraction import IsRight, is_same_letter, math_equality
+from pytest_lighteval.metrics.extraction import IsRight, letter_equality, math_equality
 from pytest_lighteval.metrics.matches import Normalize, is_match, unchanged
 from pytest_lighteval.statistics import MEAN
 from pytest_lighteval.types import Ask, Doc, GenerateResponse, Metric
@@ -110,7 +110,7 @@ METRICS = (
     # the reference draws 32, of which no 100 can be taken
     _pass("pass_at_100", "pass@100:100_samples", _is_exact, k=100, samples=100),
     *(_pass(f"math_pass_at_1_{n}n", f"math_pass@1:{n}_samples", _MATH, k=1, samples=n) for n in (1, 4, 8, 16, 32, 64)),
-    *(_pass(f"gpqa_instruct_pass_at_1_{n}n", f"gpqa_pass@1:{n}_samples", is_same_letter, k=1, samples=n) for n in (1, 4, 8)),
+    *(_pass(f"gpqa_instruct_pass_at_1_{n}n", f"gpqa_pass@1:{n}_samples", letter_equality(), k=1, samples=n) for n in (1, 4, 8)),
     _g_pass("g_pass_at_16", _is_exact, ks=(16,)),
     _g_pass("g_pass_at_8_16", _is_exact, ks=(8, 16)),
     _g_pass("g_pass_at_16_expr_gold", math_equality(("expr",)), ks=(16,)),
