@@ -175,3 +175,10 @@ def test_a_choice_without_length_cannot_be_normalized_and_is_named(name: str) ->
     doc = Doc(id="test:3", query="", choices=(" ", " b"), gold=(1,))
     with pytest.raises(DataError, match="test:3: the choice ' ' is empty"):
         metric(name).sample(doc, LoglikelihoodResponse(logprobs=(-1.0, -2.0), greedy=(False, False), token_counts=(1, 1)))
+
+
+def test_plus_minus_one_is_the_set_of_both() -> None:
+    doc = Doc(id="test:0", query="", choices=(r"$x\in\{1,-1\}$",), gold=(0,))
+    for text in (r"$\pm 1$", r"$\{-1, 1\}$"):
+        values = metric("latex_gold_metric").sample(doc, GenerateResponse(texts=(text,), finish_reasons=("stop",)))
+        assert values == {"extractive_match": 1.0}

@@ -83,18 +83,28 @@ def test_every_aggregate_and_standard_error_is_as_recorded(name: str) -> None:
                 assert standard_error(values, corpus) == pytest.approx(error, rel=1e-9, abs=1e-9), (group["name"], recorded)
 
 
-def test_the_reference_divides_its_bootstrap_error_once_more_by_the_root_of_the_draws() -> None:
+BOOTSTRAPPED = [
+    (name, reported)
+    for name in COVERED
+    for reported, corpus in metric(name.removeprefix("dyn_")).corpus.items()
+    # in the two left out a rare document decides everything, and a thousand draws hold it a few times; multi_f1_numeric has no record
+    if not corpus.is_mean and name not in {*DIFFERENCES, "target_perplexity", "copyright", "multi_f1_numeric"}
+]
+
+
+@pytest.mark.parametrize(("name", "reported"), BOOTSTRAPPED, ids=[f"{name}-{reported}" for name, reported in BOOTSTRAPPED])
+def test_the_bootstrap_error_is_the_recorded_one_before_its_second_division_by_the_root_of_the_draws(name: str, reported: str) -> None:
+    entry, table = metric(name), read_table(name)
+    scored = {line["i"]: entry.sample(build_doc(line["input"]), build_response(entry, line["input"]))[reported] for line in table.samples}
     compared = 0
-    for name in ("word_perplexity", "byte_perplexity", "bits_per_byte"):
-        entry, table = metric(name), read_table(name)
-        values = [entry.sample(build_doc(line["input"]), build_response(entry, line["input"]))[name] for line in table.samples]
-        for group in table.corpora:
-            recorded = group["expected"].get(f"{name}_stderr")
-            if recorded is not None:
-                chosen = [value for index in group["samples"] if (value := values[index]) is not None]
-                assert standard_error(chosen, entry.corpus[name]) == pytest.approx(recorded * math.sqrt(1000), rel=0.12)
-                compared += 1
-    assert compared >= 9
+    for group in table.corpora:
+        recorded = next((key for key in group["expected"] if not key.startswith("_") and ours(entry, key) == reported), "")
+        error = group["expected"].get(f"{recorded}_stderr")
+        if error:
+            values = [value for index in group["samples"] if (value := scored[index]) is not None]
+            assert standard_error(values, entry.corpus[reported]) == pytest.approx(error * math.sqrt(1000), rel=0.15)
+            compared += 1
+    assert compared
 
 
 NORMALIZERS: dict[str, Callable[[str], str]] = {
