@@ -97,7 +97,7 @@ def _activate(config: pytest.Config) -> None:
     from pytest_lighteval.reports.run_folder import run_folder
 
     started = datetime.now(UTC)
-    config.stash[RUN_FOLDER] = run_folder(settings.report_dir, started, settings.backend or "own")
+    config.stash[RUN_FOLDER] = run_folder(settings.report_dir, started, settings.label)
     config.pluginmanager.register(Reporter(config, started), "lighteval-reporter")
 
 

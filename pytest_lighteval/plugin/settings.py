@@ -16,6 +16,7 @@ from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings
 from pytest_lighteval.gate import GateFile, load_gates
 from pytest_lighteval.model_args import convert_model_args, describe_arguments, parse_model_args
+from pytest_lighteval.plugin.catalogue import shipped_suites
 from pytest_lighteval.plugin.options import OPTIONS, value_of
 from pytest_lighteval.reasoning import DEFAULT_TAGS, parse_tags
 from pytest_lighteval.selection import TaskSpec, parse_specs
@@ -38,6 +39,12 @@ class Settings:
     report_dir: Path
     gates: GateFile | None
 
+    @property
+    def label(self) -> str:
+        """A few words for the run's folder: the backend, and the model where an argument names it."""
+        model = getattr(self.arguments, "model", None)
+        return "-".join(part for part in (self.backend or "own", str(model).rstrip("/").rpartition("/")[2] if model else "") if part)
+
 
 def read_settings(config: pytest.Config) -> Settings:
     """All options together, the command line before the ini file before the environment.
@@ -52,13 +59,14 @@ def read_settings(config: pytest.Config) -> Settings:
     elif values["model_args"] is not None:
         raise UserInputError(f"--model-args is given without --backend; there are: {', '.join(backends.names())}")
     data_home = values["data_home"] or os.environ.get("LIGHTEVAL_DATA_HOME")
+    arguments = None if backend is None else _arguments(backend, values, folder)
     return Settings(
         backend=backend,
-        arguments=None if backend is None else _arguments(backend, values, folder),
-        specs=tuple(parse_specs(values["tasks"], folder=folder)) if values["tasks"] else (),
+        arguments=arguments,
+        specs=tuple(parse_specs(_task_list(values["tasks"], folder), folder=folder)) if values["tasks"] else (),
         custom_tasks=tuple(_folder(folder / name, "--custom-tasks") for name in values["custom_tasks"] or ()),
         few_shots=None if values["few_shots"] is None else _counts(values["few_shots"]),
-        evaluation=_evaluation(values),
+        evaluation=_evaluation(values, arguments),
         data_home=_folder(folder / data_home, "--data-home") if data_home else None,
         report_dir=(folder if config.getoption("lighteval_report_dir") else config.rootpath) / (values["report_dir"] or "reports"),
         gates=load_gates(folder / values["gates"]) if values["gates"] else None,
@@ -72,15 +80,23 @@ def _arguments(backend: str, values: Mapping[str, Any], folder: Path) -> msgspec
     return convert_model_args(raw, backends.load_backend(backend).Arguments, backend=backend)
 
 
-def _evaluation(values: Mapping[str, Any]) -> EvaluationSettings:
+def _evaluation(values: Mapping[str, Any], arguments: msgspec.Struct | None) -> EvaluationSettings:
     tags = parse_tags(values["reasoning_tags"]) if values["reasoning_tags"] else DEFAULT_TAGS
     return EvaluationSettings(
         max_samples=_positive(values["max_samples"], "--max-samples"),
         few_shot_seeds=_positive(values["num_fewshot_seeds"], "--num-fewshot-seeds") or 1,
-        use_chat_template=bool(values["use_chat_template"]),
+        # Lighteval takes it as a model argument too; there is one way to ask in turns
+        use_chat_template=bool(values["use_chat_template"] or getattr(arguments, "use_chat_template", False)),
         system_prompt=values["system_prompt"],
         reasoning_tags=tags if values["strip_reasoning"] else (),
     )
+
+
+def _task_list(text: str, folder: Path) -> str:
+    """`suites/lists/bbh.txt` is the shipped list where there is no such file; everything else stays."""
+    name = text.strip().removeprefix("./")
+    shipped = shipped_suites() / name.removeprefix("suites/")
+    return str(shipped) if name.startswith("suites/") and not (folder / name).exists() and shipped.is_file() else text
 
 
 def _positive(text: str | None, option: str) -> int | None:

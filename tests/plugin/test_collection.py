@@ -69,6 +69,13 @@ def test_shipped_suites_have_one_id_wherever_they_are(pytester: pytest.Pytester)
     assert collected(pytester, "suites/leaderboard/gsm8k.yaml") == expected
 
 
+def test_a_shipped_list_is_found_from_any_directory(pytester: pytest.Pytester) -> None:
+    found = collected(pytester, "--tasks", "suites/lists/open_llm_leaderboard.txt")
+
+    assert len(found) == 62
+    assert found[0] == "suites/leaderboard/arc.yaml::arc:challenge[25-shot]"
+
+
 def test_a_broken_suite_is_a_collection_error_at_its_line(project: pytest.Pytester) -> None:
     path = project.path / "suites" / "mini" / "mini.yaml"
     path.write_text(path.read_text().replace("generation_size: 8", "generation_size: eight"))
