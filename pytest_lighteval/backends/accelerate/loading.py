@@ -7,10 +7,12 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from pytest_lighteval.backends.accelerate.arguments import DTYPES, QUANTIZED, AccelerateArguments
 from pytest_lighteval.backends.accelerate.scoring import is_out_of_memory
@@ -113,7 +115,7 @@ def _one_line(what: str) -> Iterator[None]:
     """Turn what transformers raises for bad files and settings into one BackendError."""
     try:
         yield
-    except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError, SafetensorError, UnpicklingError) as error:
         raise BackendError(f"{what}: {_first_line(error)}") from error
     except (RuntimeError, MemoryError) as error:
         reason = "memory ran out" if is_out_of_memory(error) else _first_line(error)
