@@ -78,8 +78,10 @@ def _parse_spec(text: str, where: str) -> TaskSpec:
     return TaskSpec(suite=suite, task=task, few_shots=int(few_shots), truncate=truncate == "1", where=where)
 
 
-def select(specs: Sequence[TaskSpec], tasks: Iterable[Task]) -> list[Selected]:
+def select(specs: Sequence[TaskSpec], tasks: Iterable[Task], *, suites: Iterable[str] = ()) -> list[Selected]:
     """The tasks that the specs name, in the order of the specs, each (task, count, flag) once.
+
+    `suites` are names of suites that exist beside those of `tasks`, for messages.
 
     An exact name or alias wins; else a superset's name (`mmlu`) stands for all its subtasks (`mmlu:anatomy`, ...).
     Raises UserInputError for a suite or task that is not there, with the nearest names.
@@ -91,17 +93,19 @@ def select(specs: Sequence[TaskSpec], tasks: Iterable[Task]) -> list[Selected]:
             names.setdefault(name, []).append(task)
     chosen: dict[tuple[str, int, bool], Selected] = {}
     for spec in specs:
-        for task in _named(spec, by_suite):
+        for task in _named(spec, by_suite, suites):
             chosen.setdefault(
                 (task.id, spec.few_shots, spec.truncate), Selected(task=task, few_shots=spec.few_shots, truncate=spec.truncate)
             )
     return list(chosen.values())
 
 
-def _named(spec: TaskSpec, by_suite: dict[str, dict[str, list[Task]]]) -> list[Task]:
+def _named(spec: TaskSpec, by_suite: dict[str, dict[str, list[Task]]], suites: Iterable[str]) -> list[Task]:
     if spec.suite not in by_suite:
-        known = ", ".join(sorted(by_suite))
-        raise UserInputError(f"{spec.where}no suite named {spec.suite!r}{did_you_mean(spec.suite, by_suite)}; there are: {known}")
+        known = {*by_suite, *suites}
+        raise UserInputError(
+            f"{spec.where}no suite named {spec.suite!r}{did_you_mean(spec.suite, known)}; there are: {', '.join(sorted(known))}"
+        )
     names = by_suite[spec.suite]
     if spec.task in names:
         return names[spec.task]

@@ -52,7 +52,7 @@ class Catalogue:
         """What the specs name, by suite file, files in the order of the specs. Raises SuiteError, UserInputError."""
         wanted = {spec.suite for spec in specs}
         by_file: dict[Path, list[Selected]] = {}
-        for selected in select(specs, self._tasks(wanted)):
+        for selected in select(specs, self._tasks(wanted), suites=self._folders):
             by_file.setdefault(selected.task.path.resolve(), []).append(selected)
         return by_file
 
@@ -61,17 +61,19 @@ class Catalogue:
         tasks = list(self._tasks({entry.suite for entry in gates.entries}))
         for entry in gates.entries:
             try:
-                select([TaskSpec(suite=entry.suite, task=entry.task.removesuffix(":_average"), few_shots=0)], tasks)
+                select([TaskSpec(suite=entry.suite, task=entry.task.removesuffix(":_average"), few_shots=0)], tasks, suites=self._folders)
             except UserInputError as error:
                 raise SuiteError(gates.path, entry.line, entry.text, str(error)) from None
 
+    @property
+    def _folders(self) -> list[str]:
+        """Names of the shipped suites, which are those of their folders."""
+        return sorted(folder.name for folder in self.shipped.iterdir() if any(_suite_files(folder)))
+
     def _tasks(self, suites: set[str]) -> Iterable[Task]:
-        """Tasks that may be meant: a shipped suite is a folder of its name, so the others need not be read."""
-        folders = sorted(folder for folder in self.shipped.iterdir() if folder.is_dir())
-        named = [folder for folder in folders if folder.name in suites]
-        # a suite of no folder is an error to explain, for which every name is needed
-        roots = named if len(named) == len(suites) else folders
-        for path in dict.fromkeys(path for root in (*self._own, *roots) for path in _suite_files(root)):
+        """All of the user's own tasks, and those of the shipped suites that are asked for by name."""
+        shipped = [self.shipped / name for name in self._folders if name in suites]
+        for path in dict.fromkeys(path for root in (*self._own, *shipped) for path in _suite_files(root)):
             yield from self.load(path)
 
 
@@ -80,7 +82,9 @@ def _suite_files(root: Path) -> list[Path]:
 
 
 def _check_names(task: Task, shown: str) -> None:
-    """The registry is asked here, since a suite file knows nothing of metrics."""
+    """The registry is asked here, since a suite file knows nothing of metrics. A task that is skipped may lack its metric."""
+    if task.skip:
+        return
     for position, name in enumerate(task.metrics):
         try:
             metric(name)
