@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pytest_lighteval.errors import UserInputError, did_you_mean
-from pytest_lighteval.metrics import classification, extraction, ifeval, loglikelihood, matches, overlap, perplexity, sampling, translation
+from pytest_lighteval.metrics import (
+    classification,
+    extraction,
+    ifeval,
+    loglikelihood,
+    matches,
+    multilingual,
+    overlap,
+    perplexity,
+    sampling,
+    translation,
+)
 from pytest_lighteval.types import Metric
 
 __all__ = ["metric", "metric_names"]
 
-FAMILIES = (loglikelihood, perplexity, matches, overlap, translation, classification, extraction, sampling, ifeval)
+FAMILIES = (loglikelihood, perplexity, matches, overlap, translation, classification, extraction, sampling, ifeval, multilingual)
 """Each module lists its metrics in `METRICS`."""
 
 

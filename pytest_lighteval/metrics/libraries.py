@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from functools import cache
 from typing import Any
 
 from pytest_lighteval.errors import MissingExtraError
 
-__all__ = ["load", "split_sentences", "split_words"]
+__all__ = ["load", "split_sentences", "split_words", "split_words_of"]
 
 
 @cache
-def load(module: str, package: str | None = None) -> Any:
+def load(module: str, package: str | None = None, *, extra: str = "metrics") -> Any:
     """The imported module. Raises MissingExtraError if it, or its package of another name, is not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or module.split(".")[0] != error.name.split(".")[0]:
             raise
-        raise MissingExtraError(package or module.split(".")[0], "metrics") from None
+        raise MissingExtraError(package or module.split(".")[0], extra) from None
 
 
 def split_sentences(text: str) -> list[str]:
@@ -32,3 +33,20 @@ def split_words(text: str) -> list[str]:
     """Words and punctuation marks, sentence by sentence: NLTK's `word_tokenize`."""
     tokenizer = load("nltk.tokenize", "nltk").NLTKWordTokenizer()
     return [word for sentence in split_sentences(text) for word in tokenizer.tokenize(sentence)]
+
+
+@cache
+def _spacy_tokenizer(language: str) -> Any:
+    """Rules alone, no trained model."""
+    spacy = load("spacy", extra="multilingual")
+    if language != "zh":
+        return spacy.blank(language).tokenizer
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its source has escapes that newer Pythons warn of
+        load("jieba", extra="multilingual").setLogLevel("WARNING")  # it tells of its dictionary on standard error
+    return spacy.blank("zh", config={"nlp": {"tokenizer": {"segmenter": "jieba"}}}).tokenizer
+
+
+def split_words_of(text: str, language: str) -> list[str]:
+    """Words and punctuation marks by spaCy's rules for a language (ISO 639-1)."""
+    return [word for token in _spacy_tokenizer(language)(text) if (word := token.text.strip())]

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from pytest_lighteval.metrics import normalizers
-from pytest_lighteval.metrics.libraries import load, split_words
+from pytest_lighteval.metrics.libraries import load, split_words, split_words_of
 from pytest_lighteval.statistics import MEAN, mean
 from pytest_lighteval.types import Ask, CorpusMetric, Doc, GenerateResponse, Metric
 
@@ -149,8 +149,10 @@ def _copyright(doc: Doc, response: GenerateResponse) -> dict[str, float]:
     }
 
 
-def _common_prefix(one: Sequence[str], other: Sequence[str]) -> int:
-    return next((index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+def _common_prefix(one: Sequence[str], other: Sequence[str], start: int = 0, other_start: int = 0) -> int:
+    """How many words agree from the two places on."""
+    most = min(len(one) - start, len(other) - other_start)
+    return next((length for length in range(most) if one[start + length] != other[other_start + length]), most)
 
 
 def _edit_distance(one: Sequence[str], other: Sequence[str]) -> int:
@@ -162,6 +164,38 @@ def _edit_distance(one: Sequence[str], other: Sequence[str]) -> int:
             diagonal, row[index] = row[index], min(row[index] + 1, row[index - 1] + 1, diagonal + (left != right))
     return row[-1]
 
+
+# ------------------------------------------------------------------------------------------------- summaries
+
+
+def extractive_fragments(summary: Sequence[str], text: Sequence[str]) -> list[int]:
+    """Lengths of the fragments that the summary shares with the text: greedily the longest one from each place on.
+
+    Grusky et al. 2018, arXiv:1804.11283, figure 3.
+    """
+    lengths = []
+    place = 0
+    while place < len(summary):
+        longest = max((_common_prefix(summary, text, place, start) for start in range(len(text))), default=0)
+        if longest:
+            lengths.append(longest)
+        place += max(longest, 1)
+    return lengths
+
+
+def _extractiveness(doc: Doc, response: GenerateResponse) -> dict[str, float]:
+    """Coverage, density and compression of Newsroom (ibid., section 4) over lower-case words; `specific["text"]` is summarized."""
+    text = split_words_of(normalizers.remove_braces(doc.specific["text"]).lower(), "en")
+    summary = split_words_of(normalizers.remove_braces_and_strip(response.texts[0]).lower(), "en")
+    fragments, count = extractive_fragments(summary, text), len(summary)
+    return {
+        "summarization_coverage": sum(fragments) / count if count else 0.0,
+        "summarization_density": sum(length**2 for length in fragments) / count if count else 0.0,
+        "summarization_compression": len(text) / count if count else 0.0,
+    }
+
+
+_SUMMARY = ("summarization_coverage", "summarization_density", "summarization_compression")
 
 _COPYRIGHT: Mapping[str, CorpusMetric] = {
     "longest_common_prefix_length": CorpusMetric(aggregate=max, higher_is_better=True, is_mean=False),
@@ -176,4 +210,5 @@ METRICS = (
     _sentence_bleu(4),
     Metric(name="drop", ask=Ask.GENERATION, sample=_drop, corpus={"qem": MEAN, "f1": MEAN}),
     Metric(name="copyright", ask=Ask.GENERATION, sample=_copyright, corpus=_COPYRIGHT),
+    Metric(name="extractiveness", ask=Ask.GENERATION, sample=_extractiveness, corpus=dict.fromkeys(_SUMMARY, MEAN)),
 )
