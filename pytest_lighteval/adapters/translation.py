@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-__all__ = ["sentences"]
+__all__ = ["name_languages"]
 
 LANGUAGES = {
     "ar": "Arabic", "cs": "Czech", "de": "German", "en": "English", "es": "Spanish", "et": "Estonian", "fi": "Finnish",
@@ -16,10 +16,10 @@ LANGUAGES = {
 """Two-letter code -> English name, both of ISO 639."""
 
 
-def sentences(row: dict[str, Any]) -> dict[str, Any]:
-    """`translation`, by code, out of a mapping or, as a Python literal, one of lists, of which the first counts; and all `languages`."""
+def name_languages(row: dict[str, Any]) -> dict[str, Any]:
+    """`texts` and `languages`, by code. `translation` is a mapping or, as a Python literal, one of lists, of which the first counts."""
     translation = row["translation"]
     if isinstance(translation, str):
         translation = ast.literal_eval(translation)
     texts = {code: text if isinstance(text, str) else text[0] for code, text in translation.items()}
-    return {**row, "translation": {code: text.rstrip() for code, text in texts.items()}, "languages": LANGUAGES}
+    return {**row, "texts": {code: text.rstrip() for code, text in texts.items()}, "languages": LANGUAGES}
