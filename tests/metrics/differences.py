@@ -46,3 +46,6 @@ DIFFERENCES: dict[str, Difference] = {
     "quasi_exact_match_math": _of(NO_ANSWER, 12),
 }
 """By the name of the table."""
+
+COMPARISONS = {("pi", "3.14159265"): "math-verify compares the decimals of a constant, too"}
+"""Pairs of a gold and an answer that math-verify judges otherwise than the reference's own comparison."""

@@ -7,12 +7,30 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from math_verify import verify
 
 from pytest_lighteval.metrics.math_process import MathProcess, Target
+from tests.metrics.differences import COMPARISONS
+from tests.metrics.golden import read_lines
+from tests.shared import needs_shared
 
 ENDLESS = r"$123456789^{987654321}$"
+
+
+@needs_shared
+def test_expressions_are_compared_as_recorded() -> None:
+    def read(line: dict[str, Any], side: str) -> Any:
+        return pytest.importorskip("sympy").sympify(line[f"{side}_sympy"]) if f"{side}_sympy" in line else line[f"{side}_str"]
+
+    lines = [line for line in read_lines("class_level") if line.get("function") == "compare_gold_target"]
+    compared = [line for line in lines if (line.get("gold_sympy"), line.get("pred_sympy")) not in COMPARISONS]
+    equal = [verify(read(line, "gold"), read(line, "pred"), float_rounding=line["precision"], timeout_seconds=None) for line in compared]
+
+    assert equal == [line["value"] for line in compared]
+    assert len(lines) - len(compared) == 3 * len(COMPARISONS)
 
 
 @pytest.fixture
