@@ -66,6 +66,10 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     Raises BackendError for a folder without a `config.json` or without weights; `name` is what the user called it.
     """
     if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise BackendError(
+                f"{name}: an adapter, which is not loaded: merge it into its base model (peft: merge_and_unload), name that folder"
+            )
         found = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
         raise BackendError(f"{name}: no config.json in {folder}, so it is no model folder{_holds(found)}")
     for pattern in _WEIGHTS:

@@ -173,6 +173,33 @@ def test_a_folder_is_loaded_in_the_dtype_and_way_asked_for(tiny_folder: Path) ->
     assert (half["dtype"], half["batch_size"], half["batch_tokens"]) == ("bfloat16", 2, [None, None])
 
 
+def test_model_parallel_gives_the_same_answers(tiny_folder: Path) -> None:
+    alone = load(pretrained=str(tiny_folder), model_parallel=False)
+    spread = load(pretrained=str(tiny_folder), model_parallel=True)
+
+    assert dict(spread.loglikelihood(REQUEST))[0].logprobs == pytest.approx(dict(alone.loglikelihood(REQUEST))[0].logprobs, abs=1e-4)
+
+
+def test_a_hub_id_is_answered_from_the_hubs_cache_without_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "models--owner--model"
+    save_tiny(repository / "snapshots" / "0123abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123abc")
+    (repository / "refs" / "v1").write_text("0123abc")
+
+    backend = load(pretrained="owner/model", device="cpu")
+
+    assert backend.max_length == 128
+    assert backend.describe()["revision"] == "main"
+    assert load(pretrained="owner/model", revision="v1", device="cpu").fingerprint == backend.fingerprint
+    with pytest.raises(BackendError, match="owner/model: not in the hub's local cache"):
+        load(pretrained="owner/model", revision="v2", device="cpu")
+
+
 def test_a_subfolder_may_have_its_tokenizer_one_level_up(tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "step-100").rename(tmp_path / "checkpoint")
     (tmp_path / "repository").mkdir()
@@ -188,6 +215,11 @@ def test_loading_errors_are_one_clear_line(tmp_path: Path, tiny_folder: Path) ->
     (broken / "model.safetensors").write_bytes(b"nothing of the kind")
     strange = save_tiny(tmp_path / "strange")
     (strange / "config.json").write_text('{"model_type": "neverland", "max_position_embeddings": 8}')
+    translator = save_tiny(tmp_path / "translator")
+    (translator / "config.json").write_text('{"model_type": "t5", "n_positions": 8}')
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").touch()
     without_tokenizer = save_tiny(tmp_path / "without")
     for file in without_tokenizer.glob("*token*"):
         file.unlink()
@@ -195,6 +227,8 @@ def test_loading_errors_are_one_clear_line(tmp_path: Path, tiny_folder: Path) ->
     for arguments, message in (
         ({"pretrained": str(broken)}, "broken: cannot load it: "),
         ({"pretrained": str(strange)}, "neverland"),
+        ({"pretrained": str(translator)}, "AutoModelForCausalLM"),
+        ({"pretrained": str(adapter)}, "an adapter, which is not loaded: merge it into its base model"),
         ({"pretrained": str(without_tokenizer)}, "without: cannot load its tokenizer: "),
         ({"pretrained": str(tmp_path)}, "no config.json"),
         ({"pretrained": str(tiny_folder), "device": "cuda:7"}, "device=cuda:7: there is no such device"),
@@ -220,8 +254,10 @@ def test_quantizing_without_bitsandbytes_names_the_extra(tiny_folder: Path, monk
 def test_a_closed_backend_answers_nothing_and_may_be_closed_again(tiny_folder: Path) -> None:
     backend = load(pretrained=str(tiny_folder), device="cpu")
 
+    facts = backend.describe()
     backend.close()
     backend.close()
 
+    assert backend.describe() == facts
     with pytest.raises(BackendError, match="the backend is closed"):
         list(backend.loglikelihood(REQUEST))

@@ -168,8 +168,9 @@ def test_an_error_that_is_not_about_memory_is_not_swallowed(llama: Any) -> None:
     list(backend.loglikelihood(REQUESTS[:1]))
     broken.error = RuntimeError("shapes do not match")
 
-    with pytest.raises(RuntimeError, match="shapes do not match"):
+    with pytest.raises(BackendError, match="LlamaForCausalLM: it failed on 3 rows: RuntimeError: shapes do not match") as caught:
         list(backend.loglikelihood(REQUESTS[:1]))
+    assert caught.value.__cause__ is broken.error
 
 
 def test_special_tokens_are_added_to_plain_prompts_and_not_to_rendered_chats(llama: Any) -> None:

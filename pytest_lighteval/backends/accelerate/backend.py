@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pytest_lighteval.backends.accelerate.arguments import LOADING_ARGUMENTS, AccelerateArguments
+from pytest_lighteval.backends.accelerate.arguments import LOADING_ARGUMENTS, QUANTIZED, AccelerateArguments
 from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_folder, fingerprint_loaded, package_versions
 from pytest_lighteval.backends.accelerate.folders import declared_length, find_model_folder, find_tokenizer_folder, read_max_length, resolve
 from pytest_lighteval.backends.references import ModelReference
@@ -47,6 +47,8 @@ class AccelerateBackend:
         """A model and a tokenizer that are loaded already. None: the arguments name them."""
         self._references = resolve(arguments) if given is None else None
         self._closed = False
+        self._last_facts: dict[str, Any] = {}
+        """What a closed engine said of itself, for the report that is written afterwards."""
 
     @classmethod
     def from_arguments(cls, arguments: msgspec.Struct) -> AccelerateBackend:
@@ -97,11 +99,10 @@ class AccelerateBackend:
         return self._texts.render(messages)
 
     def describe(self) -> Mapping[str, Any]:
-        """See `Backend.describe`. Device, dtype and threads are those in use once the model is loaded, those asked for before."""
+        """See `Backend.describe`. Loads nothing: device, dtype and threads are those in use once the model is loaded."""
         arguments = self.arguments
         facts: dict[str, Any] = {
             "model": arguments.model,
-            "max_length": self.max_length,
             "dtype": arguments.dtype or "auto",
             "device": arguments.device or "auto",
             "batch_size": arguments.batch_size,
@@ -109,8 +110,11 @@ class AccelerateBackend:
         }
         if self._references is not None and self._references[0].kind == "hub":
             facts["revision"] = arguments.revision
-        if "_engine" in self.__dict__:
-            facts |= self._engine.describe()
+        if arguments.dtype in QUANTIZED or arguments.quantization_config:
+            facts["quantization"] = arguments.quantization_config or arguments.dtype
+        if "max_length" in self.__dict__:
+            facts["max_length"] = self.max_length
+        facts |= self._engine.describe() if "_engine" in self.__dict__ else self._last_facts
         return facts
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
@@ -129,12 +133,12 @@ class AccelerateBackend:
         """See `Backend.close`."""
         self._closed = True
         self._given = None
-        loaded = self.__dict__.pop("_engine", None)
         self.__dict__.pop("_texts", None)
-        if loaded is not None:
+        if "_engine" in self.__dict__:
             from pytest_lighteval.backends.accelerate.scoring import free_memory
 
-            del loaded
+            self._last_facts = self._engine.describe()
+            del self.__dict__["_engine"]
             free_memory()
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,9 @@ from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow, Row, TooBig, plan_rows, run_in_batches, truncated
 from pytest_lighteval.backends.accelerate.scoring import Scored, Scorer, evaluating, unless_out_of_memory
 from pytest_lighteval.backends.accelerate.texts import Texts
+from pytest_lighteval.backends.quiet import quiet_transformers
 from pytest_lighteval.backends.tokenization import TextPair, TokenPair, rolling_windows, with_start_space
+from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
     GenerateRequest,
     GenerateResponse,
@@ -75,7 +78,8 @@ class Engine:
         self._loaded = loaded
         self._parameters = arguments.generation()
         self._generator = Generator(loaded, texts, self._parameters)
-        self._scorer = Scorer(loaded.model, loaded.device, texts.special.start)
+        with self._one_line("its first rows"):
+            self._scorer = Scorer(loaded.model, loaded.device, texts.special.start)
         self._scoring_limits = self._limits(_TOKENS_SCORED.get(loaded.device.type, _OTHER_DEVICES[0]))
         self._generation_limits = self._limits(_TOKENS_KEPT.get(loaded.device.type, _OTHER_DEVICES[1]))
         self.shrunk_to: int | None = None
@@ -217,13 +221,29 @@ class Engine:
             yield from {one.index: one for one in waiting if one.complete}.values()
 
     def _attempt(self, run: Callable[[Sequence[Item]], list[Result]]) -> Callable[[Sequence[Item]], list[Result] | None]:
-        """The run in eval mode, or None when memory ran out."""
+        """The run in eval mode, or None when memory ran out. Whatever else goes wrong in the model is a BackendError."""
 
         def attempt(items: Sequence[Item]) -> list[Result] | None:
-            with evaluating(self._loaded.model):
-                return unless_out_of_memory(lambda: run(items))
+            try:
+                with quiet_transformers(), evaluating(self._loaded.model):
+                    return unless_out_of_memory(lambda: run(items))
+            except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
+                first_line = next(iter(str(error).splitlines()), "")
+                raise BackendError(
+                    f"{self._arguments.model}: it failed on {len(items)} rows: {type(error).__name__}: {first_line}"
+                ) from error
 
         return attempt
+
+    @contextlib.contextmanager
+    def _one_line(self, what: str) -> Iterator[None]:
+        """Turn what a model's own code raises into one BackendError; nothing of it is printed."""
+        try:
+            with quiet_transformers():
+                yield
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+            first_line = next(iter(str(error).splitlines()), "")
+            raise BackendError(f"{self._arguments.model}: it failed on {what}: {type(error).__name__}: {first_line}") from error
 
     def _on_shrink(self, rows: int) -> None:
         self.shrunk_to = rows if self.shrunk_to is None else min(rows, self.shrunk_to)

@@ -74,7 +74,7 @@ class Texts:
     def count(self, prompt: Prompt) -> int:
         """Tokens of the prompt as it would be fed; for turns, of their contents alone."""
         if isinstance(prompt, str):
-            return len(self._encode([prompt], self._arguments.add_special_tokens)[0])
+            return len(self.prompts([prompt])[0])
         return sum(len(ids) for ids in self._encode([message.content for message in prompt], False)) if prompt else 0
 
     def decode(self, ids: Sequence[int]) -> str:
