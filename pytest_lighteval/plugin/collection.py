@@ -71,7 +71,12 @@ class TaskItem(pytest.Function):
         for kind in task_kinds(task) if task.skip is None else (None,):
             self.add_marker(
                 pytest.mark.lighteval(
-                    suite=key.suite, task=key.task, few_shots=key.few_shots, truncate=key.truncate, kind=kind and kind.value, group=task.group
+                    suite=key.suite,
+                    task=key.task,
+                    few_shots=key.few_shots,
+                    truncate=key.truncate,
+                    kind=kind and kind.value,
+                    group=task.group,
                 )
             )
         if task.skip:

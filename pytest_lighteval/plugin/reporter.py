@@ -109,7 +109,7 @@ class Reporter:
                 location=location,
                 keywords={},
                 outcome="failed" if message else "passed",
-                longrepr=message,
+                longrepr=_failure(message) if message else None,
                 when=when,
                 user_properties=[("lighteval.group", group), *metric_properties(self.groups[group], self.verdicts.get(group, ()))],
             )
@@ -162,6 +162,14 @@ class Reporter:
             terminalreporter.write_line(f"ERROR: {self.problem}", red=True)
         else:
             terminalreporter.write_line(f"results: {_shown(self.config, 'results.json')}")
+
+
+def _failure(message: str) -> Any:
+    """What pytest keeps of a failure: unlike a plain text it has a reason that the short summary and JUnit's `message` show."""
+    try:
+        pytest.fail(message, pytrace=False)
+    except pytest.fail.Exception:
+        return pytest.ExceptionInfo.from_current().getrepr(style="value")
 
 
 def _only_member(group: TaskKey, results: Iterable[TaskResult]) -> dict[str, MetricResult]:
