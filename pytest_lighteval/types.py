@@ -380,7 +380,10 @@ class CorpusMetric:
     is_mean: bool = True
     """True: the plain mean, whose standard error is the sample deviation / sqrt n. False: bootstrapped."""
     bootstrap: Callable[[Sequence[Any], Any], Any] | None = None
-    """`(values, indices[draws, n]) -> aggregates[draws]` on numpy arrays, where it can be vectorised. None: one draw at a time."""
+    """`(values, indices[draws, n]) -> aggregates[draws]` on numpy arrays, where it can be vectorised. None: one draw at a time.
+
+    Where clusters of different sizes are drawn, rows are padded with -1, which stands for no document.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
