@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_lighteval.backends.quiet import quiet_transformers
+from pytest_lighteval.backends.foreign import first_line, quiet_transformers
 from pytest_lighteval.backends.user_cache import cache_home, digest_file
 from pytest_lighteval.errors import BackendError, MissingExtraError
 
@@ -85,7 +85,7 @@ def _convert(file: Path, folder: Path, name: str) -> None:
                 tokenizer.save_pretrained(temporary)
                 problem = _mend_tokenizer(temporary, file)
             except _UNREADABLE as error:
-                problem = f"transformers cannot read the tokenizer of this .gguf file: {_first_line(error)}"
+                problem = f"transformers cannot read the tokenizer of this .gguf file: {first_line(error)}"
             if problem:
                 for entry in temporary.iterdir():
                     entry.unlink()
@@ -98,7 +98,7 @@ def _convert(file: Path, folder: Path, name: str) -> None:
                     dtype=torch.float32,
                 )
             except _UNREADABLE as error:
-                raise BackendError(f"{name}: transformers cannot load this .gguf file: {_first_line(error)}") from error
+                raise BackendError(f"{name}: transformers cannot load this .gguf file: {first_line(error)}") from error
             model.save_pretrained(temporary)
         # mkdtemp makes private folders; the cache is as readable as its parent
         temporary.chmod(folder.parent.stat().st_mode)
@@ -135,7 +135,3 @@ def _read_pre(file: Path) -> str:
 
     field = GGUFReader(os.fspath(file)).get_field("tokenizer.ggml.pre")
     return "" if field is None else str(field.contents())
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pytest_lighteval.backends.foreign import first_line
 from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError, did_you_mean
 
 __all__ = ["ModelReference", "download_snapshot", "resolve_reference", "weight_files"]
@@ -102,7 +103,7 @@ def download_snapshot(repo: str, revision: str, subfolder: str | None, *, weight
         except LocalEntryNotFoundError as error:
             raise BackendError(f"{repo}: not in the hub's local cache, and the hub cannot be reached to download it") from error
         except (HfHubHTTPError, HFValidationError, OSError) as error:
-            raise BackendError(f"{repo} (revision {revision}): {_first_line(error)}") from error
+            raise BackendError(f"{repo} (revision {revision}): {first_line(error)}") from error
         if pattern and any((folder / (subfolder or "")).glob(pattern)):
             break
     return folder / subfolder if subfolder else folder
@@ -151,7 +152,3 @@ def _near(path: Path) -> str:
 def _holds(names: Iterable[str]) -> str:
     shown = sorted(names)
     return f" (it holds {', '.join(shown[:5])}{', ...' if len(shown) > 5 else ''})" if shown else " (it is empty)"
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

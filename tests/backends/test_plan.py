@@ -18,8 +18,8 @@ def test_one_token_choices_behind_one_context_share_a_row() -> None:
     pairs = [TokenPair(context=(5, 6), continuation=(token,)) for token in (7, 8)] + [TokenPair(context=(5, 6), continuation=(7, 9))]
 
     assert plan_rows(pairs) == [
-        Row(tokens=(5, 6, 7), asks=[Ask(owner=2, first=1, targets=(7, 9))]),
-        Row(tokens=(5, 6), asks=[Ask(owner=0, first=1, targets=(7,)), Ask(owner=1, first=1, targets=(8,))]),
+        Row(tokens=(5, 6, 7), asks=(Ask(owner=2, first=1, targets=(7, 9)),)),
+        Row(tokens=(5, 6), asks=(Ask(owner=0, first=1, targets=(7,)), Ask(owner=1, first=1, targets=(8,)))),
     ]
 
 

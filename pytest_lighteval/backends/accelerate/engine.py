@@ -17,7 +17,7 @@ from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow, Row, TooBig, plan_rows, run_in_batches, truncated
 from pytest_lighteval.backends.accelerate.scoring import Scored, Scorer, evaluating, unless_out_of_memory
 from pytest_lighteval.backends.accelerate.texts import Texts
-from pytest_lighteval.backends.quiet import quiet_transformers
+from pytest_lighteval.backends.foreign import first_line, quiet_transformers
 from pytest_lighteval.backends.tokenization import TextPair, TokenPair, rolling_windows, with_start_space
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
@@ -224,14 +224,8 @@ class Engine:
         """The run in eval mode, or None when memory ran out. Whatever else goes wrong in the model is a BackendError."""
 
         def attempt(items: Sequence[Item]) -> list[Result] | None:
-            try:
-                with quiet_transformers(), evaluating(self._loaded.model):
-                    return unless_out_of_memory(lambda: run(items))
-            except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
-                first_line = next(iter(str(error).splitlines()), "")
-                raise BackendError(
-                    f"{self._arguments.model}: it failed on {len(items)} rows: {type(error).__name__}: {first_line}"
-                ) from error
+            with self._one_line(f"{len(items)} rows"), evaluating(self._loaded.model):
+                return unless_out_of_memory(lambda: run(items))
 
         return attempt
 
@@ -242,8 +236,7 @@ class Engine:
             with quiet_transformers():
                 yield
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
-            first_line = next(iter(str(error).splitlines()), "")
-            raise BackendError(f"{self._arguments.model}: it failed on {what}: {type(error).__name__}: {first_line}") from error
+            raise BackendError(f"{self._arguments.model}: it failed on {what}: {type(error).__name__}: {first_line(error)}") from error
 
     def _on_shrink(self, rows: int) -> None:
         self.shrunk_to = rows if self.shrunk_to is None else min(rows, self.shrunk_to)

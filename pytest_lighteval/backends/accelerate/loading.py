@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 
 from pytest_lighteval.backends.accelerate.arguments import DTYPES, QUANTIZED, AccelerateArguments
 from pytest_lighteval.backends.accelerate.scoring import is_out_of_memory
+from pytest_lighteval.backends.foreign import first_line, quiet_transformers
 from pytest_lighteval.backends.gguf import NO_TOKENIZER
-from pytest_lighteval.backends.quiet import quiet_transformers
 from pytest_lighteval.errors import BackendError, MissingExtraError
 
 __all__ = ["LoadedModel", "adopt_model", "choose_device", "load_model", "load_tokenizer"]
@@ -116,12 +116,7 @@ def _one_line(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError, SafetensorError, UnpicklingError) as error:
-        raise BackendError(f"{what}: {_first_line(error)}") from error
+        raise BackendError(f"{what}: {first_line(error)}") from error
     except (RuntimeError, MemoryError) as error:
-        reason = "memory ran out" if is_out_of_memory(error) else _first_line(error)
+        reason = "memory ran out" if is_out_of_memory(error) else first_line(error)
         raise BackendError(f"{what}: {reason}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{text or type(error).__name__}"

@@ -5,8 +5,9 @@ A row is one sequence that is fed to the model; everything that is asked at any 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from pytest_lighteval.backends.tokenization import TokenPair
@@ -27,12 +28,12 @@ class Ask:
     targets: tuple[int, ...]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One sequence to feed, and all that is asked of it."""
 
     tokens: tuple[int, ...]
-    asks: list[Ask] = field(default_factory=list)
+    asks: tuple[Ask, ...]
 
     @property
     def asked_from(self) -> int:
@@ -116,11 +117,11 @@ def plan_rows(pairs: Sequence[TokenPair]) -> list[Row]:
 
     Pairs that feed the same tokens share one row: all one-token choices behind one context do.
     """
-    rows: dict[tuple[int, ...], Row] = {}
+    asks: defaultdict[tuple[int, ...], list[Ask]] = defaultdict(list)
     for owner, pair in enumerate(pairs):
-        tokens = pair.context + pair.continuation[:-1]
-        rows.setdefault(tokens, Row(tokens=tokens)).asks.append(Ask(owner=owner, first=len(pair.context) - 1, targets=pair.continuation))
-    return sorted(rows.values(), key=lambda row: -len(row.tokens))
+        asks[pair.context + pair.continuation[:-1]].append(Ask(owner=owner, first=len(pair.context) - 1, targets=pair.continuation))
+    rows = [Row(tokens=tokens, asks=tuple(asked)) for tokens, asked in asks.items()]
+    return sorted(rows, key=lambda row: -len(row.tokens))
 
 
 def run_in_batches(

@@ -1,4 +1,4 @@
-"""Keep transformers from writing progress bars and warnings into a test run's output."""
+"""Other libraries as guests in a test run: nothing printed, and errors in one line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 
-__all__ = ["quiet_transformers"]
+__all__ = ["first_line", "quiet_transformers"]
 
 
 @contextlib.contextmanager
@@ -23,3 +23,8 @@ def quiet_transformers() -> Iterator[None]:
     finally:
         if shown:
             transformers.utils.logging.enable_progress_bar()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that says something, or the name of its type."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
