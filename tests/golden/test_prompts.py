@@ -104,7 +104,8 @@ def few_shots_split(reference: Record) -> str | None:
         resolved = reference["resolved_few_shots_split"]
         return resolved[0] if resolved else None
     if reference["few_shots_split"]:
-        return str(reference["few_shots_split"])
+        split = reference["few_shots_split"]
+        return str(split[0] if isinstance(split, list) else split)
     others = [split for split in reference["hf_avail_splits"] if split not in reference["evaluation_splits"]]
     return next((split for name in ("train", "dev", "valid", "default") for split in others if name in split), None)
 
@@ -149,8 +150,9 @@ def recorded_fields(doc: Record) -> Record:
     return {
         "query": doc["query"],
         "choices": choices,
-        # helm|narrativeqa counts a list of spellings as many choices: what is beyond the list adds nothing to the spellings
-        "gold": [place for index in gold if index < len(places) for place in places[index]] if choices else [],
+        # helm|narrativeqa counts a list of spellings as many choices: what is beyond the list adds nothing to the spellings;
+        # community|hellaswag_okapi_ar has texts for indices
+        "gold": [place for index in map(int, gold) if index < len(places) for place in places[index]] if choices else [],
         "instruction": doc.get("instruction", ""),
         "original_query": doc.get("original_query") or None,
         "unconditioned_query": doc.get("uncond_query"),
