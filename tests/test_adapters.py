@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from pytest_lighteval.adapters import aliases, coqa, drop, ethics, hle, mathqa, mutual, qasper, race, simpleqa, translation, wikitext, wsc
+from pytest_lighteval.adapters import (
+    aliases, arabic, coqa, drop, ethics, french, hle, mathqa, mutual, qasper, race, simpleqa, translation, wikitext, wsc,
+)  # fmt: skip
 
 Row = dict[str, Any]
 
@@ -19,6 +21,36 @@ def test_of_triviaqa_aliases_the_shortest_are_left_in_plain_letters() -> None:
 
 def test_a_webqs_answer_that_goes_on_from_another_is_dropped() -> None:
     assert aliases.shortest_webqs_answers({"answers": ["Texas Rangers", "Ohio", "Texas"]}) == {"answers": ["Ohio", "Texas"]}
+
+
+def test_as_many_options_are_lettered_as_a_question_has() -> None:
+    row = {"Option 1": "one", "Option 2": "two", "Option 3": "three", "Option 4": None, "Option 5": None}
+
+    assert arabic.letter_options(row) == {**row, "options": ["أ. one", "ب. two", "ج. three"], "option_letters": ["أ", "ب", "ج"]}
+
+
+def test_as_many_solutions_are_listed_as_there_are_columns() -> None:
+    row = {"query": "?", "sol1": "one", "sol2": "two", "label": "1"}
+
+    assert arabic.list_solutions(row) == {**row, "solutions": ["one", "two"]}
+
+
+def test_arabic_endings_lose_their_marks() -> None:
+    row = {"ctx": "[header] one [title] two", "endings": "['[step] a', 'b']"}
+
+    assert arabic.clean_endings(row) == {"ctx": " one  two", "endings": [" a", "b"]}
+
+
+@pytest.mark.parametrize("question", [pytest.param("Why?", id="why"), pytest.param("How?", id="how"), pytest.param("Where?", id="where")])
+def test_the_right_answer_stands_among_the_wrong_ones_where_it_is_said_to(question: str) -> None:
+    arabic_row = {"question": question, "distractor1": "a", "distractor2": "b", "distractor3": "c", "correct_answer": "R"}
+    french_row = {"Question": question, **{f"Réponse incorrecte {number}": text for number, text in zip("123", "abc", strict=True)}}
+    placed = arabic.place_sciq_answer(arabic_row)
+    also_placed = french.place_gpqa_answers({**french_row, "Réponse correcte": "R"})
+
+    assert placed["answers"][placed["right"]] == "R"
+    assert sorted(placed["answers"]) == ["R", "a", "b", "c"]
+    assert also_placed == {"question": question, "options": placed["answers"], "answer": placed["right"]}
 
 
 def test_a_conversation_is_a_row_for_every_turn() -> None:

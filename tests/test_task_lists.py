@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_lighteval.plugin.catalogue import Catalogue
 from pytest_lighteval.selection import parse_specs
 from tests.shared import SHARED, needs_shared
 
@@ -57,3 +58,10 @@ def test_a_list_stands_for_as_many_tasks_as_in_the_reference(name: str, tasks: i
         named += found
 
     assert len(named) == len(set(named)) == tasks
+
+
+@pytest.mark.parametrize(("name", "tasks"), [("open_llm_leaderboard", 62), ("recommended", 145), ("bbh", 36)])
+def test_a_list_names_as_many_shipped_tasks(name: str, tasks: int) -> None:
+    by_file = Catalogue().select(parse_specs(f"./{name}.txt", folder=LISTS))
+
+    assert sum(map(len, by_file.values())) == tasks

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # this module is imported by every pytest run
     from pytest_lighteval.plugin.running import Outcome
     from pytest_lighteval.types import TaskKey
 
-__all__ = ["ATTRIBUTE", "RUN_FOLDER", "attach_error", "attach_outcome", "outcomes_of", "payload_of", "reset"]
+__all__ = ["ATTRIBUTE", "RUN_FOLDER", "attach_error", "attach_outcome", "attach_reason", "outcomes_of", "payload_of", "reset"]
 
 ATTRIBUTE = "lighteval"
 """The attribute of a `TestReport` that holds the payload; xdist serialises whatever plain values a report has."""
@@ -42,6 +42,16 @@ def attach_outcome(item: pytest.Item, key: TaskKey, outcome: Outcome, *, backend
 def attach_error(item: pytest.Item, key: TaskKey, message: str, *, skipped: bool = False) -> None:
     """Keep the reason why there is no result."""
     item.stash.setdefault(_PAYLOAD, {}).setdefault("skipped" if skipped else "errors", {})[str(key)] = message
+
+
+def attach_reason(item: pytest.Item, message: str, *, skipped: bool) -> None:
+    """The same for an item that did not get as far as its task: its mark says which one it is. Other items have no such mark."""
+    mark = item.get_closest_marker("lighteval")
+    if mark is not None:
+        from pytest_lighteval.types import TaskKey
+
+        identity = ("suite", "task", "few_shots", "truncate")
+        attach_error(item, TaskKey(**{name: mark.kwargs[name] for name in identity}), message, skipped=skipped)
 
 
 def payload_of(item: pytest.Item) -> dict[str, Any] | None:

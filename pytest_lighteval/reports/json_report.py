@@ -99,6 +99,7 @@ def _summary_task(result: TaskResult) -> dict[str, Any]:
         "truncated": result.num_truncated,
         "non_truncated": len(result.documents) - result.num_truncated,
         "effective_few_shots": result.effective_few_shots,
+        "notes": list(result.notes),
     }
 
 

@@ -111,6 +111,7 @@ class _WireTaskResult(msgspec.Struct):
     effective_few_shots: float
     num_truncated: int
     max_samples: int | None
+    notes: tuple[str, ...]
     seconds: float
 
 

@@ -42,6 +42,7 @@ def summary_markdown(report: RunReport) -> str:
     lines += _table("Averages over tasks", group_rows(report))
     cut = {str(result.key): result.num_truncated for result in report.results if result.num_truncated}
     lines += _list("Documents cut to the model's length", ((key, str(cut[key])) for key in ordered_keys(cut)))
+    lines += _list("Notes", ((str(result.key), note) for result in report.results for note in result.notes))
     lines += _list("Skipped", ((key, report.skipped[key]) for key in ordered_keys(report.skipped)))
     facts = {"run": report.run_id, "started": report.started, "seconds": f"{report.seconds:.1f}", "backend": report.backend.get("name")}
     lines += _list(

@@ -45,6 +45,7 @@ def terminal_table(report: RunReport, *, width: int) -> list[tuple[str, Style]]:
         if result.num_truncated:
             documents = "1 document was" if result.num_truncated == 1 else f"{result.num_truncated} documents were"
             lines.append((f"{result.key}: {documents} cut to the model's length", "plain"))
+        lines += [(f"{result.key}: {note}", "plain") for note in result.notes]
     lines += [(f"{key}: {one_line(report.errors[key])}", "error") for key in ordered_keys(report.errors)]
     if report.skipped:
         lines.append((f"{len(report.skipped)} task{'s' * (len(report.skipped) > 1)} skipped", "plain"))

@@ -176,3 +176,31 @@ def test_a_floor_of_a_superset_holds_when_one_task_of_it_is_left(project: pytest
     result = project.runpytest("suites", "--backend", "fake", "--gates", "gates.yaml", "-k", "words:long")
 
     result.assert_outcomes(passed=1, failed=1)
+
+
+def test_an_engine_that_cannot_be_made_is_an_error_of_every_item_and_in_the_results(project: pytest.Pytester, results: Results) -> None:
+    project.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def lighteval_backend():
+            raise RuntimeError("the port is taken")
+        """
+    )
+
+    result = project.runpytest("suites", "--lighteval-report-dir", "reports", "-k", "choice")
+
+    result.assert_outcomes(errors=2)
+    assert results()["errors"] == {"mini|choice|0": "the port is taken", "mini|choice|2": "the port is taken"}
+
+
+def test_a_skipped_task_says_why_in_the_terminal_and_in_the_results(project: pytest.Pytester, results: Results) -> None:
+    path = project.path / "suites" / "mini" / "mini.yaml"
+    path.write_text(path.read_text().replace("  - name: prose", "  - name: prose\n    skip: its judge is not free"))
+
+    result = project.runpytest("suites", "--backend", "fake", "-k", "prose", "-rs")
+
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*its judge is not free"])
+    assert results()["skipped"] == {"mini|prose|0": "its judge is not free"}

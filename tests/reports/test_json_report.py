@@ -59,6 +59,7 @@ def test_everything_of_a_run_is_in_it() -> None:
                 "truncated": 0,
                 "non_truncated": 2,
                 "effective_few_shots": 4.5,
+                "notes": [],
             }
         },
         "summary_general": {"truncated": 0, "non_truncated": 2},
