@@ -7,8 +7,22 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.adapters import (
-    aliases, arabic, coqa, drop, ethics, french, hle, mathqa, mutual, qasper, race, simpleqa, translation, wikitext, wsc,
-)  # fmt: skip
+    aliases,
+    arabic,
+    coqa,
+    drop,
+    ethics,
+    french,
+    hle,
+    mathqa,
+    mutual,
+    qasper,
+    race,
+    simpleqa,
+    translation,
+    wikitext,
+    wsc,
+)
 
 Row = dict[str, Any]
 
