@@ -260,7 +260,7 @@ def _read(task: Task, path: Path) -> list[Row]:
 
 def _read_parquet(task: Task, path: Path) -> list[Row]:
     try:
-        import pyarrow  # type: ignore[import-untyped]
+        import pyarrow
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtraError("pyarrow", "hub") from error
