@@ -40,17 +40,23 @@ def mean_upper_bound(values: npt.ArrayLike, *, worst: float, alpha: float) -> fl
     return float(scipy_module("optimize").brentq(lambda x: _tail(points, counts, x) - alpha, lowest, float(points[-1]), xtol=1e-12))
 
 
-def mean_tail(values: npt.ArrayLike, *, worst: float, mean: float) -> float:
-    """The p-value of "the mean is `mean` or more": at or below alpha exactly when the upper bound at alpha is at or below `mean`."""
-    points, counts = _augmented(values, worst)
-    return _tail(points, counts, mean)
+def mean_tail(values: npt.ArrayLike, *, worst: float, mean: float, counts: npt.ArrayLike | None = None) -> float:
+    """The p-value of "the mean is `mean` or more": at or below alpha exactly when the upper bound at alpha is at or below `mean`.
+
+    `counts` says how often each of the values was seen; None: once.
+    """
+    points, weights = _augmented(values, worst, counts)
+    return _tail(points, weights, mean)
 
 
-def _augmented(values: npt.ArrayLike, worst: float) -> tuple[FloatArray, FloatArray]:
-    points, counts = np.unique(np.append(np.asarray(values, dtype=np.float64), worst), return_counts=True)
+def _augmented(values: npt.ArrayLike, worst: float, counts: npt.ArrayLike | None = None) -> tuple[FloatArray, FloatArray]:
+    """The distinct values and how often each occurs, the worst one once more."""
+    given = np.append(np.asarray(values, dtype=np.float64), worst)
+    weights = np.ones(len(given)) if counts is None else np.append(np.asarray(counts, dtype=np.float64), 1.0)
+    points, places = np.unique(given[weights > 0], return_inverse=True)
     if points[-1] > worst:
         raise ValueError(f"a value of {points[-1]} exceeds the worst possible one, {worst}")
-    return points, counts.astype(np.float64)
+    return points, np.bincount(places, weights=weights[weights > 0]).astype(np.float64)
 
 
 def _tail(points: FloatArray, counts: FloatArray, x: float) -> float:

@@ -241,10 +241,15 @@ def compare(paired: Paired, *, alpha: float, certify_alpha: float | None = None,
     return compared(paired, loss=loss, gain=gain, alpha=alpha, certify_alpha=certify_alpha)
 
 
-def compared(paired: Paired, *, loss: FlipLook, gain: FlipLook, alpha: float, certify_alpha: float) -> Comparison:
-    """The comparison that the tests `loss` and `gain` of these documents amount to; bounds at `alpha` (lower) and `certify_alpha`."""
+def compared(
+    paired: Paired, *, loss: FlipLook, gain: FlipLook, alpha: float, certify_alpha: float, lower: float | None = None
+) -> Comparison:
+    """The comparison that the tests `loss` and `gain` of these documents amount to; bounds at `alpha` (lower) and `certify_alpha`.
+
+    `lower` is the lower bound where an earlier look has found the loss. None: it is computed.
+    """
     per_document = paired.n / len(paired.gains)
-    beyond_chance = paired.loss - loss.critical / paired.n
+    beyond_chance = paired.loss - loss.critical / paired.n if lower is None else lower
     if loss.significant:
         # a tie within rounding must not turn the sign
         lower = max(beyond_chance, math.ulp(0.0))

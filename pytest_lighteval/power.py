@@ -33,6 +33,10 @@ ASSUMED_DISCORDANCE = 0.05
 """Stands in where no two runs were compared yet; whoever uses it says so."""
 
 
+_MOST_REPEATS = 100
+"""More are not worth telling."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """What would turn an open verdict into a clear one, if what was measured is the truth."""
@@ -40,7 +44,7 @@ class Settlement:
     documents: int
     """Documents in all."""
     repeats: int | None
-    """Runs of both models over the documents at hand. None: no number of repeats of so few documents settles it."""
+    """Runs of both models over the documents at hand. None: no sensible number of repeats of so few documents settles it."""
 
 
 def averaged_discordance(discordance: float, *, repeats: int = 1, baseline_repeats: int = 1) -> float:
@@ -111,7 +115,7 @@ def documents_needed(
 ) -> int | None:
     """Documents with which a gate certifies, with this power, that the loss is below `max_drop`. None: no number does.
 
-    The usual variance * (z_alpha + z_power)**2 / (max_drop - loss)**2, and a few more for what the upper bound allows for the unseen.
+    The usual variance * (z_alpha + z_power)**2 / (max_drop - loss)**2, and some more for what the upper bound allows for the unseen.
 
     Args:
         max_drop: what is to be certified.
@@ -125,8 +129,8 @@ def documents_needed(
     if room <= 0:
         return None
     needed = (_z(alpha) + _z(1 - power)) * math.sqrt(variance)
-    # room * n = needed * sqrt(n) + worst, solved for sqrt(n)
-    return math.ceil(((needed + math.sqrt(needed**2 + 4 * room * worst)) / (2 * room)) ** 2)
+    # room * n = needed * sqrt(n) + unseen, solved for sqrt(n)
+    return math.ceil(((needed + math.sqrt(needed**2 + 4 * room * _unseen(worst, alpha))) / (2 * room)) ** 2)
 
 
 def repeats_needed(
@@ -136,7 +140,7 @@ def repeats_needed(
 
     Assumes that what differs between runs is chance (see `averaged_discordance`). Arguments as those of `documents_needed`.
     """
-    room = max_drop - loss - worst / n
+    room = max_drop - loss - _unseen(worst, alpha) / n
     if room <= 0:
         return None
     return max(1, math.ceil((_z(alpha) + _z(1 - power)) ** 2 * variance / (n * room**2)))
@@ -154,7 +158,7 @@ def settlement(
     certify_alpha: float,
     power: float = POWER,
 ) -> Settlement | None:
-    """The fewest documents that make a verdict of PASSED or REGRESSED likely, should the measured loss be the true one.
+    """The fewest documents, and the fewest repeats, that make PASSED or REGRESSED likely, should the measured loss be the true one.
 
     Args:
         loss: measured.
@@ -182,8 +186,16 @@ def settlement(
         options.append((documents, math.ceil(documents / n)))
     if not options:
         return None
-    documents, repeats = min(options, key=lambda option: option[0])
-    return Settlement(documents=max(documents, n + 1), repeats=None if repeats is None else max(repeats, 2))
+    documents = min(documents for documents, _ in options)
+    repeats = min((repeats for _, repeats in options if repeats is not None), default=None)
+    if repeats is not None:
+        repeats = max(repeats, 2) if repeats <= _MOST_REPEATS else None
+    return Settlement(documents=max(documents, n + 1), repeats=repeats)
+
+
+def _unseen(worst: float, alpha: float) -> float:
+    """How far the upper bound of a sum of few events lies above the normal one (the next term of the Poisson quantile's expansion)."""
+    return worst * (_z(alpha) ** 2 + 2) / 3
 
 
 def _z(tail: float) -> float:

@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from pytest_lighteval.flips import flip_test
+from pytest_lighteval.flips import FlipLook, flip_test
 from pytest_lighteval.paired import Paired, compared, concatenate
 from pytest_lighteval.verdict import Decision, Outcome, Policy, decide
 
@@ -130,9 +130,9 @@ class LookDecision:
     """What a look says."""
 
     stop: bool
-    """The verdict is certain, or all documents are seen."""
+    """The verdict is certain, or all documents are seen. Else: go on."""
     decision: Decision
-    """The verdict as it stands. Before the last look an INCONCLUSIVE one means: go on."""
+    """The verdict as it stands; it is the task's when `stop` is set."""
     look: int
     """Which look it was, from 1."""
     seen: int
@@ -147,8 +147,11 @@ def look(
     """Judge a task after one of its looks. A pure function of what was seen so far: no state is kept between looks.
 
     A loss is tested by the random walk of the differing documents: given how many differ in each look, the boundary of every look is
-    computed exactly (for graded scores from seeded signs), so that the chance to cross any of them is at most what is spent. The
-    certificate, which is another claim with its own alpha, uses the bound of each look at its nominal level.
+    computed exactly (for graded scores from seeded signs), so that the chance to cross any of them is at most what is spent; a loss once
+    found stays found. The certificate, which is another claim with its own alpha, uses the bound of each look at its nominal level.
+
+    A run stops early when the certificate is there, or when a loss is found and what was measured so far reaches `max_drop`. A smaller
+    loss that is found goes on: all documents may show it to be tolerated.
 
     Args:
         parts: for each look up to this one, the documents that were new in it.
@@ -163,19 +166,34 @@ def look(
     """
     certify_alpha = policy.alpha if certify_alpha is None else certify_alpha
     number = len(parts)
-    seen = [sum(part.n for part in parts[: index + 1]) for index in range(number)]
-    if seen != list(ends[:number]) or not parts:
+    seen = np.cumsum([part.n for part in parts]).tolist()
+    if not parts or seen != list(ends[:number]):
         raise ValueError(f"looks at {seen} documents were made where {list(ends)} are planned")
     spent, certifying = spent_alpha(alpha, ends), spent_alpha(certify_alpha, ends)
-    level = nominal_levels(certifying, ends)[number - 1]
-    together = concatenate(parts)
+    losses = flip_test([-part.gains for part in parts], spent[:number], seed=seed)
+    gains = flip_test([part.gains for part in parts], certifying[:number], seed=seed)
     comparison = compared(
-        together,
-        loss=flip_test([-part.gains for part in parts], spent[:number], seed=seed)[-1],
-        gain=flip_test([part.gains for part in parts], certifying[:number], seed=seed)[-1],
+        concatenate(parts),
+        loss=_first_found(losses),
+        gain=_first_found(gains),
         alpha=nominal_levels(spent, ends)[number - 1],
-        certify_alpha=level,
+        certify_alpha=nominal_levels(certifying, ends)[number - 1],
+        lower=_best_lower(parts, losses),
     )
     decision = decide(comparison, policy, alpha=alpha, certify_alpha=certify_alpha)
-    stop = number == len(ends) or decision.outcome is not Outcome.INCONCLUSIVE
+    certain = comparison.upper <= policy.max_drop or (decision.outcome is Outcome.REGRESSED and comparison.loss >= policy.max_drop)
+    stop = certain or number == len(ends)
     return LookDecision(stop=stop, decision=decision, look=number, seen=seen[-1], saved=ends[-1] - seen[-1] if stop else 0)
+
+
+def _first_found(looks: Sequence[FlipLook]) -> FlipLook:
+    """The first look that was significant, which nothing later takes back; the last one where none was."""
+    return next((look for look in looks if look.significant), looks[-1])
+
+
+def _best_lower(parts: Sequence[Paired], looks: Sequence[FlipLook]) -> float | None:
+    """The highest of the looks' lower bounds, which hold together. None: no look found a loss."""
+    reached = np.cumsum([-part.gains.sum() for part in parts])
+    seen = np.cumsum([part.n for part in parts])
+    found = [(total - look.critical) / n for total, n, look in zip(reached, seen, looks, strict=True) if look.significant]
+    return max(map(float, found), default=None)
