@@ -1,0 +1,34 @@
+"""Baselines: what later runs are compared with, kept in one small file; waivers beside them; and what other harnesses left behind."""
+
+from pytest_lighteval.baselines.pairing import Pairs, Stale, StaleKind, StaleReason, corpus_rows, mean_scores, pair_up
+from pytest_lighteval.baselines.reading import Baselines, read_baseline, read_baselines
+from pytest_lighteval.baselines.repeats import discordance, merge_runs
+from pytest_lighteval.baselines.saving import Refresh, baseline_of, write_baseline
+from pytest_lighteval.baselines.values import Baseline, BaselineTask
+from pytest_lighteval.baselines.waivers import WaiverFile, expired_waivers, load_waivers, unmatched_waivers, waiver_for, within_floor
+
+__all__ = [
+    "Baseline",
+    "BaselineTask",
+    "Baselines",
+    "Pairs",
+    "Refresh",
+    "Stale",
+    "StaleKind",
+    "StaleReason",
+    "WaiverFile",
+    "baseline_of",
+    "corpus_rows",
+    "discordance",
+    "expired_waivers",
+    "load_waivers",
+    "mean_scores",
+    "merge_runs",
+    "pair_up",
+    "read_baseline",
+    "read_baselines",
+    "unmatched_waivers",
+    "waiver_for",
+    "within_floor",
+    "write_baseline",
+]
