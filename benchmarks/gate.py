@@ -476,7 +476,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--draws", type=int, default=10_000, help="candidates simulated for each figure (default 10000)")
+    parser.add_argument("--draws", type=int, default=5000, help="candidates simulated for each figure (default 5000)")
     parser.add_argument("--quick", action="store_true", help="300 draws, and no more than 1319 documents")
     parser.add_argument("--write", action="store_true", help="write the figures into docs/gate.md and the pictures into docs/gate")
     options = parser.parse_args(arguments)

@@ -54,7 +54,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _found(measured: Measured) -> Figure:
-    figure = Figure(figsize=(8.2, 3.4))
+    figure = Figure(figsize=(9.4, 3.4))
     for axes, n in zip(figure.subplots(1, 2, sharey=True), (200, 1319), strict=True):
         for (rule, label), style in zip(RULES.items(), STYLES, strict=True):
             axes.plot(LOSSES, measured.flagged["made up", n, rule], color=COLOURS["other"], linestyle=style, label=label)
@@ -63,7 +63,7 @@ def _found(measured: Measured) -> Figure:
         axes.axhline(5, color=COLOURS["bad"], linewidth=0.8)
         axes.set(title=f"{n} documents", xlabel="true loss, points", ylim=(-2, 102), xticks=(0, 1, 2, 3, 4, 5))
     figure.axes[0].set_ylabel("runs flagged, %")
-    figure.axes[1].legend(frameon=False, loc="lower right", fontsize=9)
+    figure.axes[1].legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
     return figure
 
 
@@ -80,12 +80,12 @@ def _bounds() -> Figure:
     for place, (name, low, middle, high, colour, meaning) in enumerate(reversed(cases)):
         axes.plot([low, high], [place, place], color=COLOURS[colour], linewidth=3, solid_capstyle="butt")
         axes.plot(middle, place, "o", color=COLOURS[colour])
-        axes.annotate(meaning, (4.3, place), va="center", fontsize=9, color=COLOURS[colour])
-        axes.annotate(name, (-3.1, place), va="center", ha="right", fontweight="bold", color=COLOURS[colour])
+        axes.text(4.3, place, meaning, va="center", fontsize=9, color=COLOURS[colour])
+        axes.text(-3.1, place, name, va="center", ha="right", fontweight="bold", color=COLOURS[colour])
     axes.axvline(0, color="black", linewidth=0.8)
     axes.axvline(2, color="black", linewidth=0.8, linestyle="dashed")
-    axes.annotate("no loss", (0, 4.6), ha="center", fontsize=9)
-    axes.annotate("max_drop", (2, 4.6), ha="center", fontsize=9)
+    axes.text(0, 4.6, "no loss", ha="center", fontsize=9)
+    axes.text(2, 4.6, "max_drop", ha="center", fontsize=9)
     axes.set(xlim=(-3, 4.2), ylim=(-0.6, 4.5), yticks=[], xlabel="loss, points: what was measured, and its two bounds")
     axes.spines["left"].set_visible(False)
     return figure

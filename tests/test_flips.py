@@ -67,6 +67,7 @@ def test_several_looks_are_the_enumerated_walk(looks: list[list[float]]) -> None
     assert [look.significant for look in found] == [significant for _, significant in expected]
 
 
+@settings(deadline=None)
 @given(LOSSES, st.sampled_from([0.01, 0.05, 0.125, 0.3]))
 def test_a_sum_is_significant_exactly_when_p_is_at_most_alpha_and_when_it_exceeds_the_critical_one(
     losses: list[float], alpha: float

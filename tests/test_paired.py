@@ -148,6 +148,7 @@ def test_factors_make_the_mean_of_tasks() -> None:
 # --------------------------------------------------------------------------------------------------------- tests
 
 
+@settings(deadline=None)
 @given(st.integers(0, 300), st.integers(0, 300))
 def test_mcnemars_p_is_scipys_binomial_test(lost: int, won: int) -> None:
     expected = scipy.stats.binomtest(lost, lost + won, alternative="greater").pvalue if lost + won else 1.0
@@ -168,6 +169,7 @@ def _enumerated_p(losses: Sequence[float]) -> float:
     return sum(total >= sum(losses) - 1e-9 for total in sums) / len(sums)
 
 
+@settings(deadline=None)
 @given(SCORES)
 def test_graded_scores_are_flipped_document_by_document(scores: list[tuple[float, float]]) -> None:
     baseline, candidate = zip(*scores, strict=True)

@@ -88,6 +88,7 @@ def test_a_session_fails_for_a_regression_and_for_doubt_where_that_is_asked(comp
     assert decide(comparison, policy, alpha=0.05).red is red
 
 
+@settings(deadline=None)
 @given(st.integers(0, 80), st.integers(0, 80), st.integers(160, 3000), st.sampled_from([0.05, 0.004]))
 def test_a_regression_is_significant_and_large_and_a_pass_excludes_what_is_not_allowed(lost: int, won: int, n: int, alpha: float) -> None:
     comparison = compare(_documents(lost, won, n), alpha=alpha, certify_alpha=0.05)
@@ -170,6 +171,7 @@ def test_holms_p_values_are_those_of_statsmodels(p_values: list[float]) -> None:
     assert [told[gate].p for gate in gates] == pytest.approx(np.minimum(1, adjusted * 0.05 / share).tolist())
 
 
+@settings(deadline=None)
 @given(P_VALUES)
 def test_holm_finds_what_bonferroni_finds(p_values: list[float]) -> None:
     gates = {str(index): p for index, p in enumerate(p_values)}
