@@ -25,11 +25,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
-from pytest_lighteval.bounds import mean_tail
-from pytest_lighteval.flips import flip_test
-from pytest_lighteval.paired import mcnemar
-from pytest_lighteval.sequential import look_ends, nominal_levels, spent_alpha
-from pytest_lighteval.verdict import Family, Policy
+from pytest_lighteval.gate.bounds import mean_tail
+from pytest_lighteval.gate.flips import flip_test
+from pytest_lighteval.gate.paired import mcnemar
+from pytest_lighteval.gate.sequential import look_ends, nominal_levels, spent_alpha
+from pytest_lighteval.gate.verdict import Family, Policy
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import yaml
 
 from pytest_lighteval.errors import DataError, MissingExtraError, did_you_mean
+from pytest_lighteval.files import read_utf8
 from pytest_lighteval.templates import RenderError, compile_expression
 from pytest_lighteval.types import Row, Task
 
@@ -164,7 +165,7 @@ def _configured_files(task: Task, folder: Path, split: str) -> list[Path] | None
 @lru_cache(maxsize=64)
 def _configs(card: Path, mtime_ns: int, size: int) -> Mapping[str, Mapping[str, Any]]:
     """The `configs` of a dataset card by name, as https://huggingface.co/docs/hub/datasets-manual-configuration describes them."""
-    found = _FRONT_MATTER.match(card.read_text(encoding="utf-8-sig"))
+    found = _FRONT_MATTER.match(read_utf8(card, shown=str(card)))
     try:
         header = yaml.load(found[1], getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if found else None
     except yaml.YAMLError as error:

@@ -16,7 +16,7 @@ import msgspec
 
 from pytest_lighteval.contexts import build_prompt, truncate_few_shots
 from pytest_lighteval.data import DataSets, rows_fingerprint
-from pytest_lighteval.errors import DataError, RequestsFailedError
+from pytest_lighteval.errors import BackendError, DataError, RequestsFailedError, UserInputError
 from pytest_lighteval.few_shots import pick_few_shots, resolve_few_shots_split, shuffle_docs
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.prompts import render_docs
@@ -62,6 +62,12 @@ class EvaluationSettings:
     system_prompt: str | None = None
     reasoning_tags: ReasoningTags = ()
     """Pairs of opening and closing tags whose contents are taken out of a text before it is scored."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_samples", "few_shot_seeds"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserInputError(f"{name}: {value} is not a number from 1 on")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,18 +298,21 @@ def _ask(backend: Backend, cases: Sequence[Case], on_progress: Callable[[Progres
     progress = Progress(done=0, total=sum(map(len, by_kind.values())))
     on_progress(progress)
     for kind in sorted(by_kind):
-        answered = 0
+        unanswered = set(range(len(by_kind[kind])))
         # each kind has its own request type, which the method of that name takes
         for position, response in getattr(backend, kind.value)(by_kind[kind]):
+            if position not in unanswered:
+                raise BackendError(f"backend {backend.name!r} answered {kind} request {position} twice, or was never asked it")
+            unanswered.remove(position)
             index, asks = wanted[kind][position]
             answers[index].responses |= dict.fromkeys(asks, response)
             answers[index].waiting -= 1
-            answered += 1
             progress.done += 1
             on_progress(progress)
             if answers[index].waiting == 0:
                 yield index, answers[index].responses
-        if answered != len(by_kind[kind]):
+        if unanswered:
+            answered = len(by_kind[kind]) - len(unanswered)
             raise RequestsFailedError(f"backend {backend.name!r} answered {answered} of {len(by_kind[kind])} {kind} requests")
 
 

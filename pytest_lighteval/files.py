@@ -9,7 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-__all__ = ["atomic_writer", "write_atomic"]
+from pytest_lighteval.errors import UserInputError
+
+__all__ = ["atomic_writer", "read_utf8", "write_atomic"]
+
+
+def read_utf8(path: Path, *, shown: str) -> str:
+    """A whole text file. Raises UserInputError that names it as `shown`, be it missing, unreadable or not UTF-8."""
+    try:
+        return path.read_text("utf-8-sig")
+    except OSError as error:
+        raise UserInputError(f"{shown}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserInputError(f"{shown}: not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
 @contextmanager

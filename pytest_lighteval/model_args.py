@@ -11,6 +11,7 @@ import msgspec
 import yaml
 
 from pytest_lighteval.errors import UserInputError, did_you_mean
+from pytest_lighteval.files import read_utf8
 
 __all__ = ["convert_model_args", "describe_arguments", "parse_model_args"]
 
@@ -42,9 +43,8 @@ def parse_model_args(text: str, *, folder: Path) -> dict[str, Any]:
 
 def _read_yaml(path: Path, shown: str) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except OSError as error:
-        raise UserInputError(f"--model-args {shown}: {error.strerror}") from error
+        text = read_utf8(path, shown=f"--model-args {shown}")
+        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         line = mark.line + 1 if (mark := getattr(error, "problem_mark", None)) else 1
         raise UserInputError(f"{shown}:{line}: {getattr(error, 'problem', None) or 'not YAML'}") from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_lighteval.errors import UserInputError, did_you_mean
+from pytest_lighteval.files import read_utf8
 from pytest_lighteval.types import Task
 
 __all__ = ["Selected", "TaskSpec", "parse_specs", "select"]
@@ -52,7 +53,7 @@ def parse_specs(text: str, *, folder: Path, source: str = "--tasks") -> list[Tas
         raise UserInputError(f"{source} {text}: {what}")
     specs = [
         _parse_spec(part, f"{text}:{number}: ")
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1)
+        for number, line in enumerate(read_utf8(path, shown=f"{source} {text}").splitlines(), start=1)
         for part in _parts(line.partition("#")[0])
     ]
     if not specs:

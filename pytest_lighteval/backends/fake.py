@@ -45,7 +45,7 @@ class FakeArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         tuple[str, ...], msgspec.Meta(description="ids of documents that are answered wrong whatever the shares, e.g. [test:3,test:17]")
     ] = ()
     fail: Annotated[tuple[str, ...], msgspec.Meta(description="ids of documents whose requests fail")] = ()
-    max_length: Annotated[int | None, msgspec.Meta(description="tokens (words, here) that fit; longer prompts are truncated")] = None
+    max_length: Annotated[int, msgspec.Meta(ge=1, description="tokens (words, here) that fit; longer prompts are truncated")] = 8192
     bits_per_byte: Annotated[float, msgspec.Meta(gt=0, description="what perplexity tasks measure, about")] = 2.0
 
 
@@ -71,7 +71,7 @@ class FakeBackend:
         return hashlib.sha256(msgspec.json.encode(self.arguments)).hexdigest()[:16]
 
     @property
-    def max_length(self) -> int | None:
+    def max_length(self) -> int:
         """As the arguments say."""
         return self.arguments.max_length
 
@@ -180,7 +180,7 @@ class FakeBackend:
         return "planted failure" if doc is not None and doc.id in self.arguments.fail else None
 
     def _overhang(self, prompt: Prompt) -> int:
-        return 0 if self.arguments.max_length is None else max(0, self.count_tokens(prompt) - self.arguments.max_length)
+        return max(0, self.count_tokens(prompt) - self.arguments.max_length)
 
     def _uniform(self, *parts: object) -> float:
         """A number in [0, 1) that depends on the seed and the parts alone."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
-from pytest_lighteval.gate import GateFile
+from pytest_lighteval.gate.floors import GateFile
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.plugin.options import SUFFIXES
 from pytest_lighteval.selection import Selected, TaskSpec, select
@@ -57,13 +57,22 @@ class Catalogue:
         return by_file
 
     def check_gates(self, gates: GateFile) -> None:
-        """Raise SuiteError for a key of a gates file that names no task and no superset: nothing would ever be held to it."""
+        """Raise SuiteError for a key of a gates file that names no task, no superset or no metric of it."""
         tasks = list(self._tasks({entry.suite for entry in gates.entries}))
         for entry in gates.entries:
+            spec = TaskSpec(suite=entry.suite, task=entry.task.removesuffix(":_average"), few_shots=0)
             try:
-                select([TaskSpec(suite=entry.suite, task=entry.task.removesuffix(":_average"), few_shots=0)], tasks, suites=self._folders)
+                gated = [selected.task for selected in select([spec], tasks, suites=self._folders)]
             except UserInputError as error:
                 raise SuiteError(gates.path, entry.line, entry.text, str(error)) from None
+            # a superset reports what all its tasks report
+            reported = set.intersection(
+                *({value for name in task.metrics for value in metric(name).corpus} for task in gated if not task.skip)
+            )
+            for name in entry.gates:
+                if name not in reported:
+                    problem = f"{name!r} is not reported{did_you_mean(name, reported)}; reported are {', '.join(sorted(reported))}"
+                    raise SuiteError(gates.path, entry.line, entry.text, problem)
 
     @property
     def _folders(self) -> list[str]:
@@ -75,6 +84,10 @@ class Catalogue:
         shipped = [self.shipped / name for name in self._folders if name in suites]
         for path in dict.fromkeys(path for root in (*self._own, *shipped) for path in _suite_files(root)):
             yield from self.load(path)
+
+
+def _reported(task: Task) -> list[str]:
+    return [value for name in task.metrics for value in metric(name).corpus]
 
 
 def _suite_files(root: Path) -> list[Path]:
@@ -90,7 +103,7 @@ def _check_names(task: Task, shown: str) -> None:
             metric(name)
         except UserInputError as error:
             raise task_error(task, f"metrics[{position}]", str(error), shown=shown) from None
-    reported = [value for name in task.metrics for value in metric(name).corpus]
+    reported = _reported(task)
     if twice := sorted({value for value in reported if reported.count(value) > 1}):
         raise task_error(task, "metrics", f"two of them report {', '.join(twice)}", shown=shown)
     for name in task.gates:

@@ -14,13 +14,13 @@ from pytest_lighteval.evaluate import task_kinds
 from pytest_lighteval.plugin.session import PLAN, plan_of
 from pytest_lighteval.types import Task, TaskKey, TaskResult, Verdict
 
-__all__ = ["SuiteFile", "TaskItem", "collect_file"]
+__all__ = ["SuiteFile", "TaskItem", "collect_file", "key_of"]
 
 
 def collect_file(path: Path, parent: pytest.Collector) -> SuiteFile | None:
     """The collector of a suite file. None: the file is not ours to claim."""
     plan = plan_of(parent.config)
-    if not plan.is_suite(path) and not (parent.session.isinitpath(path) and _looks_like_a_suite(path)):
+    if not plan.is_suite(path) and not (plan.may_be_suite(path) and _looks_like_a_suite(path)):
         return None
     shown = plan.catalogue.shown(path)
     # a shipped file is called the same wherever it is installed; None lets pytest name the others
@@ -32,7 +32,9 @@ def _looks_like_a_suite(path: Path) -> bool:
     """Other plugins have YAML files of their own, which may be named on the command line as well."""
     try:
         return re.search(r"^tasks\s*:", path.read_text("utf-8"), re.MULTILINE) is not None
-    except (OSError, UnicodeDecodeError):
+    except UnicodeDecodeError:
+        return True  # to be told what is wrong with it
+    except OSError:
         return False
 
 
@@ -58,6 +60,22 @@ class SuiteFile(pytest.Module):
 
 def _shots(key: TaskKey) -> str:
     return f"{key.few_shots}-shot" + ("-trunc" if key.truncate else "")
+
+
+def key_of(config: pytest.Config, nodeid: str) -> TaskKey | None:
+    """The key of an item whose id is all that is known of it. None: it is no suite's item."""
+    path, _, name = nodeid.partition("::")
+    parts = re.fullmatch(r"(.+)\[(\d+)-shot(-trunc)?\]", name)
+    if parts is None or PLAN not in config.stash:
+        return None
+    catalogue = config.stash[PLAN].catalogue
+    file = config.rootpath / path
+    try:
+        tasks = catalogue.load(file if file.exists() else catalogue.shipped / path.removeprefix("suites/"))
+    except LightevalError:
+        return None
+    suite = next((task.suite for task in tasks if task.name == parts[1]), None)
+    return None if suite is None else TaskKey(suite=suite, task=parts[1], few_shots=int(parts[2]), truncate=parts[3] is not None)
 
 
 class TaskItem(pytest.Function):

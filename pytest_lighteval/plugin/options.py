@@ -21,7 +21,7 @@ class Option(NamedTuple):
 
     name: str
     help: str
-    kind: Literal["text", "flag", "many"] = "text"
+    kind: Literal["text", "flag", "many", "specs"] = "text"
     metavar: str | None = None
 
     @property
@@ -33,14 +33,16 @@ class Option(NamedTuple):
         """What argparse needs. The default is None throughout: only then can the ini file have its say."""
         if self.kind == "flag":
             return {"action": "store_const", "const": True, "default": None, "dest": self.dest, "help": self.help}
-        action = "append" if self.kind == "many" else "store"
+        action = "append" if self.kind in ("many", "specs") else "store"
         return {"action": action, "default": None, "dest": self.dest, "help": self.help, "metavar": self.metavar}
 
 
 OPTIONS = (
     Option(name="backend", metavar="NAME", help="what runs the model: accelerate, fake, or another installed backend"),
     Option(name="model-args", metavar="ARGS", help="key=value pairs joined by commas, or a YAML file; 'help' lists the backend's"),
-    Option(name="tasks", metavar="SPECS", help="suite|task|few_shots|truncate, comma-separated, or a file of them (./tasks.txt)"),
+    Option(
+        name="tasks", kind="specs", metavar="SPECS", help="suite|task|few_shots|truncate, comma-separated, or a file of them (./tasks.txt)"
+    ),
     Option(name="custom-tasks", kind="many", metavar="DIR", help="a folder of suites of your own; may be given more than once"),
     Option(name="few-shots", metavar="N[,N...]", help="few-shot counts for every task, instead of those in the suite files"),
     Option(name="max-samples", metavar="N", help="only the first N documents of each task, after the seeded shuffle"),
@@ -59,7 +61,12 @@ OPTIONS = (
 def add_options(parser: pytest.Parser) -> None:
     """Register the prefixed options, which no other plugin can own, and all ini values."""
     group = parser.getgroup("lighteval", "evaluation of language models (pytest-lighteval)")
-    ini_types: Mapping[str, Literal["string", "bool", "args"]] = {"text": "string", "flag": "bool", "many": "args"}
+    ini_types: Mapping[str, Literal["string", "bool", "args", "linelist"]] = {
+        "text": "string",
+        "flag": "bool",
+        "many": "args",
+        "specs": "linelist",
+    }
     for option in OPTIONS:
         group.addoption(f"--lighteval-{option.name}", **option.keywords)
         parser.addini(option.dest, f"{option.help} (the command line wins)", type=ini_types[option.kind], default=None)

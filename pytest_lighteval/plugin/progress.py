@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 
@@ -59,12 +60,15 @@ class ProgressLine:
         """Take the line off the terminal again; lines in a log stay."""
         if self._dirty and self._reporter is not None and self._reporter.isatty:
             self._write("")
+            self._reporter.write("\r")
+            # what the line stood on was the file's name, which pytest then writes again
+            self._reporter.currentfspath = None
             self._dirty = False
 
     def _write(self, text: str) -> None:
-        if self._reporter is None or self._capture is None:
+        if self._reporter is None:
             return
-        with self._capture.global_and_fixture_disabled():
+        with nullcontext() if self._capture is None else self._capture.global_and_fixture_disabled():
             if self._reporter.isatty:
                 self._reporter.rewrite(text, erase=True)
             else:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 import pytest
 
 from pytest_lighteval.errors import LightevalError
-from pytest_lighteval.gate import gates_for, judge, unmatched
+from pytest_lighteval.gate.floors import gates_for, judge, unmatched
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.session import plan_of
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER
-from pytest_lighteval.reports.groups import group_key, group_results
+from pytest_lighteval.reports.groups import group_key, group_results, parse_key
 from pytest_lighteval.reports.junit import metric_properties
 from pytest_lighteval.reports.plain import task_result_from_plain, to_plain, verdict_from_plain
 from pytest_lighteval.reports.run_folder import write_run
 from pytest_lighteval.reports.summary import append_step_summary, summary_markdown
 from pytest_lighteval.reports.table import terminal_table
-from pytest_lighteval.types import MetricResult, RunReport, TaskKey, TaskResult, Verdict
+from pytest_lighteval.types import GateSpec, MetricResult, RunReport, TaskKey, TaskResult, Verdict
 
 __all__ = ["Reporter"]
 
@@ -38,6 +38,7 @@ class Reporter:
         self.verdicts: dict[str, tuple[Verdict, ...]] = {}
         self.errors: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
+        self.own_runs: dict[str, tuple[TaskResult, ...]] = {}
         self.backend: dict[str, Any] = {}
         self.groups: dict[str, dict[str, MetricResult]] = {}
         self.unmatched: list[str] = []
@@ -47,7 +48,7 @@ class Reporter:
     @property
     def is_used(self) -> bool:
         """Whether anything was evaluated, or should have been. A session of other tests leaves no trace."""
-        return bool(self.results or self.errors or self.skipped)
+        return bool(self.results or self.errors or self.skipped or self.own_runs)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -63,6 +64,8 @@ class Reporter:
             self.results.pop(key, None)
             self.errors[key] = message
         self.skipped |= payload.get("skipped", {})
+        if "own_runs" in payload:
+            self.own_runs[report.nodeid] = tuple(task_result_from_plain(result) for result in payload["own_runs"])
         self.backend |= payload.get("backend", {})
 
     @pytest.hookimpl(wrapper=True)
@@ -76,24 +79,33 @@ class Reporter:
     def _judge_groups(self, session: pytest.Session) -> None:
         self.groups = group_results(list(self.results.values()))
         gates = plan_of(self.config).settings.gates
-        keys = {str(key): key for result in self.results.values() if (key := group_key(result.key)) is not None}
-        for text, key in sorted(keys.items()):
-            wanted = gates_for(key, {}, gates)
-            if not wanted:
-                continue
-            # a superset of which one task is left has no row of its own, and its floor holds all the same
-            metrics = self.groups.setdefault(text, _only_member(key, self.results.values()))
-            try:
-                self.verdicts[text] = judge(metrics, wanted, key=text)
-                problems = [verdict.message for verdict in self.verdicts[text] if verdict.outcome == "failed"]
-            except LightevalError as error:
-                problems = [str(error)]
-            self._log(f"{GROUP_NODE}::{text}", f"{text}: " + "; ".join(problems) if problems else None)
+        # a member without a score is a member all the same: a floor held against the others would be another floor
+        unscored = [key for text in (*self.errors, *self.skipped) if (key := parse_key(text)) is not None]
+        measured = [result.key for result in self.results.values()]
+        groups = sorted({group for key in (*measured, *unscored) if (group := group_key(key)) is not None})
+        for group in groups:
+            if wanted := gates_for(group, {}, gates):
+                # pytest's own progress counts reports against the items that it collected
+                session.testscollected += 1
+                self._judge_group(group, wanted, [str(key) for key in unscored if group_key(key) == group])
         if gates is not None:
-            known = [*(result.key for result in self.results.values()), *keys.values()]
             self.unmatched = [
-                f"{gates.path}:{entry.line}: {entry.text}: nothing in this run is held to it" for entry in unmatched(gates, known)
+                f"{gates.path}:{entry.line}: {entry.text}: nothing in this run is held to it"
+                for entry in unmatched(gates, [*measured, *unscored, *groups])
             ]
+
+    def _judge_group(self, group: TaskKey, wanted: Mapping[str, GateSpec], missing: Sequence[str]) -> None:
+        text = str(group)
+        try:
+            if missing:
+                raise LightevalError(f"{len(missing)} of its tasks have no score: {', '.join(missing)}")
+            # a superset of which one task is left has no row of its own, and its floor holds all the same
+            metrics = self.groups.setdefault(text, _only_member(group, self.results.values()))
+            self.verdicts[text] = judge(metrics, wanted, key=text)
+            problems = [verdict.message for verdict in self.verdicts[text] if verdict.outcome == "failed"]
+        except LightevalError as error:
+            problems = [str(error).removeprefix(f"{text}: ")]
+        self._log(f"{GROUP_NODE}::{text}", f"{text}: " + "; ".join(problems) if problems else None)
 
     def _log(self, nodeid: str, problem: str | None) -> None:
         """One passed or failed test as three reports, which is what JUnit needs to close a test case."""
@@ -111,7 +123,7 @@ class Reporter:
                 outcome="failed" if message else "passed",
                 longrepr=_failure(message) if message else None,
                 when=when,
-                user_properties=[("lighteval.group", group), *metric_properties(self.groups[group], self.verdicts.get(group, ()))],
+                user_properties=[("lighteval.group", group), *metric_properties(self.groups.get(group, {}), self.verdicts.get(group, ()))],
             )
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
@@ -123,7 +135,7 @@ class Reporter:
             return
         if not self.groups:
             self.groups = group_results(list(self.results.values()))
-        self.report = self._run_report()
+        self.report = self._run_report(session.exitstatus)
         try:
             write_run(self.config.stash[RUN_FOLDER], self.report)
             append_step_summary(summary_markdown(self.report), os.environ)
@@ -132,7 +144,7 @@ class Reporter:
             if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
                 session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
-    def _run_report(self) -> RunReport:
+    def _run_report(self, exit_status: int | pytest.ExitCode) -> RunReport:
         settings = plan_of(self.config).settings
         return RunReport(
             run_id=self.config.stash[RUN_FOLDER].name,
@@ -146,6 +158,8 @@ class Reporter:
             verdicts=dict(sorted(self.verdicts.items())),
             errors=dict(sorted(self.errors.items())),
             skipped=dict(sorted(self.skipped.items())),
+            own_runs=dict(sorted(self.own_runs.items())),
+            exit_status=pytest.ExitCode(exit_status).name.lower(),
         )
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

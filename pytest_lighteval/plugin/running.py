@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_lighteval.errors import BackendError, LightevalError, UserInputError
-from pytest_lighteval.evaluate import evaluate, task_kinds
-from pytest_lighteval.gate import gates_for, judge
+from pytest_lighteval.evaluate import EvaluationSettings, evaluate, task_kinds
+from pytest_lighteval.gate.floors import gates_for, judge
 from pytest_lighteval.plugin.collection import TaskItem
 from pytest_lighteval.plugin.progress import ProgressLine
 from pytest_lighteval.plugin.session import plan_of
-from pytest_lighteval.plugin.transport import RUN_FOLDER, attach_error, attach_outcome, outcomes_of
+from pytest_lighteval.plugin.transport import RUN_FOLDER, attach_error, attach_outcome, attach_own_run, outcomes_of
 from pytest_lighteval.reports.details import DetailsWriter
 from pytest_lighteval.reports.junit import properties
-from pytest_lighteval.selection import parse_specs
+from pytest_lighteval.selection import Selected, parse_specs
 from pytest_lighteval.types import Backend, Task, TaskKey, TaskResult, Verdict
 
 __all__ = ["Lighteval", "Outcome", "outcome_of", "run_item"]
@@ -31,9 +33,28 @@ class Outcome:
     verdicts: tuple[Verdict, ...]
 
 
-def run_item(item: TaskItem, backend: Backend) -> TaskResult:
-    """Evaluate an item's task. Skips what the backend cannot do; raises LightevalError."""
-    return _run(item, item.task, item.key, backend, max_samples=None)
+def run_item(item: TaskItem, backend: object) -> TaskResult:
+    """Evaluate an item's task and judge it. Skips what the backend cannot do, unless a gate waits for it; raises LightevalError."""
+    settings = plan_of(item.config).settings
+    key = item.key
+    gates = gates_for(key, item.task.gates, settings.gates)
+    try:
+        engine = _checked(backend)
+        lacking = _lacking(item.task, engine)
+        if lacking is None:
+            result = _evaluate(item, item.task, key, engine, settings.evaluation, item.config.stash[RUN_FOLDER])
+            verdicts = judge(result.metrics, gates, key=str(key))
+        elif gates:
+            raise BackendError(f"{lacking}, and the task is gated")
+    except LightevalError as error:
+        attach_error(item, key, str(error))
+        raise
+    if lacking is not None:
+        attach_error(item, key, lacking, skipped=True)
+        pytest.skip(lacking)
+    attach_outcome(item, Outcome(result=result, verdicts=verdicts), backend=_facts(engine))
+    item.user_properties += properties(result, verdicts)
+    return result
 
 
 def outcome_of(item: pytest.Item, key: TaskKey) -> Outcome:
@@ -50,68 +71,69 @@ class Lighteval:
     def run(self, spec: str, *, max_samples: int | None = None) -> TaskResult:
         """Evaluate the one task that a spec (`suite|task|few_shots|truncate`) names, on the session's backend.
 
-        `result["acc"]` is a value, `result.metrics["acc"]` has its standard error too. The result is reported with the run's others;
-        judging it is up to the test. `max_samples` overrides `--max-samples`.
+        `result["acc"]` is a value, `result.metrics["acc"]` has its standard error too. The result is reported under the test's own
+        name; judging it is up to the test. `max_samples` overrides `--max-samples`.
         """
         __tracebackhide__ = True
+        node = self._request.node
         try:
-            plan = plan_of(self._request.config)
-            specs = parse_specs(spec, folder=self._request.config.invocation_params.dir, source="lighteval.run")
-            chosen = [selected for file in plan.catalogue.select(specs).values() for selected in file]
-            if len(chosen) != 1:
-                names = ", ".join(selected.task.name for selected in chosen[:3])
-                raise UserInputError(f"lighteval.run takes one task, and {spec!r} names {len(chosen)} ({names}, ...)")
-            key = TaskKey(suite=chosen[0].task.suite, task=chosen[0].task.name, few_shots=chosen[0].few_shots, truncate=chosen[0].truncate)
-            return _run(self._request.node, chosen[0].task, key, self._backend(), max_samples=max_samples)
+            selected = self._select(spec)
+            settings = plan_of(node.config).settings.evaluation
+            if max_samples is not None:
+                settings = replace(settings, max_samples=max_samples)
+            engine = _checked(self._request.getfixturevalue("lighteval_backend"))
+            if lacking := _lacking(selected.task, engine):
+                pytest.skip(lacking)
+            task = selected.task
+            key = TaskKey(suite=task.suite, task=task.name, few_shots=selected.few_shots, truncate=selected.truncate)
+            # a folder of its own: this may be a part of a task that an item measures as a whole
+            folder = node.config.stash[RUN_FOLDER] / "own" / re.sub(r"[^\w.-]+", "-", node.nodeid, flags=re.ASCII).strip("-.")
+            result = _evaluate(node, task, key, engine, settings, folder)
         except LightevalError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
+        attach_own_run(node, result, backend=_facts(engine))
+        return result
 
-    def _backend(self) -> Backend:
-        backend: Backend = self._request.getfixturevalue("lighteval_backend")
-        return backend
+    def _select(self, spec: str) -> Selected:
+        config = self._request.config
+        specs = parse_specs(spec, folder=config.invocation_params.dir, source="lighteval.run")
+        chosen = [selected for file in plan_of(config).catalogue.select(specs).values() for selected in file]
+        if len(chosen) != 1:
+            names = ", ".join(selected.task.name for selected in chosen[:3])
+            raise UserInputError(f"lighteval.run takes one task, and {spec!r} names {len(chosen)} ({names}, ...)")
+        return chosen[0]
 
 
-def _run(item: pytest.Item, task: Task, key: TaskKey, backend: Backend, *, max_samples: int | None) -> TaskResult:
-    plan = plan_of(item.config)
-    settings = plan.settings.evaluation
-    if max_samples is not None:
-        settings = replace(settings, max_samples=max_samples)
-    _check(backend)
-    lacking = [kind.value for kind in task_kinds(task) if kind not in backend.supports]
-    if lacking:
-        reason = f"backend {backend.name!r} cannot do {' and '.join(lacking)}"
-        attach_error(item, key, reason, skipped=True)
-        pytest.skip(reason)
+def _evaluate(item: pytest.Item, task: Task, key: TaskKey, backend: Backend, settings: EvaluationSettings, folder: Path) -> TaskResult:
     progress = ProgressLine(item.config, str(key))
     try:
-        with DetailsWriter(item.config.stash[RUN_FOLDER], key) as details:
-            result = evaluate(
+        with DetailsWriter(folder, key) as details:
+            return evaluate(
                 task,
                 backend,
                 few_shots=key.few_shots,
                 truncate=key.truncate,
                 settings=settings,
-                data_sets=plan.data_sets,
+                data_sets=plan_of(item.config).data_sets,
                 on_detail=details.write,
                 on_progress=progress,
             )
-        verdicts = judge(result.metrics, gates_for(key, task.gates, plan.settings.gates), key=str(key))
-    except LightevalError as error:
-        attach_error(item, key, str(error))
-        raise
     finally:
         progress.done()
-    attach_outcome(item, key, Outcome(result=result, verdicts=verdicts), backend=_facts(backend))
-    for name, value in properties(result, verdicts):
-        item.user_properties.append((name, value))
-    return result
 
 
-def _check(backend: object) -> None:
+def _lacking(task: Task, backend: Backend) -> str | None:
+    """What the backend would have to be able to do, as a reason. None: it can."""
+    lacking = [kind.value for kind in task_kinds(task) if kind not in backend.supports]
+    return f"backend {backend.name!r} cannot do {' and '.join(lacking)}" if lacking else None
+
+
+def _checked(backend: object) -> Backend:
     """A conftest may return anything at all as its engine."""
     if not isinstance(backend, Backend):
         members = [name for name in ("name", *vars(Backend)) if not name.startswith("_") and not hasattr(backend, name)]
-        raise BackendError(f"lighteval_backend is a {type(backend).__name__} without {', '.join(members)}")
+        raise BackendError(f"lighteval_backend is of type {type(backend).__name__}, which lacks {', '.join(members)}")
+    return backend
 
 
 def _facts(backend: Backend) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from pytest_lighteval.data import DataSets
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.plugin.catalogue import Catalogue
 from pytest_lighteval.plugin.options import is_in_use
-from pytest_lighteval.plugin.settings import Settings, read_settings
+from pytest_lighteval.plugin.settings import Settings, check_rootdir, read_settings
 from pytest_lighteval.selection import Selected
 from pytest_lighteval.types import Task, TaskKey
 
@@ -27,6 +27,8 @@ class Plan:
     catalogue: Catalogue
     roots: tuple[Path, ...]
     """Folders whose YAML files are suites."""
+    named: tuple[Path, ...]
+    """Files, and with a backend folders, of the command line."""
     selected: dict[str, list[Selected]] | None
     """`suite|task` -> what `--tasks` asks of it. None: everything that is collected runs."""
     data_sets: DataSets
@@ -47,8 +49,12 @@ class Plan:
         return "lighteval: " + ", ".join(fact for fact in facts if fact)
 
     def is_suite(self, path: Path) -> bool:
-        """Whether a YAML file may be claimed without being named on the command line."""
+        """Whether a YAML file must be a suite."""
         return any(path.is_relative_to(root) for root in self.roots)
+
+    def may_be_suite(self, path: Path) -> bool:
+        """Whether it is one if it looks like one: it, or a folder above it, is named on the command line of a session with a backend."""
+        return any(path.is_relative_to(folder) for folder in self.named)
 
     def counts(self, task: Task) -> Sequence[tuple[int, bool]]:
         """Few-shot counts and truncation flags that a task runs at, once each."""
@@ -75,6 +81,8 @@ def plan_of(config: pytest.Config) -> Plan:
 
 def _make_plan(config: pytest.Config) -> Plan:
     settings = read_settings(config)
+    if config.args_source is not config.ArgsSource.ARGS:
+        check_rootdir(config)
     named = config.args_source is config.ArgsSource.ARGS
     roots = [config.rootpath / root for root in config.getini("lighteval_suites")]
     if not roots and is_in_use(config):
@@ -99,9 +107,17 @@ def _make_plan(config: pytest.Config) -> Plan:
         settings=settings,
         catalogue=catalogue,
         roots=(*roots, catalogue.shipped),
+        named=tuple(_named_paths(config, folders=settings.backend is not None)),
         selected=selected,
         data_sets=DataSets(data_home=settings.data_home),
     )
+
+
+def _named_paths(config: pytest.Config, *, folders: bool) -> Iterator[Path]:
+    for argument in config.args if config.args_source is config.ArgsSource.ARGS else ():
+        path = (config.invocation_params.dir / argument.partition("::")[0]).resolve()
+        if folders or path.is_file():
+            yield path
 
 
 def _shipped(argument: str, folder: Path, catalogue: Catalogue) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,14 +15,14 @@ import pytest
 from pytest_lighteval import backends
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings
-from pytest_lighteval.gate import GateFile, load_gates
+from pytest_lighteval.gate.floors import GateFile, load_gates
 from pytest_lighteval.model_args import convert_model_args, describe_arguments, parse_model_args
 from pytest_lighteval.plugin.catalogue import shipped_suites
 from pytest_lighteval.plugin.options import OPTIONS, value_of
 from pytest_lighteval.reasoning import DEFAULT_TAGS, parse_tags
 from pytest_lighteval.selection import TaskSpec, parse_specs
 
-__all__ = ["Settings", "model_args_help", "read_settings"]
+__all__ = ["Settings", "check_rootdir", "model_args_help", "read_settings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +64,12 @@ def read_settings(config: pytest.Config) -> Settings:
     return Settings(
         backend=backend,
         arguments=arguments,
-        specs=tuple(parse_specs(_task_list(values["tasks"], folder), folder=folder)) if values["tasks"] else (),
+        specs=tuple(spec for text in values["tasks"] or () for spec in parse_specs(_task_list(text, folder), folder=folder)),
         custom_tasks=tuple(_folder(folder / name, "--custom-tasks") for name in values["custom_tasks"] or ()),
         few_shots=None if values["few_shots"] is None else _counts(values["few_shots"]),
         evaluation=_evaluation(values, arguments),
         data_home=_folder(folder / data_home, "--data-home") if data_home else None,
-        report_dir=(folder if config.getoption("lighteval_report_dir") else config.rootpath) / (values["report_dir"] or "reports"),
+        report_dir=(folder if config.getoption("lighteval_report_dir") else _home(config)) / (values["report_dir"] or "reports"),
         gates=load_gates(folder / values["gates"]) if values["gates"] else None,
     )
 
@@ -90,6 +91,31 @@ def _evaluation(values: Mapping[str, Any], arguments: msgspec.Struct | None) -> 
         system_prompt=values["system_prompt"],
         reasoning_tags=tags if values["strip_reasoning"] else (),
     )
+
+
+def _home(config: pytest.Config) -> Path:
+    """Where the project is: beside its ini file. Without one pytest's rootdir is a guess, which a folder named anywhere can move."""
+    return config.invocation_params.dir if config.inipath is None else config.rootpath
+
+
+def check_rootdir(config: pytest.Config) -> None:
+    """Raise UserInputError when the value of one of our options became pytest's rootdir.
+
+    pytest looks for it before it knows any plugin's options, and takes `DIR` in `--data-home DIR` for a test path.
+    """
+    folder, arguments = config.invocation_params.dir, [str(argument) for argument in config.invocation_params.args]
+    if config.inipath is not None:
+        is_moved = not folder.is_relative_to(config.rootpath)
+    else:
+        # without an ini file it is where pytest was started, or where a setup.py lies above that
+        is_moved = config.rootpath != folder and not (config.rootpath / "setup.py").exists()
+    if not is_moved:
+        return
+    for name, value in itertools.pairwise(arguments):
+        if name.startswith("--") and "=" not in name and (folder / value).exists():
+            raise UserInputError(
+                f"{name} {value}: pytest took the value for a path and {config.rootpath} for its rootdir; write {name}={value}"
+            )
 
 
 def _task_list(text: str, folder: Path) -> str:

@@ -10,9 +10,19 @@ import pytest
 
 if TYPE_CHECKING:  # this module is imported by every pytest run
     from pytest_lighteval.plugin.running import Outcome
-    from pytest_lighteval.types import TaskKey
+    from pytest_lighteval.types import TaskKey, TaskResult
 
-__all__ = ["ATTRIBUTE", "RUN_FOLDER", "attach_error", "attach_outcome", "attach_reason", "outcomes_of", "payload_of", "reset"]
+__all__ = [
+    "ATTRIBUTE",
+    "RUN_FOLDER",
+    "attach_error",
+    "attach_outcome",
+    "attach_own_run",
+    "attach_reason",
+    "outcomes_of",
+    "payload_of",
+    "reset",
+]
 
 ATTRIBUTE = "lighteval"
 """The attribute of a `TestReport` that holds the payload; xdist serialises whatever plain values a report has."""
@@ -29,19 +39,30 @@ def outcomes_of(item: pytest.Item) -> dict[TaskKey, Outcome]:
     return item.stash.setdefault(_OUTCOMES, {})
 
 
-def attach_outcome(item: pytest.Item, key: TaskKey, outcome: Outcome, *, backend: Mapping[str, Any]) -> None:
-    """Keep a result for the item's report."""
+def attach_outcome(item: pytest.Item, outcome: Outcome, *, backend: Mapping[str, Any]) -> None:
+    """Keep what a suite's item measured for its report."""
     from pytest_lighteval.reports.plain import to_plain
 
+    key = outcome.result.key
     outcomes_of(item)[key] = outcome
     payload = item.stash.setdefault(_PAYLOAD, {})
     payload["backend"] = to_plain(backend)
     payload.setdefault("outcomes", {})[str(key)] = {"result": to_plain(outcome.result), "verdicts": to_plain(outcome.verdicts)}
 
 
+def attach_own_run(item: pytest.Item, result: TaskResult, *, backend: Mapping[str, Any]) -> None:
+    """Keep what a person's own test measured: it may be a part of a task that an item measures as a whole."""
+    from pytest_lighteval.reports.plain import to_plain
+
+    payload = item.stash.setdefault(_PAYLOAD, {})
+    payload["backend"] = to_plain(backend)
+    payload.setdefault("own_runs", []).append(to_plain(result))
+
+
 def attach_error(item: pytest.Item, key: TaskKey, message: str, *, skipped: bool = False) -> None:
     """Keep the reason why there is no result."""
-    item.stash.setdefault(_PAYLOAD, {}).setdefault("skipped" if skipped else "errors", {})[str(key)] = message
+    reason = message.removeprefix(f"{key}: ")
+    item.stash.setdefault(_PAYLOAD, {}).setdefault("skipped" if skipped else "errors", {})[str(key)] = reason
 
 
 def attach_reason(item: pytest.Item, message: str, *, skipped: bool) -> None:

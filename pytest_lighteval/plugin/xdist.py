@@ -52,13 +52,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport) -> None:
+def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any) -> None:
     """A worker that dies in the middle of a task measured nothing: that is an error, not a failed score."""
-    name = crashitem.rpartition("::")[2]
-    if ".yaml::" not in crashitem and ".yml::" not in crashitem:
+    if RUN_FOLDER not in sched.config.stash:
         return
-    report.when = "setup"
-    setattr(report, ATTRIBUTE, {"errors": {crashitem: f"the worker died while it ran {name}"}})
+    from pytest_lighteval.plugin.collection import key_of
+
+    key = key_of(sched.config, crashitem)
+    if key is not None:
+        report.when = "setup"
+        setattr(report, ATTRIBUTE, {"errors": {str(key): "the worker process that ran it died"}})
 
 
 def run_folder_of_controller(config: pytest.Config) -> Path | None:

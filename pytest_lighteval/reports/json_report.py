@@ -32,6 +32,7 @@ def results_json(report: RunReport) -> str:
             "id": report.run_id,
             "started": report.started,
             "seconds": report.seconds,
+            "exit_status": report.exit_status,
             "task_seconds": {str(result.key): result.seconds for result in report.results},
         },
         "config_general": _config_general(report),
@@ -47,6 +48,10 @@ def results_json(report: RunReport) -> str:
         "verdicts": {key: list(verdicts) for key, verdicts in report.verdicts.items()},
         "errors": report.errors,
         "skipped": report.skipped,
+        "own_runs": {
+            node: [{"task": str(result.key), "max_samples": result.max_samples, "metrics": dict(result.metrics)} for result in results]
+            for node, results in report.own_runs.items()
+        },
         "settings": report.settings,
         "backend": report.backend,
         "environment": report.environment,

@@ -44,7 +44,13 @@ def summary_markdown(report: RunReport) -> str:
     lines += _list("Documents cut to the model's length", ((key, str(cut[key])) for key in ordered_keys(cut)))
     lines += _list("Notes", ((str(result.key), note) for result in report.results for note in result.notes))
     lines += _list("Skipped", ((key, report.skipped[key]) for key in ordered_keys(report.skipped)))
-    facts = {"run": report.run_id, "started": report.started, "seconds": f"{report.seconds:.1f}", "backend": report.backend.get("name")}
+    facts = {
+        "run": report.run_id,
+        "started": report.started,
+        "seconds": f"{report.seconds:.1f}",
+        "exit status": report.exit_status,
+        "backend": report.backend.get("name"),
+    }
     lines += _list(
         "Measured with", ((key, str(value)) for key, value in [*facts.items(), *sorted(report.settings.items())] if value is not None)
     )

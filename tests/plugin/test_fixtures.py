@@ -59,8 +59,10 @@ def test_a_test_of_ones_own_evaluates_and_judges(project: pytest.Pytester, resul
     )
 
     result.assert_outcomes(passed=1, failed=1)
-    assert results()["results"]["mini|choice|2"]["acc"] == 1.0
-    assert results()["results"]["mini|words:short|0"]["em"] == 1.0
+    assert results()["results"] == {}
+    runs = {node.partition("::")[2]: members for node, members in results()["own_runs"].items()}
+    assert runs["test_it_knows_enough"][0]["metrics"]["acc"]["n"] == 10
+    assert runs["test_it_knows_too_little"][0]["metrics"]["em"]["value"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_an_engine_without_a_member_is_told_which(project: pytest.Pytester) -> N
     result = project.runpytest("suites", "--lighteval-report-dir", "reports", "-k", "prose")
 
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["ERROR *lighteval_backend is a Engine without count_tokens"])
+    result.stdout.fnmatch_lines(["ERROR *lighteval_backend is of type Engine, which lacks count_tokens"])
 
 
 def test_the_task_fixture_belongs_to_suite_items(project: pytest.Pytester) -> None:
@@ -110,3 +112,27 @@ def test_the_task_fixture_belongs_to_suite_items(project: pytest.Pytester) -> No
 
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*a test of your own uses the lighteval fixture's run()*"])
+
+
+def test_a_run_of_ones_own_never_stands_for_the_suites_item(project: pytest.Pytester, results: Results) -> None:
+    project.makepyfile(
+        """
+        def test_a_part(lighteval):
+            lighteval.run("mini|choice|0|0", max_samples=5)
+
+        def test_no_part(lighteval):
+            lighteval.run("mini|choice|0|0", max_samples=0)
+        """
+    )
+
+    result = project.runpytest(
+        "--backend", "fake", "suites", "-k", "choice or part", "test_a_run_of_ones_own_never_stands_for_the_suites_item.py"
+    )
+
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(["FAILED *test_no_part - Failed: max_samples: 0 is not a number from 1 on"])
+    assert results()["metrics"]["mini|choice|0"]["acc"]["n"] == 40
+    (details,) = project.path.glob("reports/*/details/mini/choice.0-shot.jsonl")
+    assert len(details.read_text().splitlines()) == 40
+    (own,) = project.path.glob("reports/*/own/*/details/mini/choice.0-shot.jsonl")
+    assert len(own.read_text().splitlines()) == 5

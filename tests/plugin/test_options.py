@@ -99,3 +99,40 @@ def test_model_args_may_stand_in_a_yaml_file(project: pytest.Pytester, results: 
     project.runpytest("suites", "--backend", "fake", "--model-args", "model.yaml", "-k", "words:short").assert_outcomes(passed=1)
 
     assert results()["results"]["mini|words:short|0"]["em"] == 39 / 40
+
+
+def test_specs_may_be_given_more_than_once(project: pytest.Pytester) -> None:
+    result = project.runpytest("--backend", "fake", "--tasks", "mini|prose|0|0", "--tasks", "mini|words:short|0|0")
+
+    result.assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [pytest.param("--tasks", "./latin.txt", id="tasks"), pytest.param("--model-args", "latin.yaml", id="model-args")]
+)
+def test_a_file_that_is_not_text_is_a_usage_error(project: pytest.Pytester, option: str, name: str) -> None:
+    (project.path / name).write_bytes("accuracy: é".encode("latin-1"))
+
+    result = project.runpytest("suites", "--backend", "fake", option, name)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {option} {name}: not UTF-8 text: *"])
+
+
+def test_a_folder_that_moved_the_rootdir_is_told(project: pytest.Pytester, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("hub")
+
+    spaced = project.runpytest("--backend", "fake", "--tasks", "mini|prose|0|0", "--data-home", str(elsewhere))
+    joined = project.runpytest("--backend", "fake", "--tasks", "mini|prose|0|0", f"--data-home={elsewhere}")
+
+    assert spaced.ret == pytest.ExitCode.USAGE_ERROR
+    spaced.stderr.fnmatch_lines([f"ERROR: --data-home {elsewhere}: pytest took the value for a path *write --data-home={elsewhere}"])
+    joined.assert_outcomes(passed=1)
+
+
+def test_a_folder_of_suites_may_be_named_once_a_backend_is_chosen(project: pytest.Pytester) -> None:
+    (project.path / "suites").rename(project.path / "benchmarks")
+    (project.path / "benchmarks" / "mini" / "compose.yaml").write_text("services: {}\n")
+
+    project.runpytest("benchmarks", "--backend", "fake", "-k", "prose").assert_outcomes(passed=1)
+    assert project.runpytest("benchmarks").ret == pytest.ExitCode.NO_TESTS_COLLECTED

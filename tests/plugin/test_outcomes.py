@@ -204,3 +204,56 @@ def test_a_skipped_task_says_why_in_the_terminal_and_in_the_results(project: pyt
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["SKIPPED*its judge is not free"])
     assert results()["skipped"] == {"mini|prose|0": "its judge is not free"}
+
+
+def test_a_floor_of_a_superset_is_red_when_a_task_of_it_has_no_score(project: pytest.Pytester) -> None:
+    project.makefile(".yaml", gates="mini|words: {em: {min: 0.0}}\n")
+    path = project.path / "suites" / "mini" / "short.jsonl"
+    path.write_text("not JSON\n")
+
+    result = project.runpytest("suites", "--backend", "fake", "--gates", "gates.yaml", "-k", "words")
+
+    result.assert_outcomes(passed=1, errors=1, failed=1)
+    result.stdout.fnmatch_lines(["FAILED *mini|words:_average|0*1 of its tasks have no score: mini|words:short|0"])
+
+
+def test_a_gated_task_that_the_backend_cannot_do_is_red(project: pytest.Pytester) -> None:
+    project.makeconftest(
+        """
+        import pytest
+        from pytest_lighteval.backends.fake import FakeBackend
+        from pytest_lighteval.types import RequestKind
+
+        class Writer(FakeBackend):
+            supports = frozenset({RequestKind.GENERATE})
+
+        @pytest.fixture(scope="session")
+        def lighteval_backend():
+            return Writer()
+        """
+    )
+    project.makefile(".yaml", gates="mini|choice|0: {acc: {min: 0.0}}\n")
+
+    result = project.runpytest("suites", "--lighteval-report-dir", "reports", "--gates", "gates.yaml", "-k", "choice")
+
+    result.assert_outcomes(skipped=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*1 task skipped: backend 'fake' cannot do loglikelihood", "ERROR *cannot do loglikelihood, and the task is gated"]
+    )
+
+
+def test_a_gate_on_a_metric_that_is_not_reported_is_told_before_the_model_runs(project: pytest.Pytester) -> None:
+    project.makefile(".yaml", gates="mini|words: {acc: {min: 0.5}}\n")
+
+    result = project.runpytest("suites", "--backend", "fake", "--gates", "gates.yaml")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *gates.yaml:1: mini|words: 'acc' is not reported; reported are em"])
+
+
+def test_an_interrupted_run_says_so(project: pytest.Pytester, results: Results) -> None:
+    project.makeconftest("def pytest_runtest_teardown(item): raise KeyboardInterrupt")
+
+    project.runpytest_subprocess("suites", "--backend", "fake")
+
+    assert results()["run"]["exit_status"] == "interrupted"

@@ -26,6 +26,7 @@ def test_everything_of_a_run_is_in_it() -> None:
             "id": "20260102-030405-fake",
             "started": "2026-01-02T03:04:05+00:00",
             "seconds": 61.5,
+            "exit_status": "ok",
             "task_seconds": {"leaderboard|gsm8k|5": 12.5},
         },
         "config_general": {
@@ -83,6 +84,7 @@ def test_everything_of_a_run_is_in_it() -> None:
         },
         "errors": {"a|b|0": "no data"},
         "skipped": {},
+        "own_runs": {},
         "settings": {"max_samples": 100, "few_shot_seeds": 1, "use_chat_template": False, "system_prompt": None},
         "backend": {"name": "fake", "fingerprint": "f" * 64, "arguments": {"accuracy": 0.5}, "model": "fake", "dtype": "float32"},
         "environment": {"python": "3.11.7", "packages": {"pytest-lighteval": "0.1.0"}},

@@ -51,6 +51,7 @@ PAGE = r"""## Evaluation of fake
 - **run**: 20260102-030405-fake
 - **started**: 2026-01-02T03:04:05+00:00
 - **seconds**: 61.5
+- **exit status**: ok
 - **backend**: fake
 - **few\_shot\_seeds**: 1
 - **max\_samples**: 100

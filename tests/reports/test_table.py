@@ -23,7 +23,7 @@ def test_the_worst_stands_first_and_supersets_under_a_heading() -> None:
         ("all                          acc               0.3000  ± 0.0250  301", "plain"),
         ("lighteval|wikitext:2|0: 2 documents were cut to the model's length", "plain"),
         ("lighteval|piqa|0: split 'validation' is missing", "error"),
-        ("1 task skipped", "plain"),
+        ("1 task skipped: the backend cannot generate", "plain"),
     ]
 
 
@@ -96,4 +96,4 @@ def test_numbers_of_any_size_stay_readable() -> None:
 def test_a_word_is_in_the_singular_for_one() -> None:
     lines = [line for line, _ in terminal_table(run(replace(WIKITEXT, num_truncated=1), skipped={"a|b|0": "x", "a|c|0": "x"}), width=80)]
 
-    assert lines[-2:] == ["lighteval|wikitext:2|0: 1 document was cut to the model's length", "2 tasks skipped"]
+    assert lines[-2:] == ["lighteval|wikitext:2|0: 1 document was cut to the model's length", "2 tasks skipped: x"]
