@@ -338,6 +338,18 @@ class TaskKey:
         """`suite|task|few_shots`, Lighteval's key of results, with `|1` behind it under the truncation flag."""
         return f"{self.suite}|{self.task}|{self.few_shots}" + ("|1" if self.truncate else "")
 
+    @classmethod
+    def parse(cls, text: str) -> TaskKey | None:
+        """The key whose `str` this is, a superset row's too; `|0` behind it changes nothing. None: no key's, such as `all`."""
+        if text != "".join(text.split()):
+            return None
+        match text.split("|"):
+            case [suite, task, few_shots] | [suite, task, few_shots, "0"] if suite and task and few_shots.isdecimal():
+                return cls(suite=suite, task=task, few_shots=int(few_shots))
+            case [suite, task, few_shots, "1"] if suite and task and few_shots.isdecimal():
+                return cls(suite=suite, task=task, few_shots=int(few_shots), truncate=True)
+        return None
+
 
 # ----------------------------------------------------------------------------------------------------- scoring
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -16,23 +15,13 @@ from pytest_lighteval.baselines.values import Baseline, BaselineMetric, Baseline
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import TaskKey
 
-__all__ = ["FORMAT", "VERSION", "parse_baseline", "parse_key", "render_baseline"]
+__all__ = ["FORMAT", "VERSION", "parse_baseline", "render_baseline"]
 
 FORMAT = "pytest-lighteval baseline"
 VERSION = 1
 """Raised when a field moves, goes or changes its meaning. Fields that are added are ignored by those who do not know them."""
 
 Shape = TypeVar("Shape")
-
-_KEY = re.compile(r"(?P<suite>[^|\s]+)\|(?P<task>[^|\s]+)\|(?P<few_shots>[0-9]{1,9})(?P<truncate>\|[01])?")
-
-
-def parse_key(text: str) -> TaskKey | None:
-    """The key whose `str` this is; `|0` behind it changes nothing. None: no task's."""
-    match = _KEY.fullmatch(text)
-    if match is None:
-        return None
-    return TaskKey(suite=match["suite"], task=match["task"], few_shots=int(match["few_shots"]), truncate=match["truncate"] == "|1")
 
 
 # ------------------------------------------------------------------------------------------------------- writing
@@ -224,7 +213,7 @@ def parse_baseline(text: str, where: str) -> Baseline:
     sources = {name: Provenance(**msgspec.structs.asdict(source)) for name, source in file.measured_by.items()}
     tasks = {}
     for name, plain in file.tasks.items():
-        key = parse_key(name)
+        key = TaskKey.parse(name)
         if key is None:
             raise UserInputError(f"{where}: tasks.{name}: a task is written suite|task|few_shots")
         if key in tasks:

@@ -14,7 +14,7 @@ from pytest_lighteval.gate.floors import gates_for, judge, unmatched
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.session import plan_of
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER
-from pytest_lighteval.reports.groups import group_key, group_results, parse_key
+from pytest_lighteval.reports.groups import group_key, group_results
 from pytest_lighteval.reports.junit import metric_properties
 from pytest_lighteval.reports.plain import task_result_from_plain, to_plain, verdict_from_plain
 from pytest_lighteval.reports.run_folder import write_run
@@ -80,7 +80,7 @@ class Reporter:
         self.groups = group_results(list(self.results.values()))
         gates = plan_of(self.config).settings.gates
         # a member without a score is a member all the same: a floor held against the others would be another floor
-        unscored = [key for text in (*self.errors, *self.skipped) if (key := parse_key(text)) is not None]
+        unscored = [key for text in (*self.errors, *self.skipped) if (key := TaskKey.parse(text)) is not None]
         measured = [result.key for result in self.results.values()]
         groups = sorted({group for key in (*measured, *unscored) if (group := group_key(key)) is not None})
         for group in groups:

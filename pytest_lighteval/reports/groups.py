@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_lighteval.types import MetricResult, TaskKey, TaskResult
 
-__all__ = ["ALL", "group_key", "group_results", "parse_key"]
+__all__ = ["ALL", "group_key", "group_results"]
 
 ALL = "all"
 """Lighteval's name for the row over all tasks."""
@@ -20,16 +20,6 @@ def group_key(key: TaskKey) -> TaskKey | None:
     """
     group, colon, _ = key.task.partition(":")
     return TaskKey(suite=key.suite, task=f"{group}:_average", few_shots=key.few_shots, truncate=key.truncate) if colon else None
-
-
-def parse_key(text: str) -> TaskKey | None:
-    """The key whose `str` this is, a superset row's too. None: no key's, such as `all`."""
-    match text.split("|"):
-        case [suite, task, few_shots] if few_shots.isdecimal():
-            return TaskKey(suite=suite, task=task, few_shots=int(few_shots))
-        case [suite, task, few_shots, "1"] if few_shots.isdecimal():
-            return TaskKey(suite=suite, task=task, few_shots=int(few_shots), truncate=True)
-    return None
 
 
 def group_results(results: Sequence[TaskResult]) -> dict[str, dict[str, MetricResult]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_lighteval.reports.groups import ALL, parse_key
+from pytest_lighteval.reports.groups import ALL
 from pytest_lighteval.types import MetricResult, RunReport, TaskKey, Verdict
 
 __all__ = ["ReportRow", "failed_verdicts", "format_number", "group_rows", "model_name", "one_line", "ordered_keys", "task_rows"]
@@ -53,7 +53,7 @@ def ordered_keys(keys: Iterable[str]) -> list[str]:
     last = TaskKey(suite="", task="", few_shots=0)
 
     def place(key: str) -> tuple[bool, TaskKey, str]:
-        parsed = parse_key(key)
+        parsed = TaskKey.parse(key)
         return (parsed is None, parsed or last, key)
 
     return sorted(keys, key=place)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_lighteval.baselines.saving import baseline_of
-from pytest_lighteval.baselines.text import parse_baseline, parse_key, render_baseline
+from pytest_lighteval.baselines.text import parse_baseline, render_baseline
 from pytest_lighteval.baselines.values import Baseline, BaselineMetric, BaselineTask, HistoryEntry, Provenance
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import TaskKey
@@ -300,14 +300,14 @@ def test_a_field_that_is_not_known_yet_is_ignored() -> None:
 
 @pytest.mark.parametrize("text", ["leaderboard|mmlu:anatomy|5", "leaderboard|mmlu:anatomy|5|1"])
 def test_a_key_comes_back_from_its_text(text: str) -> None:
-    key = parse_key(text)
+    key = TaskKey.parse(text)
 
     assert str(key) == text
 
 
 @pytest.mark.parametrize("text", ["gsm8k", "leaderboard|gsm8k", "leaderboard|gsm8k|five", "a|b|5|2", "a b|c|5", "all"])
 def test_what_is_no_key_gives_none(text: str) -> None:
-    assert parse_key(text) is None
+    assert TaskKey.parse(text) is None
 
 
 def test_a_score_that_json_cannot_hold_is_refused_with_its_task() -> None:

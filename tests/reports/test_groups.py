@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from pytest_lighteval.reports.groups import group_key, group_results, parse_key
+from pytest_lighteval.reports.groups import group_key, group_results
 from pytest_lighteval.types import TaskKey
 from tests.reports.samples import GSM8K, MMLU, key, number, result
 
@@ -72,13 +72,3 @@ def test_a_superset_is_what_stands_before_the_first_colon(task: str, group: str 
     found: TaskKey | None = group_key(key(task))
 
     assert (found and str(found)) == group
-
-
-@pytest.mark.parametrize("text", ["a|b:c|5", "a|b:_average|0", "a|b|5|1"], ids=["task", "superset", "truncation"])
-def test_a_key_is_read_back_from_its_text(text: str) -> None:
-    assert str(parse_key(text)) == text
-
-
-@pytest.mark.parametrize("text", ["all", "a|b", "a|b|x", "a|b|5|0"], ids=["all", "no count", "count is a word", "flag 0 is never written"])
-def test_what_is_no_key_is_not_read_as_one(text: str) -> None:
-    assert parse_key(text) is None

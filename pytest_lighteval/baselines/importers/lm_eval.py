@@ -11,7 +11,6 @@ from typing import Any
 
 from pytest_lighteval.baselines.importers.names import LOWER_IS_BETTER, LmEvalTask, Target, find_task
 from pytest_lighteval.baselines.saving import provenance_of
-from pytest_lighteval.baselines.text import parse_key
 from pytest_lighteval.baselines.values import Baseline, BaselineMetric, BaselineTask, Provenance
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import SampleValue, TaskKey
@@ -174,7 +173,7 @@ def _tasks(run: _Run, values: Mapping[str, Mapping[int, SampleValue | None]], pr
     few_shots = _few_shots(run)
     for task in dict.fromkeys(run.known.metrics[name].task for name in values):
         own = {name: target for name, target in run.known.metrics.items() if target.task == task and name in values}
-        key = parse_key(f"{task}|{few_shots}")
+        key = TaskKey.parse(f"{task}|{few_shots}")
         if key is None:
             raise UserInputError(f"{run.path}: n-shot.{run.name}: {few_shots} is no count of few-shot examples")
         original = _mapping(run.fact("n-samples")).get("original")
