@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 
@@ -36,11 +36,13 @@ class ProgressLine:
     `clock` is monotonic, in seconds. It decides what is shown, never what is measured.
     """
 
-    def __init__(self, config: pytest.Config, label: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: pytest.Config, nodeid: str, label: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._reporter = None
         if config.get_verbosity() >= 0:
             self._reporter = config.pluginmanager.get_plugin("terminalreporter")
         self._capture = config.pluginmanager.get_plugin("capturemanager")
+        # what pytest had written on the line: the file's name, or the whole id under -v
+        self._stood_there = f"{nodeid if config.get_verbosity() > 0 else nodeid.partition('::')[0]} "
         self._label = label
         self._clock = clock
         self._started = self._shown = clock()
@@ -54,24 +56,23 @@ class ProgressLine:
         if now - self._shown < (TERMINAL_SECONDS if self._reporter.isatty else PLAIN_SECONDS):
             return
         self._shown = now
-        self._write(progress_text(self._label, progress, now - self._started))
-
-    def done(self) -> None:
-        """Take the line off the terminal again; lines in a log stay."""
-        if self._dirty and self._reporter is not None and self._reporter.isatty:
-            self._write("")
-            self._reporter.write("\r")
-            # what the line stood on was the file's name, which pytest then writes again
-            self._reporter.currentfspath = None
-            self._dirty = False
-
-    def _write(self, text: str) -> None:
-        if self._reporter is None:
-            return
-        with nullcontext() if self._capture is None else self._capture.global_and_fixture_disabled():
+        text = progress_text(self._label, progress, now - self._started)
+        with self._on_the_terminal():
             if self._reporter.isatty:
                 self._reporter.rewrite(text, erase=True)
             else:
                 self._reporter.ensure_newline()
                 self._reporter.write_line(text)
         self._dirty = True
+
+    def done(self) -> None:
+        """Put back what the line stood on; lines in a log stay."""
+        if self._dirty and self._reporter is not None and self._reporter.isatty:
+            with self._on_the_terminal():
+                self._reporter.rewrite("", erase=True)
+                self._reporter.rewrite(self._stood_there)
+            self._dirty = False
+
+    def _on_the_terminal(self) -> AbstractContextManager[None]:
+        """Past pytest's capture, which would keep the line for a failure's report."""
+        return nullcontext() if self._capture is None else self._capture.global_and_fixture_disabled()

@@ -105,7 +105,7 @@ class Lighteval:
 
 
 def _evaluate(item: pytest.Item, task: Task, key: TaskKey, backend: Backend, settings: EvaluationSettings, folder: Path) -> TaskResult:
-    progress = ProgressLine(item.config, str(key))
+    progress = ProgressLine(item.config, item.nodeid, str(key))
     try:
         with DetailsWriter(folder, key) as details:
             return evaluate(
