@@ -7,6 +7,7 @@ import platform
 import re
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 from benchmarks.recordings import ROOT
 from pytest_lighteval.files import write_atomic
@@ -24,16 +25,16 @@ _PARTS = {"recorded": "python -m benchmarks.parity --write", "harness": "python 
 """The parts in their order, and the command that writes each."""
 
 
-def write_part(part: str, text: str) -> None:
+def write_part(part: str, text: str, *, document: Path = DOCUMENT) -> None:
     """Put the text in the place of one part, and leave the other as it is."""
-    old = DOCUMENT.read_text("utf-8") if DOCUMENT.is_file() else ""
+    old = document.read_text("utf-8") if document.is_file() else ""
     pieces = [_HEADER]
     for name, command in _PARTS.items():
         begin, end = f"<!-- {name}: written by `{command}` -->", f"<!-- end of {name} -->"
         kept = re.search(f"{re.escape(begin)}\n(.*?){re.escape(end)}", old, re.DOTALL)
         content = f"\n{text.strip()}\n\n" if name == part else kept[1] if kept else f"\nNot measured yet: `{command}`.\n\n"
         pieces.append(f"\n{begin}\n{content}{end}\n")
-    write_atomic(DOCUMENT, "".join(pieces))
+    write_atomic(document, "".join(pieces))
 
 
 def setting(*packages: str) -> str:

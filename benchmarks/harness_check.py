@@ -1,0 +1,356 @@
+"""Ask the same rows with lm-evaluation-harness, which knows nothing of this project, and compare where both define the same thing.
+
+`python -m benchmarks.harness_check [--environment FOLDER] [--only TASK]... [--write]` prints a table and exits with 1 if anything differs
+without an explanation. The harness lives in an environment of its own, which is made when it is not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.comparison import difference, is_near_tie, tolerance
+from benchmarks.document import DOCUMENT, cell, setting, small, table, write_part
+from benchmarks.harness_tasks import MAX_LENGTH, PAIRS, Pair
+from benchmarks.model import MODEL, real_model
+from benchmarks.recordings import ROOT, SHARED, declared_task
+from pytest_lighteval.backends.accelerate.folders import find_model_folder, resolve
+from pytest_lighteval.backends.user_cache import cache_home
+from pytest_lighteval.data import DataSets
+from pytest_lighteval.errors import LightevalError, UserInputError, did_you_mean
+from pytest_lighteval.evaluate import evaluate
+from pytest_lighteval.few_shots import resolve_few_shots_split
+from pytest_lighteval.reports.details import Detail
+from pytest_lighteval.types import LoglikelihoodRequest, LoglikelihoodResponse, PerplexityResponse, Task, TaskResult
+
+__all__ = ["Asked", "Row", "compare", "main"]
+
+HARNESS = "lm-eval[hf]==0.4.13"
+START = "<|im_end|>"
+"""What stands for an empty context. The harness would take the beginning token; Lighteval takes the end token."""
+HEADER = (
+    *("task", "the harness's", "n", "metric", "ours", "theirs"),
+    *("texts that both ask", "largest difference of a log-likelihood", "documents that score differently"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One pair's rows in files, and what our side made of them."""
+
+    pair: Pair
+    task: Task
+    """With those files in place of the data set."""
+    result: TaskResult
+    details: tuple[Detail, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table, and what is wrong with it."""
+
+    cells: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+    explanation: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Texts:
+    """What the two sides asked, and how likely each found it."""
+
+    asked: int = 0
+    shared: int = 0
+    largest: float = 0.0
+    """Difference of a log-likelihood."""
+    excused: set[str] = field(default_factory=set)
+    """Documents that may score differently: nearly tied, or asked otherwise for a known reason."""
+    problems: list[str] = field(default_factory=list)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns its exit status: 0 all equal or explained, 1 something is not, 2 it could not be tried."""
+    options = _parser().parse_args(arguments)
+    try:
+        pairs = _chosen(options.only)
+        if options.write and len(pairs) < len(PAIRS):
+            raise UserInputError(f"--write: {DOCUMENT.name} is written from all tasks; leave --only out")
+        python = _environment(options.environment)
+        with tempfile.TemporaryDirectory(prefix="harness-check-") as folder:
+            asked = _ask_ours(pairs, Path(folder))
+            theirs = _ask_harness(asked, python, Path(folder))
+    except LightevalError as error:
+        print(error, file=sys.stderr)
+        return 2
+    rows = [row for one in asked for row in compare(one, theirs[one.pair.file_name])]
+    printed = table(HEADER, [row.cells for row in rows])
+    explanations = [row.explanation for row in rows if row.explanation]
+    problems = [problem for row in rows for problem in row.problems]
+    print(printed, *explanations, *problems, sep="\n")
+    if options.write:
+        write_part("harness", _part(printed, explanations, problems, python))
+    return 1 if problems else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.harness_check", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", action="append", metavar="TASK", help="this task of the harness alone; may be given several times")
+    parser.add_argument(
+        "--environment", type=Path, default=cache_home() / "lm-eval", metavar="FOLDER", help="the harness's own (default: %(default)s)"
+    )
+    parser.add_argument("--write", action="store_true", help=f"write the table into {DOCUMENT.relative_to(ROOT)}")
+    return parser
+
+
+def _chosen(names: Sequence[str] | None) -> list[Pair]:
+    known = dict.fromkeys(pair.theirs for pair in PAIRS)
+    for name in names or ():
+        if name not in known:
+            raise UserInputError(f"--only: there is no task {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}")
+    return [pair for pair in PAIRS if not names or pair.theirs in names]
+
+
+def _environment(folder: Path) -> Path:
+    """The interpreter of the harness's environment, which is made first where it is not there."""
+    python = folder / "bin" / "python"
+    if not python.is_file():
+        print(f"making {folder} with {HARNESS}", file=sys.stderr)
+        venv.create(folder, with_pip=True)
+    if not list(folder.glob("lib/python*/site-packages/lm_eval/__init__.py")):
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", str(ROOT / "constraints.txt")]
+        # torch by itself first: resolved together with the rest, a newer build may be preferred
+        for wanted in (["torch"], [HARNESS, f"transformers=={version('transformers')}"]):
+            if subprocess.run([*pip, *wanted], check=False).returncode:
+                raise UserInputError(f"--environment: {' and '.join(wanted)} could not be installed into {folder}")
+    return python
+
+
+# ------------------------------------------------------------------------------------------------- the two sides
+
+
+def _ask_ours(pairs: Sequence[Pair], folder: Path) -> list[Asked]:
+    backend = real_model(max_length=MAX_LENGTH)
+    data_sets = DataSets(data_home=SHARED / "data" / "hub")
+    asked: dict[str, Asked] = {}
+    for pair in pairs:
+        # several pairs of one task of ours differ on the other side alone
+        if pair.ours not in asked:
+            task = _with_files(pair, data_sets, folder)
+            details: list[Detail] = []
+            result = evaluate(task, backend, few_shots=pair.few_shots, on_detail=details.append)
+            asked[pair.ours] = Asked(pair=pair, task=task, result=result, details=tuple(details))
+            print(f"{pair.ours}: asked", file=sys.stderr, flush=True)
+    backend.close()
+    return [replace(asked[pair.ours], pair=pair) for pair in pairs]
+
+
+def _with_files(pair: Pair, data_sets: DataSets, folder: Path) -> Task:
+    """The pair's task with the rows that both sides read, in files."""
+    task = replace(declared_task(*pair.ours.split("|", 1)), **pair.source)
+    (split,) = task.evaluation_splits
+    rows = [row for _, row in data_sets.rows(task, split)]
+    if pair.shortest_of is None:
+        n = min(pair.n, len(rows))
+        rows = [rows[place * len(rows) // n] for place in range(n)]
+    else:
+        column = pair.shortest_of
+        rows = sorted(rows, key=lambda row: len(row[column]))[: pair.n]
+    splits = {split: rows}
+    examples = resolve_few_shots_split(task)
+    if pair.few_shots and examples is not None:
+        splits[examples] = [row for _, row in data_sets.rows(task, examples)]
+    files = {}
+    for name, chosen in splits.items():
+        files[name] = f"{pair.file_name}.{name}.jsonl"
+        (folder / files[name]).write_text("".join(json.dumps(row) + "\n" for row in chosen), "utf-8")
+    return replace(task, hf_repo=None, hf_subset=None, data_files=files, path=folder / f"{pair.file_name}.yaml")
+
+
+def _ask_harness(asked: Sequence[Asked], python: Path, folder: Path) -> Mapping[str, Any]:
+    backend = real_model(max_length=MAX_LENGTH)
+    model = find_model_folder(resolve(backend.arguments)[0], backend.arguments)
+    tokens = json.loads((model / "tokenizer.json").read_text("utf-8"))["added_tokens"]
+    start = next(token["id"] for token in tokens if token["content"] == START)
+    job = {
+        "model": {
+            "pretrained": str(model), "dtype": "float32", "device": "cpu", "batch_size": 8,
+            "max_length": MAX_LENGTH, "prefix_token_id": start,
+        },
+        "tasks": [
+            {
+                "name": one.pair.file_name,
+                "file": one.pair.file,
+                "changed": one.pair.changed,
+                "split": one.task.evaluation_splits[0],
+                "few_shots": one.pair.few_shots,
+                "few_shots_split": resolve_few_shots_split(one.task),
+                "data_files": {split: str(folder / file) for split, file in one.task.data_files.items()},
+            }
+            for one in asked
+        ],
+    }  # fmt: skip
+    (folder / "job.json").write_text(json.dumps(job), "utf-8")
+    # nothing is to be downloaded, and nothing of an earlier run to be found in a cache
+    settings = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "cache"), "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
+    script = [str(python), str(ROOT / "benchmarks" / "harness_side.py"), str(folder / "job.json"), str(folder / "found.json")]
+    ran = subprocess.run(script, env=os.environ | settings, check=False, capture_output=True, text=True)
+    if ran.returncode:
+        print(ran.stderr, file=sys.stderr)
+        raise UserInputError("lm-evaluation-harness failed; its own words stand above")
+    found: dict[str, Any] = json.loads((folder / "found.json").read_text("utf-8"))
+    return found
+
+
+# -------------------------------------------------------------------------------------------------- the comparison
+
+
+def compare(asked: Asked, theirs: Mapping[str, Any]) -> list[Row]:
+    """A line of the table for each metric; `theirs` is what the harness made of the same rows."""
+    by_number = {int(detail.doc.id.split(":")[1]): detail for detail in asked.details}
+    documents = {int(number): document for number, document in theirs["documents"].items()}
+    texts = Texts()
+    for number, document in documents.items():
+        _compare_texts(texts, asked.pair, by_number[number], document)
+    rows = []
+    for reported, name in asked.pair.metrics.items():
+        values = {number: document["values"][name] for number, document in documents.items()}
+        rows.append(_compare_metric(asked, reported, name, by_number, values, theirs["scores"][name], texts))
+    reason = asked.pair.other_texts
+    if reason is not None:
+        reason = f"- `{asked.pair.theirs}` asks {texts.asked - texts.shared} of {texts.asked} texts that we do not: {reason}."
+    problems = (*texts.problems, *rows[0].problems)
+    rows[0] = replace(rows[0], problems=problems, explanation="\n".join(filter(None, (reason, rows[0].explanation))))
+    return rows
+
+
+def _compare_texts(texts: Texts, pair: Pair, detail: Detail, document: Mapping[str, Any]) -> None:
+    ours = _likelihoods(detail)
+    for text, logprob in zip(document["texts"], document["logprobs"], strict=True):
+        texts.asked += 1
+        if text in ours:
+            texts.shared += 1
+            texts.largest = max(texts.largest, difference(ours[text], logprob))
+            if not difference(ours[text], logprob) <= tolerance(logprob):
+                texts.problems.append(f"{pair.ours}: {detail.doc.id}: {text[-200:]!r}: ours {ours[text]}, theirs {logprob}")
+        elif pair.other_texts is None:
+            texts.problems.append(f"{pair.ours}: {detail.doc.id}: the harness asks {text[-200:]!r}, we do not")
+        else:
+            texts.excused.add(detail.doc.id)
+    if is_near_tie(document["logprobs"], document["continuations"]):
+        texts.excused.add(detail.doc.id)
+
+
+def _likelihoods(detail: Detail) -> dict[str, float]:
+    """Context and continuation as one text -> the log-likelihood of the continuation; or a whole text -> its own."""
+    found: dict[str, float] = {}
+    for ask, request in detail.requests.items():
+        response = detail.responses[ask]
+        if isinstance(request, LoglikelihoodRequest) and isinstance(response, LoglikelihoodResponse):
+            texts = [f"{request.prompt}{choice}" for choice in request.choices]
+            found |= zip(texts, response.logprobs, strict=True)
+        elif isinstance(response, PerplexityResponse) and response.logprob is not None:
+            found[detail.doc.query] = response.logprob
+    return found
+
+
+def _compare_metric(
+    asked: Asked,
+    reported: str,
+    name: str,
+    by_number: Mapping[int, Detail],
+    theirs: Mapping[int, Any],
+    score: float,
+    texts: Texts,
+) -> Row:
+    pair, result = asked.pair, asked.result.metrics[reported]
+    explained = pair.explained.get(reported)
+    differ, problems = 0, []
+    for number, detail in by_number.items():
+        expected = _numbers(theirs[number])
+        if _near(_numbers(detail.values[reported]), expected):
+            continue
+        differ += 1
+        if detail.doc.id in texts.excused:
+            continue
+        if explained is None:
+            problems.append(f"{pair.ours}: {detail.doc.id}: {reported}: ours {detail.values[reported]}, theirs {theirs[number]}")
+        else:
+            response = next(one for one in detail.responses.values() if isinstance(one, LoglikelihoodResponse))
+            if not _near(_numbers(explained.theirs(detail.doc, response)), expected):
+                problems.append(f"{pair.ours}: {detail.doc.id}: {reported}: theirs {theirs[number]} is not what was explained")
+    if not differ and difference(result.value, score) > 5e-4 * max(1.0, abs(score)):
+        problems.append(f"{pair.ours}: {reported}: the aggregates differ: ours {result.value}, theirs {score}")
+    cells = (
+        cell(f"{pair.ours}|{pair.few_shots}"),
+        pair.name,
+        str(len(by_number)),
+        reported if reported == name else f"{reported} ({name})",
+        f"{result.value:.4f}",
+        f"{score:.4f}",
+        f"{texts.shared} of {texts.asked}",
+        small(texts.largest) if texts.shared else "",
+        str(differ),
+    )
+    explanation = f"- `{pair.ours}`, {reported}, {differ} documents: {explained.reason}." if explained is not None else ""
+    return Row(cells=cells, problems=tuple(problems), explanation=explanation)
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    return tuple(map(float, value)) if isinstance(value, (list, tuple)) else (float(value),)
+
+
+def _near(ours: Sequence[float], theirs: Sequence[float]) -> bool:
+    """The harness keeps no number of units for a continuation's perplexity, which both divide by documents."""
+    return all(difference(one, other) <= tolerance(other) for one, other in zip(ours, theirs, strict=False))
+
+
+# ---------------------------------------------------------------------------------------------------- the document
+
+
+def _part(printed: str, explanations: Sequence[str], problems: Sequence[str], python: Path) -> str:
+    command = "import importlib.metadata as m; print(', '.join(f'{p} {m.version(p)}' for p in ('lm_eval', 'torch', 'transformers')))"
+    versions = subprocess.run([str(python), "-c", command], check=True, capture_output=True, text=True).stdout.strip()
+    listed = "\n".join(explanations)
+    return f"""\
+## Against lm-evaluation-harness
+
+Ours: {setting("torch", "transformers", "tokenizers")}.
+Theirs: {versions}, in an environment of its own.
+Model: SmolLM2-135M-Instruct as `{MODEL}`, both sides from the same folder, no chat template, at most {MAX_LENGTH} tokens.
+
+The harness's own tasks (prompts, metrics, aggregates) on the same rows as ours: documents spread evenly over the split, the shortest
+pages of WikiText, the few-shot examples. Every text that the harness asks about must be one that we ask about, with a log-likelihood
+within max(5e-4, 1e-6 x |sum|) nats, and every document must score the same, unless an explanation below says otherwise.
+{len(problems)} differences are left without one.
+
+One setting of the harness is not its default: `prefix_token_id`, what stands for an empty context, is `{START}` as in Lighteval. By
+default it is the beginning token, with which BLiMP and WikiText have other scores.
+
+{printed}
+
+What differs by definition:
+
+{listed}
+
+Where the texts differ, the same task stands in the table once more, changed in the one setting that is named there: it then asks what
+we ask, and scores the same. Where a metric differs, their value of every document that differs was computed from our log-likelihoods.
+
+### Not covered
+
+- Generated texts: the two stop, cut and extract answers by rules of their own.
+- Tasks of one name that ask different things, such as WinoGrande: the harness scores the same ending after each option, Lighteval
+  the option together with the ending.
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
