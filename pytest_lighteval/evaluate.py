@@ -174,7 +174,7 @@ def _evaluation_docs(task: Task, metrics: Sequence[Metric], data_sets: DataSets)
     docs: list[Doc] = []
     digests = []
     unlabeled = 0
-    scores_choices = any(entry.ask.kind is RequestKind.LOGLIKELIHOOD for entry in metrics)
+    scores_choices = any(entry.ask in (Ask.CHOICES, Ask.CHOICES_PMI) for entry in metrics)
     for split in task.evaluation_splits:
         rows = data_sets.rows(task, split)
         rendered = render_docs(task, rows, split, multiple_choice=scores_choices)

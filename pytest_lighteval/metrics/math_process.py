@@ -9,13 +9,14 @@ import os
 import selectors
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pytest_lighteval.errors import MissingExtraError
+from pytest_lighteval.errors import LightevalError, MissingExtraError
 
 __all__ = ["MathProcess", "Target", "are_equal", "close"]
 
@@ -24,6 +25,9 @@ Target = Literal["expr", "latex", "latex_boxed_first"]
 
 CPU_SECONDS = 10
 """Two parses and a comparison, at the reference's 5 seconds each on its clock, rounded down: what takes longer is not equal."""
+
+START_SECONDS = 120.0
+"""For the worker's imports, which take seconds on a busy machine."""
 
 WALL_SECONDS = 120.0
 """The backstop for a comparison that waits without computing."""
@@ -55,7 +59,7 @@ class MathProcess:
     ) -> bool:
         """Does the text hold an answer equal to one of the golds, numbers to `precision` decimals?
 
-        Raises MissingExtraError without math-verify.
+        Raises MissingExtraError without math-verify, LightevalError when it is there and cannot be imported.
         """
         question = json.dumps(
             {
@@ -89,17 +93,30 @@ class MathProcess:
             self._stop()
             if importlib.util.find_spec("math_verify") is None:
                 raise MissingExtraError("math-verify", "metrics")
-            self._process = subprocess.Popen(
+            self._process = self._started()
+            self._owner = os.getpid()
+        return self._process
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        """A worker that has its libraries. One that cannot have them must not be taken for one that finds every answer wrong."""
+        with tempfile.TemporaryFile() as complaints:
+            process = subprocess.Popen(
                 [sys.executable, "-P", str(Path(__file__).with_name("math_worker.py"))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=complaints,
                 bufsize=0,
                 # Ctrl-C is for the evaluation; the worker ends with its pipe
                 start_new_session=True,
             )
-            self._owner = os.getpid()
-        return self._process
+            if _read_line(process, seconds=START_SECONDS) != b"ready\n":
+                self._process = process
+                self._stop()
+                complaints.seek(0)
+                lines = complaints.read().decode(errors="replace").split("\n")
+                reason = next((line.strip() for line in reversed(lines) if line.strip()), "its process did not start")
+                raise LightevalError(f"math-verify is installed and cannot be used: {reason}")
+        return process
 
     def _exchange(self, process: subprocess.Popen[bytes], question: bytes) -> bytes | None:
         """The reply's line. None: the worker died or is overdue."""
@@ -111,17 +128,7 @@ class MathProcess:
                 unsent = unsent[os.write(process.stdin.fileno(), unsent) :]
         except BrokenPipeError:
             return None
-        reply = b""
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            while not reply.endswith(b"\n"):
-                if not selector.select(self._wall_seconds):
-                    return None
-                piece = os.read(process.stdout.fileno(), 64)
-                if not piece:
-                    return None
-                reply += piece
-        return reply
+        return _read_line(process, seconds=self._wall_seconds)
 
     def _stop(self) -> None:
         process, self._process = self._process, None
@@ -132,6 +139,23 @@ class MathProcess:
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+def _read_line(process: subprocess.Popen[bytes], *, seconds: float) -> bytes | None:
+    """The process's next line. None: it died, or nothing came in that time."""
+    if process.stdout is None:
+        return None
+    line = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while not line.endswith(b"\n"):
+            if not selector.select(seconds):
+                return None
+            piece = os.read(process.stdout.fileno(), 64)
+            if not piece:
+                return None
+            line += piece
+    return line
 
 
 _PROCESS = MathProcess()

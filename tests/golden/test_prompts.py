@@ -186,7 +186,8 @@ def test_every_listed_difference_is_needed() -> None:
 def test_every_recorded_task_is_declared() -> None:
     ours = {name for task in declared().values() for name in names(task)}
     missing = sorted(recorded().keys() - ours)
-    if missing:
-        families = Counter(f"{name.partition(':')[0]}:*" if ":" in name else name for name in missing)
-        listing = ", ".join(f"{family} ({count})" if count > 1 else family for family, count in families.items())
-        pytest.xfail(f"{len(missing)} of {len(recorded())} recorded tasks are not declared yet: {listing}")
+    families = Counter(f"{name.partition(':')[0]}:*" if ":" in name else name for name in missing)
+    listing = ", ".join(f"{family} ({count})" if count > 1 else family for family, count in families.items())
+    print(f"{len(missing)} of {len(recorded())} recorded tasks are not declared")  # noqa: T201 # shown by -rP, as the count to watch
+
+    assert not missing, listing

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from math_verify import verify
 
+from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.metrics.math_process import MathProcess, Target
 from tests.metrics.differences import COMPARISONS
 from tests.metrics.golden import read_lines
@@ -115,3 +116,14 @@ def test_a_worker_notices_that_its_parent_was_killed() -> None:
             return
         subprocess.run(["sleep", "0.02"], check=True)
     pytest.fail("the worker is still there")
+
+
+def test_a_library_that_cannot_be_imported_is_an_error_and_no_wrong_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "math_verify.py").write_text("raise ImportError('antlr4 is of another version')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    process = MathProcess()
+
+    with pytest.raises(LightevalError, match="math-verify is installed and cannot be used: ImportError: antlr4 is of another version"):
+        process.are_equal(["1"], "1", gold_targets=("expr",), text_targets=("expr",), precision=5)
+
+    assert process.pid is None
