@@ -277,14 +277,10 @@ def _compare_scores(found: Comparison, result: TaskResult, pairs: Sequence[tuple
             if error is not None and not corpus.is_mean:
                 error *= math.sqrt(1000)  # which the reference's bootstrap divides by once too often
             if error is not None and ours.stderr is not None:
-                exact = allowed + flips / len(pairs)
-                found.hold_near(
-                    "standard errors" if corpus.is_mean else "bootstrapped standard errors",
-                    reported,
-                    ours.stderr,
-                    error,
-                    exact if corpus.is_mean else BOOTSTRAP_NOISE * error,
-                )
+                if corpus.is_mean or not error:
+                    found.hold_near("standard errors", reported, ours.stderr, error, allowed + flips / len(pairs))
+                else:
+                    found.hold_near("bootstrapped standard errors, relative", reported, ours.stderr / error, 1.0, BOOTSTRAP_NOISE)
             found.lines.append(
                 Line(metric=reported, n=ours.n, ours=_shown(ours.value, ours.stderr), theirs=_shown(theirs, error), largest=largest)
             )

@@ -108,11 +108,8 @@ def _undeclared(missing: int, recorded: int) -> str:
 
 
 def _skipped(reasons: Counter[str]) -> str:
-    return (
-        f"{reasons.total()} declared tasks cannot be scored and are skipped, each with its reason: "
-        + "; ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
-        + "."
-    )
+    lines = (f"  - {count}: {reason}" for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+    return "\n".join((f"{reasons.total()} declared tasks cannot be scored, and are skipped with the reason:", *lines))
 
 
 def _part(done: Sequence[Comparison], undeclared: tuple[int, int]) -> str:
