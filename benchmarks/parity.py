@@ -144,8 +144,8 @@ compared within a quarter of their size.
 
 - Sampled texts ({" and ".join(f"`{name}`" for name in sampled)}): no two draws are the same, so that the metrics are
   computed from the recorded texts. Prompts, token ids and the number of samples asked are compared.
-- {_undeclared(*undeclared)} All declared ones are compared in their prompts
-  and settings (`tests/golden`), but only these {len(done)} runs in the answers of a model.
+- {_undeclared(*undeclared)} Prompts are compared for every task
+  that has a recorded row, settings for all (`tests/golden`), but only these {len(done)} runs in the answers of a model.
 - {_skipped(count_skipped())}
 - Metrics that no run uses are compared with recorded tables instead (`tests/metrics/test_golden.py`);
   [differences-from-lighteval.md](differences-from-lighteval.md) lists those that differ on purpose, and those that do not exist
