@@ -176,7 +176,7 @@ def is_near_tie(logprobs: Sequence[float], choices: Sequence[str]) -> bool:
         if len(ranked) > 1:
             (best, first, length), (second, other, other_length) = ranked[:2]
             # equal texts are equal however they are rounded
-            if first != other and best - second < tolerance(first) / length + tolerance(other) / other_length:
+            if first != other and best - second < max(tolerance(first) / length, tolerance(other) / other_length):
                 return True
     return False
 

@@ -136,7 +136,7 @@ def test_a_text_that_parts_where_the_model_is_sure_is_a_difference(model: Record
 def test_choices_as_near_as_rounding_are_a_near_tie() -> None:
     assert is_near_tie([-10.0, -10.0004, -20.0], [" a", " b", " c"])
     assert is_near_tie([-10.0, -20.0004, -90.0], ["ab", "abcd", "a"])  # by character
-    assert not is_near_tie([-10.0, -10.002], [" a", " b"])
+    assert not is_near_tie([-10.0, -10.0006], [" a", " b"])
     assert not is_near_tie([-10.0, -10.0], [" a", " a"])
 
 
