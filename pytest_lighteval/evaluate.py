@@ -141,7 +141,7 @@ def evaluate(
     for index, responses in _ask(backend, cases, on_progress):
         detail = _score(cases[index], responses, metrics, settings)
         if detail.error is None:
-            scores[index] = _document_score(cases[index], detail, responses)
+            scores[index] = _document_score(detail)
         else:
             failures.append(f"{detail.doc.id}: {detail.error}")
         on_detail(detail)
@@ -337,7 +337,7 @@ def _score(case: Case, responses: Mapping[Ask, Response], metrics: Sequence[Metr
         },
         values=values,
         prompt_digest=case.digest,
-        truncated=_is_truncated(case, responses),
+        truncated=case.lost_shots > 0 or any(response.truncated_tokens > 0 for response in responses.values()),
         error=error,
     )
 
@@ -348,18 +348,14 @@ def _without_reasoning(response: Response, tags: ReasoningTags) -> Response:
     return replace(response, texts=tuple(strip_reasoning(text, tags) for text in response.texts))
 
 
-def _is_truncated(case: Case, responses: Mapping[Ask, Response]) -> bool:
-    return case.lost_shots > 0 or any(response.truncated_tokens > 0 for response in responses.values())
-
-
-def _document_score(case: Case, detail: Detail, responses: Mapping[Ask, Response]) -> DocumentScore:
+def _document_score(detail: Detail) -> DocumentScore:
     return DocumentScore(
-        id=case.doc.id,
-        prompt_digest=case.digest,
+        id=detail.doc.id,
+        prompt_digest=detail.prompt_digest,
         values=detail.values,
-        few_shot_seed=case.seed,
-        cluster=case.doc.cluster,
-        truncated=_is_truncated(case, responses),
+        few_shot_seed=detail.few_shot_seed,
+        cluster=detail.doc.cluster,
+        truncated=detail.truncated,
     )
 
 

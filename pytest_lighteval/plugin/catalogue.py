@@ -66,9 +66,10 @@ class Catalogue:
             except UserInputError as error:
                 raise SuiteError(gates.path, entry.line, entry.text, str(error)) from None
             # a superset reports what all its tasks report
-            reported = set.intersection(
-                *({value for name in task.metrics for value in metric(name).corpus} for task in gated if not task.skip)
-            )
+            scored = [task for task in gated if task.skip is None]
+            if not scored:
+                raise SuiteError(gates.path, entry.line, entry.text, f"the task is skipped, so that no floor can hold: {gated[0].skip}")
+            reported = set.intersection(*({value for name in task.metrics for value in metric(name).corpus} for task in scored))
             for name in entry.gates:
                 if name not in reported:
                     problem = f"{name!r} is not reported{did_you_mean(name, reported)}; reported are {', '.join(sorted(reported))}"

@@ -112,10 +112,17 @@ def check_rootdir(config: pytest.Config) -> None:
     if not is_moved:
         return
     for name, value in itertools.pairwise(arguments):
-        if name.startswith("--") and "=" not in name and (folder / value).exists():
+        if name.startswith("--") and "=" not in name and _exists(folder / value):
             raise UserInputError(
                 f"{name} {value}: pytest took the value for a path and {config.rootpath} for its rootdir; write {name}={value}"
             )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a text that is too long for a name
+        return False
 
 
 def _task_list(text: str, folder: Path) -> str:

@@ -257,3 +257,14 @@ def test_an_interrupted_run_says_so(project: pytest.Pytester, results: Results) 
     project.runpytest_subprocess("suites", "--backend", "fake")
 
     assert results()["run"]["exit_status"] == "interrupted"
+
+
+def test_a_gate_on_a_task_that_is_always_skipped_is_a_usage_error(project: pytest.Pytester) -> None:
+    path = project.path / "suites" / "mini" / "mini.yaml"
+    path.write_text(path.read_text().replace("  - name: prose", "  - name: prose\n    skip: its judge is not free"))
+    project.makefile(".yaml", gates="mini|prose: {bits_per_byte: {max: 1.0}}\n")
+
+    result = project.runpytest("suites", "--backend", "fake", "--gates", "gates.yaml")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *gates.yaml:1: mini|prose: the task is skipped, *: its judge is not free"])
