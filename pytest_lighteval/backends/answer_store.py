@@ -262,7 +262,7 @@ def _evict(connection: sqlite3.Connection, limit_bytes: int) -> None:
         ).rowcount
         if deleted < 1:
             break
-    connection.execute("PRAGMA incremental_vacuum").fetchall()
+    connection.executescript("PRAGMA incremental_vacuum")  # `execute` would give back one page
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
