@@ -94,8 +94,8 @@ class Engine:
         self._generator = Generator(loaded, texts, self._parameters)
         self._scoring_limits = self._limits(_TOKENS_SCORED.get(loaded.device.type, _OTHER_DEVICES[0]))
         self._generation_limits = self._limits(_TOKENS_KEPT.get(loaded.device.type, _OTHER_DEVICES[1]))
-        self.shrunk_to: int | None = None
-        """The fewest rows that memory allowed. None: it never ran out."""
+        self._shrunk_to: dict[str, int] = {}
+        """The fewest rows, or tokens, that memory allowed. Empty: it never ran out."""
         self._plain_reason: str | None = None
         """Why log-likelihoods are computed by plain rows. None: they are computed over the prefix tree."""
         with self._one_line("its first rows"):
@@ -178,9 +178,7 @@ class Engine:
             "batch_tokens": [self._scoring_limits.tokens, self._generation_limits.tokens],
             "head_at": {"each": "asked positions", "shared": "positions asked in the batch", "all": "all positions"}[self._scorer.keep],
         }
-        if self.shrunk_to is not None:
-            facts["out_of_memory_rows"] = self.shrunk_to
-        return facts
+        return facts | {f"out_of_memory_{unit}": count for unit, count in self._shrunk_to.items()}
 
     def _ask_choices(self, requests: Sequence[LoglikelihoodRequest]) -> list[_Asked]:
         start_space = self._arguments.multichoice_continuations_start_space
@@ -220,27 +218,29 @@ class Engine:
 
     def _choose_scoring(self) -> Scoring:
         """By prefix tree if the model gives the same log-likelihoods with it, else by plain rows; the report says why."""
-        attempt, model = self._attempt, self._loaded.model
-        plain = PlainRows(self._scorer, self._scoring_limits, attempt, self._on_shrink)
-        tree_scorer = TreeScorer(model, self._loaded.device, takes_places=self._scorer.keep != "all")
+        model = self._loaded.model
+        plain = PlainRows(self._scorer, self._scoring_limits, self._attempt, self._on_shrink)
         self._plain_reason = unsupported(model.config)
-        if self._plain_reason is None:
-            limits = self._tree_limits()
-            try:
-                self._plain_reason = find_disagreement(
-                    # no waste at all: every shared path is a stem then, however short
-                    PrefixTree(tree_scorer, limits, attempt, self._on_shrink, tolerated_waste=0),
-                    plain,
-                    vocabulary=model.config.get_text_config().vocab_size,
-                    exact=self._loaded.dtype in ("float32", "float64"),
-                    max_length=self._max_length,
-                )
-            except BackendError as error:
-                self._plain_reason = str(error).removeprefix(f"{self._arguments.model}: ")
-        if self._plain_reason is None and not tree_scorer.windows_seen:
+        if self._plain_reason is not None:
+            return plain
+        limits = self._tree_limits()
+        scorer = TreeScorer(model, self._loaded.device, takes_places=self._scorer.keep != "all")
+        try:
+            self._plain_reason = find_disagreement(
+                # no waste at all: every shared path is a stem then, however short
+                PrefixTree(scorer, limits, self._attempt, tolerated_waste=0),
+                PlainRows(self._scorer, self._scoring_limits, self._attempt),
+                vocabulary=model.config.get_text_config().vocab_size,
+                exact=self._loaded.dtype in ("float32", "float64"),
+                max_length=self._max_length,
+            )
+        except BackendError as error:
+            self._plain_reason = str(error).removeprefix(f"{self._arguments.model}: ")
+        if self._plain_reason is None and not scorer.windows_seen:
             self._plain_reason = hidden_window(model.config, self._max_length)
-        plain.tokens_computed = 0
-        return plain if self._plain_reason else PrefixTree(tree_scorer, self._tree_limits(), attempt, self._on_shrink)
+        if self._plain_reason is not None:
+            return plain
+        return PrefixTree(scorer, limits, self._attempt, lambda tokens: self._on_shrink(tokens, "tokens"))
 
     def _tree_limits(self) -> TreeLimits:
         config = self._loaded.model.config.get_text_config()
@@ -275,7 +275,7 @@ class Engine:
 
     def _attempt(self, run: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> Result | None:
         """What it returns in eval mode, or None when memory ran out. Whatever else goes wrong in the model is a BackendError."""
-        with self._one_line(f"{len(items)} rows"), evaluating(self._loaded.model):
+        with self._one_line(f"a batch of {len(items)}"), evaluating(self._loaded.model):
             return unless_out_of_memory(lambda: run(items))
 
     @contextlib.contextmanager
@@ -287,9 +287,9 @@ class Engine:
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             raise BackendError(f"{self._arguments.model}: it failed on {what}: {type(error).__name__}: {first_line(error)}") from error
 
-    def _on_shrink(self, rows: int) -> None:
-        self.shrunk_to = rows if self.shrunk_to is None else min(rows, self.shrunk_to)
-        logger.warning("memory ran out: the batch is run again, %d rows at a time", rows)
+    def _on_shrink(self, count: int, unit: str = "rows") -> None:
+        self._shrunk_to[unit] = min(count, self._shrunk_to.get(unit, count))
+        logger.warning("memory ran out: the batch is run again, %d %s at a time", count, unit)
 
     def _limits(self, tokens: int) -> Limits:
         if isinstance(self._arguments.batch_size, int):
