@@ -1,10 +1,15 @@
-"""What holds for all tests: they keep nothing in the cache of whoever runs them."""
+"""Settings of this repository's own tests: no deadlines, and nothing kept in the cache of whoever runs them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# a slow machine is no failure
+settings.register_profile("timeless", deadline=None)
+settings.load_profile("timeless")
 
 
 @pytest.fixture(autouse=True)
