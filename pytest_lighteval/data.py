@@ -73,7 +73,7 @@ class Source:
     @property
     def is_fast(self) -> bool:
         """Whether no other form would be read sooner: lines of JSON need no library."""
-        return not self.is_on_hub and all(file.path.endswith(".jsonl") for file in self.files)
+        return self.place[0] == "files" and all(file.path.endswith(".jsonl") for file in self.files)
 
 
 class DataSets:

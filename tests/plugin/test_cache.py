@@ -141,17 +141,11 @@ def test_a_second_run_asks_nothing_and_reports_the_same(project: Project) -> Non
     result.stdout.fnmatch_lines(["answers: 168 from the cache, 0 computed"])
 
 
-def test_without_a_cache_nothing_is_read_or_kept(project: Project) -> None:
-    project.run("--no-cache")
-    assert len(project.asked()) == 168
+def test_without_a_cache_nothing_is_kept(project: Project) -> None:
+    project.run("--no-cache", "-k", "prose", passed=1)
+
+    assert len(project.asked()) == 8
     assert not project.database.parent.exists()
-    project.run()
-    project.asked()
-    project.results = dict  # type: ignore[method-assign]
-
-    project.run("--no-cache")
-
-    assert len(project.asked()) == 168
 
 
 def test_the_cache_may_lie_elsewhere(project: Project) -> None:
@@ -206,6 +200,7 @@ def test_a_killed_run_goes_on_without_repeating_an_answer_that_was_written(proje
     assert len(set(before) & set(after)) == len(before) - written
     project.run("--no-cache", *arguments, passed=1)
     whole = project.results()
+    assert len(project.asked()) == 40
     assert measured(resumed)["metrics"] == measured(whole)["metrics"]
     assert details(resumed) == details(whole)
 
@@ -235,16 +230,15 @@ def test_tasks_that_share_requests_score_the_same_on_any_number_of_workers(proje
         "alone again": ["--cache-dir=one"],
         "two workers": ["--cache-dir=two", "-n", "2"],
         "two workers again": ["--cache-dir=two", "-n", "2"],
-        "uncached": ["--no-cache"],
         "the second first": ["--cache-dir=three", "-k", "second"],
         "then both": ["--cache-dir=three"],
     }.items():
         project.run(*arguments, passed=1 if "-k" in arguments else 2)
         scores[name] = project.results()["metrics"]
 
-    plain = scores["uncached"]
+    plain = scores["alone"]
     assert plain["overlap|prose:first|0"]["word_perplexity"]["value"] != plain["overlap|prose:second|0"]["word_perplexity"]["value"]
-    assert scores["alone"] == scores["alone again"] == scores["two workers"] == scores["two workers again"] == plain
+    assert scores["alone again"] == scores["two workers"] == scores["two workers again"] == plain
     assert scores["then both"]["overlap|prose:second|0"] == plain["overlap|prose:second|0"]
 
 
@@ -261,22 +255,20 @@ def test_a_cache_that_cannot_be_used_costs_one_line(project: Project) -> None:
 
 
 def test_an_engine_that_does_not_ask_for_it_is_not_cached(project: Project) -> None:
-    project.pytester.makeconftest(ENGINE.replace("cacheable = True", ""))
-    project.run()
-    project.asked()
+    project.pytester.makeconftest(ENGINE.replace("cacheable = True", "cacheable = None"))
 
-    project.run(passed=5)
+    project.run("-k", "prose", passed=1)
 
-    assert len(project.asked()) == 168
     assert not project.database.exists()
+    assert use(project.results()) == (0, 0)
 
 
-def test_the_fake_backend_is_asked_every_time_since_it_answers_by_golds(project: Project) -> None:
+def test_the_fake_backend_is_not_cached_since_it_answers_by_golds(project: Project) -> None:
     project.pytester.makeconftest("")
-    for accuracy in ("1.0", "0.0"):
-        project.run("--backend", "fake", "--model-args", f"accuracy={accuracy}")
-        assert project.results()["metrics"]["mini|choice|0"]["acc"]["value"] == float(accuracy)
 
+    project.run("--backend", "fake", "--model-args", "accuracy=1.0", "-k", "choice and not 2-shot", passed=1)
+
+    assert project.results()["metrics"]["mini|choice|0"]["acc"]["value"] == 1.0
     assert not project.database.exists()
 
 
@@ -289,7 +281,7 @@ def test_the_fake_backend_is_asked_every_time_since_it_answers_by_golds(project:
     ],
 )
 def test_a_wrong_value_is_a_usage_error(project: Project, arguments: list[str], message: str) -> None:
-    result = project.pytester.runpytest_subprocess(*project.command(*arguments))
+    result = project.pytester.runpytest_inprocess(*project.command(*arguments))
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([message])
@@ -379,8 +371,7 @@ def pytest_sessionfinish(session):
     ("arguments", "threads"),
     [
         pytest.param([], "unset", id="default"),
-        pytest.param(["--threads", "3"], "3", id="number"),
-        pytest.param(["-n", "2", "--threads", "3"], "3", id="number-under-workers"),
+        pytest.param(["-n", "2", "--threads", "3"], "3", id="number"),
         pytest.param(["-n", "64", "--maxprocesses", "2", "--threads", "share"], None, id="share"),
     ],
 )
@@ -410,28 +401,29 @@ def test_threads_are_put_back_when_the_session_ends(pytester: pytest.Pytester, m
     assert os.environ["OMP_NUM_THREADS"] == "5"
 
 
-CPU_BACKEND = """
-import pytest
-from pytest_lighteval.backends.fake import FakeBackend
-
-@pytest.fixture(autouse=True, scope="session")
-def none():
-    pass
-
-FakeBackend.computes_on_cpu = True
-"""
-
-
-@pytest.mark.parametrize(("more", "told"), [([], True), (["--threads", "share"], False), (["--threads", "1"], False)])
+@pytest.mark.parametrize(
+    ("arguments", "backend", "told"),
+    [
+        pytest.param(["-n", "2"], "accelerate", True, id="default"),
+        pytest.param(["-n", "2", "--threads", "900"], "accelerate", True, id="number"),
+        pytest.param(["-n", "2", "--threads", "share"], "accelerate", False, id="share"),
+        pytest.param([], "accelerate", False, id="one-process"),
+        pytest.param(["-n", "2"], "fake", False, id="no-threads"),
+    ],
+)
 def test_workers_that_crowd_the_cores_are_told_of_it(
-    project: Project, monkeypatch: pytest.MonkeyPatch, more: list[str], told: bool
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, arguments: list[str], backend: str, told: bool
 ) -> None:
+    from pytest_lighteval.plugin import pytest_report_header
+
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1000")
-    project.pytester.makeconftest(CPU_BACKEND)
+    model = ["--model-args", "pretrained=owner/name"] if backend == "accelerate" else []
+    config = pytester.parseconfig("--backend", backend, *model, *arguments)
 
-    # more workers than one, fewer than any machine has cores for at a thread each
-    result = project.run("--backend", "fake", "-k", "prose or short", "-n", "2", *more, passed=2)
+    header = pytest_report_header(config) or []
 
-    notes = [line for line in result.outlines if "slow one another down; --threads share divides the cores" in line]
-    assert len(notes) == (told or (more == ["--threads", "1"] and (os.cpu_count() or 1) < 2))
+    assert len(header) == 1 + told
+    if told:
+        assert header[1].startswith("lighteval: 2 workers with ")
+        assert "--threads share divides the cores" in header[1]
