@@ -409,7 +409,12 @@ def test_rows_of_the_hub_are_those_of_its_commit(
     datasets = pytest.importorskip("datasets")
     read = []
     said = iter(commits)
-    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: read.append(args) or datasets.Dataset.from_list(CAPITALS))
+
+    def load_dataset(*args: Any, **kwargs: Any) -> Any:
+        read.append((args, kwargs))
+        return datasets.Dataset.from_list(CAPITALS)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.setattr("pytest_lighteval.data.current_commit", lambda repo, revision: next(said))
     monkeypatch.setattr("pytest_lighteval.data.confirm_commit", lambda repo, revision, commit: next(said) == commit)
     task = make_task(tmp_path, hf_repo="geo/capitals")
