@@ -81,7 +81,10 @@ def test_the_engine_takes_the_tree_for_models_that_can(kind: str) -> None:
     backend = AccelerateBackend.from_model(tiny_model(kind), tiny_tokenizer(), max_length=128)
     list(backend.loglikelihood([LoglikelihoodRequest(prompt="One", choices=(" two",))]))
 
-    assert backend.describe()["engine"] == "prefix tree"
+    facts = backend.describe()
+    assert facts["engine"] == "prefix tree"
+    assert facts.get("notes") is None
+    assert facts["use"]["tokens_scored"] == 1
 
 
 @pytest.mark.parametrize("kind", BY_PLAIN_ROWS)
@@ -93,6 +96,7 @@ def test_the_engine_takes_plain_rows_for_models_that_cannot_and_says_why(kind: s
     (answer,) = dict(backend.loglikelihood(requests)).values()
 
     assert backend.describe()["engine"].startswith(f"plain rows: {BY_PLAIN_ROWS[kind]}")
+    assert BY_PLAIN_ROWS[kind] in backend.describe()["notes"][0]
     assert answer.prompt_token_ids is not None
     alone = [score_alone(model, answer.prompt_token_ids, ids)[0] for ids in answer.choice_token_ids or ()]
     assert answer.logprobs == pytest.approx(alone, abs=1e-4)
