@@ -237,7 +237,8 @@ class Engine:
                 PrefixTree(scorer, limits, self._attempt, tolerated_waste=0),
                 PlainRows(self._scorer, self._scoring_limits, self._attempt),
                 vocabulary=model.config.get_text_config().vocab_size,
-                exact=self._loaded.dtype in ("float32", "float64"),
+                # quantized weights are multiplied in half precision, whatever the others' dtype
+                exact=self._loaded.dtype in ("float32", "float64") and not getattr(model, "is_quantized", False),
                 max_length=self._max_length,
             )
         except BackendError as error:
