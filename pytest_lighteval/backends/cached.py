@@ -152,7 +152,9 @@ class CachedBackend:
             for index in indices:
                 yield index, response
         self._has_computed = True
-        self._keep(self._key("facts", None), b"", self.inner.describe())
+        # what the work took is no fact about the engine, and a run that computes nothing took none of it
+        facts = {name: fact for name, fact in self.inner.describe().items() if name != "use"}
+        self._keep(self._key("facts", None), b"", facts)
         self._store.flush()
 
     def _recall(self, what: str, subject: object, kind: type[Fact], ask: Callable[[], Fact | None]) -> Fact | None:

@@ -58,7 +58,7 @@ class Engine:
         return "".join(f"<{message.role}>{message.content}" for message in messages)
 
     def describe(self) -> Mapping[str, Any]:
-        return {"model": "m", "device": "cpu"} if self.asked else {"model": "m", "device": "auto"}
+        return {"model": "m", "device": "cpu", "use": {"tokens": 7}} if self.asked else {"model": "m", "device": "auto"}
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         self.asked += requests
@@ -287,7 +287,7 @@ def test_the_description_is_that_of_the_engine_which_answered(sessions: Any) -> 
     first = sessions()
     assert first.describe() == {"model": "m", "device": "auto"}
     ask(first, CHOICES)
-    assert first.describe() == {"model": "m", "device": "cpu"}
+    assert first.describe() == {"model": "m", "device": "cpu", "use": {"tokens": 7}}
     second = sessions()
     ask(second, CHOICES)
 
