@@ -17,7 +17,7 @@ import pytest
 
 from pytest_lighteval.plugin.fixtures import lighteval, lighteval_backend, lighteval_result, lighteval_task, lighteval_verdicts
 from pytest_lighteval.plugin.options import SUFFIXES, add_options, add_short_options, is_in_use
-from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER, attach_reason, payload_of, reset
+from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER, attach_reason, is_explained, payload_of, reset
 from pytest_lighteval.plugin.xdist import (
     crowded_note,
     pin_gpu,
@@ -149,7 +149,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put what was measured on the item's report: that of its call, or that of a set-up that did not pass."""
     report = yield
-    if call.excinfo is not None and report.when == "setup" and payload_of(item) is None:
+    if call.excinfo is not None and report.when == "setup" and not is_explained(item):
         attach_reason(item, str(call.excinfo.value), skipped=report.skipped)
     payload = payload_of(item)
     if payload is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
