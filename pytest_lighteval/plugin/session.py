@@ -36,8 +36,8 @@ class Plan:
     """Which file an item comes from, so that two files cannot declare the same one."""
 
     @property
-    def header(self) -> str:
-        """One line for the top of pytest's output."""
+    def header(self) -> list[str]:
+        """Lines for the top of pytest's output: one, and what the model's settings have to say."""
         evaluation = self.settings.evaluation
         facts = [
             f"backend {self.settings.backend}" if self.settings.backend else "backend of the project's own conftest, or none",
@@ -46,7 +46,7 @@ class Plan:
             f"{evaluation.few_shot_seeds} few-shot seeds" if evaluation.few_shot_seeds > 1 else "",
             f"data from {self.settings.data_home}" if self.settings.data_home else "",
         ]
-        return "lighteval: " + ", ".join(fact for fact in facts if fact)
+        return [f"lighteval: {line}" for line in (", ".join(fact for fact in facts if fact), *self.settings.notes)]
 
     def is_suite(self, path: Path) -> bool:
         """Whether a YAML file must be a suite."""

@@ -67,7 +67,7 @@ def read_lighteval_config(written: str, *, uses_parallelism: bool) -> SessionDef
         "custom-tasks": tasks.read("custom_tasks", _folder),
         "max-samples": tasks.read("max_samples", _count(least=1)),
         "num-fewshot-seeds": tasks.read("num_fewshot_seeds", _count(least=1)),
-        "report-dir": logging.read("output_dir", _text) or logging.read("local_output_path", _text),
+        "report-dir": logging.read("output_dir", _place) or logging.read("local_output_path", _place),
     }
     return SessionDefaults(
         source=str(path),
@@ -171,6 +171,10 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("a text was expected")
     return value.strip()
+
+
+def _place(value: Any) -> str:
+    return str(Path(_text(value)).expanduser().absolute())
 
 
 def _mapping(value: Any) -> dict[str, Any]:
