@@ -213,7 +213,12 @@ def test_it_answers_what_the_accelerate_backend_answers_of_the_same_model(tmp_pa
 
     assert ours == theirs
     assert (backend.name, backend.max_length, backend.supports) == ("nanotron", 128, same.supports)
-    assert {"model": str(checkpoint), "runs_on": "transformers", "checkpoint_format": "1.5", "max_length": 128}.items() <= facts.items()
+    assert {
+        "model": str(checkpoint.parent),
+        "runs_on": "transformers",
+        "checkpoint_format": "1.5",
+        "max_length": 128,
+    }.items() <= facts.items()
     assert facts["architecture"] == "LlamaForCausalLM"
     with pytest.raises(BackendError, match="the backend is closed"):
         list(backend.loglikelihood(REQUEST))

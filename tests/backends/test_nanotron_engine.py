@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pytest_lighteval.backends.nanotron import NanotronArguments, NanotronBacken
 from pytest_lighteval.backends.nanotron.engine import ForwardModel, SplitForward
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.testing import BackendConformance
+from pytest_lighteval.types import LoglikelihoodRequest
 from tests.backends.nanotron_layout import write_checkpoint
 from tests.backends.tiny import tiny_model, tiny_tokenizer
 
@@ -30,22 +31,32 @@ def forward_of(model: Any) -> engine.Forward:
     return forward
 
 
+def wrap(model: Any, forward: engine.Forward) -> ForwardModel:
+    return ForwardModel(model.config, forward, device=torch.device("cpu"), dtype=torch.float32)
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     tiny_tokenizer().save_pretrained(tmp_path / "tokenizer")
     return write_checkpoint(tmp_path / "run", tiny_model(), tokenizer=str(tmp_path / "tokenizer"))
 
 
-class TestConformance(BackendConformance):
+@pytest.fixture(scope="module")
+def backend() -> Iterator[AccelerateBackend]:
     """The accelerate backend over a function in the shape of a model."""
+    model = tiny_model()
+    backend = AccelerateBackend.from_model(wrap(model, forward_of(model)), tiny_tokenizer())
+    yield backend
+    backend.close()
 
-    @pytest.fixture(scope="class")
-    def backend(self) -> Iterator[AccelerateBackend]:
-        model = tiny_model()
-        wrapped = ForwardModel(model.config, forward_of(model), device=torch.device("cpu"), dtype=torch.float32)
-        backend = AccelerateBackend.from_model(wrapped, tiny_tokenizer())
-        yield backend
-        backend.close()
+
+class TestConformance(BackendConformance):
+    """A function in the shape of a model is as good as a model."""
+
+    def test_log_likelihoods_are_computed_by_plain_rows(self, backend: AccelerateBackend) -> None:
+        list(backend.loglikelihood([LoglikelihoodRequest(prompt="One,", choices=(" two",))]))
+
+        assert str(backend.describe()["engine"]).startswith("plain rows: ")
 
 
 def test_padding_on_the_left_is_asked_as_padding_on_the_right() -> None:
@@ -56,7 +67,7 @@ def test_padding_on_the_left_is_asked_as_padding_on_the_right() -> None:
         asked.append(ids.clone())
         return forward_of(model)(ids)
 
-    wrapped = ForwardModel(model.config, forward, device=torch.device("cpu"), dtype=torch.float32)
+    wrapped = wrap(model, forward)
     padded, mask = torch.tensor([[2, 2, 7, 8, 9], [4, 5, 6, 7, 8]]), torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
 
     with torch.no_grad():
@@ -125,7 +136,7 @@ def test_an_error_inside_the_engine_is_not_tried_again_with_fewer_rows() -> None
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         return torch.zeros(*ids.shape, 400)
 
-    wrapped = ForwardModel(tiny_model().config, forward, device=torch.device("cpu"), dtype=torch.float32)
+    wrapped = wrap(tiny_model(), forward)
 
     wrapped(input_ids=torch.tensor([[1, 2]]))
     with pytest.raises(BackendError, match="nanotron failed on 1 rows of 3 tokens: CUDA out of memory"):
@@ -133,8 +144,6 @@ def test_an_error_inside_the_engine_is_not_tried_again_with_fewer_rows() -> None
 
 
 def test_the_backend_asks_the_engine_and_says_so(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytest_lighteval.types import LoglikelihoodRequest
-
     asked = {}
 
     def load_forward(checkpoint: Any, parallelism: Any, dtype: torch.dtype) -> engine.Forward:
@@ -165,46 +174,60 @@ def test_what_nanotron_raises_while_it_loads_is_one_line(written: Path, monkeypa
         backend.count_tokens("One")
 
 
-SPLIT_IN_TWO = """
-import sys, torch
-from pytest_lighteval.backends.nanotron.engine import SplitForward
-from tests.backends.tiny import tiny_model
+class _Processes:
+    """Two threads that gather tensors from one another as two processes do."""
 
-torch.distributed.init_process_group("gloo")
-rank, kind = torch.distributed.get_rank(), sys.argv[1]
-everyone, alone = torch.distributed.group.WORLD, [torch.distributed.new_group([one]) for one in range(2)][rank]
-model, seen = tiny_model(), []
+    def __init__(self) -> None:
+        self.parts: list[torch.Tensor | None] = [None, None]
+        self.barrier = threading.Barrier(2, timeout=60)
 
-
-class Part(torch.nn.Module):
-    def forward(self, input_ids, input_mask):
-        seen.append(input_ids.tolist())
-        logits = model(input_ids).logits.transpose(0, 1)
-        return logits.chunk(2, dim=-1)[rank] if kind == "tensor" else logits
+    def all_gather(self, found: list[torch.Tensor], part: torch.Tensor, group: _Member) -> None:
+        self.parts[group.number] = part
+        self.barrier.wait()
+        for place, other in zip(found, self.parts, strict=True):
+            assert other is not None
+            place.copy_(other)
+        self.barrier.wait()
 
 
-groups = {"tensor_group": everyone, "data_group": alone} if kind == "tensor" else {"tensor_group": alone, "data_group": everyone}
-ids = torch.tensor([[5, 6, 7], [8, 9, 10], [11, 12, 13]])
-with torch.no_grad():
-    found, expected = SplitForward(Part(), **groups)(ids), model(ids).logits
-    assert torch.allclose(found, expected, atol=1e-5), rank
-assert len(seen[0]) == (3 if kind == "tensor" else 2)
-torch.distributed.destroy_process_group()
-print("same", flush=True)
-"""
+class _Member(_Group):
+    """One of them."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def size(self) -> int:
+        return 2
+
+    def rank(self) -> int:
+        return self.number
 
 
-@pytest.mark.parametrize("kind", ["tensor", "data"])
-def test_two_processes_put_vocabulary_and_rows_together(tmp_path: Path, kind: str) -> None:
-    (tmp_path / "split.py").write_text(SPLIT_IN_TWO)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(tmp_path / "split.py"), kind]
+@pytest.mark.parametrize("split", ["vocabulary", "rows"])
+def test_two_processes_put_vocabulary_or_rows_together(split: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, ids = tiny_model(), torch.tensor([[5, 6, 7], [8, 9, 10], [11, 12, 13]])
+    monkeypatch.setattr(torch.distributed, "all_gather", _Processes().all_gather)
+    asked: list[int] = []
 
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, env=_environment())
+    class Part(_LikeLlama):
+        def __init__(self, number: int) -> None:
+            super().__init__(model)
+            self.number = number
 
-    assert done.stdout.split() == ["same", "same"], done.stderr[-2000:]
+        def forward(self, input_ids: torch.Tensor, input_mask: torch.Tensor) -> torch.Tensor:
+            asked.append(input_ids.shape[0])
+            logits = super().forward(input_ids, input_mask)
+            return logits.chunk(2, dim=-1)[self.number] if split == "vocabulary" else logits
 
+    def ask(number: int) -> torch.Tensor:
+        groups = (_Member(number), _Group()) if split == "vocabulary" else (_Group(), _Member(number))
+        with torch.no_grad():
+            return SplitForward(Part(number), *groups)(ids)
 
-def _environment() -> dict[str, str]:
-    import os
+    with ThreadPoolExecutor(2) as threads:
+        both = list(threads.map(ask, range(2)))
 
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    with torch.no_grad():
+        expected = model(ids).logits
+    assert asked == ([3, 3] if split == "vocabulary" else [2, 2])
+    assert all(torch.allclose(found, expected, atol=1e-5) for found in both)

@@ -55,7 +55,7 @@ def test_what_says_how_a_model_runs_is_the_accelerate_backends() -> None:
     arguments = read("checkpoint_config_path=run/10/config.yaml,dtype=bf16,batch_size=8,generation_parameters={seed:3},tokenizer=tok")
 
     assert arguments.for_accelerate(max_length=64) == AccelerateArguments(
-        pretrained="run/10/config.yaml",
+        pretrained="run/10",
         dtype="bf16",
         batch_size=8,
         generation_parameters={"seed": "3"},

@@ -51,8 +51,8 @@ class NanotronArguments(EngineArguments, frozen=True, kw_only=True, forbid_unkno
 
     @property
     def model(self) -> str:
-        """The checkpoint, as the user wrote it."""
-        return self.checkpoint_config_path or ""
+        """The checkpoint: the folder of its config, as the user wrote it."""
+        return (self.checkpoint_config_path or "").removesuffix("/config.yaml")
 
     def for_accelerate(self, *, max_length: int) -> AccelerateArguments:
         """The same for the accelerate backend, which is to call the model what the user calls it."""

@@ -47,7 +47,7 @@ class NanotronBackend:
     def __init__(self, arguments: NanotronArguments) -> None:
         """Reads the checkpoint's small files alone. Raises UserInputError for a checkpoint that is not there, or not one it can load."""
         self.arguments = arguments
-        self._checkpoint = read_checkpoint(arguments.model)
+        self._checkpoint = read_checkpoint(arguments.checkpoint_config_path or "")
         self._architecture = read_architecture(self._checkpoint)
         self._folders = _Folders(self._checkpoint, self._architecture, arguments.tokenizer)
         self.max_length = arguments.max_length or self._architecture.max_length

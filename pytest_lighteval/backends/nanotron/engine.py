@@ -116,7 +116,8 @@ class ForwardModel(transformers.PreTrainedModel, transformers.GenerationMixin): 
     """A function from ids to logits in the shape of a transformers model. It keeps no keys and values: every call computes every token."""
 
     def __init__(self, config: Any, forward: Forward, *, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(config)
+        # a copy, in which nothing asks for an attention that there is none of
+        super().__init__(type(config).from_dict(config.to_dict()))
         self._ids_to_logits = forward
         # what a model's device and dtype are read from
         self.anchor = torch.nn.Parameter(torch.empty(0, device=device, dtype=dtype), requires_grad=False)
