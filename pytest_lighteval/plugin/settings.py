@@ -62,7 +62,8 @@ def read_settings(config: pytest.Config) -> Settings:
     elif values["model_args"] is not None:
         raise UserInputError(f"--model-args is given without --backend; there are: {', '.join(backends.names())}")
     data_home = values["data_home"] or os.environ.get("LIGHTEVAL_DATA_HOME")
-    arguments, defaults = (None, backends.SessionDefaults()) if backend is None else _arguments(backend, values, folder)
+    arguments = None if backend is None else _arguments(backend, values, folder)
+    defaults = backends.SessionDefaults() if backend is None else _session_defaults(backend, values, folder)
     _check_processes(config, defaults)
     filled = _fill(values, defaults, has_paths=config.args_source is config.ArgsSource.ARGS)
     tasks_source = f"{defaults.source}: tasks" if "tasks" in filled else "--tasks"
@@ -82,16 +83,20 @@ def read_settings(config: pytest.Config) -> Settings:
     )
 
 
-def _arguments(backend: str, values: Mapping[str, Any], folder: Path) -> tuple[msgspec.Struct, backends.SessionDefaults]:
-    """The backend's checked arguments, and what follows from them for the options that say nothing."""
+def _arguments(backend: str, values: Mapping[str, Any], folder: Path) -> msgspec.Struct:
     raw = parse_model_args(values["model_args"] or "", folder=folder)
     if values["override_batch_size"] is not None:
         raw["batch_size"] = values["override_batch_size"]
     factory = backends.load_backend(backend)
-    # a misspelt argument is told before any file that another one names
-    convert_model_args(raw, factory.Arguments, backend=backend)
-    defaults = backends.session_defaults(factory, raw)
-    return convert_model_args({**defaults.arguments, **raw}, factory.Arguments, backend=backend), defaults
+    # a misspelt argument is told before the file that another one names
+    arguments = convert_model_args(raw, factory.Arguments, backend=backend)
+    said_elsewhere = backends.session_defaults(factory, raw).arguments
+    return convert_model_args({**said_elsewhere, **raw}, factory.Arguments, backend=backend) if said_elsewhere else arguments
+
+
+def _session_defaults(backend: str, values: Mapping[str, Any], folder: Path) -> backends.SessionDefaults:
+    raw = parse_model_args(values["model_args"] or "", folder=folder)
+    return backends.session_defaults(backends.load_backend(backend), raw)
 
 
 def _fill(values: dict[str, Any], defaults: backends.SessionDefaults, *, has_paths: bool) -> set[str]:

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from pytest_lighteval.backends.nanotron.conversion import converted_folder
 from pytest_lighteval.backends.nanotron.shards import find_parameters, read_slices
 from pytest_lighteval.backends.user_cache import cache_home
 from pytest_lighteval.errors import BackendError, LightevalError, UserInputError
-from pytest_lighteval.types import GenerateRequest, LoglikelihoodRequest, PerplexityRequest
+from pytest_lighteval.testing import BackendConformance
+from pytest_lighteval.types import GenerateRequest, LoglikelihoodRequest, Message, PerplexityRequest
 from tests.backends.nanotron_layout import Layout, write_checkpoint
 from tests.backends.tiny import tiny_tokenizer
 
@@ -222,6 +223,26 @@ def test_it_answers_what_the_accelerate_backend_answers_of_the_same_model(tmp_pa
     assert facts["architecture"] == "LlamaForCausalLM"
     with pytest.raises(BackendError, match="the backend is closed"):
         list(backend.loglikelihood(REQUEST))
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NanotronBackend]:
+    """A tiny llama out of a checkpoint in three parts."""
+    folder = tmp_path_factory.mktemp("conformance")
+    tiny_tokenizer().save_pretrained(folder / "tokenizer")
+    config = write_checkpoint(folder / "10", tiny("llama"), tokenizer=str(folder / "tokenizer"), layout=Layout(tensor=3))
+    with NanotronBackendOf(config) as backend:
+        yield backend
+
+
+class TestConformance(BackendConformance):
+    """A checkpoint is as good a backend as any."""
+
+    def test_prefixes_are_shared_and_turns_are_rendered_with_the_tokenizers_template(self, backend: NanotronBackend) -> None:
+        list(backend.loglikelihood(REQUEST))
+
+        assert backend.describe()["engine"] == "prefix tree"
+        assert backend.render([Message(role="user", content="One")]) == "<s><|user|>One</s><|assistant|>"
 
 
 def test_a_checkpoint_is_converted_once_and_found_by_its_content(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

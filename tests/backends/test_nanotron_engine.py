@@ -144,7 +144,7 @@ def test_an_error_inside_the_engine_is_not_tried_again_with_fewer_rows() -> None
 
 
 def test_the_backend_asks_the_engine_and_says_so(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = {}
+    asked: dict[str, Any] = {}
 
     def load_forward(checkpoint: Any, parallelism: Any, dtype: torch.dtype) -> engine.Forward:
         asked.update(folder=checkpoint.folder, processes=parallelism.processes, dtype=dtype)

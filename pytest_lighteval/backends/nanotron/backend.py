@@ -41,6 +41,7 @@ class NanotronBackend:
     """A nanotron checkpoint as a `Backend`; docs/backends.md explains its arguments. How it answers is the accelerate backend's."""
 
     Arguments = NanotronArguments
+    computes_on_cpu = True
     name = "nanotron"
     supports = frozenset(RequestKind)
 
@@ -51,6 +52,8 @@ class NanotronBackend:
         self._architecture = read_architecture(self._checkpoint)
         self._folders = _Folders(self._checkpoint, self._architecture, arguments.tokenizer)
         self.max_length = arguments.max_length or self._architecture.max_length
+        # processes that answer together have to ask together: what one of them took from memory, the others would wait for
+        self.cacheable = arguments.engine == "transformers"
         self._closed = False
 
     @classmethod
