@@ -193,7 +193,7 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
         "num_attention_heads": heads,
         "num_key_value_heads": groups,
         "max_position_embeddings": settings.size("max_position_embeddings"),
-        "rope_parameters": {"rope_type": "default", "rope_theta": float(config.get("rope_theta") or 10_000.0)},
+        "rope_parameters": {"rope_type": "default", "rope_theta": settings.number("rope_theta", default=10_000.0)},
         # what ends a text is the tokenizer's to say: nanotron's ids are often left at their defaults
         **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),
     }
@@ -228,7 +228,9 @@ class _Settings:
 
     def number(self, key: str, *, default: float) -> float:
         """Raises UserInputError."""
-        value = self.values.get(key, default)
+        value = self.values.get(key)
+        if value is None:
+            return default
         try:
             return float(value)  # YAML 1.1 reads 1e-05 as a text
         except (TypeError, ValueError) as error:

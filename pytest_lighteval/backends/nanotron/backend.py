@@ -55,6 +55,10 @@ class NanotronBackend:
         # processes that answer together have to ask together: what one of them took from memory, the others would wait for
         self.cacheable = arguments.engine == "transformers"
         self._closed = False
+        self._made: AccelerateBackend | None = None
+        """Who answers. None: it is made when it is first needed."""
+        if arguments.engine == "transformers":
+            self._made = AccelerateBackend(self._accelerate_arguments, folders=self._folders)
 
     @classmethod
     def from_arguments(cls, arguments: msgspec.Struct) -> NanotronBackend:
@@ -83,11 +87,12 @@ class NanotronBackend:
     @cached_property
     def fingerprint(self) -> str:
         """See `Backend.fingerprint`: the content of every shard, not where it lies."""
-        content: dict[str, Any] = {
-            "checkpoint": digest_checkpoint(self._checkpoint, self._architecture),
-            "converter": CONVERTER,
-            "tokenizer": tokenizer_digests(self._folders.tokenizer),
-        }
+        try:
+            tokenizer = tokenizer_digests(self._folders.tokenizer)
+        except OSError as error:
+            raise BackendError(f"{self.arguments.model}: cannot read {error.filename}: {error.strerror}") from error
+        checkpoint = digest_checkpoint(self._checkpoint, self._architecture)
+        content: dict[str, Any] = {"checkpoint": checkpoint, "converter": CONVERTER, "tokenizer": tokenizer}
         if self._parallelism is not None:
             content["nanotron"] = [_nanotron_version(), self._parallelism.data, self._parallelism.tensor]
         return fingerprint_content(content, self._accelerate_arguments)
@@ -102,7 +107,7 @@ class NanotronBackend:
 
     def describe(self) -> Mapping[str, Any]:
         """See `Backend.describe`. Loads nothing."""
-        facts: dict[str, Any] = dict(self._inner.describe()) if "_inner" in self.__dict__ else {"model": self.arguments.model}
+        facts: dict[str, Any] = {"model": self.arguments.model} if self._made is None else dict(self._made.describe())
         facts |= {"max_length": self.max_length, "runs_on": self.arguments.engine, "checkpoint_format": self._checkpoint.version}
         if self._parallelism is not None:
             facts |= {"processes": self._parallelism.processes, "nanotron": _nanotron_version()}
@@ -123,8 +128,8 @@ class NanotronBackend:
     def close(self) -> None:
         """See `Backend.close`."""
         self._closed = True
-        if "_inner" in self.__dict__:
-            self._inner.close()
+        if self._made is not None:
+            self._made.close()
 
     @cached_property
     def _accelerate_arguments(self) -> AccelerateArguments:
@@ -137,16 +142,21 @@ class NanotronBackend:
             None if self.arguments.engine == "transformers" else _read_parallelism(self.arguments.lighteval_config_path, self._checkpoint)
         )
 
-    @cached_property
+    @property
     def _inner(self) -> AccelerateBackend:
-        """Who answers. With nanotron's engine, making it loads the model."""
+        """Who answers. With nanotron's engine, making it loads the model, in which all processes take part."""
         if self._closed:
             raise BackendError(f"{self.arguments.model}: the backend is closed")
-        if self._parallelism is None:
-            return AccelerateBackend(self._accelerate_arguments, folders=self._folders)
+        if self._made is None:
+            self._made = self._with_nanotron()
+        return self._made
+
+    def _with_nanotron(self) -> AccelerateBackend:
         from pytest_lighteval.backends.accelerate.loading import load_tokenizer
         from pytest_lighteval.backends.nanotron.engine import load_model
 
+        if self._parallelism is None:
+            raise BackendError(f"{self.arguments.model}: engine=nanotron needs a parallelism with dp, tp and pp, and its config has none")
         tokenizer = load_tokenizer(self._folders.tokenizer, self._accelerate_arguments)
         model = load_model(self._checkpoint, self._architecture, self._parallelism, self.arguments.dtype)
         return AccelerateBackend(self._accelerate_arguments, given=(model, tokenizer))
