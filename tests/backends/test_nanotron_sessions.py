@@ -90,8 +90,8 @@ def test_the_command_line_wins_over_the_yaml(project: pytest.Pytester) -> None:
     assert len(selected(project, "suites")) == 5
 
     given = project.runpytest(*COLLECT, "-v", "--max-samples", "2", "--tasks", "mini|prose|0|0")
-    given.stdout.fnmatch_lines(["lighteval: backend nanotron, 2 documents a task", "suites/mini/mini.yaml::prose[[]0-shot]"])
-    given.stdout.no_fnmatch_line("*::choice*")
+    given.stdout.fnmatch_lines(["lighteval: backend nanotron, 2 documents a task", "*<TaskItem prose[[]0-shot]>"])
+    given.stdout.no_fnmatch_line("*<TaskItem choice*")
 
 
 def test_the_ini_file_wins_over_the_yaml(project: pytest.Pytester) -> None:
