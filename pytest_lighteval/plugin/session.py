@@ -12,7 +12,8 @@ from pytest_lighteval.data import DataSets
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.plugin.catalogue import Catalogue
 from pytest_lighteval.plugin.options import is_in_use
-from pytest_lighteval.plugin.settings import Settings, check_rootdir, read_settings
+from pytest_lighteval.plugin.settings import CacheSettings, Settings, check_rootdir, read_settings
+from pytest_lighteval.prepared import PreparedRows
 from pytest_lighteval.selection import Selected
 from pytest_lighteval.types import Task, TaskKey
 
@@ -36,8 +37,8 @@ class Plan:
     """Which file an item comes from, so that two files cannot declare the same one."""
 
     @property
-    def header(self) -> list[str]:
-        """Lines for the top of pytest's output: one, and what the model's settings have to say."""
+    def header(self) -> str:
+        """One line for the top of pytest's output."""
         evaluation = self.settings.evaluation
         facts = [
             f"backend {self.settings.backend}" if self.settings.backend else "backend of the project's own conftest, or none",
@@ -46,7 +47,7 @@ class Plan:
             f"{evaluation.few_shot_seeds} few-shot seeds" if evaluation.few_shot_seeds > 1 else "",
             f"data from {self.settings.data_home}" if self.settings.data_home else "",
         ]
-        return [f"lighteval: {line}" for line in (", ".join(fact for fact in facts if fact), *self.settings.notes)]
+        return "lighteval: " + ", ".join(fact for fact in facts if fact)
 
     def is_suite(self, path: Path) -> bool:
         """Whether a YAML file must be a suite."""
@@ -109,8 +110,12 @@ def _make_plan(config: pytest.Config) -> Plan:
         roots=(*roots, catalogue.shipped),
         named=tuple(_named_paths(config, folders=settings.backend is not None)),
         selected=selected,
-        data_sets=DataSets(data_home=settings.data_home),
+        data_sets=DataSets(data_home=settings.data_home, prepared=_prepared(settings.cache)),
     )
+
+
+def _prepared(cache: CacheSettings | None) -> PreparedRows | None:
+    return None if cache is None else PreparedRows(cache.folder / "data", limit_bytes=cache.limit_bytes)
 
 
 def _named_paths(config: pytest.Config, *, folders: bool) -> Iterator[Path]:

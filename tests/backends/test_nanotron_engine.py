@@ -161,6 +161,7 @@ def test_the_backend_asks_the_engine_and_says_so(written: Path, monkeypatch: pyt
     assert asked == {"folder": written.parent, "processes": 1, "dtype": torch.bfloat16}
     assert {"runs_on": "nanotron", "processes": 1, "architecture": "ForwardModel"}.items() <= backend.describe().items()
     assert backend.fingerprint != plain.fingerprint
+    assert (backend.cacheable, plain.cacheable) == (False, True)
 
 
 def test_what_nanotron_raises_while_it_loads_is_one_line(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
