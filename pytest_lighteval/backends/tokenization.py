@@ -17,6 +17,7 @@ __all__ = [
     "encode_prompts",
     "encode_rolling",
     "find_special_tokens",
+    "move_spaces",
     "rolling_windows",
     "with_start_space",
 ]
@@ -92,7 +93,7 @@ def encode_pairs(
     appends to every text do not count as continuation.
     """
     texts = _Texts(encode, special, add_special_tokens)
-    moved = [_move_spaces(pair) for pair in pairs]
+    moved = [move_spaces(pair) for pair in pairs]
     for given, pair in zip(pairs, moved, strict=True):
         if given.context:
             texts.ask(pair.context, rendered=pair.rendered)
@@ -154,7 +155,8 @@ def rolling_windows(tokens: Sequence[int], start: int, max_length: int) -> list[
     return windows
 
 
-def _move_spaces(pair: TextPair) -> TextPair:
+def move_spaces(pair: TextPair) -> TextPair:
+    """Whitespace at the end of the context as the beginning of the continuation."""
     bare = pair.context.rstrip()
     if bare == pair.context:
         return pair

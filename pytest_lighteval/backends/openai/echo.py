@@ -1,0 +1,117 @@
+"""Log-probabilities of a prompt's own tokens, as the completions API gives them under `echo` and `logprobs`: asked, read and cut in two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_lighteval.backends.openai.client import Client, UnansweredError
+
+__all__ = ["Echo", "ask_echo", "count_prompt_tokens", "is_aligned"]
+
+_SAME_TOKEN = 0.5
+"""Nats by which a token's log-probability may differ between generating it and reading it: twice what was seen in bfloat16."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Echo:
+    """The tokens of a prompt with their log-probabilities, each field one entry a token."""
+
+    tokens: tuple[str, ...]
+    """As the server writes them; the pieces of a character that needs several tokens may be empty or a replacement character."""
+    logprobs: tuple[float | None, ...]
+    """None: nothing stands before it."""
+    best: tuple[float | None, ...]
+    """Log-probability of the likeliest token at that place."""
+    offsets: tuple[int, ...]
+    """Where each token begins in the text, by the server's count."""
+    end: int
+    """Where the prompt's last token ends, likewise."""
+    prompt_tokens: int
+    """Tokens of the prompt as the server counts them, which may be one more: some do not echo the beginning token."""
+
+    def count_behind(self, text: str, border: int) -> int | None:
+        """How many tokens begin at or behind character `border` of the prompt's text. None: their texts do not tell.
+
+        Offsets may be shifted by special tokens that the server writes or leaves out, so that they are read from the end; the tokens' own
+        texts must then spell what stands there. A token that spans the border belongs to the context.
+        """
+        shift = self.end - len(text)
+        first = next((place for place, offset in enumerate(self.offsets) if offset - shift >= border), len(self.tokens))
+        if first == len(self.tokens) or not self.tokens[first]:
+            return None
+        spelled = "".join(self.tokens[first:])
+        return len(self.tokens) - first if spelled == text[self.offsets[first] - shift :] else None
+
+    def score_last(self, count: int) -> tuple[float, bool]:
+        """Summed log-probability (nats, float64) of the last tokens, and whether each is the likeliest. Raises UnansweredError."""
+        logprobs, best = self.logprobs[len(self.logprobs) - count :], self.best[len(self.best) - count :]
+        if not 0 < count <= len(self.tokens) or any(logprob is None or not math.isfinite(logprob) for logprob in logprobs):
+            raise UnansweredError("the server gives no log-probability of the first token, as nothing stands before it")
+        known = [logprob for logprob in logprobs if logprob is not None]
+        greedy = all(top is not None and logprob >= top for logprob, top in zip(known, best, strict=True))
+        return math.fsum(known), greedy
+
+
+def ask_echo(client: Client, model: str, prompt: str | Sequence[int], *, retries: int | None = None) -> Echo:
+    """Have a prompt (text, or token ids) scored by the server. Raises UnansweredError, also where its answer holds no such scores."""
+    # one new token, which is thrown away: several servers take 0 for "no limit"
+    payload = {"model": model, "prompt": _plain(prompt), "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
+    return _read(client.post("/completions", payload, retries=retries))
+
+
+def count_prompt_tokens(client: Client, model: str, prompt: str | Sequence[int], *, retries: int | None = None) -> int | None:
+    """How many tokens the server makes of a prompt. None: it does not say. Raises UnansweredError."""
+    payload = {"model": model, "prompt": _plain(prompt), "max_tokens": 1, "temperature": 0}
+    usage = client.post("/completions", payload, retries=retries).get("usage")
+    count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return count if isinstance(count, int) else None
+
+
+def is_aligned(client: Client, model: str, prompt: str) -> bool:
+    """Whether echoed log-probabilities are those of the tokens they stand at. Raises UnansweredError.
+
+    What the server generates is read back to it: a token must be as likely then as it was when it was generated. A server is known that
+    moves them by one place for models without a beginning token (llama-cpp-python 0.3.36). Where the text is not read as the same tokens,
+    nothing is known against it.
+    """
+    for length in (4, 1):
+        answer = client.post("/completions", {"model": model, "prompt": prompt, "max_tokens": length, "temperature": 0, "logprobs": 1})
+        try:
+            tokens, generated = (answer["choices"][0]["logprobs"][name] for name in ("tokens", "token_logprobs"))
+            before = answer["usage"]["prompt_tokens"]
+            echo = ask_echo(client, model, prompt + "".join(tokens))
+            if not 0 < echo.prompt_tokens - before == len(tokens) <= len(echo.tokens):
+                continue
+            read = echo.logprobs[-len(tokens) :]
+            return all(new is not None and abs(new - old) <= _SAME_TOKEN for new, old in zip(read, generated, strict=True))
+        except (LookupError, TypeError, ValueError):
+            continue
+    return True
+
+
+def _plain(prompt: str | Sequence[int]) -> str | list[int]:
+    return prompt if isinstance(prompt, str) else list(prompt)
+
+
+def _read(answer: Mapping[str, Any]) -> Echo:
+    try:
+        held = answer["choices"][0]["logprobs"]
+        tokens, logprobs, offsets, tops = (held[name] for name in ("tokens", "token_logprobs", "text_offset", "top_logprobs"))
+        usage = answer["usage"]
+        generated, counted = usage["completion_tokens"], usage["prompt_tokens"]
+        echoed = len(tokens) - generated
+        if not len(tokens) == len(logprobs) == len(offsets) == len(tops) or not counted - 1 <= echoed <= counted or echoed < 1:
+            raise ValueError
+        return Echo(
+            tokens=tuple(map(str, tokens[:echoed])),
+            logprobs=tuple(None if logprob is None else float(logprob) for logprob in logprobs[:echoed]),
+            best=tuple(max(map(float, top.values())) if top else None for top in tops[:echoed]),
+            offsets=tuple(map(int, offsets[:echoed])),
+            end=int(offsets[echoed]) if generated else int(offsets[-1]) + len(tokens[-1]),
+            prompt_tokens=counted,
+        )
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise UnansweredError("the server's answer holds no log-probabilities of the prompt (echo with logprobs)") from None
