@@ -12,7 +12,11 @@ from pytest_lighteval.backends.openai.client import Client, UnansweredError
 __all__ = ["Echo", "ask_echo", "count_prompt_tokens", "is_aligned"]
 
 _SAME_TOKEN = 0.5
-"""Nats by which a token's log-probability may differ between generating it and reading it: twice what was seen in bfloat16."""
+"""Nats by which a token's log-probability may differ between being generated and being read: many times the rounding of bfloat16."""
+_CANDIDATES = 5
+"""Likely next tokens that are asked for, as many as OpenAI's API gives."""
+_CHECKED = 2
+"""As many of them are read back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,22 +77,28 @@ def count_prompt_tokens(client: Client, model: str, prompt: str | Sequence[int],
 def is_aligned(client: Client, model: str, prompt: str) -> bool:
     """Whether echoed log-probabilities are those of the tokens they stand at. Raises UnansweredError.
 
-    What the server generates is read back to it: a token must be as likely then as it was when it was generated. A server is known that
-    moves them by one place for models without a beginning token (llama-cpp-python 0.3.36). Where the text is not read as the same tokens,
-    nothing is known against it.
+    What the server would say next is read back to it: a token must be as likely in the prompt as it was behind it. A server is known that
+    moves them by one place for models without a beginning token (llama-cpp-python 0.3.36). Where no likely token is read as one token
+    again, nothing is known against it.
     """
-    for length in (4, 1):
-        answer = client.post("/completions", {"model": model, "prompt": prompt, "max_tokens": length, "temperature": 0, "logprobs": 1})
-        try:
-            tokens, generated = (answer["choices"][0]["logprobs"][name] for name in ("tokens", "token_logprobs"))
-            before = answer["usage"]["prompt_tokens"]
-            echo = ask_echo(client, model, prompt + "".join(tokens))
-            if not 0 < echo.prompt_tokens - before == len(tokens) <= len(echo.tokens):
+    payload = {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": _CANDIDATES}
+    answer = client.post("/completions", payload)
+    try:
+        candidates: dict[str, float] = answer["choices"][0]["logprobs"]["top_logprobs"][0]
+        before = answer["usage"]["prompt_tokens"]
+        checked = 0
+        for text, logprob in sorted(candidates.items(), key=lambda candidate: -candidate[1]):
+            echo = ask_echo(client, model, prompt + text)
+            if not text or echo.prompt_tokens != before + 1 or echo.tokens[-1] != text:
                 continue
-            read = echo.logprobs[-len(tokens) :]
-            return all(new is not None and abs(new - old) <= _SAME_TOKEN for new, old in zip(read, generated, strict=True))
-        except (LookupError, TypeError, ValueError):
-            continue
+            read = echo.logprobs[-1]
+            if read is None or abs(read - logprob) > _SAME_TOKEN:
+                return False
+            checked += 1
+            if checked == _CHECKED:
+                break
+    except (LookupError, TypeError, AttributeError):
+        return True
     return True
 
 
