@@ -16,6 +16,7 @@ from pytest_lighteval.backends.openai.generation import Generator
 from pytest_lighteval.backends.openai.scoring import Scorer
 from pytest_lighteval.backends.openai.server import Server
 from pytest_lighteval.backends.openai.tokenizer import digest_tokenizer, load_texts
+from pytest_lighteval.backends.references import resolve_reference
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
     GenerateRequest,
@@ -46,6 +47,8 @@ class OpenAIBackend:
 
     def __init__(self, arguments: OpenAIArguments) -> None:
         self.arguments = arguments
+        if arguments.tokenizer is not None:
+            resolve_reference(arguments.tokenizer, argument="tokenizer")
         self._client = Client(arguments.base_url, arguments.key(), timeout=arguments.timeout, retries=arguments.retries)
         self._is_closed = False
         self._last_facts: dict[str, Any] = {}
@@ -53,7 +56,10 @@ class OpenAIBackend:
 
     @classmethod
     def from_arguments(cls, arguments: msgspec.Struct) -> OpenAIBackend:
-        """A backend of checked arguments; nobody is asked anything. Raises UserInputError for a key's variable that is not set."""
+        """A backend of checked arguments; nobody is asked anything.
+
+        Raises UserInputError for a key's variable or a tokenizer that is not there.
+        """
         if not isinstance(arguments, OpenAIArguments):
             raise TypeError(f"OpenAIArguments were expected, not {type(arguments).__name__}")
         return cls(arguments)

@@ -48,6 +48,8 @@ class _Asked:
     truncated: int
     samples: dict[int, _Sample] = field(default_factory=dict)
     error: str | None = None
+    failure: str | None = None
+    """The same, as the thread that met it tells the others at once, so that none asks for more of a request that is lost."""
 
 
 class Generator:
@@ -151,8 +153,8 @@ class Generator:
     def _ask_one(self, job: tuple[_Asked, int]) -> _Sample | str:
         """One sample, or why there is none."""
         one, sample = job
-        if one.error is not None:
-            return one.error
+        if one.failure is not None:
+            return one.failure
         path = "/chat/completions" if isinstance(one.prompt, tuple) else "/completions"
         try:
             try:
@@ -167,7 +169,8 @@ class Generator:
         except FinalStatusError as error:
             raise self._server.no_answer(error) from None
         except UnansweredError as error:
-            return str(error)
+            one.failure = str(error)
+            return one.failure
 
     def _read(self, answer: Mapping[str, Any], one: _Asked) -> _Sample:
         try:

@@ -43,6 +43,8 @@ class _Asked:
     """By position in `jobs`."""
     truncated: int = 0
     error: str | None = None
+    failure: str | None = None
+    """The same, as the thread that met it tells the others at once, so that none asks for more of a request that is lost."""
 
     @property
     def is_complete(self) -> bool:
@@ -179,8 +181,8 @@ class Scorer:
 
     def _score_one(self, job: _Job) -> _Scored | str:
         """The score, or why there is none."""
-        if job.owner.error is not None:
-            return job.owner.error
+        if job.owner.failure is not None:
+            return job.owner.failure
         try:
             if job.ids is not None:
                 echo = ask_echo(self._client, self._server.model, (*job.ids.context, *job.ids.continuation))
@@ -192,7 +194,8 @@ class Scorer:
         except FinalStatusError as error:
             raise self._server.no_answer(error) from None
         except UnansweredError as error:
-            return str(error)
+            job.owner.failure = str(error)
+            return job.owner.failure
         return _Scored(logprob=logprob, greedy=greedy, token_count=count)
 
     def _ask_text(self, pair: TextPair) -> tuple[Echo, int]:
