@@ -27,7 +27,8 @@ class Behaviour:
     spells: bool = True
     """False: a token that is no whole character is written as nothing, and offsets do not count it (llama.cpp)."""
     shifts: bool = False
-    """Log-probabilities of a prompt stand one token early (llama-cpp-python 0.3.36 without a beginning token)."""
+    """Log-probabilities of a prompt stand one token early, and the new token is left out (llama-cpp-python 0.3.36 without a beginning
+    token)."""
     lists_models: bool = True
     max_model_len: int | None = 128
     key: str | None = None
@@ -187,8 +188,9 @@ class TinyServer:
         first = hidden if echo else len(ids)
         held: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
         offset = 0
-        for place in range(first, len(every)):
-            row = place if self.behaviour.shifts and echo else place - 1
+        shifts = self.behaviour.shifts and echo
+        for place in range(first, len(ids) if shifts else len(every)):
+            row = place if shifts else place - 1
             text = self._tokenizer.decode([every[place]])
             if not self.behaviour.spells and "�" in text:
                 text = ""

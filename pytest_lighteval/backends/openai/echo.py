@@ -86,10 +86,13 @@ def is_aligned(client: Client, model: str, prompt: str) -> bool:
     try:
         candidates: dict[str, float] = answer["choices"][0]["logprobs"]["top_logprobs"][0]
         before = answer["usage"]["prompt_tokens"]
-        checked = 0
+        checked = misplaced = 0
         for text, logprob in sorted(candidates.items(), key=lambda candidate: -candidate[1]):
             echo = ask_echo(client, model, prompt + text)
-            if not text or echo.prompt_tokens != before + 1 or echo.tokens[-1] != text:
+            if not text or "\ufffd" in text or echo.prompt_tokens != before + 1:
+                continue
+            if echo.tokens[-1] != text:
+                misplaced += 1
                 continue
             read = echo.logprobs[-1]
             if read is None or abs(read - logprob) > _SAME_TOKEN:
@@ -99,7 +102,7 @@ def is_aligned(client: Client, model: str, prompt: str) -> bool:
                 break
     except (LookupError, TypeError, AttributeError):
         return True
-    return True
+    return checked > 0 or misplaced == 0
 
 
 def _plain(prompt: str | Sequence[int]) -> str | list[int]:
