@@ -175,3 +175,52 @@ def test_a_conftest_brings_a_model_that_is_in_memory(project: pytest.Pytester, r
     result.assert_outcomes(passed=5)
     assert results()["backend"]["name"] == "accelerate"
     assert len(results()["backend"]["fingerprint"]) == 64
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "backends.md"
+
+THEIR_ENGINE = """
+class MyEngineError(Exception):
+    pass
+
+class Score:
+    def __init__(self, logprob): self.logprob, self.is_greedy, self.tokens = logprob, False, 1
+
+class my_engine:
+    @staticmethod
+    def score(prompt, choice): return Score(-float(len(choice)))
+    @staticmethod
+    def continue_(prompt, stop, limit):
+        if "say 3" in prompt: raise MyEngineError("engine says no")
+        return "word"
+"""
+
+
+def documented(marker: str) -> str:
+    """The Python block of docs/backends.md that holds the marker."""
+    (block,) = (text for text in DOCS.read_text(encoding="utf-8").split("```python\n")[1:] if marker in text.partition("```")[0])
+    return block.partition("```")[0]
+
+
+def test_the_documented_engine_runs_as_it_is_written(project: pytest.Pytester, results: Results) -> None:
+    project.makeconftest(THEIR_ENGINE + documented("class Engine:"))
+
+    result = project.runpytest("suites", "--lighteval-report-dir", "reports", "-rsE")
+
+    # two of choices, one of words without `say 3`, prose beyond it, and one of words whose third document fails
+    result.assert_outcomes(passed=2, errors=2, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED *backend 'mine' cannot do perplexity", "ERROR *documents have no answer*engine says no"])
+    assert results()["backend"]["fingerprint"] == "mine-7b at 3f2a9c1"
+    assert set(results()["errors"]) == {"mini|words:short|0", "mini|words:long|0"}
+
+
+def test_the_documented_conformance_test_runs_as_it_is_written(tmp_path: Path) -> None:
+    engine = documented("class Engine:").partition("@pytest.fixture")[0]
+    (tmp_path / "test_engine.py").write_text(THEIR_ENGINE + engine + documented("class TestEngine"))
+
+    done = run_pytest(tmp_path, tmp_path, "test_engine.py", "-rf", "-q")
+
+    # an engine that scores by length, and says one word, is found out where that is no language model
+    failed = {line.partition("::")[2].partition(" - ")[0].rpartition("::")[2] for line in done.stdout.splitlines() if line[:6] == "FAILED"}
+    assert "test_a_choice_is_as_likely_as_its_parts_one_after_the_other" in failed
+    assert "test_every_loglikelihood_request_is_answered_once_with_one_entry_a_choice" not in failed
