@@ -90,11 +90,12 @@ def test_the_fingerprint_is_of_what_may_change_an_answer(tmp_path: Path, monkeyp
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
     assert plain == make().fingerprint
-    for same in ({"concurrency": 1}, {"timeout": 1.0}, {"retries": 0}, {"use_chat_template": True}):
-        assert make(**same).fingerprint == plain
+    same: list[dict[str, Any]] = [{"concurrency": 1}, {"timeout": 1.0}, {"retries": 0}, {"use_chat_template": True}]
+    for changes in same:
+        assert make(**changes).fingerprint == plain
     tokenizer = tmp_path / "tokenizer.json"
     tokenizer.write_text("{}")
-    others = [
+    others: list[dict[str, Any]] = [
         {"base_url": "http://127.0.0.1:8001/v1"},
         {"model": "n"},
         {"model_version": "2"},

@@ -134,6 +134,13 @@ def test_a_status_that_all_would_get_ends_everything(server: TinyServer, make_cl
         make_client().post("/completions", {})
 
 
+def test_a_redirection_is_told_and_not_followed(server: TinyServer, make_client: MakeClient) -> None:
+    server.faults = [Fault(status=307, headers={"Location": "http://127.0.0.1:1/v1/completions"})]
+
+    with pytest.raises(FinalStatusError, match=r"status 307: .*moved to http://127.0.0.1:1/v1/completions: is base_url right\?"):
+        make_client(key=KEY).post("/completions", {})
+
+
 def test_a_server_that_is_gone_ends_everything_and_is_then_asked_once(
     server: TinyServer, make_client: MakeClient, waits: list[float]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from pytest_lighteval.backends.accelerate import AccelerateBackend
 from pytest_lighteval.backends.openai import OpenAIArguments, OpenAIBackend
+from pytest_lighteval.backends.openai.client import UnansweredError
 from pytest_lighteval.backends.openai.echo import Echo
 from pytest_lighteval.errors import BackendError, UnsupportedRequestError
 from pytest_lighteval.testing import BackendConformance
@@ -338,3 +340,25 @@ def test_the_continuation_is_the_tokens_that_begin_behind_the_context(
     tokens: tuple[str, ...], text: str, border: int, expected: int | None
 ) -> None:
     assert echo_of(tokens).count_behind(text, border) == expected
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "count", "message"),
+    [
+        ((None, -1.0, -1.0), 3, "no log-probability of the first token"),
+        ((None, -1.0, float("nan")), 1, "no finite log-probability of a token"),
+        ((None, -1.0, float("-inf")), 2, "no finite log-probability of a token"),
+        ((None, -1.0, -1.0), 4, "the server's echo has 3 tokens, and the last 4 were to be scored"),
+        ((None, -1.0, -1.0), 0, "the last 0 were to be scored"),
+    ],
+)
+def test_what_has_no_score_is_an_error_and_never_a_number(logprobs: tuple[float | None, ...], count: int, message: str) -> None:
+    with pytest.raises(UnansweredError, match=message):
+        replace(echo_of(("a", "b", "c")), logprobs=logprobs).score_last(count)
+
+
+def test_a_score_is_the_sum_of_the_last_tokens_and_greedy_only_if_each_is_the_likeliest() -> None:
+    echo = replace(echo_of(("a", "b", "c")), logprobs=(None, -2.0, -1.0), best=(None, -0.5, -1.0))
+
+    assert echo.score_last(2) == (-3.0, False)
+    assert echo.score_last(1) == (-1.0, True)

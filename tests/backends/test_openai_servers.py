@@ -31,7 +31,10 @@ from tests.backends.conftest import SMOLLM2
 
 ROOT = Path(__file__).resolve().parents[2]
 VLLM_PYTHON = os.environ.get("LIGHTEVAL_VLLM_PYTHON", "")
-START_SECONDS = 300
+START_SECONDS = 900
+"""Far more than a server needs, for cores that others keep busy."""
+PER_TOKEN = 0.15
+"""Nats by which llama.cpp's 4-bit kernels may differ from dequantized float32 for each token of a choice; 0.094 is the most that was seen."""
 
 pytestmark = [
     pytest.mark.server,
@@ -168,8 +171,8 @@ def test_llama_cpp_scores_as_transformers_does_but_for_its_kernels(smollm2: Acce
         assert answer.error is None
         assert answer.token_counts == expected[index].token_counts
         for logprob, other, count in zip(answer.logprobs, expected[index].logprobs, answer.token_counts, strict=True):
-            assert logprob == pytest.approx(other, abs=0.25 * count)
-    assert rolling.logprob == pytest.approx(expected_rolling, abs=0.25 * rolling.token_count)
+            assert logprob == pytest.approx(other, abs=PER_TOKEN * count)
+    assert rolling.logprob == pytest.approx(expected_rolling, abs=PER_TOKEN * rolling.token_count)
 
 
 # ------------------------------------------------------------------------------------------------------------------ vLLM
@@ -180,7 +183,12 @@ def vllm_url(model_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """VLLM's server in float32."""
     command = [VLLM_PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", model_folder, "--served-model-name", "smollm2"]
     options = ["--dtype", "float32", "--max-model-len", "1024", "--enforce-eager"]
-    quiet = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
+    quiet = {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    }
     process, url = start([*command, *options], tmp_path_factory.mktemp("vllm") / "log", **quiet)
     yield url
     stop(process)

@@ -24,8 +24,8 @@ __all__ = ["Client", "FinalStatusError", "RefusedError", "UnansweredError"]
 
 _TRANSIENT = frozenset((408, 409, 425, 429))
 """Statuses beside 5xx that another try may change."""
-_FINAL = frozenset((401, 404, 405, 501))
-"""Statuses that every other request would get too."""
+_FINAL = frozenset((301, 302, 303, 307, 308, 401, 404, 405, 501))
+"""Statuses that every other request would get too. A redirection is not followed: it could take the key elsewhere."""
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 20.0
 """Seconds. Delays double from the first to the longest, each shortened by up to a half at random."""
@@ -115,6 +115,8 @@ class Client:
                     trouble = f"its answer is no JSON object: {self._shown(reply.text)}"
                 else:
                     said = self._shown(_error_text(reply.text) or reply.reason_phrase or "no reason given")
+                    if reply.has_redirect_location:
+                        said = self._shown(f"{said}: moved to {reply.headers['location']}: is base_url right?")
                     self._raise_if_final(reply.status_code, said, path)
                     trouble = f"status {reply.status_code}: {said}"
                     asked_delay = _retry_after(reply.headers.get("retry-after"))

@@ -51,9 +51,13 @@ class Echo:
 
     def score_last(self, count: int) -> tuple[float, bool]:
         """Summed log-probability (nats, float64) of the last tokens, and whether each is the likeliest. Raises UnansweredError."""
-        logprobs, best = self.logprobs[len(self.logprobs) - count :], self.best[len(self.best) - count :]
-        if not 0 < count <= len(self.tokens) or any(logprob is None or not math.isfinite(logprob) for logprob in logprobs):
+        if not 0 < count <= len(self.tokens):
+            raise UnansweredError(f"the server's echo has {len(self.tokens)} tokens, and the last {count} were to be scored")
+        logprobs, best = self.logprobs[-count:], self.best[-count:]
+        if count == len(self.tokens) and logprobs[0] is None:
             raise UnansweredError("the server gives no log-probability of the first token, as nothing stands before it")
+        if any(logprob is None or not math.isfinite(logprob) for logprob in logprobs):
+            raise UnansweredError("the server gives no finite log-probability of a token")
         known = [logprob for logprob in logprobs if logprob is not None]
         greedy = all(top is not None and logprob >= top for logprob, top in zip(known, best, strict=True))
         return math.fsum(known), greedy
