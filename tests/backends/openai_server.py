@@ -52,8 +52,8 @@ class Fault:
 class TinyServer:
     """`with TinyServer(model, tokenizer) as server:` listens at `server.url` until the block ends or `die` is called."""
 
-    def __init__(self, model: Any, tokenizer: Any, behaviour: Behaviour | None = None) -> None:
-        self._model, self._tokenizer = model, tokenizer
+    def __init__(self, model: Any, tokenizer: Any, behaviour: Behaviour | None = None, *, port: int = 0) -> None:
+        self._model, self._tokenizer, self._port = model, tokenizer, port
         self.behaviour = behaviour or Behaviour()
         self.name = "tiny"
         self.faults: list[Fault] = []
@@ -73,9 +73,10 @@ class TinyServer:
         class Handler(_Handler):
             server_of = owner
 
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
         self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+        self.port: int = self._http.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}/v1"
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
         return self

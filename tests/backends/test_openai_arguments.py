@@ -123,6 +123,11 @@ def test_what_is_supported_follows_from_the_api_alone() -> None:
     assert make(max_length=512).max_length == 512
 
 
+def test_answers_may_be_kept_only_where_somebody_says_what_answers() -> None:
+    assert not make().cacheable
+    assert make(model_version="build 7").cacheable
+
+
 def test_constructing_and_describing_one_imports_no_client() -> None:
     code = (
         "import sys; from pytest_lighteval.backends.openai import *;"

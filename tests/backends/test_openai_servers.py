@@ -34,7 +34,7 @@ VLLM_PYTHON = os.environ.get("LIGHTEVAL_VLLM_PYTHON", "")
 START_SECONDS = 900
 """Far more than a server needs, for cores that others keep busy."""
 PER_TOKEN = 0.15
-"""Nats by which llama.cpp's 4-bit kernels may differ from dequantized float32 for each token of a choice; 0.094 is the most that was seen."""
+"""Nats a token by which llama.cpp's 4-bit kernels may differ from dequantized float32; 0.094 is the most that was seen."""
 
 pytestmark = [
     pytest.mark.server,
@@ -257,7 +257,7 @@ def test_the_demo_suite_scores_on_vllms_server_what_it_scores_here(vllm_url: str
     here = run_demo(tmp_path / "here", "accelerate", f"pretrained={SMOLLM2}")
 
     assert not served["errors"]
-    assert served["backend"]["usage"]["prompt_tokens"] > 1000
+    assert served["backend"]["use"]["prompt_tokens"] > 1000
     assert served["metrics"].keys() == here["metrics"].keys()
     for key, metrics in here["metrics"].items():
         for name, metric in metrics.items():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +18,14 @@ pytestmark = pytest.mark.skipif(
     reason="the tiny server is not installed: pip install '.[openai,accelerate]'",
 )
 
+needs_cache = pytest.mark.skipif(find_spec("pytest_lighteval.backends.cached") is None, reason="this version keeps no answers between runs")
 KEY = "sk-not-for-any-report"
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds another one's answers."""
+    monkeypatch.setenv("LIGHTEVAL_CACHE", str(tmp_path / "user-cache"))
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +60,8 @@ def test_a_suite_runs_on_a_server_and_the_report_counts_tokens_and_knows_no_key(
     result.assert_outcomes(passed=5)
     backend = results()["backend"]
     assert backend["model"] == "tiny"
-    assert backend["usage"]["requests"] == len(server.seen) + 1  # the list of models
-    assert backend["usage"]["prompt_tokens"] > 100
+    assert backend["use"]["requests"] == len(server.seen) + 1  # the list of models
+    assert backend["use"]["prompt_tokens"] > 100
     assert backend["arguments"]["api_key_env"] == "OPENAI_API_KEY"
     assert all(payload["authorization"] == f"Bearer {KEY}" for payload in server.seen)
     written = [path for path in project.path.rglob("*") if path.is_file()]
@@ -119,6 +129,49 @@ def test_a_server_killed_in_mid_run_gives_errors_and_never_a_score(
     # what was answered before is kept, under a name that no one takes for the whole
     assert list(project.path.glob("reports/*/details/mini/choice.0-shot.jsonl"))
     assert not list(project.path.glob("reports/*/details/mini/choice.2-shot.jsonl"))
+
+
+@needs_cache
+def test_a_run_after_a_kill_asks_only_what_was_not_answered(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.backends.tiny import tiny_model, tiny_tokenizer
+
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    model, tokenizer, behaviour = tiny_model(max_length=512), tiny_tokenizer(), Behaviour(max_model_len=512)
+
+    def run(server: TinyServer, name: str) -> tuple[pytest.RunResult, dict[str, Any]]:
+        result = project.runpytest("suites", *arguments(server, concurrency=4, model_version=1), f"--report-dir={name}")
+        (path,) = (project.path / name).glob("*/results.json")
+        content: dict[str, Any] = json.loads(path.read_text())
+        return result, content
+
+    with TinyServer(model, tokenizer, behaviour) as mortal:
+        mortal.dies_after = 40
+        killed, _ = run(mortal, "killed")
+    with TinyServer(model, tokenizer, behaviour, port=mortal.port) as reborn:
+        resumed, report = run(reborn, "resumed")
+    with TinyServer(model, tokenizer, behaviour) as other:
+        whole, expected = run(other, "whole")
+
+    killed.assert_outcomes(passed=1, errors=4)
+    resumed.assert_outcomes(passed=5)
+    whole.assert_outcomes(passed=5)
+    assert report["metrics"] == expected["metrics"]
+    # the item that was complete is asked nothing again; what it asked had one question and no examples
+    complete = [payload for payload in other.seen if payload.get("echo") and str(payload["prompt"]).count("Question:") == 1]
+    assert len(complete) == 24
+    assert not [payload for payload in reborn.seen if payload.get("echo") and str(payload["prompt"]).count("Question:") == 1]
+    assert len(reborn.seen) <= len(other.seen) - 24
+
+
+@needs_cache
+def test_answers_of_a_server_that_nobody_vouches_for_are_not_kept(project: pytest.Pytester, server: TinyServer) -> None:
+    counts = []
+    for number, version in enumerate([{}, {}, {"model_version": "a"}, {"model_version": "a"}, {"model_version": "b"}]):
+        server.seen.clear()
+        project.runpytest("suites", *arguments(server, **version), "-k", "short", f"--report-dir=reports{number}").assert_outcomes(passed=1)
+        counts.append(len(server.seen))
+
+    assert counts == [6, 6, 6, 0, 6]
 
 
 @pytest.mark.parametrize(

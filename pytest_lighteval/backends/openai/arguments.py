@@ -51,7 +51,8 @@ class OpenAIArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     base_url: Annotated[str, Meta(description="where the server's API begins, e.g. http://127.0.0.1:8000/v1")]
     model: Annotated[str, Meta(min_length=1, description="the model's name at the server")]
     model_version: Annotated[
-        str | None, Meta(description="any text: change it when the server's model or engine changed, so that no cached answer is taken")
+        str | None,
+        Meta(description="any text that says what answers, so that answers may be kept; change it with the server's model or engine"),
     ] = None
     tokenizer: Annotated[
         str | None,

@@ -72,6 +72,11 @@ class OpenAIBackend:
         return hashlib.sha256(msgspec.json.encode(whole, order="sorted")).hexdigest()
 
     @property
+    def cacheable(self) -> bool:
+        """Whether answers may be kept for later runs: where `model_version` says what stands behind the address, which cannot be seen."""
+        return self.arguments.model_version is not None
+
+    @property
     def supports(self) -> frozenset[RequestKind]:
         """All but for `api=chat`, which gives no log-probabilities. A server that turns out to give none raises when it is asked."""
         return frozenset((RequestKind.GENERATE,)) if self.arguments.api == "chat" else frozenset(RequestKind)
@@ -90,7 +95,7 @@ class OpenAIBackend:
         return self._texts.render(messages) if self.arguments.api == "completions" and self._texts is not None else None
 
     def describe(self) -> Mapping[str, Any]:
-        """See `Backend.describe`. `usage` is what this process was answered so far."""
+        """See `Backend.describe`. `use` is what this process was answered so far."""
         arguments = self.arguments
         facts: dict[str, Any] = {
             "model": arguments.model,
@@ -102,7 +107,7 @@ class OpenAIBackend:
         if arguments.model_version is not None:
             facts["model_version"] = arguments.model_version
         counts = self._client.counts
-        facts["usage"] = {name: counts[name] for name in ("requests", "retries", "prompt_tokens", "completion_tokens")}
+        facts["use"] = {name: counts[name] for name in ("requests", "retries", "prompt_tokens", "completion_tokens")}
         return facts | (self._server.describe() if "_server" in self.__dict__ else self._last_facts)
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
