@@ -257,7 +257,7 @@ def test_the_demo_suite_scores_on_vllms_server_what_it_scores_here(vllm_url: str
     here = run_demo(tmp_path / "here", "accelerate", f"pretrained={SMOLLM2}")
 
     assert not served["errors"]
-    assert served["backend"]["use"]["prompt_tokens"] > 1000
+    assert served["run"]["use"]["prompt_tokens"] > 1000
     assert served["metrics"].keys() == here["metrics"].keys()
     for key, metrics in here["metrics"].items():
         for name, metric in metrics.items():

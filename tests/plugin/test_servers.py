@@ -60,8 +60,9 @@ def test_a_suite_runs_on_a_server_and_the_report_counts_tokens_and_knows_no_key(
     result.assert_outcomes(passed=5)
     backend = results()["backend"]
     assert backend["model"] == "tiny"
-    assert backend["use"]["requests"] == len(server.seen) + 1  # the list of models
-    assert backend["use"]["prompt_tokens"] > 100
+    use = results()["run"]["use"]
+    assert use["requests"] == len(server.seen) + 1  # the list of models
+    assert use["prompt_tokens"] > 100
     assert backend["arguments"]["api_key_env"] == "OPENAI_API_KEY"
     assert all(payload["authorization"] == f"Bearer {KEY}" for payload in server.seen)
     written = [path for path in project.path.rglob("*") if path.is_file()]
