@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,14 +17,7 @@ pytestmark = pytest.mark.skipif(
     reason="the tiny server is not installed: pip install '.[openai,accelerate]'",
 )
 
-needs_cache = pytest.mark.skipif(find_spec("pytest_lighteval.backends.cached") is None, reason="this version keeps no answers between runs")
 KEY = "sk-not-for-any-report"
-
-
-@pytest.fixture(autouse=True)
-def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test finds another one's answers."""
-    monkeypatch.setenv("LIGHTEVAL_CACHE", str(tmp_path / "user-cache"))
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +124,6 @@ def test_a_server_killed_in_mid_run_gives_errors_and_never_a_score(
     assert not list(project.path.glob("reports/*/details/mini/choice.2-shot.jsonl"))
 
 
-@needs_cache
 def test_a_run_after_a_kill_asks_only_what_was_not_answered(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.backends.tiny import tiny_model, tiny_tokenizer
 
@@ -164,7 +155,6 @@ def test_a_run_after_a_kill_asks_only_what_was_not_answered(project: pytest.Pyte
     assert len(reborn.seen) <= len(other.seen) - 24
 
 
-@needs_cache
 def test_answers_of_a_server_that_nobody_vouches_for_are_not_kept(project: pytest.Pytester, server: TinyServer) -> None:
     counts = []
     for number, version in enumerate([{}, {}, {"model_version": "a"}, {"model_version": "a"}, {"model_version": "b"}]):
