@@ -33,6 +33,8 @@ class Behaviour:
     max_model_len: int | None = 128
     key: str | None = None
     """Asked for as a bearer token."""
+    most_logprobs: int = 20
+    """Likely tokens that it gives at each place."""
     limit_name: str = "max_tokens"
     """What the chat API wants its limit to be called."""
 
@@ -45,6 +47,8 @@ class Fault:
     body: str = "{}"
     headers: Mapping[str, str] = field(default_factory=dict)
     delay: float = 0.0
+    passes: bool = False
+    """It is answered after all."""
     breaks: bool = False
     """The connection ends with no answer at all."""
 
@@ -113,7 +117,8 @@ class TinyServer:
                 if self.dies_after < 0:
                     threading.Thread(target=self.die, daemon=True).start()
                     return Fault(breaks=True)
-            return self.faults.pop(0) if self.faults else None
+            fault = self.faults.pop(0) if self.faults else None
+            return None if fault is None or fault.passes else fault
 
     def complete(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """The answer of `/completions`."""
@@ -122,6 +127,8 @@ class TinyServer:
             raise ValueError("prompt: a string was expected")
         if payload.get("echo") and not self.behaviour.echoes:
             raise ValueError("echo is not supported")
+        if (payload.get("logprobs") or 0) > self.behaviour.most_logprobs:
+            raise ValueError(f"logprobs: at most {self.behaviour.most_logprobs}")
         ids = self._ids(prompt)
         if not ids:
             raise ValueError("the prompt is empty")

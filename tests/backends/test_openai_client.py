@@ -52,6 +52,7 @@ def make_client(server: TinyServer, waits: list[float]) -> Iterator[MakeClient]:
         *(pytest.param(Fault(status=status), id=str(status)) for status in (408, 409, 425, 429, 500, 502, 503, 504)),
         pytest.param(Fault(breaks=True), id="broken connection"),
         pytest.param(Fault(body="<html>Bad gateway</html>"), id="garbage"),
+        pytest.param(Fault(body="no gzip", headers={"Content-Encoding": "gzip"}), id="garbage that is said to be packed"),
         pytest.param(Fault(body="[1, 2]"), id="json that is no object"),
         pytest.param(Fault(body='{"choices": [{"te'), id="half an answer"),
     ],

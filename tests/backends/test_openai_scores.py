@@ -142,6 +142,7 @@ class TestConformanceWithTexts(TestConformanceWithTokenIds):
         pytest.param(Behaviour(takes_ids=False), {"tokenizer": True}, id="texts with a tokenizer"),
         pytest.param(Behaviour(), {"start_text": "</s>"}, id="texts without one"),
         pytest.param(Behaviour(spells=False), {"start_text": "</s>"}, id="pieces of characters are written as nothing"),
+        pytest.param(Behaviour(most_logprobs=1), {"start_text": "</s>"}, id="one likely token alone"),
         pytest.param(Behaviour(lists_models=False, max_model_len=None), {"tokenizer": True}, id="no list of models"),
     ],
 )
@@ -271,6 +272,18 @@ def test_an_outage_at_the_first_question_is_no_inability(serve: Serve, connect: 
         list(backend.loglikelihood(REQUESTS[:1]))
     assert not isinstance(caught.value, UnsupportedRequestError)
     server.faults = []
+    check_scores(dict(backend.loglikelihood(REQUESTS[:1])), REQUESTS[:1])
+
+
+@pytest.mark.parametrize("answered", [1, 2, 3])
+def test_an_outage_among_the_first_questions_is_an_error_and_is_forgotten(serve: Serve, connect: Connect, answered: int) -> None:
+    server = serve(Behaviour())
+    server.faults = [*([Fault(passes=True)] * answered), Fault(status=500, body="boom")]
+    backend = connect(server)
+
+    with pytest.raises(BackendError, match="no answer after 1 try: status 500: boom") as caught:
+        list(backend.loglikelihood(REQUESTS[:1]))
+    assert not isinstance(caught.value, UnsupportedRequestError)
     check_scores(dict(backend.loglikelihood(REQUESTS[:1])), REQUESTS[:1])
 
 

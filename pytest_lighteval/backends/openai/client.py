@@ -159,6 +159,8 @@ class Client:
 
         if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
             return f"no answer within {self._timeout:g} seconds", True
+        if isinstance(error, httpx.DecodingError):
+            return f"its answer cannot be unpacked: {first_line(error)}", True
         if isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol):
             is_connected = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             return self._shown(f"{'the connection broke' if is_connected else 'nobody answers there'}: {first_line(error)}"), is_connected

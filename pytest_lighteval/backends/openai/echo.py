@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_lighteval.backends.openai.client import Client, UnansweredError
+from pytest_lighteval.backends.openai.client import Client, RefusedError, UnansweredError
 
 __all__ = ["Echo", "ask_echo", "count_prompt_tokens", "is_aligned"]
 
@@ -82,11 +82,14 @@ def is_aligned(client: Client, model: str, prompt: str) -> bool:
     """Whether echoed log-probabilities are those of the tokens they stand at. Raises UnansweredError.
 
     What the server would say next is read back to it: a token must be as likely in the prompt as it was behind it. A server is known that
-    moves them by one place for models without a beginning token (llama-cpp-python 0.3.36). Where no likely token is read as one token
-    again, nothing is known against it.
+    moves them by one place for models without a beginning token (llama-cpp-python 0.3.36). Where it gives no likely tokens, or none that
+    is read as one token again, nothing is known against it.
     """
     payload = {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": _CANDIDATES}
-    answer = client.post("/completions", payload)
+    try:
+        answer = client.post("/completions", payload)
+    except RefusedError:
+        return True
     try:
         candidates: dict[str, float] = answer["choices"][0]["logprobs"]["top_logprobs"][0]
         before = answer["usage"]["prompt_tokens"]

@@ -81,8 +81,8 @@ class Server:
         try:
             echo = ask_echo(self.client, self.model, _PROBE, retries=1)
         except FinalStatusError as error:
-            if error.status == 404 and self.model not in self.models:
-                raise self._no_model(error) from None
+            if error.status not in (404, 405, 501) or (error.status == 404 and self.model not in self.models):
+                raise self.no_answer(error) from None
             return f"the server at {self.arguments.base_url} has no completions API, which gives log-probabilities: {error}"
         except UnansweredError as error:
             # only a server that does answer the same prompt otherwise is one that cannot do this
@@ -90,13 +90,16 @@ class Server:
             return f"the server at {self.arguments.base_url} gives no log-probabilities of a prompt: {error}"
         if _PROBE_WORDS not in "".join(echo.tokens) or None in echo.logprobs[1:] or None in echo.best[1:]:
             return f"the server at {self.arguments.base_url} gives no log-probabilities of all tokens of a prompt"
-        if not is_aligned(self.client, self.model, _PROBE_TO_CONTINUE):
-            return (
-                f"the server at {self.arguments.base_url} gives wrong log-probabilities of a prompt: tokens are not as likely there as when"
-                " it generates them"
-            )
-        if self.takes_ids and self.texts is not None:
-            self._check_ids(ask_echo(self.client, self.model, self.texts.prompts([_PROBE])[0]))
+        try:
+            if not is_aligned(self.client, self.model, _PROBE_TO_CONTINUE):
+                return (
+                    f"the server at {self.arguments.base_url} gives wrong log-probabilities of a prompt: tokens are not as likely there as"
+                    " when it generates them"
+                )
+            if self.takes_ids and self.texts is not None:
+                self._check_ids(ask_echo(self.client, self.model, self.texts.prompts([_PROBE])[0]))
+        except UnansweredError as error:
+            raise BackendError(f"{self.arguments.base_url}: {error}") from None
         return None
 
     def no_answer(self, error: FinalStatusError) -> BackendError:
