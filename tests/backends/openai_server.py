@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_lighteval.types import GenerateResponse
+
 
 @dataclass(kw_only=True)
 class Behaviour:
@@ -51,6 +53,12 @@ class Fault:
     """It is answered after all."""
     breaks: bool = False
     """The connection ends with no answer at all."""
+
+
+def keep(answers: Iterator[tuple[int, GenerateResponse]], kept: dict[int, GenerateResponse]) -> None:
+    """Each answer is kept as it comes, whatever happens afterwards."""
+    for answer in answers:
+        kept.update([answer])
 
 
 class TinyServer:

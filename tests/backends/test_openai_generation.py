@@ -13,7 +13,7 @@ from pytest_lighteval.backends.accelerate import AccelerateBackend
 from pytest_lighteval.backends.openai import OpenAIArguments, OpenAIBackend
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import GenerateRequest, GenerateResponse, Message
-from tests.backends.openai_server import Behaviour, Fault, TinyServer
+from tests.backends.openai_server import Behaviour, Fault, TinyServer, keep
 from tests.backends.tiny import tiny_model, tiny_tokenizer
 
 TURNS = (Message(role="system", content="Be brief."), Message(role="user", content="What colour is the grass?"))
@@ -61,12 +61,6 @@ def connect(server: TinyServer) -> Iterator[Connect]:
 def ask(backend: OpenAIBackend, **request: Any) -> GenerateResponse:
     """The answer to one request."""
     return dict(backend.generate([GenerateRequest(**request)]))[0]
-
-
-def _keep(answers: Iterator[tuple[int, GenerateResponse]], kept: dict[int, GenerateResponse]) -> None:
-    """Each answer is kept as it comes, whatever happens afterwards."""
-    for answer in answers:
-        kept.update([answer])
 
 
 @pytest.mark.parametrize("with_tokenizer", [True, False])
@@ -270,7 +264,7 @@ def test_a_server_that_dies_among_answers_ends_the_call_and_what_was_answered_st
     answered: dict[int, GenerateResponse] = {}
 
     with pytest.raises(BackendError, match="the server is gone"):
-        _keep(answers, answered)
+        keep(answers, answered)
 
     good = {index: answer for index, answer in answered.items() if answer.error is None}
     assert 1 <= len(good) <= 10

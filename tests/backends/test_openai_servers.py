@@ -24,10 +24,11 @@ import pytest
 from pytest_lighteval.backends.accelerate import AccelerateBackend
 from pytest_lighteval.backends.openai import OpenAIArguments, OpenAIBackend
 from pytest_lighteval.backends.references import resolve_reference
-from pytest_lighteval.errors import UnsupportedRequestError
+from pytest_lighteval.errors import BackendError, UnsupportedRequestError
 from pytest_lighteval.testing import BackendConformance
 from pytest_lighteval.types import Backend, GenerateRequest, LoglikelihoodRequest, Message, PerplexityRequest
 from tests.backends.conftest import SMOLLM2
+from tests.backends.openai_server import keep
 
 ROOT = Path(__file__).resolve().parents[2]
 VLLM_PYTHON = os.environ.get("LIGHTEVAL_VLLM_PYTHON", "")
@@ -175,6 +176,27 @@ def test_llama_cpp_scores_as_transformers_does_but_for_its_kernels(smollm2: Acce
     assert rolling.logprob == pytest.approx(expected_rolling, abs=PER_TOKEN * rolling.token_count)
 
 
+@needs_llama
+@needs_time
+def test_llama_cpp_killed_among_answers_gives_an_error_and_no_wrong_answer(llama: OpenAIBackend, tmp_path: Path) -> None:
+    requests = [GenerateRequest(prompt=f"{number}, {number + 1}, {number + 2},", max_new_tokens=4) for number in range(12)]
+    expected = dict(llama.generate(requests))
+    process, url = start(llama_command(), tmp_path / "log")
+    backend = connect(url, retries=1, concurrency=2)
+    answers = backend.generate(requests)
+    answered = dict([next(answers), next(answers)])
+
+    process.kill()
+    process.wait()
+
+    with pytest.raises(BackendError, match="the server is gone"):
+        keep(answers, answered)
+    backend.close()
+    good = {index: answer for index, answer in answered.items() if answer.error is None}
+    assert 2 <= len(good) < len(requests)
+    assert all(answer.texts == expected[index].texts for index, answer in good.items())
+
+
 # ------------------------------------------------------------------------------------------------------------------ vLLM
 
 
@@ -254,7 +276,7 @@ def run_demo(reports: Path, backend: str, model_args: str, *options: str) -> dic
 @needs_time
 def test_the_demo_suite_scores_on_vllms_server_what_it_scores_here(vllm_url: str, model_folder: str, tmp_path: Path) -> None:
     served = run_demo(tmp_path / "served", "openai", f"base_url={vllm_url},model=smollm2,tokenizer={model_folder}")
-    here = run_demo(tmp_path / "here", "accelerate", f"pretrained={SMOLLM2}")
+    here = run_demo(tmp_path / "here", "accelerate", f"pretrained={model_folder},device=cpu")
 
     assert not served["errors"]
     assert served["run"]["use"]["prompt_tokens"] > 1000
