@@ -146,7 +146,9 @@ class Runner:
                     raise BackendError(f"vLLM has nothing left to do, but never answered {len(waiting)} of {len(prompts)} prompts")
         finally:
             if waiting:
-                self._engine.abort_request(list(waiting))
+                # an engine that died while it was asked has said so already
+                with contextlib.suppress(Exception):
+                    self._engine.abort_request(list(waiting))
 
 
 @contextlib.contextmanager
