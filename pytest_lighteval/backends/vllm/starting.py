@@ -22,7 +22,7 @@ from pytest_lighteval.backends.vllm.probing import probe
 from pytest_lighteval.backends.vllm.runner import Runner
 from pytest_lighteval.errors import BackendError
 
-__all__ = ["LocalEngine", "known_settings", "start_engine", "visible_devices"]
+__all__ = ["LocalEngine", "free_memory", "known_settings", "start_engine", "stop_engine", "visible_devices"]
 
 logger = logging.getLogger(__name__)
 
@@ -81,10 +81,9 @@ class LocalEngine(Runner):
             return
         del self._engine, self._forget
         if self._owned:
-            _end(llm)
-        del llm
-        if self._owned:
-            _free_memory()
+            stop_engine(llm)
+            del llm
+            free_memory()
 
 
 def start_engine(folder: Path, tokenizer_folder: Path, arguments: VllmArguments, max_length: int) -> LocalEngine:
@@ -123,6 +122,24 @@ def known_settings(arguments: VllmArguments, known: Collection[str], *, on_cpu: 
     return settings
 
 
+def stop_engine(llm: Any) -> None:
+    """End the engine's own processes and what it has running in this one."""
+    core = getattr(llm.llm_engine, "engine_core", None)
+    shutdown = getattr(core, "shutdown", None)
+    if shutdown is not None:
+        with contextlib.suppress(RuntimeError, OSError):  # it is dead already
+            shutdown()
+
+
+def free_memory() -> None:
+    """Give back what engines that nobody holds any longer have left in this process."""
+    gc.collect()
+    from vllm.distributed import cleanup_dist_env_and_memory
+
+    cleanup_dist_env_and_memory()
+    gc.collect()
+
+
 def visible_devices() -> list[str]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -149,23 +166,6 @@ def _declared_generation(model: Any) -> dict[str, Any]:
         return dict(model.try_get_generation_config())
     except (OSError, ValueError):
         return {}
-
-
-def _end(llm: Any) -> None:
-    """End the engine's own processes, or what it keeps in this one."""
-    core = getattr(llm.llm_engine, "engine_core", None)
-    shutdown = getattr(core, "shutdown", None)
-    if shutdown is not None:
-        with contextlib.suppress(RuntimeError, OSError):  # it is dead already
-            shutdown()
-
-
-def _free_memory() -> None:
-    from vllm.distributed import cleanup_dist_env_and_memory
-
-    gc.collect()
-    cleanup_dist_env_and_memory()
-    gc.collect()
 
 
 @contextlib.contextmanager
