@@ -106,11 +106,14 @@ class Harness:
 
 
 class Stopwatch:
-    """A backend that measures the seconds from a question to its last answer; what is scored between two answers is not in them."""
+    """A backend that measures the time from a question to its last answer; what is scored between two answers is not in it."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.seconds = 0.0
+        """Of the processor. The engine runs in this process, in one thread, and other processes may want the same core."""
+        self.waited = 0.0
+        """By the clock on the wall."""
         self.answers: list[Any] = []
         """In the order of the requests."""
 
@@ -126,9 +129,10 @@ class Stopwatch:
         return self._timed(lambda: self._backend.generate(requests))
 
     def _timed(self, ask: Callable[[], Iterator[tuple[int, Any]]]) -> Iterator[tuple[int, Any]]:
-        started = time.perf_counter()
+        started, waiting = time.process_time(), time.perf_counter()
         answers = dict(ask())
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.process_time() - started
+        self.waited += time.perf_counter() - waiting
         self.answers = [answers[index] for index in range(len(answers))]
         yield from answers.items()
 

@@ -93,6 +93,8 @@ def test_a_cpu_gets_no_compilation_and_a_cache_that_fits_unless_told_otherwise(m
     arguments = VllmArguments(pretrained="owner/model", gpu_memory_utilization=0.1, enforce_eager=False)
 
     assert known_settings(arguments, (), on_cpu=True)["enforce_eager"] is False
+    assert known_settings(arguments, {"block_size"}, on_cpu=True)["block_size"] == 32
+    assert "block_size" not in known_settings(arguments, {"block_size"}, on_cpu=False)
     assert "VLLM_CPU_KVCACHE_SPACE" not in os.environ
     assert known_settings(VllmArguments(pretrained="owner/model"), (), on_cpu=True)["enforce_eager"] is True
     assert os.environ["VLLM_CPU_KVCACHE_SPACE"] == "4"

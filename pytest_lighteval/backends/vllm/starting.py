@@ -33,6 +33,9 @@ _ENVIRONMENT = {
 }
 _CPU_CACHE_GIB = "4"
 """Of a CPU's RAM, for keys and values; vLLM's default there is a share of all of it, which it rarely gets."""
+_CPU_BLOCK_SIZE = 32
+"""Tokens of a block of the prefix cache, the fewest that CPU attention takes. Only whole blocks are shared, and what the choices behind
+one question have in common rarely fills one of vLLM's 128 there."""
 
 
 class LocalEngine(Runner):
@@ -117,6 +120,8 @@ def known_settings(arguments: VllmArguments, known: Collection[str], *, on_cpu: 
         settings["use_tqdm_on_load"] = False
     if on_cpu:
         settings.setdefault("enforce_eager", True)
+        if "block_size" in known:
+            settings["block_size"] = _CPU_BLOCK_SIZE
         if arguments.gpu_memory_utilization is None:
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", _CPU_CACHE_GIB)
     return settings
