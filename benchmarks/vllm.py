@@ -60,9 +60,9 @@ class Row:
 
 
 ROWS = {
-    "mmlu": Row(task="leaderboard|mmlu:anatomy", few_shots=5, documents=8, metric="acc"),
-    "hellaswag": Row(task="leaderboard|hellaswag", few_shots=10, documents=4, metric="acc_norm"),
-    "gsm8k": Row(task="leaderboard|gsm8k", few_shots=5, documents=4, metric="qem", generation_size=48),
+    "mmlu": Row(task="leaderboard|mmlu:anatomy", few_shots=5, documents=6, metric="acc"),
+    "hellaswag": Row(task="leaderboard|hellaswag", few_shots=10, documents=3, metric="acc_norm"),
+    "gsm8k": Row(task="leaderboard|gsm8k", few_shots=5, documents=3, metric="qem", generation_size=32),
 }
 
 

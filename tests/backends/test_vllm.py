@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -214,9 +215,11 @@ def test_its_memory_comes_back_and_a_users_own_engine_starts_in_its_place(backen
     with pytest.raises(BackendError, match="the backend is closed"):
         list(backend.loglikelihood(requests))
 
-    from vllm import LLM
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of vLLM's own start
+        from vllm import LLM
 
-    llm = LLM(model=folder, dtype="float32", max_model_len=256, enforce_eager=True)
+        llm = LLM(model=folder, dtype="float32", max_model_len=256, enforce_eager=True)
     ours = VllmBackend.from_engine(llm)
     assert ours.max_length == 256
     assert ours.fingerprint != backend.fingerprint
