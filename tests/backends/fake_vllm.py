@@ -59,29 +59,44 @@ class Row:
 
 
 class FakeLLM:
-    """A transformers model behind `llm_engine.add_request` and `step`; every step finishes one request, the last one first."""
+    """A transformers model behind `llm_engine.add_request` and `step`; every step finishes one, the last first unless told otherwise."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, block_size: int = 4, caching: bool = True, confused: bool = False) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        block_size: int = 4,
+        caching: bool = True,
+        confused: bool = False,
+        first_in_first_out: bool = False,
+    ) -> None:
         self.model, self.tokenizer, self.block_size, self.caching = model, tokenizer, block_size, caching
         self.confused = confused
         """A version that gives wrong numbers on its fast ways."""
+        self.first_in_first_out = first_in_first_out
+        self.found: list[int] = []
+        """Cached tokens of every answer, in the order of the answers."""
         self.llm_engine = self
         self.waiting: dict[str, tuple[tuple[int, ...], Any]] = {}
         self.cached: set[tuple[int, ...]] = set()
         self.calls: list[list[tuple[tuple[int, ...], Any]]] = []
         """What was in the engine together, in the order in which it came."""
+        self.forgotten = 0
         self.aborted: list[str] = []
         self.stuck = False
 
     def reset_prefix_cache(self) -> bool:
         self.cached.clear()
-        self.calls.append([])
+        self.forgotten += 1
         return True
 
     def add_request(self, request_id: str, prompt: dict[str, Any], parameters: Any) -> None:
         assert prompt["type"] == "token"
         tokens = tuple(prompt["prompt_token_ids"])
         assert tokens
+        if not self.waiting:
+            self.calls.append([])
         self.waiting[request_id] = (tokens, parameters)
         self.calls[-1].append((tokens, parameters))
 
@@ -98,13 +113,15 @@ class FakeLLM:
             return []
         named = [getattr(asked, "logprob_token_ids", None) is not None for _, asked in self.waiting.values()]
         assert all(named) or not any(named), "a version of vLLM mixes these up"
-        request_id, (tokens, parameters) = self.waiting.popitem()
+        request_id = next(iter(self.waiting)) if self.first_in_first_out else next(reversed(self.waiting))
+        tokens, parameters = self.waiting.pop(request_id)
         running = SimpleNamespace(request_id="other", finished=False)
         return [running, self._answer(request_id, tokens, parameters)]
 
     def _answer(self, request_id: str, tokens: tuple[int, ...], asked: Any) -> Any:
         skips = asked.prompt_logprobs is not None and getattr(asked, "skip_reading_prefix_cache", None) is not False
         found = 0 if skips or not self.caching else self._find(tokens)
+        self.found.append(found)
         rows: list[dict[int, Row] | None] | None = None
         if asked.prompt_logprobs is not None:
             logprobs = self._logprobs(tokens)

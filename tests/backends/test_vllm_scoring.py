@@ -13,6 +13,7 @@ from pytest_lighteval.backends.accelerate.texts import Texts
 from pytest_lighteval.backends.asking import PairScore
 from pytest_lighteval.backends.tokenization import TokenPair
 from pytest_lighteval.backends.vllm import VllmArguments
+from pytest_lighteval.backends.vllm import runner as runner_module
 from pytest_lighteval.backends.vllm.engine import Engine
 from pytest_lighteval.backends.vllm.probing import probe
 from pytest_lighteval.backends.vllm.runner import Abilities, Runner
@@ -164,6 +165,30 @@ def test_a_continuation_that_lies_in_the_cache_is_asked_again_and_never_read_fro
         [score.logprob for _, score in sorted(plain.read(prompts))], abs=1e-4
     )
     assert [asked.skip_reading_prefix_cache for _, asked in llm.calls[1]] == [True] * runner.asked_again
+
+
+@pytest.mark.parametrize("names_tokens", [True, False])
+def test_a_long_new_context_is_a_prompt_of_its_own_before_its_choices(
+    llama: Any, monkeypatch: pytest.MonkeyPatch, names_tokens: bool
+) -> None:
+    monkeypatch.setattr(runner_module, "_WORTH_A_PROMPT", 6)
+    llm = FakeLLM(llama, tiny_tokenizer(), first_in_first_out=True)
+    runner = Runner(llm, SamplingParameters, Abilities(reads_cache=True, names_tokens=names_tokens))
+    context, near, far = (5, 6, 7, 8, 9, 10, 11, 12), (5, 6, 7, 8, 9, 10, 20, 21), (30, 31, 32, 33, 34, 35)
+    prompts = [ReadPrompt(tokens=(*front, last, 40), scored=2) for front in (context, near, far) for last in (50, 51)]
+
+    found = dict(runner.read(prompts))
+
+    assert [tokens for tokens, asked in llm.calls[0] if asked.prompt_logprobs is None] == [context, far]
+    assert [tokens for tokens, asked in llm.calls[0]].index(far) == 5
+    # where a block ends with the context, only the first scored token's row is lost in the cache
+    assert llm.found[:3] == [0, 8, 8]
+    assert runner.asked_again == (0 if names_tokens else 3)
+    assert len(llm.calls) == 2
+    assert llm.forgotten == (1 if names_tokens else 2)
+    plain = dict(Runner(llm, SamplingParameters, Abilities()).read(prompts))
+    assert {index: score.greedy for index, score in found.items()} == {index: score.greedy for index, score in plain.items()}
+    assert [found[index].logprob for index in range(6)] == pytest.approx([plain[index].logprob for index in range(6)], abs=1e-4)
 
 
 def test_what_nobody_waits_for_is_given_up(llama: Any) -> None:

@@ -8,18 +8,24 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
 from pytest_lighteval.backends.accelerate.arguments import GenerationParameters
 from pytest_lighteval.backends.asking import PairScore
 from pytest_lighteval.backends.vllm.generation import WritePrompt
-from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
+from pytest_lighteval.backends.vllm.scoring import MOST_CANDIDATES, ChoicePrompt, ReadPrompt
 from pytest_lighteval.errors import BackendError
 
 __all__ = ["Abilities", "Runner"]
+
+
+_WORTH_A_PROMPT = 192
+"""Tokens of a context that no prompt before has. From so many on, the context is a prompt of its own, which leaves them in the cache: read
+as part of the first choice behind it, each of them would cost a row of logits over the whole vocabulary that nobody asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +52,57 @@ class Runner:
         """Prompts that were found in the cache as far as into what is scored, and had to be asked without it."""
 
     def choose(self, prompts: Sequence[ChoicePrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
-        """See `Scorer.choose`. Never in one call with other prompts: vLLM 0.32 mixes up their log-probabilities."""
-        if not self.abilities.names_tokens:
-            yield from self._choose_by_reading(prompts)
-            return
-        parameters = [
+        """See `Scorer.choose`."""
+        return self._choose_by_name(prompts) if self.abilities.names_tokens else self._choose_by_reading(prompts)
+
+    def read(self, prompts: Sequence[ReadPrompt]) -> Iterator[tuple[int, PairScore]]:
+        """See `Scorer.read`."""
+        again, halves = [], []
+        for index, output in self._read(prompts, from_cache=self.abilities.reads_cache):
+            # the row of the first scored token stands behind `context - 1` others; rows of cached positions hold whatever was in memory
+            context = len(prompts[index].tokens) - prompts[index].scored
+            missing = (output.num_cached_tokens or 0) - (context - 1) if self.abilities.reads_cache else 0
+            if missing <= 0:
+                yield index, _sum_rows(output, prompts[index])
+            elif missing == 1 and prompts[index].scored > 1 and self.abilities.names_tokens:
+                # blocks that end where the context ends are common: only the first token's row is in the cache
+                halves.append((index, _sum_rows(output, replace(prompts[index], scored=prompts[index].scored - 1))))
+            else:
+                again.append(index)
+        self.asked_again += len(again)
+        yield from self._complete(prompts, halves)
+        for place, output in self._read([prompts[index] for index in again], from_cache=False) if again else ():
+            yield again[place], _sum_rows(output, prompts[again[place]])
+
+    def _complete(self, prompts: Sequence[ReadPrompt], halves: Sequence[tuple[int, PairScore]]) -> Iterator[tuple[int, PairScore]]:
+        """Scores to which the first token's own is still to be added: one prompt a context, while the cache still holds that."""
+        waiting: defaultdict[tuple[int, ...], defaultdict[int, list[tuple[int, PairScore]]]] = defaultdict(lambda: defaultdict(list))
+        for index, rest in halves:
+            split = len(prompts[index].tokens) - prompts[index].scored
+            waiting[prompts[index].tokens[:split]][prompts[index].tokens[split]].append((index, rest))
+        firsts = [
+            ChoicePrompt(tokens=context, candidates=tuple(asked)[start : start + MOST_CANDIDATES])
+            for context, asked in waiting.items()
+            for start in range(0, len(asked), MOST_CANDIDATES)
+        ]
+        for place, scores in self._choose_by_name(firsts, forget=False) if firsts else ():
+            for token, first in zip(firsts[place].candidates, scores, strict=True):
+                for index, rest in waiting[firsts[place].tokens][token]:
+                    yield index, PairScore(logprob=math.fsum((first.logprob, rest.logprob)), greedy=first.greedy and rest.greedy)
+
+    def write(self, prompts: Sequence[WritePrompt], parameters: GenerationParameters) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
+        """See `Writer.write`."""
+        asked = [self._sampling(prompt, parameters) for prompt in prompts]
+        for index, output in self._run([prompt.tokens for prompt in prompts], asked):
+            yield index, tuple(tuple(answer.token_ids) for answer in sorted(output.outputs, key=lambda answer: answer.index))
+
+    def _choose_by_name(self, prompts: Sequence[ChoicePrompt], *, forget: bool = True) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
+        """Never in one call with other prompts: vLLM 0.32 mixes up their log-probabilities."""
+        asked = [
             self._parameters(temperature=0.0, max_tokens=1, detokenize=False, logprob_token_ids=list(prompt.candidates))
             for prompt in prompts
         ]
-        for index, output in self._run([prompt.tokens for prompt in prompts], parameters):
+        for index, output in self._run([prompt.tokens for prompt in prompts], asked, forget=forget):
             (answer,) = output.outputs
             row = answer.logprobs[0]
             yield (
@@ -64,25 +112,6 @@ class Runner:
                     for candidate in prompts[index].candidates
                 ),
             )
-
-    def read(self, prompts: Sequence[ReadPrompt]) -> Iterator[tuple[int, PairScore]]:
-        """See `Scorer.read`."""
-        again = []
-        for index, output in self._read(prompts, from_cache=self.abilities.reads_cache):
-            # the rows of cached positions hold whatever was in memory; that of the first scored token stands behind `context - 1` others
-            if self.abilities.reads_cache and (output.num_cached_tokens or 0) > len(prompts[index].tokens) - prompts[index].scored - 1:
-                again.append(index)
-            else:
-                yield index, _sum_rows(output, prompts[index])
-        self.asked_again += len(again)
-        for place, output in self._read([prompts[index] for index in again], from_cache=False) if again else ():
-            yield again[place], _sum_rows(output, prompts[again[place]])
-
-    def write(self, prompts: Sequence[WritePrompt], parameters: GenerationParameters) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
-        """See `Writer.write`."""
-        asked = [self._sampling(prompt, parameters) for prompt in prompts]
-        for index, output in self._run([prompt.tokens for prompt in prompts], asked):
-            yield index, tuple(tuple(answer.token_ids) for answer in sorted(output.outputs, key=lambda answer: answer.index))
 
     def _choose_by_reading(self, prompts: Sequence[ChoicePrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
         owners = [(index, candidate) for index, prompt in enumerate(prompts) for candidate in prompt.candidates]
@@ -96,10 +125,22 @@ class Runner:
                 yield index, tuple(scores[candidate] for candidate in prompts[index].candidates)
 
     def _read(self, prompts: Sequence[ReadPrompt], *, from_cache: bool) -> Iterator[tuple[int, Any]]:
-        settings: dict[str, Any] = {"temperature": 0.0, "max_tokens": 1, "detokenize": False, "prompt_logprobs": 0}
+        plain: dict[str, Any] = {"temperature": 0.0, "max_tokens": 1, "detokenize": False}
+        settings = plain | {"prompt_logprobs": 0}
         if self.abilities.reads_cache:
             settings["skip_reading_prefix_cache"] = not from_cache
-        return self._run([prompt.tokens for prompt in prompts], [self._parameters(**settings) for _ in prompts])
+        asked: list[tuple[int | None, tuple[int, ...], Any]] = []
+        before: tuple[int, ...] = ()
+        for index, prompt in enumerate(prompts):
+            context = prompt.tokens[: -prompt.scored]
+            if from_cache and len(context) - _shared(before, context) >= _WORTH_A_PROMPT:
+                asked.append((None, context, self._parameters(**plain)))
+            asked.append((index, prompt.tokens, self._parameters(**settings)))
+            before = prompt.tokens
+        for place, output in self._run([tokens for _, tokens, _ in asked], [parameters for _, _, parameters in asked]):
+            owner = asked[place][0]
+            if owner is not None:
+                yield owner, output
 
     def _sampling(self, prompt: WritePrompt, parameters: GenerationParameters) -> Any:
         settings: dict[str, Any] = {
@@ -124,12 +165,13 @@ class Runner:
             **settings,
         )
 
-    def _run(self, prompts: Sequence[tuple[int, ...]], parameters: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    def _run(self, prompts: Sequence[tuple[int, ...]], parameters: Sequence[Any], *, forget: bool = True) -> Iterator[tuple[int, Any]]:
         """Every prompt's index and finished output, as they finish. What a caller does not wait for is given up.
 
-        The prefix cache is emptied first: what is found in it, and so the last digits of an answer, then depends on this call alone.
+        The prefix cache is emptied first (`forget`), so that an answer's last digits depend on this call alone.
         """
-        self._forget()
+        if forget:
+            self._forget()
         first = next(self._numbers)
         waiting = {f"lighteval-{first}-{index}": index for index in range(len(prompts))}
         try:
@@ -149,6 +191,11 @@ class Runner:
                 # an engine that died while it was asked has said so already
                 with contextlib.suppress(Exception):
                     self._engine.abort_request(list(waiting))
+
+
+def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """How many tokens the two begin with in common."""
+    return next((place for place, (mine, theirs) in enumerate(zip(one, other, strict=False)) if mine != theirs), min(len(one), len(other)))
 
 
 @contextlib.contextmanager

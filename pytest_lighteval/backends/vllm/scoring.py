@@ -10,7 +10,7 @@ from typing import Protocol
 from pytest_lighteval.backends.asking import PairScore
 from pytest_lighteval.backends.tokenization import TokenPair
 
-__all__ = ["ChoicePrompt", "ReadPrompt", "Scorer", "score_pairs"]
+__all__ = ["MOST_CANDIDATES", "ChoicePrompt", "ReadPrompt", "Scorer", "score_pairs"]
 
 MOST_CANDIDATES = 128
 """Token ids that vLLM takes in one request."""
