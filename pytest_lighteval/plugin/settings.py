@@ -25,6 +25,9 @@ from pytest_lighteval.selection import TaskSpec, parse_specs
 
 __all__ = ["Settings", "check_rootdir", "model_args_help", "read_settings"]
 
+_BESIDE_THE_INI = ("gates", "baseline", "save_baseline", "waivers")
+"""Options that name files of the project."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -55,6 +58,7 @@ def read_settings(config: pytest.Config, *, today: date | None = None) -> Settin
     """
     values = {option.dest.removeprefix("lighteval_"): value_of(config, option) for option in OPTIONS}
     folder = config.invocation_params.dir
+    values |= {name: _from_home(config, values[name]) for name in _BESIDE_THE_INI if config.getoption(f"lighteval_{name}") is None}
     backend = values["backend"]
     if backend is not None:
         backends.check_name(backend)
@@ -92,6 +96,14 @@ def _evaluation(values: Mapping[str, Any], arguments: msgspec.Struct | None) -> 
         system_prompt=values["system_prompt"],
         reasoning_tags=tags if values["strip_reasoning"] else (),
     )
+
+
+def _from_home(config: pytest.Config, value: Any) -> Any:
+    """Paths of the ini file, which lie beside it, as seen from where pytest was started."""
+    if isinstance(value, str):
+        slash = "/" if value.endswith("/") else ""
+        return os.path.relpath(_home(config) / value, config.invocation_params.dir) + slash
+    return value and [_from_home(config, path) for path in value]
 
 
 def _home(config: pytest.Config) -> Path:
