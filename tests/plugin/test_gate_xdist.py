@@ -65,8 +65,11 @@ def test_two_workers_do_not_start_without_their_baseline(pytester: pytest.Pytest
 
 
 def test_last_failed_judges_what_failed(pytester: pytest.Pytester, suite: Path) -> None:
-    first = pytester.runpytest_subprocess(*SESSION, "-k", "alone or first", "-n", "2")
-    again = pytester.runpytest_subprocess(*SESSION, "-k", "alone or first", "--lf", "-n", "2")
+    pytester.makefile(".yaml", gates="gated|many:first: {acc: {max_drop: 0.5}}\n")
+    both = (*SESSION, "--gates", "gates.yaml", "-k", "alone or first", "-n", "2")
+
+    first = pytester.runpytest_subprocess(*both)
+    again = pytester.runpytest_subprocess(*both, "--lf")
 
     first.assert_outcomes(passed=1, failed=2)  # one of them, and both together
     again.assert_outcomes(failed=1)
