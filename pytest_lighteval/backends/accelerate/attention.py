@@ -261,10 +261,13 @@ class _Layer:
             else:
                 places = self.run.on(query.device, rows.places).flatten()
                 q, k, v = (
-                    tensor[0].index_select(1, places).unflatten(1, (pieces, longest)).transpose(0, 1) for tensor in (query, key, value)
+                    tensor[0].index_select(1, places).reshape(tensor.shape[1], pieces, longest, -1).transpose(0, 1)
+                    for tensor in (query, key, value)
                 )
             if self.rules.is_fused(query, value) and query.device.type == "cpu":
-                bias = self.run.bias(rows, query.dtype) if self.rules.window is None else _bias(self._allowed(rows, query.device), query.dtype)
+                bias = (
+                    self.run.bias(rows, query.dtype) if self.rules.window is None else _bias(self._allowed(rows, query.device), query.dtype)
+                )
                 part, part_lse = fused_on_cpu(q, k, v, bias, self.rules.scale, causal=bias is None)
             else:
                 allowed = self._allowed(rows, query.device)
@@ -329,10 +332,11 @@ def folded(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor | None, attend: _Attend
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Heads that share keys as more queries of one head, one behind the other, so that no key is repeated."""
-    queries, groups = query.shape[2], query.shape[1] // key.shape[1]
-    folded = query.unflatten(1, (key.shape[1], groups)).flatten(2, 3)
+    rows, heads, queries, width = query.shape
+    groups = heads // key.shape[1]
+    folded = query.reshape(rows, key.shape[1], groups * queries, width)
     out, lse = attend(folded, key, value, None if allowed is None else allowed[:, None].repeat(1, 1, groups, 1))
-    return out.unflatten(2, (groups, queries)).flatten(1, 2), lse.unflatten(2, (groups, queries)).flatten(1, 2)
+    return out.reshape(rows, heads, queries, -1), lse.reshape(rows, heads, queries)
 
 
 def _plain(

@@ -129,9 +129,7 @@ class DecodeRun:
             self._over_stem(stem, module, query, key, value, rules, out, lse)
         return out, lse
 
-    def _newest(
-        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, rules: Rules
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _newest(self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, rules: Rules) -> tuple[torch.Tensor, torch.Tensor]:
         """Each slot's newest token over its slot. Heads that share keys are more queries of one head, so that no key is read twice."""
         count, longest = len(self.lengths), max(self.lengths)
         window = rules.window

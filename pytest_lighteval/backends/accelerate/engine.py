@@ -13,19 +13,8 @@ from typing import Any, TypeVar
 import torch
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
-from pytest_lighteval.backends.accelerate.choosing import Choices
-from pytest_lighteval.backends.accelerate.decoding import Decoder, DecodingLimits
-from pytest_lighteval.backends.accelerate.generation import (
-    Generation,
-    InBatches,
-    InSlots,
-    PlainGenerator,
-    RecordingChoices,
-    ends_of,
-    find_disagreement as find_other_logits,
-    own_settings,
-    unsupported_settings,
-)
+from pytest_lighteval.backends.accelerate.decoding import DecodingLimits
+from pytest_lighteval.backends.accelerate.generation import Generation, choose_generation
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.loglikelihood import (
     Failed,
@@ -109,10 +98,8 @@ class Engine:
         self._loaded = loaded
         self._parameters = arguments.generation()
         self._scoring_limits = self._limits(_TOKENS_SCORED.get(loaded.device.type, _OTHER_DEVICES[0]))
-        self._batches_reason: str | None = None
-        """Why texts are generated in padded batches. None: they are generated in slots."""
-        self.shrunk_to: int | None = None
-        """The fewest rows that memory allowed. None: it never ran out."""
+        self._shrunk_to: dict[str, int] = {}
+        """The fewest rows, or tokens, that memory allowed. Empty: it never ran out."""
         self._plain_reason: str | None = None
         """Why log-likelihoods are computed by plain rows. None: they are computed over the prefix tree."""
         with self._one_line("its first rows"):
@@ -191,11 +178,8 @@ class Engine:
             "head_at": {"each": "asked positions", "shared": "positions asked in the batch", "all": "all positions"}[self._scorer.keep],
         }
         if "_generation" in self.__dict__:
-            facts["generation"] = f"padded batches: {self._batches_reason}" if self._batches_reason else "slots over shared prefixes"
-            facts["generation_tokens_computed"] = self._generation.tokens_computed
-        if self.shrunk_to is not None:
-            facts["out_of_memory_rows"] = self.shrunk_to
-        return facts
+            facts |= self._generation.describe()
+        return facts | {f"out_of_memory_{unit}": count for unit, count in self._shrunk_to.items()}
 
     def _ask_choices(self, requests: Sequence[LoglikelihoodRequest]) -> list[_Asked]:
         start_space = self._arguments.multichoice_continuations_start_space
@@ -235,53 +219,44 @@ class Engine:
 
     def _choose_scoring(self) -> Scoring:
         """By prefix tree if the model gives the same log-likelihoods with it, else by plain rows; the report says why."""
-        attempt, model = self._attempt, self._loaded.model
-        plain = PlainRows(self._scorer, self._scoring_limits, attempt, self._on_shrink)
-        tree_scorer = TreeScorer(model, self._loaded.device, takes_places=self._scorer.keep != "all")
+        model = self._loaded.model
+        plain = PlainRows(self._scorer, self._scoring_limits, self._attempt, self._on_shrink)
         self._plain_reason = unsupported(model.config)
-        if self._plain_reason is None:
-            limits = self._tree_limits()
-            try:
-                self._plain_reason = find_disagreement(
-                    # no waste at all: every shared path is a stem then, however short
-                    PrefixTree(tree_scorer, limits, attempt, self._on_shrink, tolerated_waste=0),
-                    plain,
-                    vocabulary=model.config.get_text_config().vocab_size,
-                    exact=self._loaded.dtype in ("float32", "float64"),
-                    max_length=self._max_length,
-                )
-            except BackendError as error:
-                self._plain_reason = str(error).removeprefix(f"{self._arguments.model}: ")
-        if self._plain_reason is None and not tree_scorer.windows_seen:
+        if self._plain_reason is not None:
+            return plain
+        limits = self._tree_limits()
+        scorer = TreeScorer(model, self._loaded.device, takes_places=self._scorer.keep != "all")
+        try:
+            self._plain_reason = find_disagreement(
+                # no waste at all: every shared path is a stem then, however short
+                PrefixTree(scorer, limits, self._attempt, tolerated_waste=0),
+                PlainRows(self._scorer, self._scoring_limits, self._attempt),
+                vocabulary=model.config.get_text_config().vocab_size,
+                exact=self._loaded.dtype in ("float32", "float64"),
+                max_length=self._max_length,
+            )
+        except BackendError as error:
+            self._plain_reason = str(error).removeprefix(f"{self._arguments.model}: ")
+        if self._plain_reason is None and not scorer.windows_seen:
             self._plain_reason = hidden_window(model.config, self._max_length)
-        plain.tokens_computed = 0
-        return plain if self._plain_reason else PrefixTree(tree_scorer, self._tree_limits(), attempt, self._on_shrink)
+        if self._plain_reason is not None:
+            return plain
+        return PrefixTree(scorer, limits, self._attempt, lambda tokens: self._on_shrink(tokens, "tokens"))
 
     @cached_property
     def _generation(self) -> Generation:
-        """In slots if the model gives the same logits there, else in padded batches; the report says why."""
-        model, parameters = self._loaded.model, self._parameters
-        ends = ends_of(model, self._texts)
-        choices = Choices(parameters, parameters.repetition_penalty or own_settings(model).repetition_penalty or 1.0)
-        self._batches_reason = self._plain_reason or unsupported_settings(model)
-
-        def decoder(choices: Choices) -> Decoder:
-            takes_places = self._scorer.keep != "all"
-            return Decoder(
-                self._loaded, self._texts, ends, choices, parameters.seed, takes_places, attempt=self._attempt, on_shrink=self._on_shrink
-            )
-
-        if self._batches_reason is None:
-            recording = RecordingChoices()
-            try:
-                self._batches_reason = find_other_logits(decoder(recording), recording, self._loaded, self._max_length)
-            except BackendError as error:
-                self._batches_reason = str(error).removeprefix(f"{self._arguments.model}: ")
-        if self._batches_reason is None:
-            return InSlots(decoder(choices), self._decoding_limits())
-        plain = PlainGenerator(self._loaded, self._texts, ends, choices, parameters.seed)
-        limits = self._limits(_TOKENS_KEPT.get(self._loaded.device.type, _OTHER_DEVICES[1]))
-        return InBatches(plain, limits, self._attempt, self._on_shrink)
+        return choose_generation(
+            self._loaded,
+            self._texts,
+            self._parameters,
+            max_length=self._max_length,
+            slots=self._decoding_limits,
+            batches=self._limits(_TOKENS_KEPT.get(self._loaded.device.type, _OTHER_DEVICES[1])),
+            takes_places=self._scorer.keep != "all",
+            known_reason=self._plain_reason,
+            attempt=self._attempt,
+            on_shrink=self._on_shrink,
+        )
 
     def _decoding_limits(self) -> DecodingLimits:
         device, batch_size = self._loaded.device.type, self._arguments.batch_size
@@ -333,7 +308,7 @@ class Engine:
 
     def _attempt(self, run: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> Result | None:
         """What it returns in eval mode, or None when memory ran out. Whatever else goes wrong in the model is a BackendError."""
-        with self._one_line(f"{len(items)} rows"), evaluating(self._loaded.model):
+        with self._one_line(f"a batch of {len(items)}"), evaluating(self._loaded.model):
             return unless_out_of_memory(lambda: run(items))
 
     @contextlib.contextmanager
@@ -345,9 +320,9 @@ class Engine:
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             raise BackendError(f"{self._arguments.model}: it failed on {what}: {type(error).__name__}: {first_line(error)}") from error
 
-    def _on_shrink(self, rows: int) -> None:
-        self.shrunk_to = rows if self.shrunk_to is None else min(rows, self.shrunk_to)
-        logger.warning("memory ran out: the batch is run again, %d rows at a time", rows)
+    def _on_shrink(self, count: int, unit: str = "rows") -> None:
+        self._shrunk_to[unit] = min(count, self._shrunk_to.get(unit, count))
+        logger.warning("memory ran out: the batch is run again, %d %s at a time", count, unit)
 
     def _limits(self, tokens: int) -> Limits:
         if isinstance(self._arguments.batch_size, int):

@@ -50,10 +50,14 @@ class Scoring(Protocol):
         """Every pair once, batch by batch; `owner` is the pair's index."""
 
 
+def _ignore(size: int) -> None:
+    """Nobody wants to hear that batches shrank."""
+
+
 class PlainRows:
     """Every distinct sequence is a padded row of its own, in the model's own attention."""
 
-    def __init__(self, scorer: Scorer, limits: RowLimits, attempt: Attempt, on_shrink: Callable[[int], None]) -> None:
+    def __init__(self, scorer: Scorer, limits: RowLimits, attempt: Attempt, on_shrink: Callable[[int], None] = _ignore) -> None:
         self._scorer, self._limits, self._attempt, self._on_shrink = scorer, limits, attempt, on_shrink
         self.tokens_computed = 0
 
@@ -81,7 +85,7 @@ class PrefixTree:
         scorer: TreeScorer,
         limits: TreeLimits,
         attempt: Attempt,
-        on_shrink: Callable[[int], None],
+        on_shrink: Callable[[int], None] = _ignore,
         *,
         tolerated_waste: int | None = None,
     ) -> None:

@@ -118,7 +118,7 @@ def token_scores(logits: torch.Tensor, places: torch.Tensor, targets: torch.Tens
     Log-softmax in fp32, whatever the logits' dtype. One synchronisation with the device. Call it in inference mode.
     """
     # every place is asked about once, however many choices are scored there
-    rows, asked = places.unique(return_inverse=True)
+    rows, asked = torch.unique(places, return_inverse=True)
     lses, likeliest = [logits.new_empty(0, dtype=torch.float32)], [targets.new_empty(0, device=logits.device)]
     for part in rows.to(logits.device).split(_POSITIONS_AT_ONCE):
         at = logits.index_select(0, part).float()
