@@ -58,7 +58,7 @@ def plan_generation(rows: Sequence[PromptRow], *, tokens_saved: int = _TOKENS_SA
     prompts = [rows[index].prompt for index in ordered]
     stems: list[Stem] = []
     planned: list[tuple[tuple[int, ...], int, int]] = []
-    waiting: list[tuple[list[int], int, tuple[int, ...]]] = [(list(range(len(rows))), 0, ())]
+    waiting: list[tuple[list[int], int, tuple[int, ...]]] = [(list(range(len(rows))), 0, ())] if rows else []
     while waiting:
         group, start, behind = waiting.pop()
         if len(group) == 1:
