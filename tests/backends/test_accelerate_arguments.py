@@ -170,7 +170,7 @@ def test_a_folder_is_loaded_in_the_dtype_and_way_asked_for(tiny_folder: Path) ->
 
     assert (plain["architecture"], plain["dtype"], plain["device"], plain["max_length"]) == ("LlamaForCausalLM", "float32", "cpu", 128)
     assert plain["threads"] >= 1
-    assert (half["dtype"], half["batch_size"], half["batch_tokens"]) == ("bfloat16", 2, [None, None])
+    assert (half["dtype"], half["batch_size"], half["batch_tokens"]) == ("bfloat16", 2, None)
 
 
 def test_model_parallel_gives_the_same_answers(tiny_folder: Path) -> None:
@@ -208,6 +208,18 @@ def test_a_subfolder_may_have_its_tokenizer_one_level_up(tmp_path: Path) -> None
         file.rename(folder.parent / file.name)
 
     assert load(pretrained=str(tmp_path / "repository"), subfolder="step-100", device="cpu")
+
+
+def test_an_encoder_decoder_model_is_refused(tmp_path: Path) -> None:
+    import transformers
+
+    transformers.T5Config(d_model=16, num_layers=1, d_ff=16, num_heads=2, vocab_size=50).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    backend = AccelerateBackend.from_arguments(AccelerateArguments(pretrained=str(tmp_path), device="cpu"))
+
+    with pytest.raises(BackendError, match="t5 is an encoder-decoder model, and this backend runs causal"):
+        list(backend.loglikelihood(REQUEST))
 
 
 def test_loading_errors_are_one_clear_line(tmp_path: Path, tiny_folder: Path) -> None:

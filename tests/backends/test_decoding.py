@@ -211,7 +211,7 @@ def test_texts_that_outgrow_their_slots_wait_and_lose_nothing(llama: Any, monkey
     # all three fitted at first, and in the end only one at a time
     assert max(rows) == 3
     assert rows[-1] == 1
-    assert "out_of_memory_rows" not in backend.describe()
+    assert "out_of_memory_rows" not in backend.describe()["use"]
 
 
 def test_a_row_that_memory_never_suffices_for_is_an_error_and_the_others_are_answered(llama: Any) -> None:
@@ -230,7 +230,7 @@ def test_a_row_that_memory_never_suffices_for_is_an_error_and_the_others_are_ans
 
     assert answers[0].error == f"memory ran out on a single prompt of {length} tokens"
     assert [answers[index].token_ids for index in (1, 2)] == expected[1:]
-    assert backend.describe()["out_of_memory_rows"] == 1
+    assert backend.describe()["use"]["out_of_memory_rows"] == 1
 
 
 def test_memory_that_runs_out_late_costs_time_but_no_token(llama: Any) -> None:
@@ -247,7 +247,7 @@ def test_memory_that_runs_out_late_costs_time_but_no_token(llama: Any) -> None:
         found = tokens_of(backend, requests_of())
 
     assert found == expected
-    assert "out_of_memory_rows" in backend.describe()
+    assert "out_of_memory_rows" in backend.describe()["use"]
 
 
 def test_a_long_prompt_is_fed_in_parts(llama: Any, fed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:

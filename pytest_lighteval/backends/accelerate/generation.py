@@ -53,19 +53,32 @@ class Generation(Protocol):
     def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, Generated | None]]:
         """Every row with what it generates, once, in any order. None: memory ran out on this row alone."""
 
-    def describe(self) -> dict[str, Any]:
+    @property
+    def name(self) -> str:
         """What runs, for the report."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not the fastest way. None: it is."""
+
+    @property
+    def tokens_computed(self) -> int:
+        """Tokens fed to the model so far, padding included."""
 
 
 class InSlots:
     """Rows that come and go, over shared prefixes that are computed once."""
 
+    name = "slots over shared prefixes"
+    reason = None
+
     def __init__(self, decoder: Decoder, limits: DecodingLimits) -> None:
         self._decoder, self._limits = decoder, limits
 
-    def describe(self) -> dict[str, Any]:
-        """See `Generation.describe`."""
-        return {"generation": "slots over shared prefixes", "tokens_computed_generating": self._decoder.tokens_computed}
+    @property
+    def tokens_computed(self) -> int:
+        """See `Generation.tokens_computed`."""
+        return self._decoder.tokens_computed
 
     def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, Generated | None]]:
         """See `Generation.generate`."""

@@ -83,6 +83,8 @@ class PlainGenerator:
 class InBatches:
     """Padded batches of `generate` of transformers, which any causal model can do."""
 
+    name = "padded batches"
+
     def __init__(
         self,
         generator: PlainGenerator,
@@ -91,12 +93,13 @@ class InBatches:
         attempt: Callable[[Callable[[Any], Any], Any], Any],
         on_shrink: Callable[[int], None],
     ) -> None:
-        self._reason = reason
+        self.reason = reason
         self._generator, self._limits, self._attempt, self._on_shrink = generator, limits, attempt, on_shrink
 
-    def describe(self) -> dict[str, Any]:
-        """See `Generation.describe`."""
-        return {"generation": f"padded batches: {self._reason}", "tokens_computed_generating": self._generator.tokens_computed}
+    @property
+    def tokens_computed(self) -> int:
+        """See `Generation.tokens_computed`."""
+        return self._generator.tokens_computed
 
     def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, Generated | None]]:
         """See `Generation.generate`."""
