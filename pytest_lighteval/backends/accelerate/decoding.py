@@ -55,8 +55,8 @@ class _Live:
     @property
     def pending(self) -> list[int]:
         """Tokens that are to be fed before the next one can be chosen."""
-        own = self.planned.own
-        return [*own[self.kept :], *self.new[max(0, self.kept - len(own)) :]]
+        prompt, fed = self.planned.row.prompt, self.planned.start + self.kept
+        return [*prompt[fed:], *self.new[max(0, fed - len(prompt)) :]]
 
     @property
     def room(self) -> int:
@@ -84,19 +84,18 @@ class Decoder:
         takes_places: bool,
         *,
         attempt: Callable[[Callable[[Any], Any], Any], Any],
-        on_shrink: Callable[[int], None] = lambda rows: None,
+        on_shrink: Callable[[int, str], None] = lambda count, unit: None,
     ) -> None:
         """`takes_places`: the model's `logits_to_keep` may be a tensor of places.
 
-        `attempt` calls its first argument with its second and returns None when memory ran out; `on_shrink` hears the new number of rows.
+        `attempt` calls its first argument with its second and returns None when memory ran out; `on_shrink` hears the new number of
+        rows, or of tokens a step.
         """
         self._model, self._device, self._texts, self._ends = loaded.model, loaded.device, texts, ends
         self._choices, self._seed, self._takes_places = choices, seed, takes_places
         self.attempt, self.on_shrink = attempt, on_shrink
         self.tokens_computed = 0
         """Fed to the model so far."""
-        self.windows_seen = False
-        """Whether a layer said that it has a sliding window."""
         # the registry is transformers' own; registering the same function again changes nothing
         AttentionInterface.register(IMPLEMENTATION, prefix_tree_attention)
 
@@ -128,7 +127,6 @@ class Decoder:
         logits: torch.Tensor | None = self.attempt(step, tokens)
         if logits is not None:
             self.tokens_computed += len(tokens)
-            self.windows_seen |= run.windows_seen
         return logits
 
     def choose(self, logits: torch.Tensor, rows: Sequence[_Live]) -> list[int]:
@@ -287,12 +285,12 @@ class _Decoding:
         for one in rows:
             one.kept = 0
         self._waiting.extendleft(reversed(rows))
+        if len(rows) <= 1 and self._limits.tokens <= _FEWEST_TOKENS:
+            return [self._waiting.popleft()]
         if len(rows) > 1:
             self._limits = replace(self._limits, rows=len(rows) // 2)
-            self._decoder.on_shrink(len(rows) // 2)
-        elif self._limits.tokens > _FEWEST_TOKENS:
-            self._limits = replace(self._limits, tokens=max(_FEWEST_TOKENS, self._limits.tokens // 2), rows=1)
-            self._decoder.on_shrink(1)
+            self._decoder.on_shrink(self._limits.rows, "rows")
         else:
-            return [self._waiting.popleft()]
+            self._limits = replace(self._limits, tokens=max(_FEWEST_TOKENS, self._limits.tokens // 2))
+            self._decoder.on_shrink(self._limits.tokens, "tokens")
         return []

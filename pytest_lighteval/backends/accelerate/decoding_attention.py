@@ -94,8 +94,6 @@ class DecodeRun:
     positions: torch.Tensor
     """`[tokens]`: of the flat run, on the CPU."""
     fused: bool = True
-    calls: int = 0
-    windows_seen: bool = False
     last_position: int = field(init=False)
     _made: dict[Any, torch.Tensor] = field(default_factory=dict)
 
@@ -103,9 +101,7 @@ class DecodeRun:
         self.last_position = int(self.positions.max())
 
     def called(self, *, windowed: bool) -> None:
-        """See `Run.called`."""
-        self.calls += 1
-        self.windows_seen |= windowed
+        """See `Run.called`; nothing asks."""
 
     def attend(
         self, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rules: Rules

@@ -96,29 +96,32 @@ def choose_generation(
     takes_places: bool,
     known_reason: str | None,
     attempt: Callable[[Callable[[Any], Any], Any], Any],
-    on_shrink: Callable[[int], None],
+    on_shrink: Callable[[int, str], None],
 ) -> Generation:
     """In slots if the model gives the same logits there, else in padded batches; its description says why.
 
     `known_reason`: why the model cannot attend to prefixes apart, where that has been found out. `attempt` calls its first argument with
-    its second and returns None when memory ran out; what else goes wrong is a BackendError.
+    its second and returns None when memory ran out; what else goes wrong is a BackendError. `on_shrink` hears what memory allows
+    then: a number and its unit, rows or tokens.
     """
     ends = _find_ends(loaded.model, texts)
     choices = Choices(parameters, parameters.repetition_penalty or own_settings(loaded.model).repetition_penalty or 1.0)
 
-    def decoder(choices: Choices, on_shrink: Callable[[int], None]) -> Decoder:
+    def decoder(choices: Choices, on_shrink: Callable[[int, str], None]) -> Decoder:
         return Decoder(loaded, texts, ends, choices, parameters.seed, takes_places, attempt=attempt, on_shrink=on_shrink)
 
     reason = known_reason or _unsupported_settings(loaded.model)
     if reason is None:
         recording = _RecordingChoices()
         try:
-            reason = _find_disagreement(decoder(recording, lambda rows: None), recording, loaded, max_length)
+            reason = _find_disagreement(decoder(recording, lambda count, unit: None), recording, loaded, max_length)
         except BackendError as error:
             reason = str(error)
     if reason is None:
         return InSlots(decoder(choices, on_shrink), slots())
-    return InBatches(PlainGenerator(loaded, texts, ends, choices, parameters.seed), batches, reason, attempt, on_shrink)
+    return InBatches(
+        PlainGenerator(loaded, texts, ends, choices, parameters.seed), batches, reason, attempt, lambda rows: on_shrink(rows, "rows")
+    )
 
 
 class _RecordingChoices(Choices):
