@@ -201,7 +201,10 @@ class _Decoding:
         """Feed every row; the rows that are done with it have left their slots."""
         rows = self._slots.rows
         left = self._limits.tokens - len(rows)
-        newest, rest, spans, taken = [], [], [], []
+        newest: list[int] = []
+        rest: list[int] = []
+        spans: list[Span] = []
+        taken: list[int] = []
         places: list[list[int]] = []
         for slot, one in enumerate(rows):
             pending = one.pending

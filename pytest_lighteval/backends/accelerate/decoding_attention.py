@@ -68,7 +68,7 @@ class Span:
     @property
     def end(self) -> int:
         """Tokens that it holds afterwards."""
-        return self.start + self.flat.stop - self.flat.start
+        return self.start + int(self.flat.stop - self.flat.start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ class DecodeRun:
             return ((behind >= 0) & (behind < (window or longest)))[:, None, None]
 
         # heads, rows, head_dim -> rows, kv_heads, heads that share them, head_dim
-        split = query.unflatten(0, (keys.shape[1], -1)).permute(2, 0, 1, 3)
+        split = query.reshape(keys.shape[1], -1, *query.shape[1:]).permute(2, 0, 1, 3)
         keys, values = keys[:count, :, :longest], values[:count, :, :longest]
         if query.device.type == "cpu" and rules.is_fused(query, values):
             bias = self._once(
@@ -180,18 +180,17 @@ class DecodeRun:
     ) -> None:
         """Merge what a stem's readers see of it into their output, in place."""
         keys, values = stem.keys.layer(module, key, value)
-        places = slice(None) if stem.places is None else self._once(("places", id(stem)), query.device, lambda: stem.places)
+        read_by = stem.places
+        places = slice(None) if read_by is None else self._once(("places", id(stem)), query.device, lambda: read_by)
         readers = query[:, :, places]
-        positions = self.positions if stem.places is None else self.positions[stem.places]
-        if rules.window is None or int(positions.max()) - stem.start < rules.window:
+        if rules.window is None:
             part = rules.unmasked(readers, keys, values)
-        elif int(positions.min()) - (stem.start + stem.keys.capacity - 1) >= rules.window:
-            return
         else:
+            positions = self.positions if read_by is None else self.positions[read_by]
             behind = positions[:, None] - torch.arange(stem.start, stem.start + stem.keys.capacity)
             # where a window hides all of these keys from a query, fused kernels would answer NaN
             part = folded(readers, keys, values, (behind < rules.window)[None].to(query.device), rules.plain)
-        if stem.places is None:
+        if read_by is None:
             merge(out, lse, *part)
             return
         merged, merged_lse = out[:, :, places], lse[:, :, places]
