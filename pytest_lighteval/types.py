@@ -514,5 +514,7 @@ class RunReport:
     """Task key -> reason."""
     own_runs: Mapping[str, tuple[TaskResult, ...]] = field(default_factory=dict)
     """By the node id of a person's own test: what `lighteval.run` measured in it. Kept apart, as it may be any part of a task."""
+    cache: Mapping[str, int] = field(default_factory=dict)
+    """Answers that were found and that had to be computed, by `hits` and `misses`."""
     exit_status: str = "ok"
     """How the session ended, in pytest's words: ok, tests_failed, interrupted... Anything but the first two means there may be more."""

@@ -54,6 +54,10 @@ OPTIONS = (
     Option(name="override-batch-size", metavar="N", help="the model argument batch_size"),
     Option(name="data-home", metavar="DIR", help="a folder <owner>/<name>/... used instead of the hub (also LIGHTEVAL_DATA_HOME)"),
     Option(name="report-dir", metavar="DIR", help="where run folders are written (default: reports)"),
+    Option(name="no-cache", kind="flag", help="ask the model everything, and read data sets anew; nothing is kept"),
+    Option(name="cache-dir", metavar="DIR", help="where answers and prepared data sets are kept (default: the user's cache folder)"),
+    Option(name="cache-size", metavar="SIZE", help="most that the answers may take, e.g. 500MB (default 5GB); the data sets as much again"),
+    Option(name="threads", metavar="N|share", help="CPU threads of a process; share: the cores divided among the workers"),
     Option(name="gates", metavar="FILE", help="a YAML file of floors by task, beside those in the suite files"),
 )
 

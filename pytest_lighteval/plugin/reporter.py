@@ -40,6 +40,8 @@ class Reporter:
         self.skipped: dict[str, str] = {}
         self.own_runs: dict[str, tuple[TaskResult, ...]] = {}
         self.backend: dict[str, Any] = {}
+        self.cache = {"hits": 0, "misses": 0}
+        self.cache_problems: list[str] = []
         self.groups: dict[str, dict[str, MetricResult]] = {}
         self.unmatched: list[str] = []
         self.problem: str | None = None
@@ -67,6 +69,10 @@ class Reporter:
         if "own_runs" in payload:
             self.own_runs[report.nodeid] = tuple(task_result_from_plain(result) for result in payload["own_runs"])
         self.backend |= payload.get("backend", {})
+        for use in payload.get("cache", ()):
+            self.cache = {name: count + use[name] for name, count in self.cache.items()}
+            if use["problem"] is not None and use["problem"] not in self.cache_problems:
+                self.cache_problems.append(use["problem"])
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -151,7 +157,7 @@ class Reporter:
             started=self.started.isoformat(timespec="seconds"),
             seconds=(datetime.now(self.started.tzinfo) - self.started).total_seconds(),
             backend={**self.backend, "arguments": to_plain(settings.arguments)} if self.backend else {},
-            settings=to_plain(settings.evaluation) | {"few_shots": settings.few_shots},
+            settings=to_plain(settings.evaluation) | {"few_shots": settings.few_shots, "threads": settings.threads},
             environment=environment(),
             results=tuple(sorted(self.results.values(), key=lambda result: result.key)),
             groups=self.groups,
@@ -159,6 +165,7 @@ class Reporter:
             errors=dict(sorted(self.errors.items())),
             skipped=dict(sorted(self.skipped.items())),
             own_runs=dict(sorted(self.own_runs.items())),
+            cache=self.cache,
             exit_status=pytest.ExitCode(exit_status).name.lower(),
         )
 
@@ -170,6 +177,10 @@ class Reporter:
         colours = {"failed": {"red": True}, "error": {"red": True}, "passed": {"green": True}, "plain": {}}
         for line, style in terminal_table(self.report, width=terminalreporter._tw.fullwidth):
             terminalreporter.write_line(line, **colours[style])
+        for line in self.cache_problems:
+            terminalreporter.write_line(f"the cache is not used: {line}", yellow=True)
+        if self.cache["hits"]:
+            terminalreporter.write_line(f"answers: {self.cache['hits']} from the cache, {self.cache['misses']} computed")
         for line in self.unmatched:
             terminalreporter.write_line(line, yellow=True)
         if self.problem is not None:

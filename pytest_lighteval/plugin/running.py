@@ -13,12 +13,14 @@ import pytest
 from pytest_lighteval.errors import BackendError, LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings, evaluate, task_kinds
 from pytest_lighteval.gate.floors import gates_for, judge
+from pytest_lighteval.plugin.cache import cache_of
 from pytest_lighteval.plugin.collection import TaskItem
 from pytest_lighteval.plugin.progress import ProgressLine
 from pytest_lighteval.plugin.session import plan_of
-from pytest_lighteval.plugin.transport import RUN_FOLDER, attach_error, attach_outcome, attach_own_run, outcomes_of
+from pytest_lighteval.plugin.transport import RUN_FOLDER, attach_cache_use, attach_error, attach_outcome, attach_own_run, outcomes_of
 from pytest_lighteval.reports.details import DetailsWriter
 from pytest_lighteval.reports.junit import properties
+from pytest_lighteval.reports.plain import to_plain
 from pytest_lighteval.selection import Selected, parse_specs
 from pytest_lighteval.types import Backend, Task, TaskKey, TaskResult, Verdict
 
@@ -39,7 +41,7 @@ def run_item(item: TaskItem, backend: object) -> TaskResult:
     key = item.key
     gates = gates_for(key, item.task.gates, settings.gates)
     try:
-        engine = _checked(backend)
+        engine = cache_of(item.config).around(_checked(backend))
         lacking = _lacking(item.task, engine)
         if lacking is None:
             result = _evaluate(item, item.task, key, engine, settings.evaluation, item.config.stash[RUN_FOLDER])
@@ -81,7 +83,7 @@ class Lighteval:
             settings = plan_of(node.config).settings.evaluation
             if max_samples is not None:
                 settings = replace(settings, max_samples=max_samples)
-            engine = _checked(self._request.getfixturevalue("lighteval_backend"))
+            engine = cache_of(node.config).around(_checked(self._request.getfixturevalue("lighteval_backend")))
             if lacking := _lacking(selected.task, engine):
                 pytest.skip(lacking)
             task = selected.task
@@ -120,6 +122,7 @@ def _evaluate(item: pytest.Item, task: Task, key: TaskKey, backend: Backend, set
             )
     finally:
         progress.done()
+        attach_cache_use(item, to_plain(cache_of(item.config).take_use()))
 
 
 def _lacking(task: Task, backend: Backend) -> str | None:
