@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import accelerate
 import pytest
 import torch
 
-from pytest_lighteval.backends.accelerate import AccelerateBackend, decoding
+from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend, decoding
 from pytest_lighteval.types import GenerateRequest
-from tests.backends.tiny import tiny_model, tiny_tokenizer
+from tests.backends.tiny import save_tiny, tiny_model, tiny_tokenizer
 
 FEW_SHOTS = (
     "Question: What colour is the grass?\nAnswer: green\n\nQuestion: What colour is the sky?\nAnswer: blue\n\n"
@@ -273,3 +275,31 @@ def test_half_precision_is_generated_in_slots_too(llama: Any, dtype: torch.dtype
 
     assert backend.describe()["generation"] == "slots over shared prefixes"
     assert [len(samples[0]) <= limit for samples, limit in zip(found, LIMITS, strict=True) if samples] == [True] * len(LIMITS)
+
+
+def test_a_model_spread_over_memory_and_disk_generates_as_in_one_place(llama: Any, tmp_path: Path) -> None:
+    expected = tokens_of(loaded(llama), requests_of())
+    layers = {"model.embed_tokens": "cpu", "model.layers.0": "disk", "model.layers.1": "cpu", "model.norm": "disk", "lm_head": "cpu"}
+    spread = accelerate.dispatch_model(
+        tiny_model(seed=3, max_length=512),
+        {**layers, "model.rotary_emb": "cpu"},
+        main_device="cpu",
+        offload_dir=str(tmp_path),
+        force_hooks=True,
+    )
+    backend = loaded(spread)
+
+    assert tokens_of(backend, requests_of()) == expected
+    assert backend.describe()["generation"] == "slots over shared prefixes"
+
+
+@pytest.mark.parametrize("dtype", ["4bit", "8bit"])
+def test_quantized_weights_are_generated_in_slots_too(dtype: str, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="needs pip install 'pytest-lighteval[quantized]'")
+    backend = AccelerateBackend.from_arguments(AccelerateArguments(pretrained=str(save_tiny(tmp_path)), device="cpu", dtype=dtype))
+
+    (answer,) = dict(backend.generate([GenerateRequest(prompt="One, two,", max_new_tokens=4, num_samples=2, do_sample=True)])).values()
+
+    assert answer.error is None
+    assert len(answer.texts) == 2
+    assert backend.describe()["generation"] == "slots over shared prefixes"
