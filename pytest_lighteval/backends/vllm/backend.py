@@ -38,6 +38,10 @@ class VllmBackend:
 
     Arguments = VllmArguments
     cacheable = True
+    cached_apart = (
+        *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "batch_size"),
+        *("enforce_eager", "enable_prefix_caching"),
+    )
     name = "vllm"
     supports = frozenset(RequestKind)
 
