@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_lighteval.errors import BackendError, LightevalError, UserInputError
+from pytest_lighteval.errors import BackendError, LightevalError, UnsupportedRequestError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings, evaluate, task_kinds
 from pytest_lighteval.plugin.cache import cache_of
 from pytest_lighteval.plugin.collection import TaskItem
@@ -43,10 +43,13 @@ def run_item(item: TaskItem, backend: object) -> TaskResult:
         engine = cache_of(item.config).around(_checked(backend))
         lacking = _lacking(item.task, engine)
         if lacking is None:
-            before = baseline_scores(item.config, key)
-            result = _evaluate(item, item.task, key, engine, settings.evaluation, item.config.stash[RUN_FOLDER], before)
-            verdicts = judge_item(item.config, item.task, result)
-        elif is_gated(item.config, key, item.task):
+            try:
+                before = baseline_scores(item.config, key)
+                result = _evaluate(item, item.task, key, engine, settings.evaluation, item.config.stash[RUN_FOLDER], before)
+                verdicts = judge_item(item.config, item.task, result)
+            except UnsupportedRequestError as error:
+                lacking = str(error)
+        if lacking is not None and is_gated(item.config, key, item.task):
             raise BackendError(f"{lacking}, and the task is gated")
     except LightevalError as error:
         attach_error(item, key, str(error))
@@ -91,6 +94,8 @@ class Lighteval:
             # a folder of its own: this may be a part of a task that an item measures as a whole
             folder = node.config.stash[RUN_FOLDER] / "own" / re.sub(r"[^\w.-]+", "-", node.nodeid, flags=re.ASCII).strip("-.")
             result = _evaluate(node, task, key, engine, settings, folder)
+        except UnsupportedRequestError as error:
+            pytest.skip(str(error))
         except LightevalError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
         attach_own_run(node, result, backend=_facts(engine))
