@@ -281,7 +281,7 @@ class GateSpec:
     """How often its certificate may be wrong, and the most that it takes of the session's alpha."""
     inconclusive: Literal["fail", "warn"] | None = None
     """Whether a comparison that cannot tell is red."""
-    paired: Literal["gate", "advisory", "off"] | None = None
+    paired: Literal["gate", "advisory", "ignored"] | None = None
     """Whether it is held against a baseline, told only, or neither. None: gate, but advisory for a task that its superset's gate covers."""
 
     @property
