@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_lighteval.errors import BackendError, LightevalError, UserInputError
+from pytest_lighteval.errors import BackendError, LightevalError, UnsupportedRequestError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings, evaluate, task_kinds
 from pytest_lighteval.gate.floors import gates_for, judge
 from pytest_lighteval.plugin.cache import cache_of
@@ -44,9 +44,12 @@ def run_item(item: TaskItem, backend: object) -> TaskResult:
         engine = cache_of(item.config).around(_checked(backend))
         lacking = _lacking(item.task, engine)
         if lacking is None:
-            result = _evaluate(item, item.task, key, engine, settings.evaluation, item.config.stash[RUN_FOLDER])
-            verdicts = judge(result.metrics, gates, key=str(key))
-        elif gates:
+            try:
+                result = _evaluate(item, item.task, key, engine, settings.evaluation, item.config.stash[RUN_FOLDER])
+                verdicts = judge(result.metrics, gates, key=str(key))
+            except UnsupportedRequestError as error:
+                lacking = str(error)
+        if lacking is not None and gates:
             raise BackendError(f"{lacking}, and the task is gated")
     except LightevalError as error:
         attach_error(item, key, str(error))
@@ -91,6 +94,8 @@ class Lighteval:
             # a folder of its own: this may be a part of a task that an item measures as a whole
             folder = node.config.stash[RUN_FOLDER] / "own" / re.sub(r"[^\w.-]+", "-", node.nodeid, flags=re.ASCII).strip("-.")
             result = _evaluate(node, task, key, engine, settings, folder)
+        except UnsupportedRequestError as error:
+            pytest.skip(str(error))
         except LightevalError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
         attach_own_run(node, result, backend=_facts(engine))
