@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from pytest_lighteval import backends
 from pytest_lighteval.backends.user_cache import cache_home
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings
-from pytest_lighteval.gate.floors import GateFile, load_gates
 from pytest_lighteval.model_args import convert_model_args, describe_arguments, parse_model_args
 from pytest_lighteval.plugin.catalogue import shipped_suites
+from pytest_lighteval.plugin.gatesettings import GateSettings, read_gate_settings
 from pytest_lighteval.plugin.options import OPTIONS, value_of
 from pytest_lighteval.reasoning import DEFAULT_TAGS, parse_tags
 from pytest_lighteval.selection import TaskSpec, parse_specs
@@ -40,6 +41,10 @@ class CacheSettings:
     """Of the answers, and of the data sets."""
 
 
+_BESIDE_THE_INI = ("gates", "baseline", "save_baseline", "waivers")
+"""Options that name files of the project."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All options, checked; what the rest of the plugin reads."""
@@ -53,7 +58,7 @@ class Settings:
     evaluation: EvaluationSettings
     data_home: Path | None
     report_dir: Path
-    gates: GateFile | None
+    gate: GateSettings
     cache: CacheSettings | None = None
     """None: nothing is kept."""
     threads: Threads = None
@@ -67,13 +72,14 @@ class Settings:
         return "-".join(part for part in (self.backend or "own", str(model).rstrip("/").rpartition("/")[2] if model else "") if part)
 
 
-def read_settings(config: pytest.Config) -> Settings:
-    """All options together, the command line before the ini file before the environment.
+def read_settings(config: pytest.Config, *, today: date | None = None) -> Settings:
+    """All options together, the command line before the ini file before the environment; `today` is the controller's day.
 
     Raises UserInputError, which the caller turns into pytest's usage error.
     """
     values = {option.dest.removeprefix("lighteval_"): value_of(config, option) for option in OPTIONS}
     folder = config.invocation_params.dir
+    values |= {name: _from_home(config, values[name]) for name in _BESIDE_THE_INI if config.getoption(f"lighteval_{name}") is None}
     backend = values["backend"]
     if backend is not None:
         backends.check_name(backend)
@@ -96,7 +102,7 @@ def read_settings(config: pytest.Config) -> Settings:
         evaluation=_evaluation(values, arguments),
         data_home=_folder(folder / data_home, "--data-home") if data_home else None,
         report_dir=(folder if config.getoption("lighteval_report_dir") else _home(config)) / (values["report_dir"] or "reports"),
-        gates=load_gates(folder / values["gates"]) if values["gates"] else None,
+        gate=read_gate_settings(values, folder, today=today or datetime.now(UTC).date()),
         cache=None if values["no_cache"] else _cache(config, values),
         threads=_threads(values["threads"]),
         notes=defaults.notes,
@@ -167,6 +173,14 @@ def _evaluation(values: Mapping[str, Any], arguments: msgspec.Struct | None) -> 
         system_prompt=values["system_prompt"],
         reasoning_tags=tags if values["strip_reasoning"] else (),
     )
+
+
+def _from_home(config: pytest.Config, value: Any) -> Any:
+    """Paths of the ini file, which lie beside it, as seen from where pytest was started."""
+    if isinstance(value, str):
+        slash = "/" if value.endswith("/") else ""
+        return os.path.relpath(_home(config) / value, config.invocation_params.dir) + slash
+    return value and [_from_home(config, path) for path in value]
 
 
 def _home(config: pytest.Config) -> Path:
