@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pytest_lighteval.backends.accelerate.folders import find_model_folder, find_tokenizer_folder, read_max_length, resolve
-from pytest_lighteval.backends.references import ModelReference
+from pytest_lighteval.backends.accelerate.folders import NamedFolders, read_max_length
 from pytest_lighteval.backends.vllm.arguments import ENGINE_ARGUMENTS, VllmArguments
 from pytest_lighteval.backends.vllm.fingerprint import fingerprint_folder, fingerprint_running, package_versions
 from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError
@@ -45,7 +44,7 @@ class VllmBackend:
         self.arguments = arguments
         self._given = given
         """An `LLM` that runs already. None: the arguments say what to start."""
-        self._references = resolve(arguments.named()) if given is None else None
+        self._folders = NamedFolders(arguments.named()) if given is None else None
         self._closed = False
         self._last_facts: dict[str, Any] = {}
         """What a closed engine said of itself, for the report that is written afterwards."""
@@ -122,7 +121,7 @@ class VllmBackend:
         for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
             if getattr(arguments, name) > 1:
                 facts[name] = getattr(arguments, name)
-        if self._references is not None and self._references[0].kind == "hub":
+        if self._folders is not None and self._folders.revision is not None:
             facts["revision"] = arguments.revision
         if arguments.quantization is not None:
             facts["quantization"] = arguments.quantization
@@ -153,19 +152,19 @@ class VllmBackend:
             del self.__dict__["_engine"]
         self._given = None
 
-    @cached_property
-    def _folder(self) -> Path:
-        return find_model_folder(self._named[0], self.arguments.named())
-
-    @cached_property
-    def _tokenizer_folder(self) -> Path:
-        return find_tokenizer_folder(self._named[1], self._folder, self.arguments.named())
+    @property
+    def _named(self) -> NamedFolders:
+        if self._folders is None:
+            raise BackendError(f"{self.arguments.model}: the backend is closed")
+        return self._folders
 
     @property
-    def _named(self) -> tuple[ModelReference, ModelReference | None]:
-        if self._references is None:
-            raise BackendError(f"{self.arguments.model}: the backend is closed")
-        return self._references
+    def _folder(self) -> Path:
+        return self._named.model
+
+    @property
+    def _tokenizer_folder(self) -> Path:
+        return self._named.tokenizer
 
     @cached_property
     def _texts(self) -> Texts:
