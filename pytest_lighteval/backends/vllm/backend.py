@@ -37,11 +37,6 @@ class VllmBackend:
     """A model in vLLM, as a `Backend`; docs/backends.md explains its arguments."""
 
     Arguments = VllmArguments
-    cacheable = True
-    cached_apart = (
-        *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "batch_size"),
-        *("enforce_eager", "enable_prefix_caching"),
-    )
     name = "vllm"
     supports = frozenset(RequestKind)
 
@@ -158,18 +153,18 @@ class VllmBackend:
         self._given = None
 
     @property
+    def _named(self) -> NamedFolders:
+        if self._folders is None:
+            raise BackendError(f"{self.arguments.model}: the backend is closed")
+        return self._folders
+
+    @property
     def _folder(self) -> Path:
         return self._named.model
 
     @property
     def _tokenizer_folder(self) -> Path:
         return self._named.tokenizer
-
-    @property
-    def _named(self) -> NamedFolders:
-        if self._folders is None:
-            raise BackendError(f"{self.arguments.model}: the backend is closed")
-        return self._folders
 
     @cached_property
     def _texts(self) -> Texts:
