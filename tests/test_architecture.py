@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "pytest_lighteval"
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
-LOWEST = {"types", "errors", "statistics", "templates", "files", "threads"}
+LOWEST = {"types", "errors", "statistics", "templates", "files", "threads", "yamlnodes"}
 """Anyone may import these; they import only one another."""
 EDGE = ("plugin/", "testing.py")
 HEAVY = {
@@ -28,7 +28,7 @@ HEAVY = {
     "openai",
     "httpx",
 }
-ON_TOP = {"evaluate.py"}
+ON_TOP = {"evaluate.py", "judging/plan.py", "judging/comparing.py", "judging/verdicts.py", "judging/session.py"}
 """Modules that bring the independent ones together."""
 
 

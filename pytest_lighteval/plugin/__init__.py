@@ -1,7 +1,7 @@
 """The pytest plugin. It imports pytest and its own option table; all else waits until a session evaluates something.
 
-`options` -> `settings` -> `session` (the plan) -> `collection` (items) -> `fixtures`/`running` (an item's evaluation) -> `transport`
-(onto the report) -> `reporter` (the run's reports, in the controller).
+`options` -> `settings`, `gatesettings` -> `session` (the plan) -> `collection` (items) -> `fixtures`, `running`, `gating` (an item's
+evaluation and verdict) -> `transport` (onto the report) -> `reporter` (the session's verdicts and reports, in the controller).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import pytest
 
 from pytest_lighteval.plugin.fixtures import lighteval, lighteval_backend, lighteval_result, lighteval_task, lighteval_verdicts
 from pytest_lighteval.plugin.options import SUFFIXES, add_options, add_short_options, is_in_use
-from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER, attach_reason, payload_of, reset
+from pytest_lighteval.plugin.ranks import is_beside_first, scratch_folder, silence
+from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER, attach_reason, is_explained, payload_of, reset
 from pytest_lighteval.plugin.xdist import (
     crowded_note,
     pin_gpu,
@@ -25,6 +26,7 @@ from pytest_lighteval.plugin.xdist import (
     pytest_handlecrashitem,
     pytest_xdist_auto_num_workers,
     pytest_xdist_make_scheduler,
+    pytest_xdist_node_collection_finished,
     run_folder_of_controller,
     worker_count,
 )
@@ -43,6 +45,7 @@ __all__ = [
     "pytest_handlecrashitem",
     "pytest_xdist_auto_num_workers",
     "pytest_xdist_make_scheduler",
+    "pytest_xdist_node_collection_finished",
 ]
 
 MARKER = (
@@ -56,9 +59,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests(parser: pytest.Parser) -> Generator[None]:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser, args: list[str]) -> Generator[None]:
     """Register the short forms once every conftest had its chance to own them."""
+    silence(early_config, args)
     yield
     add_short_options(parser)
 
@@ -98,6 +102,9 @@ def _activate(config: pytest.Config) -> None:
         config.stash[RUN_FOLDER] = chosen
         pin_gpu(os.environ.get("PYTEST_XDIST_WORKER", ""))
         return
+    if is_beside_first() and settings.backend is not None:
+        config.stash[RUN_FOLDER] = scratch_folder(config)
+        return
     from pytest_lighteval.plugin.reporter import Reporter
     from pytest_lighteval.reports.run_folder import run_folder
 
@@ -122,13 +129,14 @@ def _set_threads(config: pytest.Config, asked: Threads) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str] | None:
-    """What is evaluated, in a line or two; nothing in a session that evaluates nothing."""
+    """What is evaluated, in a few lines; nothing in a session that evaluates nothing."""
     if not is_in_use(config):
         return None
     from pytest_lighteval.plugin.session import plan_of
 
     settings = plan_of(config).settings
-    return [plan_of(config).header, *crowded_note(config, settings.backend, settings.threads)]
+    notes = (f"lighteval: {note}" for note in settings.notes)
+    return [plan_of(config).header, *notes, *crowded_note(config, settings.backend, settings.threads)]
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile | None:
@@ -140,6 +148,15 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile 
     return collect_file(file_path, parent)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is left after deselection is what the session's gates are about."""
+    if RUN_FOLDER in session.config.stash:
+        from pytest_lighteval.plugin.collection import TaskItem
+        from pytest_lighteval.plugin.gating import plan_session
+
+        plan_session(session.config, [(item.key, item.task) for item in session.items if isinstance(item, TaskItem)])
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A rerun starts with nothing measured."""
     reset(item)
@@ -149,7 +166,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put what was measured on the item's report: that of its call, or that of a set-up that did not pass."""
     report = yield
-    if call.excinfo is not None and report.when == "setup" and payload_of(item) is None:
+    if call.excinfo is not None and report.when == "setup" and not is_explained(item):
         attach_reason(item, str(call.excinfo.value), skipped=report.skipped)
     payload = payload_of(item)
     if payload is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from pytest_lighteval import backends
 from pytest_lighteval.backends.user_cache import cache_home
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings
-from pytest_lighteval.gate.floors import GateFile, load_gates
 from pytest_lighteval.model_args import convert_model_args, describe_arguments, parse_model_args
 from pytest_lighteval.plugin.catalogue import shipped_suites
+from pytest_lighteval.plugin.gatesettings import GateSettings, read_gate_settings
 from pytest_lighteval.plugin.options import OPTIONS, value_of
 from pytest_lighteval.reasoning import DEFAULT_TAGS, parse_tags
 from pytest_lighteval.selection import TaskSpec, parse_specs
@@ -40,6 +41,10 @@ class CacheSettings:
     """Of the answers, and of the data sets."""
 
 
+_BESIDE_THE_INI = ("gates", "baseline", "save_baseline", "waivers")
+"""Options that name files of the project."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All options, checked; what the rest of the plugin reads."""
@@ -53,10 +58,12 @@ class Settings:
     evaluation: EvaluationSettings
     data_home: Path | None
     report_dir: Path
-    gates: GateFile | None
+    gate: GateSettings
     cache: CacheSettings | None = None
     """None: nothing is kept."""
     threads: Threads = None
+    notes: tuple[str, ...] = ()
+    """What a file that the model arguments name has to say, for the top of pytest's output."""
 
     @property
     def label(self) -> str:
@@ -65,13 +72,14 @@ class Settings:
         return "-".join(part for part in (self.backend or "own", str(model).rstrip("/").rpartition("/")[2] if model else "") if part)
 
 
-def read_settings(config: pytest.Config) -> Settings:
-    """All options together, the command line before the ini file before the environment.
+def read_settings(config: pytest.Config, *, today: date | None = None) -> Settings:
+    """All options together, the command line before the ini file before the environment; `today` is the controller's day.
 
     Raises UserInputError, which the caller turns into pytest's usage error.
     """
     values = {option.dest.removeprefix("lighteval_"): value_of(config, option) for option in OPTIONS}
     folder = config.invocation_params.dir
+    values |= {name: _from_home(config, values[name]) for name in _BESIDE_THE_INI if config.getoption(f"lighteval_{name}") is None}
     backend = values["backend"]
     if backend is not None:
         backends.check_name(backend)
@@ -79,18 +87,25 @@ def read_settings(config: pytest.Config) -> Settings:
         raise UserInputError(f"--model-args is given without --backend; there are: {', '.join(backends.names())}")
     data_home = values["data_home"] or os.environ.get("LIGHTEVAL_DATA_HOME")
     arguments = None if backend is None else _arguments(backend, values, folder)
+    defaults = backends.SessionDefaults() if backend is None else _session_defaults(backend, values, folder)
+    _check_processes(config, defaults)
+    filled = _fill(values, defaults, has_paths=config.args_source is config.ArgsSource.ARGS)
+    tasks_source = f"{defaults.source}: tasks" if "tasks" in filled else "--tasks"
     return Settings(
         backend=backend,
         arguments=arguments,
-        specs=tuple(spec for text in values["tasks"] or () for spec in parse_specs(_task_list(text, folder), folder=folder)),
+        specs=tuple(
+            spec for text in values["tasks"] or () for spec in parse_specs(_task_list(text, folder), folder=folder, source=tasks_source)
+        ),
         custom_tasks=tuple(_folder(folder / name, "--custom-tasks") for name in values["custom_tasks"] or ()),
         few_shots=None if values["few_shots"] is None else _counts(values["few_shots"]),
         evaluation=_evaluation(values, arguments),
         data_home=_folder(folder / data_home, "--data-home") if data_home else None,
         report_dir=(folder if config.getoption("lighteval_report_dir") else _home(config)) / (values["report_dir"] or "reports"),
-        gates=load_gates(folder / values["gates"]) if values["gates"] else None,
+        gate=read_gate_settings(values, folder, today=today or datetime.now(UTC).date()),
         cache=None if values["no_cache"] else _cache(config, values),
         threads=_threads(values["threads"]),
+        notes=defaults.notes,
     )
 
 
@@ -117,7 +132,35 @@ def _arguments(backend: str, values: Mapping[str, Any], folder: Path) -> msgspec
     raw = parse_model_args(values["model_args"] or "", folder=folder)
     if values["override_batch_size"] is not None:
         raw["batch_size"] = values["override_batch_size"]
-    return convert_model_args(raw, backends.load_backend(backend).Arguments, backend=backend)
+    factory = backends.load_backend(backend)
+    # a misspelt argument is told before the file that another one names
+    arguments = convert_model_args(raw, factory.Arguments, backend=backend)
+    said_elsewhere = backends.session_defaults(factory, raw).arguments
+    return convert_model_args({**said_elsewhere, **raw}, factory.Arguments, backend=backend) if said_elsewhere else arguments
+
+
+def _session_defaults(backend: str, values: Mapping[str, Any], folder: Path) -> backends.SessionDefaults:
+    raw = parse_model_args(values["model_args"] or "", folder=folder)
+    return backends.session_defaults(backends.load_backend(backend), raw)
+
+
+def _fill(values: dict[str, Any], defaults: backends.SessionDefaults, *, has_paths: bool) -> set[str]:
+    """Put the defaults where neither the command line nor the ini file says anything; returns the names of what was filled.
+
+    Paths on the command line are a choice of tasks.
+    """
+    names = {option.dest.removeprefix("lighteval_"): option for option in OPTIONS if option.name in defaults.options}
+    filled = {name for name in names if values[name] is None and not (name == "tasks" and has_paths)}
+    for name in filled:
+        text = defaults.options[names[name].name]
+        values[name] = [text] if names[name].kind in ("many", "specs") else text
+    return filled
+
+
+def _check_processes(config: pytest.Config, defaults: backends.SessionDefaults) -> None:
+    """Raise UserInputError for workers of xdist where the processes of a launcher answer together."""
+    if defaults.processes > 1 and (getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None)):
+        raise UserInputError(f"-n: the {defaults.processes} processes of the launcher answer together, and cannot be workers: leave it out")
 
 
 def _evaluation(values: Mapping[str, Any], arguments: msgspec.Struct | None) -> EvaluationSettings:
@@ -130,6 +173,14 @@ def _evaluation(values: Mapping[str, Any], arguments: msgspec.Struct | None) -> 
         system_prompt=values["system_prompt"],
         reasoning_tags=tags if values["strip_reasoning"] else (),
     )
+
+
+def _from_home(config: pytest.Config, value: Any) -> Any:
+    """Paths of the ini file, which lie beside it, as seen from where pytest was started."""
+    if isinstance(value, str):
+        slash = "/" if value.endswith("/") else ""
+        return os.path.relpath(_home(config) / value, config.invocation_params.dir) + slash
+    return value and [_from_home(config, path) for path in value]
 
 
 def _home(config: pytest.Config) -> Path:

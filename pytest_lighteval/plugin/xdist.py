@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # this module is imported by every pytest run
     from pytest_lighteval.threads import Threads
 
 __all__ = [
+    "controllers_day",
     "crowded_note",
     "newest_answer_of_controller",
     "pin_gpu",
@@ -27,12 +29,14 @@ __all__ = [
     "pytest_handlecrashitem",
     "pytest_xdist_auto_num_workers",
     "pytest_xdist_make_scheduler",
+    "pytest_xdist_node_collection_finished",
     "run_folder_of_controller",
     "visible_gpus",
     "worker_count",
 ]
 
 WORKER_INPUT = "lighteval_run_folder"
+WORKER_DAY = "lighteval_today"
 NEWEST_ANSWER = "lighteval_newest_answer"
 
 
@@ -47,9 +51,22 @@ def pytest_configure_node(node: Any) -> None:
     """Every worker writes its details below the one run folder, and looks up what was answered before the session alone."""
     if RUN_FOLDER in node.config.stash:
         from pytest_lighteval.plugin.cache import newest_answer
+        from pytest_lighteval.plugin.session import plan_of
 
         node.workerinput[WORKER_INPUT] = str(node.config.stash[RUN_FOLDER])
+        node.workerinput[WORKER_DAY] = plan_of(node.config).settings.gate.today.isoformat()
         node.workerinput[NEWEST_ANSWER] = newest_answer(node.config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """The controller collects nothing itself: what the first worker found is what the session's gates are."""
+    if RUN_FOLDER in node.config.stash:
+        from pytest_lighteval.plugin.collection import task_of
+        from pytest_lighteval.plugin.gating import plan_session
+
+        found = (task_of(node.config, nodeid) for nodeid in ids)
+        plan_session(node.config, [item for item in found if item is not None])
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -79,6 +96,12 @@ def run_folder_of_controller(config: pytest.Config) -> Path | None:
     """The run folder that the controller chose. None: this process is the controller, or there is none."""
     chosen = getattr(config, "workerinput", {}).get(WORKER_INPUT)
     return Path(chosen) if chosen else None
+
+
+def controllers_day(config: pytest.Config) -> date | None:
+    """The day on which the controller started: waivers expire for all workers at once. None: this process is the controller."""
+    day = getattr(config, "workerinput", {}).get(WORKER_DAY)
+    return date.fromisoformat(day) if day else None
 
 
 def newest_answer_of_controller(config: pytest.Config) -> int | None:
