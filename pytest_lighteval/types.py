@@ -164,7 +164,8 @@ class Backend(Protocol):
     Constructing one is cheap: weights and tokenizer load at the first request. `fingerprint`, `supports` and `max_length` come from
     files and arguments alone. The three asking methods take the requests of one task at once, yield `(index, response)` for every
     request exactly once, in any order and as soon as each is known, and raise `BackendError` only when nothing can go on; a single
-    request that fails is a response with `error`. `close` may be called twice.
+    request that fails is a response with `error`. Where only asking tells that a kind is beyond it, they raise
+    `UnsupportedRequestError`, and the task is skipped. `close` may be called twice.
     """
 
     name: str

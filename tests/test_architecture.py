@@ -26,7 +26,6 @@ HEAVY = {
     "tokenizers",
     "bitsandbytes",
     "openai",
-    "httpx",
 }
 ON_TOP = {"evaluate.py", "judging/plan.py", "judging/comparing.py", "judging/verdicts.py", "judging/session.py"}
 """Modules that bring the independent ones together."""
