@@ -31,6 +31,7 @@ __all__ = [
     "PerplexityResponse",
     "Prompt",
     "PromptTemplate",
+    "Repeatable",
     "Request",
     "RequestKind",
     "Response",
@@ -200,6 +201,18 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give the memory back. The backend answers nothing afterwards."""
+
+
+@runtime_checkable
+class Repeatable(Protocol):
+    """A backend that can be told that a further run of the same model is wanted, not the same answers once more.
+
+    For backends that remember answers (a cache must not give those of another repeat) or draw at random (each repeat has its own draws).
+    A backend without this member is simply asked again.
+    """
+
+    def repeat(self, number: int) -> Backend:
+        """The same model for repeat `number`, from 1 on; 0 is the backend itself. Closing it must not close the model that both share."""
 
 
 # ------------------------------------------------------------------------------------------------- what is asked
@@ -455,6 +468,8 @@ class TaskResult:
     """Mean over documents; below the asked number after truncation or with a small pool."""
     num_truncated: int = 0
     """Documents whose prompt lost tokens or few-shots to the model's length."""
+    num_saved: int = 0
+    """Documents that were not asked, as the verdicts of the task's gates were certain without them. 0: it is complete."""
     max_samples: int | None = None
     """The limit asked for. None: all documents."""
     notes: tuple[str, ...] = ()
