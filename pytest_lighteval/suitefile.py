@@ -16,7 +16,7 @@ from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
 from pytest_lighteval.suitelines import Field, YamlFile
 from pytest_lighteval.suiteschema import GateFields, PromptFields, SuiteFields, TaskDefaults, TaskFields
 from pytest_lighteval.templates import check_syntax
-from pytest_lighteval.types import FewShotsSelect, GateSpec, PromptTemplate, Task
+from pytest_lighteval.types import FewShotsSelect, PromptTemplate, Task
 
 __all__ = ["load_suite", "locate", "task_error", "task_name"]
 
@@ -27,6 +27,12 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 # what lies between Jinja2's marks is skipped whole, so that the braces in it are never taken for a placeholder
 _OUTSIDE_JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}|\{(\w+)\}", re.DOTALL)
 _MERGED_BY_KEY = ("prompt", "gates")
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "few_shots_select": get_args(FewShotsSelect),
+    "inconclusive": ("fail", "warn"),
+    "paired": ("gate", "advisory", "off"),
+}
+"""Fields that take one of a few words."""
 # fields that name something: a placeholder left in one of them is a mistake, while a text may well say "{x}"
 _IDENTIFIERS = (
     "name", "aliases", "hf_repo", "hf_subset", "hf_revision", "data_files",
@@ -112,7 +118,7 @@ def _explain(source: YamlFile, message: str) -> SuiteError:
         return source.error(field, f"the field {name} is missing")
     if problem.startswith("Invalid enum value "):
         name = problem.removeprefix("Invalid enum value ").strip("'")
-        known = get_args(FewShotsSelect)
+        known = next((_WORDS[step] for step in reversed(field) if isinstance(step, str) and step in _WORDS), ())
         return source.error(field, f"{name!r} is none of {', '.join(known)}{did_you_mean(name, known)}")
     if problem.startswith(("Expected array of length >= 1", "Expected object of length >= 1")):
         return source.error(field, "must not be empty")
@@ -362,7 +368,7 @@ def _task(source: YamlFile, index: int, fields: TaskFields, suite: str, path: Pa
         num_samples=fields.num_samples,
         must_remove_duplicate_docs=fields.must_remove_duplicate_docs,
         version=fields.version,
-        gates={metric: GateSpec(min=gate.min, max=gate.max) for metric, gate in fields.gates.items() if gate is not None},
+        gates={metric: gate.spec for metric, gate in fields.gates.items() if gate is not None},
         cluster=fields.cluster,
         aliases=(*_tuple(fields.aliases), *((fields.name,) if name != fields.name else ())),
         skip=fields.skip,

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from pytest_lighteval.files import write_atomic
-from pytest_lighteval.types import FewShotsSelect
+from pytest_lighteval.types import FewShotsSelect, GateSpec
 
 __all__ = ["SCHEMA_PATH", "GateFields", "Matrix", "PromptFields", "SuiteFields", "TaskDefaults", "TaskFields", "json_schema"]
 
@@ -32,15 +32,35 @@ class GateFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froze
 
     min: Annotated[float | None, Meta(description="Floor: a lower value fails the item.")] = None
     max: Annotated[float | None, Meta(description="Ceiling, for values where lower is better: a higher value fails the item.")] = None
+    max_drop: Annotated[
+        float | None,
+        Meta(description="Loss against the baseline that is allowed, in the value's own unit: 0.02 of an accuracy is two points."),
+    ] = None
+    min_effect: Annotated[
+        float | None, Meta(description="A proven loss below this is not red; half of max_drop if left out. Only beside max_drop.")
+    ] = None
+    alpha: Annotated[float | None, Meta(description="How often its certificate may be wrong; it takes no more of the session's alpha.")] = (
+        None
+    )
+    inconclusive: Annotated[
+        Literal["fail", "warn"] | None, Meta(description="Whether a comparison with too few documents to tell is red.")
+    ] = None
+    paired: Annotated[
+        Literal["gate", "advisory", "off"] | None,
+        Meta(description="Held against a baseline, told only, or neither. If left out: gate; advisory where its superset is one gate."),
+    ] = None
 
     def __post_init__(self) -> None:
-        bounds = [bound for bound in (self.min, self.max) if bound is not None]
-        if not bounds:
-            raise ValueError("a gate needs min or max")
-        if not all(float("-inf") < bound < float("inf") for bound in bounds):
+        numbers = (self.min, self.max, self.max_drop, self.min_effect, self.alpha)
+        if not all(float("-inf") < number < float("inf") for number in numbers if number is not None):
             raise ValueError("a gate's bounds must be finite numbers")
-        if bounds != sorted(bounds):
-            raise ValueError(f"min {self.min:g} is above max {self.max:g}: nothing could pass")
+        if self.spec.problem is not None:
+            raise ValueError(self.spec.problem)
+
+    @property
+    def spec(self) -> GateSpec:
+        """The same as the domain's value."""
+        return GateSpec(**msgspec.structs.asdict(self))
 
 
 class PromptFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):

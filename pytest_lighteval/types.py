@@ -19,6 +19,7 @@ __all__ = [
     "Doc",
     "DocumentScore",
     "FewShotsSelect",
+    "Flip",
     "GateSpec",
     "GenerateRequest",
     "GenerateResponse",
@@ -27,6 +28,7 @@ __all__ = [
     "Message",
     "Metric",
     "MetricResult",
+    "PairedVerdict",
     "PerplexityRequest",
     "PerplexityResponse",
     "Prompt",
@@ -275,11 +277,43 @@ class PromptTemplate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateSpec:
-    """What a metric must satisfy. Floors now; the paired test against a baseline builds on the same value."""
+    """What a metric must satisfy: thresholds for its score, and how it is held against a baseline. None: the session's default."""
 
     min: float | None = None
     max: float | None = None
     """For metrics where lower is better, such as a perplexity."""
+    max_drop: float | None = None
+    """The loss against the baseline that is allowed, in the metric's own unit (0.02 of an accuracy: two points)."""
+    min_effect: float | None = None
+    """A proven loss below this is not red. Given only together with `max_drop`."""
+    alpha: float | None = None
+    """How often its certificate may be wrong, and the most that it takes of the session's alpha."""
+    inconclusive: Literal["fail", "warn"] | None = None
+    """Whether a comparison that cannot tell is red."""
+    paired: Literal["gate", "advisory", "off"] | None = None
+    """Whether it is held against a baseline, told only, or neither. None: gate, but advisory for a task that its superset's gate covers."""
+
+    @property
+    def is_floor(self) -> bool:
+        """Whether the score itself has a threshold."""
+        return self.min is not None or self.max is not None
+
+    @property
+    def problem(self) -> str | None:
+        """What makes no sense in it, if its numbers are finite. None: nothing."""
+        if self == GateSpec():
+            return "nothing is asked: a gate has min or max, or says how it is held against a baseline (max_drop, ...)"
+        if self.min is not None and self.max is not None and self.min > self.max:
+            return f"min {self.min:g} is above max {self.max:g}: nothing could pass"
+        if self.max_drop is not None and self.max_drop <= 0:
+            return f"max_drop {self.max_drop:g} is not above 0; a loss of two points of accuracy is 0.02"
+        if self.min_effect is not None and self.max_drop is None:
+            return "min_effect is given without max_drop, which it is a part of"
+        if self.min_effect is not None and self.max_drop is not None and not 0 <= self.min_effect <= self.max_drop:
+            return f"min_effect {self.min_effect:g} is not between 0 and max_drop, {self.max_drop:g}"
+        if self.alpha is not None and not 0 < self.alpha < 0.5:
+            return f"alpha {self.alpha:g} is not between 0 and 0.5, like 0.05"
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -485,18 +519,74 @@ class TaskResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Flip:
+    """A document that scores otherwise than in the baseline. Repeats are averaged; a whole-corpus metric has none."""
+
+    id: str
+    before: float
+    after: float
+    is_loss: bool
+    """The change is for the worse, in the metric's own direction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedVerdict:
+    """What the comparison with the baseline says about one number. Losses are positive, in the metric's own unit."""
+
+    outcome: Literal["PASSED", "REGRESSED", "INCONCLUSIVE", "IMPROVED", "NEW", "STALE"]
+    """STALE: there is a baseline, and it must not be compared with; `line` holds every reason."""
+    line: str
+    """`acc 0.612 -> 0.581  loss 3.1 points [1.9, 4.4]  p = 2e-6  n = 1319  57 lost / 16 won  REGRESSED (allowed 1.0)`."""
+    red: bool
+    """Whether it fails the session, waivers aside. An advisory one never does, unless it is STALE."""
+    advisory: bool = False
+    """Told, but not a gate of its own: the gate of its superset covers it."""
+    baseline: float | None = None
+    """None, as all numbers: nothing was compared (NEW, STALE)."""
+    candidate: float | None = None
+    loss: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    p: float | None = None
+    """Of "nothing was lost"."""
+    p_adjusted: float | None = None
+    """Holm's, to be held against the session's alpha. None: it is no gate, or the session did not get to its end."""
+    n: int | None = None
+    lost: int | None = None
+    won: int | None = None
+    method: str | None = None
+    max_drop: float | None = None
+    min_effect: float | None = None
+    alpha: float | None = None
+    """Its share of the session's."""
+    documents_needed: int | None = None
+    """For INCONCLUSIVE: documents in all that would settle it. None: more of the same never would."""
+    repeats_needed: int | None = None
+    flips: tuple[Flip, ...] = ()
+    """In the baseline's order."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know, one line each: a subset, a reason that was allowed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a gate says about one number."""
+    """What is said about one number: by its thresholds, by the baseline, or by both."""
 
     metric: str
-    outcome: Literal["passed", "failed"]
+    outcome: Literal["passed", "failed", "inconclusive", "waived", "new", "advisory"]
+    """failed: red. waived: would be, but a waiver expects it. inconclusive: the comparison cannot tell, and the policy lets it pass.
+    new, advisory: there is nothing but a NEW or an advisory comparison."""
     message: str
-    """One line: metric, value, stderr, threshold, n."""
+    """One line: metric, value, stderr, threshold, n; and the comparison's line."""
     value: float
     stderr: float | None
     n: int
     min: float | None = None
     max: float | None = None
+    paired: PairedVerdict | None = None
+    """None: it was not held against a baseline."""
+    waiver: str | None = None
+    """The reason of the waiver that covers it, used or not. None: none does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

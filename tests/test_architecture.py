@@ -11,11 +11,11 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "pytest_lighteval"
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
-LOWEST = {"types", "errors", "statistics", "templates", "files"}
+LOWEST = {"types", "errors", "statistics", "templates", "files", "yamlnodes"}
 """Anyone may import these; they import only one another."""
 EDGE = ("plugin/", "testing.py")
 HEAVY = {"torch", "transformers", "accelerate", "vllm", "nanotron", "ray", "gguf", "safetensors", "tokenizers", "bitsandbytes", "openai"}
-ON_TOP = {"evaluate.py"}
+ON_TOP = {"evaluate.py", "judging/plan.py", "judging/comparing.py", "judging/verdicts.py", "judging/session.py"}
 """Modules that bring the independent ones together."""
 
 

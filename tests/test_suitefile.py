@@ -278,7 +278,11 @@ def with_field(line: str) -> str:
             "random_sampling_from_train (did you mean 'sequential'?)",
             id="unknown few_shots_select",
         ),
-        pytest.param(with_field("gates: {em: {min: 1}, acc: {}}"), "6: tasks[0].gates.acc: a gate needs min or max", id="empty gate"),
+        pytest.param(
+            with_field("gates: {em: {min: 1}, acc: {}}"),
+            "6: tasks[0].gates.acc: nothing is asked: a gate has min or max, or says how it is held against a baseline (max_drop, ...)",
+            id="empty gate",
+        ),
         pytest.param(
             with_field("gates:\n      acc:\n        min: x"),
             "8: tasks[0].gates.acc.min: Expected float or null, got str",
@@ -288,12 +292,19 @@ def with_field(line: str) -> str:
             with_field("gates: {acc: {min: .nan}}"), "6: tasks[0].gates.acc: a gate's bounds must be finite numbers", id="gate of nan"
         ),
         pytest.param(
+            with_field("gates: {acc: {max_drop: 0.01, inconclusive: fial}}"),
+            "6: tasks[0].gates.acc.inconclusive: 'fial' is none of fail, warn (did you mean 'fail'?)",
+            id="gate word",
+        ),
+        pytest.param(
             with_field("gates: {acc: {min: 1, max: 0}}"),
             "6: tasks[0].gates.acc: min 1 is above max 0: nothing could pass",
             id="gate upside down",
         ),
         pytest.param(
-            with_field("gates: {acc: {floor: 1}}"), "6: tasks[0].gates.acc.floor: unknown field; known are min, max", id="gate field"
+            with_field("gates: {acc: {floor: 1}}"),
+            "6: tasks[0].gates.acc.floor: unknown field; known are min, max, max_drop, min_effect, alpha, inconclusive, paired",
+            id="gate field",
         ),
         pytest.param(with_field("name: x"), "6: name: given twice, first in line 2", id="key twice"),
         pytest.param(

@@ -4,6 +4,7 @@ from pytest_lighteval.baselines.pairing import Pairs, Stale, StaleKind, StaleRea
 from pytest_lighteval.baselines.reading import Baselines, read_baseline, read_baselines
 from pytest_lighteval.baselines.repeats import discordance, merge_runs
 from pytest_lighteval.baselines.saving import Refresh, baseline_of, write_baseline
+from pytest_lighteval.baselines.targets import SaveTarget
 from pytest_lighteval.baselines.values import Baseline, BaselineTask
 from pytest_lighteval.baselines.waivers import WaiverFile, expired_waivers, load_waivers, unmatched_waivers, waiver_for, within_floor
 
@@ -13,6 +14,7 @@ __all__ = [
     "Baselines",
     "Pairs",
     "Refresh",
+    "SaveTarget",
     "Stale",
     "StaleKind",
     "StaleReason",

@@ -11,13 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from pytest_lighteval.baselines.reading import read_baseline
+from pytest_lighteval.baselines.repeats import merge_runs
 from pytest_lighteval.baselines.text import render_baseline
 from pytest_lighteval.baselines.values import Baseline, BaselineMetric, BaselineTask, HistoryEntry, Provenance
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.files import write_atomic
 from pytest_lighteval.types import RunReport, SampleValue, TaskKey, TaskResult
 
-__all__ = ["Refresh", "baseline_of", "baseline_task", "describe_settings", "provenance_of", "write_baseline"]
+__all__ = [
+    "Prepared",
+    "Refresh",
+    "baseline_of",
+    "baseline_task",
+    "describe_settings",
+    "prepare_baseline",
+    "provenance_of",
+    "write_baseline",
+]
 
 _TIE = 1e-12
 _WORD = re.compile(r"[\w.+:() -]{1,80}")
@@ -126,27 +136,52 @@ class Refresh:
     """What the new baseline demands less than the old one, one line each; the reason covers all of it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A baseline file, ready to be written."""
+
+    path: Path
+    text: str
+    refresh: Refresh
+
+    def write(self) -> Refresh:
+        """Write it, whole or not at all. Raises OSError."""
+        write_atomic(self.path, self.text)
+        return self.refresh
+
+
 def write_baseline(path: Path, baseline: Baseline, *, reason: str | None = None, date: str | None = None) -> Refresh:
-    """Write the file, or refresh it: tasks of this run are replaced, all others and the history stay.
+    """`prepare_baseline` and write. Raises UserInputError, OSError."""
+    return prepare_baseline(path, baseline, reason=reason, date=date).write()
+
+
+def prepare_baseline(
+    path: Path, baseline: Baseline, *, reason: str | None = None, date: str | None = None, is_repeat: bool = False
+) -> Prepared:
+    """The file as it will be: tasks of this run replace those of the file, all others and the history stay.
 
     Args:
-        path: the file, made with its folder where it is missing.
+        path: the file, to be made with its folder where it is missing.
         baseline: of this run.
         reason: why the new scores are right, kept in the file's history with what it lowered. None or blank: none was given.
         date: ISO 8601, kept beside the reason. None: none is.
+        is_repeat: the run's tasks are further repeats of those in the file, and no refresh: they need no reason.
 
     Raises:
         UserInputError: without a reason, the new baseline would demand less than the file does (a score that is worse in its own direction,
-            a metric that is gone, fewer documents); the run has no scores; the path is a folder; the file there is damaged. Nothing is
-            written then.
-        OSError: the disk.
+            a metric that is gone, fewer documents); a repeat is of something else; the run has no scores; the path is a folder; the file
+            there is damaged.
     """
     if not baseline.tasks:
         raise UserInputError(f"--save-baseline {path}: no task has a score, so there is nothing to save")
     if path.is_dir():
         raise UserInputError(f"--save-baseline {path}: is a folder; name a file in it, such as {path / 'baseline.json'}")
     old = read_baseline(path) if path.exists() else Baseline(tasks={})
-    worsened = {key: _worsened(old.tasks[key], task) for key, task in baseline.tasks.items() if key in old.tasks}
+    added = tuple(sorted(baseline.tasks.keys() - old.tasks.keys()))
+    if is_repeat:
+        repeated = {key: task for key, task in old.tasks.items() if key in baseline.tasks}
+        baseline = merge_runs([Baseline(tasks=repeated), baseline])
+    worsened = {key: _worsened(old.tasks[key], task) for key, task in baseline.tasks.items() if key in old.tasks and not is_repeat}
     worse = tuple(
         line for key in sorted(worsened) for line in (*_lines(key, worsened[key]), *_weakened(old.tasks[key], baseline.tasks[key]))
     )
@@ -161,13 +196,13 @@ def write_baseline(path: Path, baseline: Baseline, *, reason: str | None = None,
     if reason:
         told = {str(key): metrics for key, metrics in worsened.items() if metrics}
         history = (*history, HistoryEntry(reason=reason, date=date, worsened=told))
-    write_atomic(path, render_baseline(Baseline(tasks={**old.tasks, **baseline.tasks}, history=history)))
-    return Refresh(
-        added=tuple(sorted(baseline.tasks.keys() - old.tasks.keys())),
+    refresh = Refresh(
+        added=added,
         replaced=tuple(sorted(baseline.tasks.keys() & old.tasks.keys())),
         kept=tuple(sorted(old.tasks.keys() - baseline.tasks.keys())),
         worse=worse,
     )
+    return Prepared(path=path, text=render_baseline(Baseline(tasks={**old.tasks, **baseline.tasks}, history=history)), refresh=refresh)
 
 
 def _worsened(old: BaselineTask, new: BaselineTask) -> dict[str, tuple[float, float]]:

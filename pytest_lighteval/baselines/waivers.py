@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from pathlib import Path
 
 import yaml
 
-from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
+from pytest_lighteval.errors import SuiteError, did_you_mean
 from pytest_lighteval.types import TaskKey
+from pytest_lighteval.yamlnodes import line_of, number_of, pairs_of, read_yaml
 
 __all__ = ["Waiver", "WaiverFile", "expired_waivers", "load_waivers", "unmatched_waivers", "waiver_for", "within_floor"]
 
@@ -111,16 +111,8 @@ def load_waivers(path: Path) -> WaiverFile:
     Raises SuiteError, `path:line: field: problem`, for anything that is not as docs/baselines.md has it, and UserInputError where the
     file cannot be read.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise UserInputError(f"{path}: there is no such waiver file") from error
-    except OSError as error:
-        raise UserInputError(f"{path}: the waiver file cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserInputError(f"{path}: the waiver file is not UTF-8 text: {error.reason} at byte {error.start}") from error
     waivers: list[Waiver] = []
-    for index, node in enumerate(_entries(path, text)):
+    for index, node in enumerate(_entries(path)):
         waiver = _waiver(path, f"[{index}]", node)
         for earlier in waivers:
             if _about(earlier) == _about(waiver):
@@ -133,36 +125,25 @@ def _about(waiver: Waiver) -> tuple[str, str, int | None, bool | None, str | Non
     return (waiver.suite, waiver.task, waiver.few_shots, waiver.truncate, waiver.metric)
 
 
-def _entries(path: Path, text: str) -> list[yaml.Node]:
-    """The list's node trees, which know their lines and have not yet turned texts into dates and numbers."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        node: yaml.Node | None = yaml.compose(text, Loader=loader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SuiteError(path, line, "", f"not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise SuiteError(path, 1, "", f"not YAML: {' '.join(str(error).split())}") from error
+def _entries(path: Path) -> list[yaml.Node]:
+    """The list's node trees, which have not yet turned texts into dates and numbers."""
+    node = read_yaml(path, what="waiver file")
     if node is None:
         return []
     if not isinstance(node, yaml.SequenceNode):
-        raise SuiteError(path, _line(node), "", f"a list of waivers is needed, each like - {_SHAPE}")
+        raise SuiteError(path, line_of(node), "", f"a list of waivers is needed, each like - {_SHAPE}")
     return list(node.value)
-
-
-def _line(node: yaml.Node) -> int:
-    return int(node.start_mark.line) + 1
 
 
 def _waiver(path: Path, field: str, node: yaml.Node) -> Waiver:
     fields = dict(_fields(path, field, node))
     for name in _REQUIRED:
         if name not in fields:
-            raise SuiteError(path, _line(node), field, f"{name} is missing; a waiver is written {_SHAPE}")
+            raise SuiteError(path, line_of(node), field, f"{name} is missing; a waiver is written {_SHAPE}")
     texts = {name: _text(path, f"{field}.{name}", value) for name, value in fields.items()}
 
     def wrong(name: str, problem: str) -> SuiteError:
-        return SuiteError(path, _line(fields[name]), f"{field}.{name}", problem)
+        return SuiteError(path, line_of(fields[name]), f"{field}.{name}", problem)
 
     spec = _TASK.fullmatch(texts["task"])
     if spec is None:
@@ -174,14 +155,9 @@ def _waiver(path: Path, field: str, node: yaml.Node) -> Waiver:
         until = None
     if until is None:
         raise wrong("until", f"{texts['until']!r} is no date; it is written year-month-day, such as 2027-01-31")
-    try:
-        floor = float(texts["floor"])
-    except ValueError:
-        floor = math.nan
-    if not math.isfinite(floor):
-        raise wrong("floor", f"{texts['floor']!r} is no finite number")
+    floor = number_of(path, f"{field}.floor", fields["floor"])
     return Waiver(
-        line=_line(node),
+        line=line_of(node),
         suite=spec["suite"],
         task=spec["task"],
         few_shots=None if spec["few_shots"] is None else int(spec["few_shots"]),
@@ -194,22 +170,15 @@ def _waiver(path: Path, field: str, node: yaml.Node) -> Waiver:
 
 
 def _fields(path: Path, field: str, node: yaml.Node) -> Iterator[tuple[str, yaml.Node]]:
-    if not isinstance(node, yaml.MappingNode):
-        raise SuiteError(path, _line(node), field, f"a waiver is a mapping, like {_SHAPE}")
-    seen: set[str] = set()
-    for key, value in node.value:
-        name = key.value if isinstance(key, yaml.ScalarNode) else ""
-        if name not in _FIELDS:
-            problem = f"{name!r} is no field of a waiver, which has {', '.join(_FIELDS)}{did_you_mean(name, _FIELDS)}"
-            raise SuiteError(path, _line(key), field, problem)
-        if name in seen:
-            raise SuiteError(path, _line(key), f"{field}.{name}", "stands there twice")
-        seen.add(name)
-        yield name, value
+    for key, value in pairs_of(path, field, node, _SHAPE):
+        if key.value not in _FIELDS:
+            problem = f"{key.value!r} is no field of a waiver, which has {', '.join(_FIELDS)}{did_you_mean(key.value, _FIELDS)}"
+            raise SuiteError(path, line_of(key), field, problem)
+        yield key.value, value
 
 
 def _text(path: Path, field: str, node: yaml.Node) -> str:
     text = " ".join(node.value.split()) if isinstance(node, yaml.ScalarNode) else ""
     if not text or (isinstance(node, yaml.ScalarNode) and not node.style and text in ("~", "null")):
-        raise SuiteError(path, _line(node), field, "a text or number is needed")
+        raise SuiteError(path, line_of(node), field, "a text or number is needed")
     return text

@@ -14,8 +14,9 @@ from typing import Literal
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gate.paired import Comparison, Paired, stratified
 from pytest_lighteval.gate.power import Settlement, settlement
+from pytest_lighteval.types import GateSpec
 
-__all__ = ["Decision", "Family", "Holm", "Outcome", "Policy", "decide", "holm", "line", "pool"]
+__all__ = ["Decision", "Family", "Holm", "Outcome", "Policy", "decide", "holm", "line", "policy_for", "pool"]
 
 
 class Outcome(StrEnum):
@@ -69,6 +70,25 @@ class Policy:
         of it is never red: the pooled test is there to detect, the gates certify.
         """
         return Policy(alpha=self.alpha, max_drop=self.max_drop / 4, min_effect=self.least_loss / 4, inconclusive="warn")
+
+
+def policy_for(spec: GateSpec, session: Policy, *, unit: float = 1.0) -> Policy:
+    """The policy of one gate: what it says itself, else the session's.
+
+    `unit` is what the session's losses are a share of: 1 for scores that are shares themselves, else the baseline's value. A gate's own
+    losses are in its metric's unit.
+    """
+    if spec.max_drop is not None:
+        max_drop, min_effect = spec.max_drop, spec.min_effect
+    else:
+        max_drop = session.max_drop * unit
+        min_effect = None if session.min_effect is None else session.min_effect * unit
+    return Policy(
+        alpha=session.alpha if spec.alpha is None else spec.alpha,
+        max_drop=max_drop,
+        min_effect=min_effect,
+        inconclusive=spec.inconclusive or session.inconclusive,
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- one gate

@@ -1,7 +1,7 @@
 """The pytest plugin. It imports pytest and its own option table; all else waits until a session evaluates something.
 
-`options` -> `settings` -> `session` (the plan) -> `collection` (items) -> `fixtures`/`running` (an item's evaluation) -> `transport`
-(onto the report) -> `reporter` (the run's reports, in the controller).
+`options` -> `settings`, `gatesettings` -> `session` (the plan) -> `collection` (items) -> `fixtures`, `running`, `gating` (an item's
+evaluation and verdict) -> `transport` (onto the report) -> `reporter` (the session's verdicts and reports, in the controller).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pytest_lighteval.plugin.xdist import (
     pytest_handlecrashitem,
     pytest_xdist_auto_num_workers,
     pytest_xdist_make_scheduler,
+    pytest_xdist_node_collection_finished,
     run_folder_of_controller,
 )
 
@@ -40,6 +41,7 @@ __all__ = [
     "pytest_handlecrashitem",
     "pytest_xdist_auto_num_workers",
     "pytest_xdist_make_scheduler",
+    "pytest_xdist_node_collection_finished",
 ]
 
 MARKER = (
@@ -117,6 +119,15 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile 
     from pytest_lighteval.plugin.collection import collect_file
 
     return collect_file(file_path, parent)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is left after deselection is what the session's gates are about."""
+    if RUN_FOLDER in session.config.stash:
+        from pytest_lighteval.plugin.collection import TaskItem
+        from pytest_lighteval.plugin.gating import plan_session
+
+        plan_session(session.config, [(item.key, item.task) for item in session.items if isinstance(item, TaskItem)])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

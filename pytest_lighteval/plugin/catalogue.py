@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
-from pytest_lighteval.gate.floors import GateFile
+from pytest_lighteval.gate.gatefile import GateFile
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.plugin.options import SUFFIXES
 from pytest_lighteval.selection import Selected, TaskSpec, select

@@ -14,7 +14,7 @@ from pytest_lighteval.evaluate import task_kinds
 from pytest_lighteval.plugin.session import PLAN, plan_of
 from pytest_lighteval.types import Task, TaskKey, TaskResult, Verdict
 
-__all__ = ["SuiteFile", "TaskItem", "collect_file", "key_of"]
+__all__ = ["SuiteFile", "TaskItem", "collect_file", "key_of", "task_of"]
 
 
 def collect_file(path: Path, parent: pytest.Collector) -> SuiteFile | None:
@@ -64,18 +64,36 @@ def _shots(key: TaskKey) -> str:
 
 def key_of(config: pytest.Config, nodeid: str) -> TaskKey | None:
     """The key of an item whose id is all that is known of it. None: it is no suite's item."""
+    found = task_of(config, nodeid)
+    return None if found is None else found[0]
+
+
+def task_of(config: pytest.Config, nodeid: str) -> tuple[TaskKey, Task] | None:
+    """The same with its task."""
     path, _, name = nodeid.partition("::")
     parts = re.fullmatch(r"(.+)\[(\d+)-shot(-trunc)?\]", name)
     if parts is None or PLAN not in config.stash:
         return None
-    catalogue = config.stash[PLAN].catalogue
-    file = config.rootpath / path
-    try:
-        tasks = catalogue.load(file if file.exists() else catalogue.shipped / path.removeprefix("suites/"))
-    except LightevalError:
-        return None
-    suite = next((task.suite for task in tasks if task.name == parts[1]), None)
-    return None if suite is None else TaskKey(suite=suite, task=parts[1], few_shots=int(parts[2]), truncate=parts[3] is not None)
+    for file in _files(config, path):
+        try:
+            tasks = config.stash[PLAN].catalogue.load(file)
+        except LightevalError:
+            continue
+        for task in tasks:
+            if task.name == parts[1]:
+                key = TaskKey(suite=task.suite, task=task.name, few_shots=int(parts[2]), truncate=parts[3] is not None)
+                return key, task
+    return None
+
+
+def _files(config: pytest.Config, path: str) -> Iterator[Path]:
+    """The files that pytest may have named so: beside the ini file, below a folder that was named, or shipped."""
+    plan = config.stash[PLAN]
+    folders = [folder if folder.is_dir() else folder.parent for folder in (*plan.named, *plan.roots)]
+    candidates = [config.rootpath, *folders, *(folder.parent for folder in folders)]
+    yield from dict.fromkeys(found for folder in candidates if (found := folder / path).is_file())
+    if (shipped := plan.catalogue.shipped / path.removeprefix("suites/")).is_file():
+        yield shipped
 
 
 class TaskItem(pytest.Function):
@@ -117,5 +135,9 @@ class TaskItem(pytest.Function):
 def run_task(lighteval_result: TaskResult, lighteval_verdicts: tuple[Verdict, ...]) -> None:
     """Judge what was measured; the measuring itself is the set-up, so that a broken engine is an error and a lost score a failure."""
     failed = [verdict.message for verdict in lighteval_verdicts if verdict.outcome == "failed"]
-    if failed:
-        pytest.fail(f"{lighteval_result.key}: " + "; ".join(failed), pytrace=False)
+    waived = [verdict.message for verdict in lighteval_verdicts if verdict.outcome == "waived"]
+    if waived and not failed:
+        pytest.xfail(f"{lighteval_result.key}: " + "; ".join(waived))
+    if failed or waived:
+        # with --runxfail nothing is expected to fail
+        pytest.fail(f"{lighteval_result.key}: " + "; ".join([*failed, *waived]), pytrace=False)

@@ -61,10 +61,14 @@ def lighteval_result(request: pytest.FixtureRequest, lighteval_task: Task, light
 
 @pytest.fixture
 def lighteval_verdicts(request: pytest.FixtureRequest, lighteval_result: TaskResult) -> tuple[Verdict, ...]:
-    """What the gates of the item's task say about its result."""
+    """What the gates of the item's task say about its result. A baseline that does not fit is an error: there is nothing to judge."""
     from pytest_lighteval.plugin.running import outcome_of
 
-    return outcome_of(request.node, lighteval_result.key).verdicts
+    verdicts = outcome_of(request.node, lighteval_result.key).verdicts
+    misfits = [verdict.paired.line for verdict in verdicts if verdict.paired and verdict.paired.outcome == "STALE" and verdict.paired.red]
+    if misfits:
+        _fail(f"{lighteval_result.key}: " + "; ".join(misfits))
+    return verdicts
 
 
 @pytest.fixture

@@ -54,7 +54,19 @@ OPTIONS = (
     Option(name="override-batch-size", metavar="N", help="the model argument batch_size"),
     Option(name="data-home", metavar="DIR", help="a folder <owner>/<name>/... used instead of the hub (also LIGHTEVAL_DATA_HOME)"),
     Option(name="report-dir", metavar="DIR", help="where run folders are written (default: reports)"),
-    Option(name="gates", metavar="FILE", help="a YAML file of floors by task, beside those in the suite files"),
+    Option(name="gates", metavar="FILE", help="a YAML file of floors and gate policies by task, beside those in the suite files"),
+    Option(name="baseline", kind="many", metavar="PATH", help="hold scores against this baseline, document by document; may be repeated"),
+    Option(name="save-baseline", metavar="PATH", help="write the scores as a baseline: a file, or a folder/ with one a task"),
+    Option(name="baseline-reason", metavar="TEXT", help="why --save-baseline may lower what the file demands; kept in it"),
+    Option(name="baseline-merge", kind="flag", help="let --save-baseline add this run as a further repeat of the same model"),
+    Option(name="gate-max-drop", metavar="LOSS", help="the loss that a gate allows: 0.02 is two points (the default)"),
+    Option(name="gate-min-effect", metavar="LOSS", help="a smaller loss is never red (default: half of --gate-max-drop)"),
+    Option(name="gate-alpha", metavar="ALPHA", help="how often a session may be red although nothing changed (default 0.05)"),
+    Option(name="gate-inconclusive", metavar="fail|warn", help="what a gate with too few documents to tell is (default warn)"),
+    Option(
+        name="gate-allow", kind="many", metavar="KIND[,KIND...]", help="misfits of a baseline that are no errors: see docs/baselines.md"
+    ),
+    Option(name="waivers", metavar="FILE", help="a YAML file of known regressions, expected to fail until a date"),
 )
 
 

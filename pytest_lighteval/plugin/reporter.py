@@ -10,7 +10,8 @@ from typing import Any, Literal
 import pytest
 
 from pytest_lighteval.errors import LightevalError
-from pytest_lighteval.gate.floors import gates_for, judge, unmatched
+from pytest_lighteval.gate.floors import judge
+from pytest_lighteval.gate.gatefile import gates_for, unmatched
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.session import plan_of
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER
@@ -78,7 +79,7 @@ class Reporter:
 
     def _judge_groups(self, session: pytest.Session) -> None:
         self.groups = group_results(list(self.results.values()))
-        gates = plan_of(self.config).settings.gates
+        gates = plan_of(self.config).settings.gate.file
         # a member without a score is a member all the same: a floor held against the others would be another floor
         unscored = [key for text in (*self.errors, *self.skipped) if (key := TaskKey.parse(text)) is not None]
         measured = [result.key for result in self.results.values()]
@@ -167,7 +168,7 @@ class Reporter:
         if self.report is None:
             return
         terminalreporter.section("lighteval")
-        colours = {"failed": {"red": True}, "error": {"red": True}, "passed": {"green": True}, "plain": {}}
+        colours = {"failed": {"red": True}, "error": {"red": True}, "passed": {"green": True}, "open": {"yellow": True}, "plain": {}}
         for line, style in terminal_table(self.report, width=terminalreporter._tw.fullwidth):
             terminalreporter.write_line(line, **colours[style])
         for line in self.unmatched:

@@ -12,8 +12,8 @@ import pytest
 
 from pytest_lighteval.errors import BackendError, LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings, evaluate, task_kinds
-from pytest_lighteval.gate.floors import gates_for, judge
 from pytest_lighteval.plugin.collection import TaskItem
+from pytest_lighteval.plugin.gating import BaselineScores, baseline_scores, is_gated, judge_item
 from pytest_lighteval.plugin.progress import ProgressLine
 from pytest_lighteval.plugin.session import plan_of
 from pytest_lighteval.plugin.transport import RUN_FOLDER, attach_error, attach_outcome, attach_own_run, outcomes_of
@@ -37,14 +37,14 @@ def run_item(item: TaskItem, backend: object) -> TaskResult:
     """Evaluate an item's task and judge it. Skips what the backend cannot do, unless a gate waits for it; raises LightevalError."""
     settings = plan_of(item.config).settings
     key = item.key
-    gates = gates_for(key, item.task.gates, settings.gates)
     try:
         engine = _checked(backend)
         lacking = _lacking(item.task, engine)
         if lacking is None:
-            result = _evaluate(item, item.task, key, engine, settings.evaluation, item.config.stash[RUN_FOLDER])
-            verdicts = judge(result.metrics, gates, key=str(key))
-        elif gates:
+            before = baseline_scores(item.config, key)
+            result = _evaluate(item, item.task, key, engine, settings.evaluation, item.config.stash[RUN_FOLDER], before)
+            verdicts = judge_item(item.config, item.task, result)
+        elif is_gated(item.config, key, item.task):
             raise BackendError(f"{lacking}, and the task is gated")
     except LightevalError as error:
         attach_error(item, key, str(error))
@@ -104,7 +104,15 @@ class Lighteval:
         return chosen[0]
 
 
-def _evaluate(item: pytest.Item, task: Task, key: TaskKey, backend: Backend, settings: EvaluationSettings, folder: Path) -> TaskResult:
+def _evaluate(
+    item: pytest.Item,
+    task: Task,
+    key: TaskKey,
+    backend: Backend,
+    settings: EvaluationSettings,
+    folder: Path,
+    before: BaselineScores = lambda document, seed: None,
+) -> TaskResult:
     progress = ProgressLine(item.config, item.nodeid, str(key))
     try:
         with DetailsWriter(folder, key) as details:
@@ -115,7 +123,7 @@ def _evaluate(item: pytest.Item, task: Task, key: TaskKey, backend: Backend, set
                 truncate=key.truncate,
                 settings=settings,
                 data_sets=plan_of(item.config).data_sets,
-                on_detail=details.write,
+                on_detail=lambda detail: details.write(replace(detail, baseline=before(detail.doc.id, detail.few_shot_seed))),
                 on_progress=progress,
             )
     finally:

@@ -10,9 +10,11 @@ import pytest
 
 from pytest_lighteval.data import DataSets
 from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.judging.plan import GatePlan
 from pytest_lighteval.plugin.catalogue import Catalogue
 from pytest_lighteval.plugin.options import is_in_use
 from pytest_lighteval.plugin.settings import Settings, check_rootdir, read_settings
+from pytest_lighteval.plugin.xdist import controllers_day
 from pytest_lighteval.selection import Selected
 from pytest_lighteval.types import Task, TaskKey
 
@@ -34,6 +36,10 @@ class Plan:
     data_sets: DataSets
     declared: dict[TaskKey, str] = field(default_factory=dict)
     """Which file an item comes from, so that two files cannot declare the same one."""
+    items: tuple[tuple[TaskKey, Task], ...] | None = None
+    """What is left after deselection. None: nothing was collected yet."""
+    gates: GatePlan | None = None
+    """What is held against the baseline, known once the items are. None: there is no baseline, or nothing was collected yet."""
 
     @property
     def header(self) -> str:
@@ -45,6 +51,7 @@ class Plan:
             "chat template" if evaluation.use_chat_template else "",
             f"{evaluation.few_shot_seeds} few-shot seeds" if evaluation.few_shot_seeds > 1 else "",
             f"data from {self.settings.data_home}" if self.settings.data_home else "",
+            f"against {', '.join(self.settings.gate.baseline_names)}" if self.settings.gate.baselines else "",
         ]
         return "lighteval: " + ", ".join(fact for fact in facts if fact)
 
@@ -80,7 +87,7 @@ def plan_of(config: pytest.Config) -> Plan:
 
 
 def _make_plan(config: pytest.Config) -> Plan:
-    settings = read_settings(config)
+    settings = read_settings(config, today=controllers_day(config))
     if config.args_source is not config.ArgsSource.ARGS:
         check_rootdir(config)
     named = config.args_source is config.ArgsSource.ARGS
@@ -89,8 +96,8 @@ def _make_plan(config: pytest.Config) -> Plan:
         roots = [config.rootpath / "suites"]
     roots += settings.custom_tasks
     catalogue = Catalogue(roots)
-    if settings.gates is not None:
-        catalogue.check_gates(settings.gates)
+    if settings.gate.file is not None:
+        catalogue.check_gates(settings.gate.file)
     selected: dict[str, list[Selected]] | None = None
     if settings.specs:
         by_file = catalogue.select(settings.specs)

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ import pytest
 from pytest_lighteval import backends
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings
-from pytest_lighteval.gate.floors import GateFile, load_gates
 from pytest_lighteval.model_args import convert_model_args, describe_arguments, parse_model_args
 from pytest_lighteval.plugin.catalogue import shipped_suites
+from pytest_lighteval.plugin.gatesettings import GateSettings, read_gate_settings
 from pytest_lighteval.plugin.options import OPTIONS, value_of
 from pytest_lighteval.reasoning import DEFAULT_TAGS, parse_tags
 from pytest_lighteval.selection import TaskSpec, parse_specs
@@ -38,7 +39,7 @@ class Settings:
     evaluation: EvaluationSettings
     data_home: Path | None
     report_dir: Path
-    gates: GateFile | None
+    gate: GateSettings
 
     @property
     def label(self) -> str:
@@ -47,8 +48,8 @@ class Settings:
         return "-".join(part for part in (self.backend or "own", str(model).rstrip("/").rpartition("/")[2] if model else "") if part)
 
 
-def read_settings(config: pytest.Config) -> Settings:
-    """All options together, the command line before the ini file before the environment.
+def read_settings(config: pytest.Config, *, today: date | None = None) -> Settings:
+    """All options together, the command line before the ini file before the environment; `today` is the controller's day.
 
     Raises UserInputError, which the caller turns into pytest's usage error.
     """
@@ -70,7 +71,7 @@ def read_settings(config: pytest.Config) -> Settings:
         evaluation=_evaluation(values, arguments),
         data_home=_folder(folder / data_home, "--data-home") if data_home else None,
         report_dir=(folder if config.getoption("lighteval_report_dir") else _home(config)) / (values["report_dir"] or "reports"),
-        gates=load_gates(folder / values["gates"]) if values["gates"] else None,
+        gate=read_gate_settings(values, folder, today=today or datetime.now(UTC).date()),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,19 @@ from pytest_lighteval.plugin.options import is_in_use
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER
 
 __all__ = [
+    "controllers_day",
     "pin_gpu",
     "pytest_configure_node",
     "pytest_handlecrashitem",
     "pytest_xdist_auto_num_workers",
     "pytest_xdist_make_scheduler",
+    "pytest_xdist_node_collection_finished",
     "run_folder_of_controller",
     "visible_gpus",
 ]
 
 WORKER_INPUT = "lighteval_run_folder"
+WORKER_DAY = "lighteval_today"
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -38,7 +42,21 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 def pytest_configure_node(node: Any) -> None:
     """Every worker writes its details below the one run folder."""
     if RUN_FOLDER in node.config.stash:
+        from pytest_lighteval.plugin.session import plan_of
+
         node.workerinput[WORKER_INPUT] = str(node.config.stash[RUN_FOLDER])
+        node.workerinput[WORKER_DAY] = plan_of(node.config).settings.gate.today.isoformat()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """The controller collects nothing itself: what the first worker found is what the session's gates are."""
+    if RUN_FOLDER in node.config.stash:
+        from pytest_lighteval.plugin.collection import task_of
+        from pytest_lighteval.plugin.gating import plan_session
+
+        found = (task_of(node.config, nodeid) for nodeid in ids)
+        plan_session(node.config, [item for item in found if item is not None])
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -68,6 +86,12 @@ def run_folder_of_controller(config: pytest.Config) -> Path | None:
     """The run folder that the controller chose. None: this process is the controller, or there is none."""
     chosen = getattr(config, "workerinput", {}).get(WORKER_INPUT)
     return Path(chosen) if chosen else None
+
+
+def controllers_day(config: pytest.Config) -> date | None:
+    """The day on which the controller started: waivers expire for all workers at once. None: this process is the controller."""
+    day = getattr(config, "workerinput", {}).get(WORKER_DAY)
+    return date.fromisoformat(day) if day else None
 
 
 def visible_gpus() -> list[str]:

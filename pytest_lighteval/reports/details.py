@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +40,8 @@ class Detail:
     """The prompt lost tokens or few-shot examples to the model's length."""
     error: str | None = None
     """Why it could not be scored. None: it was."""
+    baseline: Mapping[str, Sequence[SampleValue | None]] | None = None
+    """By reported name, what it scored in the baseline, once a repeat. None: there is none, or it does not hold this document."""
 
 
 def details_path(report_dir: Path, key: TaskKey) -> Path:
@@ -134,6 +136,7 @@ def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
         "few_shot_ids": detail.few_shot_ids,
         "answers": {ask.value: _answer(detail, ask) for ask in sorted(detail.requests)},
         "scores": to_plain(detail.values),
+        "baseline_scores": to_plain(detail.baseline),
         "truncated": detail.truncated,
         "error": detail.error,
         "seconds": round(seconds, 3),

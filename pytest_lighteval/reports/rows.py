@@ -10,7 +10,31 @@ from typing import Literal
 from pytest_lighteval.reports.groups import ALL
 from pytest_lighteval.types import MetricResult, RunReport, TaskKey, Verdict
 
-__all__ = ["ReportRow", "failed_verdicts", "format_number", "group_rows", "model_name", "one_line", "ordered_keys", "task_rows"]
+__all__ = [
+    "STYLES",
+    "ReportRow",
+    "Style",
+    "failed_verdicts",
+    "format_number",
+    "group_rows",
+    "model_name",
+    "one_line",
+    "ordered_keys",
+    "task_rows",
+]
+
+Style = Literal["passed", "failed", "open", "plain", "error"]
+"""What a line tells, for its colour: open is neither good nor bad, and somebody should look at it."""
+
+STYLES: Mapping[str, Style] = {
+    "passed": "passed",
+    "failed": "failed",
+    "inconclusive": "open",
+    "waived": "open",
+    "new": "open",
+    "advisory": "plain",
+}
+"""By the outcome of a verdict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +48,9 @@ class ReportRow:
     """None: no gate holds for it."""
 
     @property
-    def style(self) -> Literal["passed", "failed", "plain"]:
+    def style(self) -> Style:
         """How its gate stands."""
-        return self.verdict.outcome if self.verdict else "plain"
+        return STYLES[self.verdict.outcome] if self.verdict else "plain"
 
 
 def task_rows(report: RunReport) -> list[ReportRow]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
-from pytest_lighteval.reports.rows import ReportRow, format_number, group_rows, one_line, ordered_keys, task_rows
+from pytest_lighteval.reports.rows import ReportRow, Style, format_number, group_rows, one_line, ordered_keys, task_rows
 from pytest_lighteval.types import RunReport, TaskResult
 
 __all__ = ["Style", "terminal_table"]
-
-Style = Literal["passed", "failed", "plain", "error"]
-"""What a line tells, for its colour."""
 
 _TASK, _METRIC, _VALUE, _STDERR, _N, _GATE = range(6)
 _HEADER = ("task", "metric", "value", "stderr", "n", "gate")

@@ -16,7 +16,7 @@ from pytest_lighteval.baselines.importers.__main__ import main
 from pytest_lighteval.baselines.importers.names import LOWER_IS_BETTER, TASKS, LmEvalTask, find_task
 from pytest_lighteval.baselines.values import BaselineMetric
 from pytest_lighteval.errors import UserInputError
-from pytest_lighteval.gate.floors import load_gates
+from pytest_lighteval.gate.gatefile import load_gates
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.suitefile import load_suite
 from pytest_lighteval.types import GateSpec, Task, TaskKey

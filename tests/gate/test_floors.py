@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_lighteval.errors import SuiteError, UserInputError
-from pytest_lighteval.gate.floors import GateEntry, GateFile, gates_for, judge, load_gates, unmatched
+from pytest_lighteval.gate.floors import judge
+from pytest_lighteval.gate.gatefile import GateEntry, GateFile, gates_for, load_gates, unmatched
 from pytest_lighteval.types import GateSpec, MetricResult, TaskKey, Verdict
 
 ACC = MetricResult(value=0.35, stderr=0.0479, n=100, higher_is_better=True)
@@ -89,9 +90,8 @@ def test_a_gate_on_a_metric_that_is_not_reported_is_an_error_and_no_pass() -> No
     assert str(caught.value) == "a|b|0: gate on 'acc_nrom': no such metric is reported, only acc, acc_norm (did you mean 'acc_norm'?)"
 
 
-def test_a_gate_without_a_threshold_is_an_error_and_no_pass() -> None:
-    with pytest.raises(UserInputError, match=r"^a\|b\|0: gate on 'acc': neither min nor max is given$"):
-        judge({"acc": ACC}, {"acc": GateSpec()}, key="a|b|0")
+def test_a_gate_that_only_says_how_to_compare_is_no_floor() -> None:
+    assert judge({"acc": ACC}, {"acc": GateSpec(max_drop=0.01)}, key="a|b|0") == ()
 
 
 # ------------------------------------------------------------------------------------------------ the gates file
@@ -182,8 +182,8 @@ def test_entries_that_nothing_is_held_to_are_told(tmp_path: Path) -> None:
 
 SPEC = "a key is written suite|task, suite|task|few_shots or suite|task|few_shots|truncate, such as leaderboard|gsm8k|5"
 WRONG = {
-    "empty": ("", "1: no gate is given; a gate is written 'leaderboard|gsm8k|5: {qem: {min: 0.42}}'"),
-    "list": ("- a\n", "1: a mapping is needed here, like leaderboard|gsm8k|5: {qem: {min: 0.42}}"),
+    "empty": ("", "1: no gate is given; a gate is written 'leaderboard|gsm8k|5: {qem: {min: 0.42, max_drop: 0.01}}'"),
+    "list": ("- a\n", "1: a mapping is needed here, like leaderboard|gsm8k|5: {qem: {min: 0.42, max_drop: 0.01}}"),
     "broken YAML": ("a|b: {acc: {min: 1}\nc|d:", "2: not YAML: did not find expected ',' or '}'"),
     "no suite": ("gsm8k: {acc: {min: 1}}", "1: gsm8k: " + SPEC),
     "no count": ("a|b|x: {acc: {min: 1}}", "1: a|b|x: " + SPEC),
@@ -192,15 +192,26 @@ WRONG = {
     "nothing for metrics": ("a|b:\n", "1: a|b: a mapping is needed here, like {acc: {min: 0.42}}"),
     "no metric": ("a|b: {}", "1: a|b: no metric is named; a gate is written {acc: {min: 0.42}}"),
     "number for a gate": ("a|b.c:\n  acc: 0.4", "2: a|b.c.acc: a mapping is needed here, like {min: 0.42}"),
-    "no threshold": ("a|b:\n  acc: {}", "2: a|b.acc: neither min nor max is given"),
-    "misspelt": ("a|b:\n  acc: {mni: 0.4}", "2: a|b.acc.mni: is no field of a gate, which has min and max (did you mean 'min'?)"),
+    "no threshold": (
+        "a|b:\n  acc: {}",
+        "2: a|b.acc: nothing is asked: a gate has min or max, or says how it is held against a baseline (max_drop, ...)",
+    ),
+    "misspelt": (
+        "a|b:\n  acc: {mni: 0.4}",
+        "2: a|b.acc.mni: is no field of a gate, which has min, max, max_drop, min_effect, alpha, inconclusive, paired "
+        "(did you mean 'min'?)",
+    ),
     "text": ("a|b:\n  acc:\n    min: high", "3: a|b.acc.min: a finite number is needed, not 'high'"),
     "quoted number": ("a|b: {acc: {min: '0.4'}}", "1: a|b.acc.min: a finite number is needed, not '0.4'"),
     "truth value": ("a|b: {acc: {min: true}}", "1: a|b.acc.min: a finite number is needed, not 'true'"),
     "not a number": ("a|b: {acc: {min: .nan}}", "1: a|b.acc.min: a finite number is needed, not '.nan'"),
     "infinite": ("a|b: {acc: {min: inf}}", "1: a|b.acc.min: a finite number is needed, not 'inf'"),
     "list for a number": ("a|b: {acc: {min: [1]}}", "1: a|b.acc.min: a finite number is needed, not a list or mapping"),
-    "empty band": ("a|b: {acc: {min: 0.9, max: 0.1}}", "1: a|b.acc: min 0.9 is above max 0.1, so no score can pass"),
+    "empty band": ("a|b: {acc: {min: 0.9, max: 0.1}}", "1: a|b.acc: min 0.9 is above max 0.1: nothing could pass"),
+    "no loss": ("a|b: {acc: {max_drop: 0}}", "1: a|b.acc: max_drop 0 is not above 0; a loss of two points of accuracy is 0.02"),
+    "part of nothing": ("a|b: {acc: {min_effect: 0.1}}", "1: a|b.acc: min_effect is given without max_drop, which it is a part of"),
+    "no alpha": ("a|b: {acc: {alpha: 5}}", "1: a|b.acc: alpha 5 is not between 0 and 0.5, like 0.05"),
+    "no word": ("a|b: {acc: {inconclusive: wran}}", "1: a|b.acc.inconclusive: 'wran' is none of fail, warn (did you mean 'warn'?)"),
     "key twice": ("a|b: {acc: {min: 1}}\na|b: {acc: {min: 2}}", "2: a|b: is on line 1 already"),
     "same key twice": ("a|b|5: {acc: {min: 1}}\na|b|05: {acc: {min: 2}}", "2: a|b|05: line 1 has gates for the same already"),
     "metric twice": ("a|b:\n  acc: {min: 1}\n  acc: {min: 2}", "3: a|b.acc: is on line 2 already"),
@@ -223,7 +234,7 @@ def test_a_gates_file_that_is_not_there_is_told_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserInputError) as caught:
         load_gates(tmp_path / "gates.yaml")
 
-    assert str(caught.value) == f"{tmp_path / 'gates.yaml'}: the gates file cannot be read: No such file or directory"
+    assert str(caught.value) == f"{tmp_path / 'gates.yaml'}: there is no such gates file"
 
 
 def test_a_gates_file_that_is_no_text_is_told_by_name(tmp_path: Path) -> None:

@@ -1,0 +1,114 @@
+"""The options of the gate, checked and converted: what is compared, under which policy, and what becomes of the scores."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_lighteval.baselines import Baselines, SaveTarget, StaleKind, WaiverFile, load_waivers, read_baselines
+from pytest_lighteval.errors import MissingExtraError, UserInputError, did_you_mean
+from pytest_lighteval.gate.gatefile import GateFile, load_gates
+from pytest_lighteval.gate.verdict import Policy
+
+__all__ = ["SKIPPED", "UNGATED", "GateSettings", "read_gate_settings"]
+
+SKIPPED = "skipped"
+"""`--gate-allow` of gated items that were skipped, or did not run for a reason that pytest does not tell."""
+UNGATED = "ungated"
+"""`--gate-allow` of a session with a baseline in which nothing is held against it."""
+
+ALLOWANCES = (*(kind.value for kind in StaleKind if kind is not StaleKind.METRIC), SKIPPED, UNGATED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateSettings:
+    """All options about gates and baselines."""
+
+    file: GateFile | None
+    """`--gates`."""
+    baselines: Baselines | None
+    """None: no score is held against another."""
+    baseline_names: tuple[str, ...]
+    """As the user wrote them."""
+    policy: Policy
+    """What holds for a gate that does not say otherwise itself."""
+    allowed: frozenset[str]
+    """Names of `ALLOWANCES`: what the user tolerates."""
+    waivers: WaiverFile | None
+    today: datetime.date
+    """In UTC, the same in the controller and in its workers."""
+    save: SaveTarget | None
+    """None: nothing is saved."""
+
+    @property
+    def allowed_misfits(self) -> tuple[StaleKind, ...]:
+        """The part of `allowed` that is about a baseline that does not fit."""
+        return tuple(kind for kind in StaleKind if kind.value in self.allowed)
+
+
+def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: datetime.date) -> GateSettings:
+    """The gate's options, paths relative to `folder`. Raises UserInputError for whatever is wrong, before anything is evaluated."""
+    save = None
+    if values["save_baseline"]:
+        save = SaveTarget.parse(
+            values["save_baseline"], folder=folder, reason=values["baseline_reason"], is_repeat=bool(values["baseline_merge"])
+        )
+    else:
+        for name in ("baseline_reason", "baseline_merge"):
+            if values[name]:
+                raise UserInputError(f"--{name.replace('_', '-')} is given without --save-baseline")
+    return GateSettings(
+        file=load_gates(folder / values["gates"]) if values["gates"] else None,
+        baselines=_baselines(values["baseline"], folder) if values["baseline"] else None,
+        baseline_names=tuple(values["baseline"] or ()),
+        policy=_policy(values),
+        allowed=_allowed(values["gate_allow"] or ()),
+        waivers=load_waivers(folder / values["waivers"]) if values["waivers"] else None,
+        today=today,
+        save=save,
+    )
+
+
+def _baselines(names: Sequence[str], folder: Path) -> Baselines:
+    if importlib.util.find_spec("scipy") is None:
+        raise MissingExtraError("scipy, which computes the gate's tests,", "gate")
+    baselines = read_baselines([folder / name for name in names])
+    for key in baselines.keys:
+        baselines.find(key)  # a task that two files of a folder hold is told before anything is evaluated
+    return baselines
+
+
+def _policy(values: Mapping[str, Any]) -> Policy:
+    default = Policy()
+    try:
+        return Policy(
+            alpha=_number(values, "gate_alpha", default.alpha),
+            max_drop=_number(values, "gate_max_drop", default.max_drop),
+            min_effect=_number(values, "gate_min_effect", default.min_effect),
+            inconclusive=values["gate_inconclusive"] or default.inconclusive,
+        )
+    except UserInputError as error:
+        field, _, problem = str(error).partition(": ")
+        raise UserInputError(f"--gate-{field.replace('_', '-')}: {problem}") from None
+
+
+def _number(values: Mapping[str, Any], name: str, default: Any) -> Any:
+    text = values[name]
+    if text is None:
+        return default
+    try:
+        return float(text)
+    except ValueError:
+        raise UserInputError(f"{name.removeprefix('gate_')}: {text!r} is no number, like 0.02") from None
+
+
+def _allowed(texts: Sequence[str]) -> frozenset[str]:
+    names = [name.strip() for text in texts for name in text.split(",")]
+    for name in names:
+        if name not in ALLOWANCES:
+            raise UserInputError(f"--gate-allow {name}: there are {', '.join(ALLOWANCES)}{did_you_mean(name, ALLOWANCES)}")
+    return frozenset(names)

@@ -1,0 +1,94 @@
+"""The gates of a session inside pytest: planned when the items are known, judged in each item's set-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+
+from pytest_lighteval.baselines import BaselineTask
+from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.gate.floors import judge
+from pytest_lighteval.gate.gatefile import gates_for
+from pytest_lighteval.judging.comparing import Side, compare_gate
+from pytest_lighteval.judging.plan import plan_gates
+from pytest_lighteval.judging.verdicts import join_verdicts, new_verdict
+from pytest_lighteval.plugin.gatesettings import SKIPPED
+from pytest_lighteval.plugin.session import plan_of
+from pytest_lighteval.reports.plain import to_plain
+from pytest_lighteval.types import SampleValue, Task, TaskKey, TaskResult, Verdict
+
+__all__ = ["BaselineScores", "baseline_scores", "is_gated", "judge_item", "plan_session"]
+
+BaselineScores = Callable[[str, int], Mapping[str, Sequence[SampleValue | None]] | None]
+"""A document's id and few-shot seed -> metric -> its repeats in the baseline. None: the baseline does not know it."""
+
+
+def plan_session(config: pytest.Config, items: Sequence[tuple[TaskKey, Task]]) -> None:
+    """Fix what the session evaluates and which gates share its alpha, once. Raises pytest.UsageError."""
+    plan = plan_of(config)
+    if plan.items is not None:
+        return
+    plan.items = tuple(items)
+    gate = plan.settings.gate
+    if gate.baselines is None:
+        return
+    baselines = gate.baselines
+
+    def promised(key: TaskKey) -> Mapping[str, object] | None:
+        task = baselines.find(key)
+        return None if task is None else task.metrics
+
+    try:
+        plan.gates = plan_gates(items, promised=promised, file=gate.file, policy=gate.policy)
+    except LightevalError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def is_gated(config: pytest.Config, key: TaskKey, task: Task) -> bool:
+    """Whether the session is red without a score of this task."""
+    plan = plan_of(config)
+    if any(gate.is_floor for gate in gates_for(key, task.gates, plan.settings.gate.file).values()):
+        return True
+    return plan.gates is not None and key in plan.gates.expected and SKIPPED not in plan.settings.gate.allowed
+
+
+def judge_item(config: pytest.Config, task: Task, result: TaskResult) -> tuple[Verdict, ...]:
+    """What thresholds, baseline and waivers say of an item. Raises LightevalError for a gate that cannot be judged."""
+    plan = plan_of(config)
+    gate = plan.settings.gate
+    floors = judge(result.metrics, gates_for(result.key, task.gates, gate.file), key=str(result.key))
+    paired = {}
+    if plan.gates is not None:
+        paired = {name: new_verdict(name, result.metrics[name]) for name in plan.gates.new.get(result.key, ())}
+        baseline = _baseline_of(config, result.key)
+        for entry in plan.gates.tasks.get(result.key, ()) if baseline is not None else ():
+            assert baseline is not None
+            paired[entry.metric] = compare_gate(
+                entry,
+                [Side(result=result, baseline=baseline)],
+                gate.policy,
+                settings=to_plain(plan.settings.evaluation),
+                allow=gate.allowed_misfits,
+            )
+    return join_verdicts(result.key, result.metrics, floors, paired, waivers=gate.waivers, today=gate.today)
+
+
+def baseline_scores(config: pytest.Config, key: TaskKey) -> BaselineScores:
+    """For the details: what the documents of a task scored in the baseline."""
+    baseline = _baseline_of(config, key)
+    if baseline is None:
+        return lambda document, seed: None
+    rows = {place: row for row, place in enumerate(zip(baseline.ids, baseline.few_shot_seeds, strict=True))}
+    scores = baseline.scores
+
+    def scores_of(document: str, seed: int) -> Mapping[str, Sequence[SampleValue | None]] | None:
+        row = rows.get((document, seed))
+        return None if row is None else {metric: repeats[row] for metric, repeats in scores.items()}
+
+    return scores_of
+
+
+def _baseline_of(config: pytest.Config, key: TaskKey) -> BaselineTask | None:
+    baselines = plan_of(config).settings.gate.baselines
+    return None if baselines is None else baselines.find(key)
