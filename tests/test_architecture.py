@@ -15,7 +15,15 @@ LOWEST = {"types", "errors", "statistics", "templates", "files", "yamlnodes"}
 """Anyone may import these; they import only one another."""
 EDGE = ("plugin/", "testing.py")
 HEAVY = {"torch", "transformers", "accelerate", "vllm", "nanotron", "ray", "gguf", "safetensors", "tokenizers", "bitsandbytes", "openai"}
-ON_TOP = {"evaluate.py", "judging/plan.py", "judging/comparing.py", "judging/verdicts.py", "judging/session.py"}
+ON_TOP = {
+    "evaluate.py",
+    "judging/plan.py",
+    "judging/comparing.py",
+    "judging/verdicts.py",
+    "judging/session.py",
+    "judging/looks.py",
+    "judging/foresight.py",
+}
 """Modules that bring the independent ones together."""
 
 

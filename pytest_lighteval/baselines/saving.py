@@ -39,7 +39,7 @@ _HARDWARE = ("device", "device_name", "devices", "gpu", "gpus", "threads")
 
 
 def baseline_of(report: RunReport, *, data_revisions: Mapping[TaskKey, str] | None = None) -> Baseline:
-    """The tasks of a run that have a score, with what measured them.
+    """The tasks of a run that have a score of all their documents, with what measured them; one that was stopped early has not.
 
     Args:
         report: the run.
@@ -47,7 +47,11 @@ def baseline_of(report: RunReport, *, data_revisions: Mapping[TaskKey, str] | No
     """
     provenance = provenance_of(backend=report.backend, environment=report.environment, settings=report.settings)
     revisions = data_revisions or {}
-    tasks = {result.key: baseline_task(result, provenance, data_revision=revisions.get(result.key)) for result in report.results}
+    tasks = {
+        result.key: baseline_task(result, provenance, data_revision=revisions.get(result.key))
+        for result in report.results
+        if not result.num_saved
+    }
     return Baseline(tasks=tasks)
 
 

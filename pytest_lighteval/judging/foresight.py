@@ -6,11 +6,10 @@ The numbers are those of `gate.power`; this module knows where they come from an
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_lighteval.baselines.repeats import discordance
-from pytest_lighteval.baselines.values import BaselineTask
+from pytest_lighteval.baselines import BaselineTask, discordance
 from pytest_lighteval.gate.power import (
     ASSUMED_DISCORDANCE,
     POWER,
@@ -20,8 +19,11 @@ from pytest_lighteval.gate.power import (
     repeats_needed,
 )
 from pytest_lighteval.gate.verdict import Policy
+from pytest_lighteval.judging.comparing import own_policy
+from pytest_lighteval.judging.plan import GatePlan
+from pytest_lighteval.types import TaskKey
 
-__all__ = ["Foresight", "foresee", "plan_lines", "power_lines"]
+__all__ = ["Foresight", "foresee", "foresee_gates", "plan_lines", "power_lines"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,26 @@ class Foresight:
             baseline_repeats=self.baseline_runs,
             binary=self.binary,
         )
+
+
+def foresee_gates(
+    plan: GatePlan, find: Callable[[TaskKey], BaselineTask | None], session: Policy, *, max_samples: int | None = None
+) -> list[Foresight]:
+    """All gates of a session, and those that would be some if the baseline held their tasks.
+
+    Args:
+        plan: which they are, each with its share of alpha.
+        find: the baseline of a task.
+        session: the policy where a gate does not say otherwise itself.
+        max_samples: the run's limit.
+    """
+    found = []
+    for gate in plan.gates:
+        members = [find(key) for key in gate.members or (gate.key,)]
+        policy = own_policy(gate, [member for member in members if member is not None], session)
+        found.append(foresee(str(gate.key), gate.metric, members, policy=policy, alpha=gate.alpha, max_samples=max_samples))
+    new = [(key, metric) for key, metrics in plan.new.items() for metric in metrics]
+    return found + [foresee(str(key), metric, (), policy=session, alpha=plan.family.gate_alpha) for key, metric in new]
 
 
 def foresee(
@@ -128,19 +150,26 @@ def power_lines(gates: Sequence[Foresight], *, most: int | None = None) -> list[
     """One line for each gate: the smallest loss that it finds. `most`: only so many, the blindest first. No gates, no lines."""
     if not gates:
         return []
-    head = f"gates: {len(gates)}, the smallest loss that each finds with {POWER:.0%} power"
-    if most is not None and all(gate.n is None for gate in gates):
-        return [f"gates: {len(gates)}; n unknown, as no baseline is compared with, so it cannot be told what they would find"]
-    shown = gates if most is None else sorted(gates, key=_blindness)[:most]
+    if len(gates) > 1 and all(gate.n is None for gate in gates):
+        return [f"gates: {len(gates)}, n unknown: no baseline tells how many documents there are, nor what could be found"]
+    shown = gates if most is None or len(gates) <= most else sorted(gates, key=_sharpness)[:most]
     left = len(gates) - len(shown)
-    return [head, *(f"  {_power(gate)}" for gate in shown), *([f"  and {left} that see more: --gate-plan lists all"] if left else [])]
+    return [
+        f"gates: {len(gates)}; the smallest loss that each finds with {POWER:.0%} power",
+        *(f"  {_power(gate)}" for gate in shown),
+        *([f"  {left} more see more: --collect-only and --gate-plan list them"] if left else []),
+    ]
 
 
 def plan_lines(gates: Sequence[Foresight]) -> list[str]:
-    """For each gate what certifying its `max_drop` takes, and what it finds as it is."""
+    """For each gate what it finds as it is, and what certifying its `max_drop` takes."""
     if not gates:
-        return ["gate plan: nothing that was selected is gated"]
-    lines = [f"gate plan: {len(gates)} gates; documents or repeats with which {POWER:.0%} of sessions certify max_drop if nothing changed"]
+        return ["gate plan: nothing that was selected can be a gate"]
+    lines = [f"gate plan: what it takes to certify max_drop with {POWER:.0%} power, if nothing changed"]
+    if all(gate.n is None for gate in gates):
+        one = len(gates) == 1
+        needs = dict.fromkeys(_needs(gate) for gate in gates)
+        return [*lines, f"  {gates[0].gate if one else f'{len(gates)} gates'}: n unknown (no baseline)", *(f"    {need}" for need in needs)]
     for gate in gates:
         lines += [f"  {_power(gate)}", f"    {_needs(gate)}"]
     return lines
@@ -163,7 +192,7 @@ def _needs(gate: Foresight) -> str:
     documents = documents_needed(max_drop=drop, variance=gate.variance, alpha=gate.policy.alpha)
     text = f"max_drop {_points(drop)}: {documents} documents"
     if gate.n is None:
-        return f"{text} ({_changed(gate)})"
+        return f"{text} ({100 * gate.discordance:.2g} % changing, {'measured' if gate.measured else 'assumed'})"
     if documents is not None and documents <= gate.n:
         return f"{text}, and it has {gate.n}"
     repeats = repeats_needed(n=gate.n, max_drop=drop, variance=gate.discordance, alpha=gate.policy.alpha)
@@ -182,8 +211,8 @@ def _points(loss: float) -> str:
     return f"{100 * loss:.1f} points"
 
 
-def _blindness(gate: Foresight) -> tuple[float, int]:
-    loss = gate.detectable
-    if gate.n is None or gate.unknown is not None:
-        return (-2.0, 0)
-    return (-1.0 if loss is None else -loss, gate.n)
+def _sharpness(gate: Foresight) -> tuple[int, float]:
+    """Rises with what a gate sees; cheap, by the normal distribution."""
+    if gate.n is None or gate.unknown is not None or gate.n == 0:
+        return (0, 0.0)
+    return (1, -math.sqrt((gate.variance + gate.policy.max_drop) / gate.n))

@@ -10,7 +10,7 @@ from pytest_lighteval.baselines import baseline_of, merge_runs
 from pytest_lighteval.baselines.values import BaselineTask
 from pytest_lighteval.gate.power import detectable_loss, documents_needed, repeats_needed
 from pytest_lighteval.gate.verdict import Policy
-from pytest_lighteval.plugin.power import Foresight, foresee, plan_lines, power_lines
+from pytest_lighteval.judging.foresight import Foresight, foresee, plan_lines, power_lines
 from tests.baselines.samples import GSM8K, coins, report, result
 
 POLICY = Policy()
@@ -97,13 +97,17 @@ def test_a_short_list_has_the_blindest_gates_and_says_how_many_it_leaves_out() -
     lines = power_lines(gates, most=2)
 
     assert [line.split()[0] for line in lines[1:3]] == ["mini|t100|0", "mini|t500|0"]
-    assert lines[3] == "  and 2 that see more: --gate-plan lists all"
+    assert lines[3] == "  2 more see more: --collect-only and --gate-plan list them"
 
 
 def test_many_gates_without_a_baseline_are_one_line() -> None:
     (line,) = power_lines([of(None)] * 9, most=3)
 
-    assert line.startswith("gates: 9; n unknown")
+    assert line.startswith("gates: 9, n unknown")
+    assert plan_lines([of(None)] * 9)[1:] == [
+        "  9 gates: n unknown (no baseline)",
+        f"    max_drop 2.0 points: {documents_needed(max_drop=0.02, variance=0.05, alpha=0.05)} documents (5 % changing, assumed)",
+    ]
 
 
 def test_a_plan_says_what_max_drop_takes() -> None:
@@ -115,4 +119,4 @@ def test_a_plan_says_what_max_drop_takes() -> None:
 
     assert lines[2] == f"    max_drop 2.0 points: {documents} documents, or {repeats} repeats, of either model, of its 198"
     assert lines[4] == f"    max_drop 2.0 points: {documents} documents, and it has 1319"
-    assert lines[6] == f"    max_drop 2.0 points: {documents} documents (5 % changing from run to run (assumed))"
+    assert lines[6] == f"    max_drop 2.0 points: {documents} documents (5 % changing, assumed)"

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_lighteval.backends.fake import FakeBackend
-from pytest_lighteval.baselines import baseline_of, pair_up
+from pytest_lighteval.baselines import baseline_of
 from pytest_lighteval.baselines.values import BaselineTask
 from pytest_lighteval.evaluate import Case, EvaluationSettings, evaluate
 from pytest_lighteval.gate.sequential import look_ends
 from pytest_lighteval.gate.verdict import Outcome, Policy
-from pytest_lighteval.plugin.looks import GateLooks
-from pytest_lighteval.types import PromptTemplate, Task, TaskResult
+from pytest_lighteval.judging.looks import GateLooks, gates_to_look_at
+from pytest_lighteval.judging.plan import PairedGate, plan_gates
+from pytest_lighteval.metrics import metric as registered
+from pytest_lighteval.types import GateSpec, PromptTemplate, Task, TaskKey, TaskResult
 from tests.baselines.samples import report
+
+KEY = TaskKey(suite="mini", task="choice", few_shots=0)
 
 
 @pytest.fixture
@@ -47,20 +51,21 @@ def baseline_task(result: TaskResult) -> BaselineTask:
     return baseline_of(report(result)).tasks[result.key]
 
 
-def looks_at(baseline: BaselineTask, *metrics: str, most: int = 5, max_samples: int | None = None, **policy: Any) -> GateLooks:
-    return GateLooks(
-        key=baseline.key,
-        baseline=baseline,
-        policies=dict.fromkeys(metrics or ("acc",), Policy(**{"max_drop": 0.03, **policy})),
+def gate(metric: str, **spec: Any) -> PairedGate:
+    return PairedGate(
+        key=KEY,
+        metric=metric,
+        corpus=registered(f"loglikelihood_{metric}").corpus[metric],
+        spec=GateSpec(**spec),
+        advisory=False,
         alpha=0.05,
-        most=most,
-        max_samples=max_samples,
-        pair_up=functools.partial(_pair_up, baseline),
     )
 
 
-def _pair_up(baseline: BaselineTask, result: TaskResult, metric: str) -> Any:
-    return pair_up(result, baseline, metric, stopped_early=result.num_saved > 0)
+def looks_at(
+    baseline: BaselineTask, *gates: PairedGate, most: int = 5, max_samples: int | None = None, max_drop: float = 0.03
+) -> GateLooks:
+    return GateLooks(gates or (gate("acc"),), baseline, Policy(max_drop=max_drop), most=most, max_samples=max_samples)
 
 
 def asked(looks: GateLooks, task: Task, settings: EvaluationSettings | None = None) -> list[list[str]]:
@@ -90,6 +95,13 @@ def test_an_unchanged_model_is_certified_before_the_end(task: Task) -> None:
     assert decision.decision.outcome is Outcome.PASSED
     assert 0 < result.num_saved == decision.saved == 600 - decision.seen
     assert result.metrics["acc"].n == decision.seen
+    verdict = looks.verdict(gate("acc"))
+    assert verdict is not None
+    assert (verdict.outcome, verdict.n, verdict.red) == ("PASSED", decision.seen, False)
+    assert verdict.notes == (
+        f"look {decision.look} of 5",
+        f"stopped early: {decision.seen} of the baseline's 600 documents are compared",
+    )
 
 
 def test_a_large_loss_is_found_before_the_end(task: Task) -> None:
@@ -103,15 +115,7 @@ def test_a_large_loss_is_found_before_the_end(task: Task) -> None:
 
 def test_a_task_goes_on_until_its_last_gate_is_certain_and_each_keeps_its_own_last_word(task: Task) -> None:
     baseline = baseline_task(measured(task))
-    looks = GateLooks(
-        key=baseline.key,
-        baseline=baseline,
-        policies={"acc": Policy(max_drop=0.2), "acc_norm": Policy(max_drop=0.03)},
-        alpha=0.05,
-        most=5,
-        max_samples=None,
-        pair_up=functools.partial(_pair_up, baseline),
-    )
+    looks = looks_at(baseline, gate("acc", max_drop=0.2), gate("acc_norm"))
 
     result = measured(task, looks=looks)
 
@@ -126,7 +130,9 @@ def test_an_open_verdict_sees_every_document(task: Task) -> None:
 
     assert result.num_saved == 0
     assert looks.decided["acc"].decision.outcome is Outcome.INCONCLUSIVE
-    assert (looks.decided["acc"].look, looks.planned) == (5, 5)
+    verdict = looks.verdict(gate("acc"))
+    assert verdict is not None
+    assert verdict.notes == ("look 5 of 5",)
 
 
 def test_every_document_is_in_one_look_and_in_the_same_one_each_time(task: Task) -> None:
@@ -149,12 +155,10 @@ def test_the_order_mixes_what_the_data_set_has_together(task: Task) -> None:
 
 
 def test_documents_of_one_source_are_in_one_look(task: Task) -> None:
-    from dataclasses import replace
-
     clustered = replace(task, cluster="passage")
     parts = asked(looks_at(baseline_task(measured(clustered))), clustered)
 
-    where = {}
+    where: dict[int, int] = {}
     for number, part in enumerate(parts):
         for name in part:
             assert where.setdefault(int(name.partition(":")[2]) // 3, number) == number
@@ -189,10 +193,28 @@ def test_a_limit_that_was_asked_for_is_looked_at_within(task: Task) -> None:
 
 
 def test_a_baseline_of_other_prompts_never_ends_a_run(task: Task) -> None:
-    from dataclasses import replace
-
     looks = looks_at(baseline_task(measured(task)))
 
     result = measured(replace(task, prompt=replace(task.prompt, query="Q: {{ question }}")), looks=looks)
 
     assert (result.num_saved, looks.decided) == (0, {})
+    assert looks.verdict(gate("acc")) is None
+
+
+def test_a_stopped_run_is_no_baseline(task: Task) -> None:
+    looks = looks_at(baseline_task(measured(task)))
+
+    stopped = measured(task, looks=looks)
+
+    assert stopped.num_saved > 0
+    assert baseline_of(report(stopped)).tasks == {}
+
+
+def test_tasks_of_a_superset_and_corpus_metrics_are_not_looked_at(task: Task) -> None:
+    members = [replace(task, name=f"words:{name}") for name in ("short", "long")]
+    translated = replace(task, name="translated", metrics=("bleu",))
+    named = {replace(KEY, task=entry.name): entry for entry in (task, *members, translated)}
+
+    plan = plan_gates(named.items(), promised=lambda key: {"acc", "bleu"}, file=None, policy=Policy())
+
+    assert [key.task for key in named if gates_to_look_at(plan, key)] == ["choice"]
