@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_lighteval.plugin.fixtures import lighteval, lighteval_backend, lighteval_result, lighteval_task, lighteval_verdicts
+from pytest_lighteval.plugin.fixtures import (
+    lighteval,
+    lighteval_backend,
+    lighteval_reference,
+    lighteval_reference_result,
+    lighteval_result,
+    lighteval_task,
+    lighteval_verdicts,
+)
 from pytest_lighteval.plugin.options import SUFFIXES, add_options, add_short_options, is_in_use
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER, attach_reason, payload_of, reset
 from pytest_lighteval.plugin.xdist import (
@@ -34,6 +42,8 @@ if TYPE_CHECKING:  # pytest's own start-up would pay for these in every project
 __all__ = [
     "lighteval",
     "lighteval_backend",
+    "lighteval_reference",
+    "lighteval_reference_result",
     "lighteval_result",
     "lighteval_task",
     "lighteval_verdicts",
@@ -121,6 +131,17 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile 
     return collect_file(file_path, parent)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In recovery mode the reference goes first, over what is left after deselection."""
+    if RUN_FOLDER in config.stash:
+        from pytest_lighteval.plugin.collection import put_references_first
+        from pytest_lighteval.plugin.session import plan_of
+
+        if plan_of(config).settings.against is not None:
+            put_references_first(items)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What is left after deselection is what the session's gates are about."""
     if RUN_FOLDER in session.config.stash:
@@ -128,6 +149,25 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from pytest_lighteval.plugin.gating import plan_session
 
         plan_session(session.config, [(item.key, item.task) for item in session.items if isinstance(item, TaskItem)])
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str] | None:
+    """What the session's gates can see, before anything is paid for."""
+    if RUN_FOLDER not in config.stash:
+        return None
+    from pytest_lighteval.plugin.foretelling import gate_lines
+
+    return gate_lines(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """`--gate-plan` ends here."""
+    if RUN_FOLDER not in session.config.stash:
+        return None
+    from pytest_lighteval.plugin.session import plan_of
+
+    return True if plan_of(session.config).settings.gate.plan_only else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

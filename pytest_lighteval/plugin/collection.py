@@ -14,7 +14,11 @@ from pytest_lighteval.evaluate import task_kinds
 from pytest_lighteval.plugin.session import PLAN, plan_of
 from pytest_lighteval.types import Task, TaskKey, TaskResult, Verdict
 
-__all__ = ["SuiteFile", "TaskItem", "collect_file", "key_of", "task_of"]
+__all__ = ["ReferenceItem", "SuiteFile", "TaskItem", "collect_file", "key_of", "put_references_first", "task_of"]
+
+
+REFERENCE = "reference"
+"""At the end of a reference item's name, in its bracket."""
 
 
 def collect_file(path: Path, parent: pytest.Collector) -> SuiteFile | None:
@@ -130,6 +134,38 @@ class TaskItem(pytest.Function):
     def reportinfo(self) -> tuple[Path, int, str]:
         """Where the task is declared."""
         return self.path, self.task.line - 1, self.name
+
+
+class ReferenceItem(pytest.Function):
+    """The same task, measured with the reference model that the session's is held against. It has no score to be judged."""
+
+    def __init__(self, *, task: Task, key: TaskKey, **kwargs: Any) -> None:
+        super().__init__(callobj=run_reference, **kwargs)
+        self.task = task
+        self.key = key
+
+    @property
+    def id(self) -> Any:
+        """As a task's."""
+        collector: Any = self.parent
+        return collector.id.child(self.task.name).with_params(f"{_shots(self.key)}-{REFERENCE}")
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Where the task is declared."""
+        return self.path, self.task.line - 1, self.name
+
+
+def put_references_first(items: list[pytest.Item]) -> None:
+    """Let the reference measure every selected task before any other item, so that one model is in memory at a time."""
+    tasks = [item for item in items if isinstance(item, TaskItem) and item.task.skip is None]
+    items[:0] = [
+        ReferenceItem.from_parent(item.parent, name=f"{item.task.name}[{_shots(item.key)}-{REFERENCE}]", task=item.task, key=item.key)
+        for item in tasks
+    ]
+
+
+def run_reference(lighteval_reference_result: TaskResult) -> None:
+    """Measuring is the set-up; nobody judges a reference."""
 
 
 def run_task(lighteval_result: TaskResult, lighteval_verdicts: tuple[Verdict, ...]) -> None:

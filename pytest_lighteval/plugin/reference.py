@@ -21,7 +21,7 @@ from pytest_lighteval.reports.details import details_path
 from pytest_lighteval.reports.plain import task_result_from_plain, to_plain
 from pytest_lighteval.types import Backend, TaskKey, TaskResult
 
-__all__ = ["FOLDER", "Reference", "ReferenceResult", "forget_exchange"]
+__all__ = ["FOLDER", "Reference", "ReferenceResult", "facts_of", "forget_exchange"]
 
 FOLDER = "reference"
 """Of the run's folder, for the reference's details."""

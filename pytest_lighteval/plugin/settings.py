@@ -23,7 +23,15 @@ from pytest_lighteval.plugin.options import OPTIONS, value_of
 from pytest_lighteval.reasoning import DEFAULT_TAGS, parse_tags
 from pytest_lighteval.selection import TaskSpec, parse_specs
 
-__all__ = ["Settings", "check_rootdir", "model_args_help", "read_settings"]
+__all__ = ["Against", "Settings", "check_rootdir", "model_args_help", "read_settings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Against:
+    """What the session's model is held against."""
+
+    backend: str
+    arguments: msgspec.Struct
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +48,8 @@ class Settings:
     data_home: Path | None
     report_dir: Path
     gate: GateSettings
+    against: Against | None = None
+    """The reference that is measured first. None: there is none."""
 
     @property
     def label(self) -> str:
@@ -61,7 +71,7 @@ def read_settings(config: pytest.Config, *, today: date | None = None) -> Settin
     elif values["model_args"] is not None:
         raise UserInputError(f"--model-args is given without --backend; there are: {', '.join(backends.names())}")
     data_home = values["data_home"] or os.environ.get("LIGHTEVAL_DATA_HOME")
-    arguments = None if backend is None else _arguments(backend, values, folder)
+    arguments = None if backend is None else _arguments(backend, values["model_args"], values["override_batch_size"], folder)
     return Settings(
         backend=backend,
         arguments=arguments,
@@ -72,13 +82,24 @@ def read_settings(config: pytest.Config, *, today: date | None = None) -> Settin
         data_home=_folder(folder / data_home, "--data-home") if data_home else None,
         report_dir=(folder if config.getoption("lighteval_report_dir") else _home(config)) / (values["report_dir"] or "reports"),
         gate=read_gate_settings(values, folder, today=today or datetime.now(UTC).date()),
+        against=_against(values, folder),
     )
 
 
-def _arguments(backend: str, values: Mapping[str, Any], folder: Path) -> msgspec.Struct:
-    raw = parse_model_args(values["model_args"] or "", folder=folder)
-    if values["override_batch_size"] is not None:
-        raw["batch_size"] = values["override_batch_size"]
+def _against(values: Mapping[str, Any], folder: Path) -> Against | None:
+    if values["against_backend"] is None and values["against_model_args"] is None:
+        return None
+    backend = values["against_backend"] or values["backend"]
+    if backend is None:
+        raise UserInputError("--against-model-args is given without --against-backend or --backend")
+    backends.check_name(backend)
+    return Against(backend=backend, arguments=_arguments(backend, values["against_model_args"], values["override_batch_size"], folder))
+
+
+def _arguments(backend: str, text: str | None, batch_size: str | None, folder: Path) -> msgspec.Struct:
+    raw = parse_model_args(text or "", folder=folder)
+    if batch_size is not None:
+        raw["batch_size"] = batch_size
     return convert_model_args(raw, backends.load_backend(backend).Arguments, backend=backend)
 
 

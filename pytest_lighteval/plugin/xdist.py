@@ -61,9 +61,20 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tasks differ in length by orders of magnitude: hand them out as workers get free, unless the user chose a way."""
+    """Tasks differ in length by orders of magnitude: hand them out as workers get free, unless the user chose a way.
+
+    With a reference model they are handed out in order, so that all of its tasks are under way before the first of the other model's.
+    """
     if not is_in_use(config) or config.getoption("dist") != "load":
         return None
+    from pytest_lighteval.plugin.session import plan_of
+
+    if plan_of(config).settings.against is not None:
+        from xdist.scheduler import LoadScheduling
+
+        in_order = LoadScheduling(config, log)
+        in_order.maxschedchunk = 1
+        return in_order
     from xdist.scheduler import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log)
