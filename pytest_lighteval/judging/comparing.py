@@ -69,7 +69,7 @@ def pool_part(
     gate: PairedGate, sides: Sequence[Side], session: Policy, *, allow: Collection[StaleKind] = ()
 ) -> tuple[Paired, Policy] | None:
     """A gate's documents for the pooled test, those up to its stop. None: it has no score, does not fit, or is of the whole corpus."""
-    if not gate.corpus.is_mean or len(sides) != len(gate.members or (gate.key,)):
+    if not gate.corpus.is_mean or not sides:
         return None
     pairs, misfits = _aligned(gate, sides, settings=None, allow=allow)
     if misfits:

@@ -36,20 +36,25 @@ class SessionGates:
     today: datetime.date
     promised: Collection[TaskKey] = ()
     """All tasks that the baseline holds, selected or not."""
+    may_lack: Collection[TaskKey] = ()
+    """Members of supersets that the user lets go without a score."""
 
     def group(self, key: TaskKey) -> dict[str, PairedVerdict]:
         """A superset's comparisons by metric; none if it is no gate."""
         return {gate.metric: self._group(gate) for gate in self.plan.groups.get(key, ())}
 
     def _group(self, gate: PairedGate) -> PairedVerdict:
-        missing = [str(key) for key in gate.members if key not in self.results]
+        missing = [str(key) for key in gate.members if key not in self.results and key not in self.may_lack]
         if missing:
             text = f"{gate.metric}: not compared: {len(missing)} of its {len(gate.members)} tasks have no score: {', '.join(missing)}"
             return PairedVerdict(outcome="STALE", line=text, red=True, advisory=gate.advisory)
-        verdict = compare_gate(gate, self._sides(gate), self.policy, settings=self.settings, allow=self.allow)
+        sides = self._sides(gate)
+        if not sides:
+            return PairedVerdict(outcome="STALE", line=f"{gate.metric}: none of its tasks has a score", red=True, advisory=gate.advisory)
+        verdict = compare_gate(gate, sides, self.policy, settings=self.settings, allow=self.allow)
         siblings = [key for key in self.promised if _is_member(key, gate.key)]
-        if len(siblings) > len(gate.members):
-            note = f"{len(gate.members)} of the {len(siblings)} tasks that the baseline holds were selected"
+        if len(siblings) > len(sides):
+            note = f"{len(sides)} of the {len(siblings)} tasks that the baseline holds are compared"
             verdict = replace(verdict, notes=(note, *verdict.notes))
         return verdict
 
@@ -76,8 +81,9 @@ class SessionGates:
         if any(own.max_drop != self.policy.max_drop for _, own in parts):
             notes.append("losses are in units of what each gate allows, scaled to the session's max_drop")
         if left_out := len(self.plan.gates) - len(parts):
-            notes.append(f"{left_out} gates are left out: without a mean over documents, without a score, or under a waiver")
-        return verdict_of(POOLED, decision, alpha=alpha, points=True, notes=tuple(notes))
+            which = "1 gate is" if left_out == 1 else f"{left_out} gates are"
+            notes.append(f"{which} left out: no mean over documents, no score, or a waiver")
+        return verdict_of("score", decision, alpha=alpha, points=True, notes=tuple(notes))
 
     def _is_waived(self, gate: PairedGate) -> bool:
         # decided without a look at the scores, so that the pool is the same whatever was measured

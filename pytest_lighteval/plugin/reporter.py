@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator
 from datetime import datetime
 from typing import Any, Literal
 
 import pytest
 
 from pytest_lighteval.errors import LightevalError
-from pytest_lighteval.gate.floors import judge
-from pytest_lighteval.gate.gatefile import gates_for, unmatched
+from pytest_lighteval.plugin.endings import Ending, end_session, save_baseline
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.session import plan_of
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER
-from pytest_lighteval.reports.groups import group_key, group_results
+from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.reports.junit import metric_properties
 from pytest_lighteval.reports.plain import task_result_from_plain, to_plain, verdict_from_plain
 from pytest_lighteval.reports.run_folder import write_run
 from pytest_lighteval.reports.summary import append_step_summary, summary_markdown
 from pytest_lighteval.reports.table import terminal_table
-from pytest_lighteval.types import GateSpec, MetricResult, RunReport, TaskKey, TaskResult, Verdict
+from pytest_lighteval.reports.verdict_lines import verdict_lines
+from pytest_lighteval.types import MetricResult, RunReport, TaskResult, Verdict
 
 __all__ = ["Reporter"]
 
@@ -42,7 +42,8 @@ class Reporter:
         self.own_runs: dict[str, tuple[TaskResult, ...]] = {}
         self.backend: dict[str, Any] = {}
         self.groups: dict[str, dict[str, MetricResult]] = {}
-        self.unmatched: list[str] = []
+        self.notices: list[str] = []
+        self.saved: list[str] | None = None
         self.problem: str | None = None
         self.report: RunReport | None = None
 
@@ -71,61 +72,64 @@ class Reporter:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        """When all items are done, judge the groups, as reports of their own: seen in the terminal, in JUnit and in the exit status."""
+        """When all items are done, judge what needs all of them; a session that was stopped is red without it."""
         outcome = yield
-        if self.is_used:
-            self._judge_groups(session)
+        if (self.is_used or self._must_compare(session)) and not session.config.option.collectonly:
+            self._end(session)
         return outcome
 
-    def _judge_groups(self, session: pytest.Session) -> None:
-        self.groups = group_results(list(self.results.values()))
-        gates = plan_of(self.config).settings.gate.file
-        # a member without a score is a member all the same: a floor held against the others would be another floor
-        unscored = [key for text in (*self.errors, *self.skipped) if (key := TaskKey.parse(text)) is not None]
-        measured = [result.key for result in self.results.values()]
-        groups = sorted({group for key in (*measured, *unscored) if (group := group_key(key)) is not None})
-        for group in groups:
-            if wanted := gates_for(group, {}, gates):
-                # pytest's own progress counts reports against the items that it collected
-                session.testscollected += 1
-                self._judge_group(group, wanted, [str(key) for key in unscored if group_key(key) == group])
-        if gates is not None:
-            self.unmatched = [
-                f"{gates.path}:{entry.line}: {entry.text}: nothing in this run is held to it"
-                for entry in unmatched(gates, [*measured, *unscored, *groups])
-            ]
+    def _must_compare(self, session: pytest.Session) -> bool:
+        """Whether the user asked for a comparison of what ran here: a baseline in the ini file is not meant for a project's other tests."""
+        asked = self.config.getoption("lighteval_baseline") is not None or bool(plan_of(self.config).items)
+        return asked and plan_of(self.config).settings.gate.baselines is not None and session.testscollected > 0
 
-    def _judge_group(self, group: TaskKey, wanted: Mapping[str, GateSpec], missing: Sequence[str]) -> None:
-        text = str(group)
+    def _end(self, session: pytest.Session) -> None:
+        results = {result.key: result for result in self.results.values()}
+        self.groups = group_results(list(results.values()))
+        ended = end_session(
+            self.config, results=results, errors=self.errors, skipped=self.skipped, groups=self.groups, verdicts=self.verdicts
+        )
+        self.verdicts, self.notices = ended.verdicts, ended.notices
+        for ending in ended.reports:
+            self._tell(session, ending)
+        if plan_of(self.config).settings.gate.save is not None:
+            problem = self._save(session)
+            if problem is not None:
+                self._tell(session, Ending(name="save-baseline", problem=problem))
+
+    def _save(self, session: pytest.Session) -> str | None:
+        """Write the baseline. Returns why not; None: it is written."""
         try:
-            if missing:
-                raise LightevalError(f"{len(missing)} of its tasks have no score: {', '.join(missing)}")
-            # a superset of which one task is left has no row of its own, and its floor holds all the same
-            metrics = self.groups.setdefault(text, _only_member(group, self.results.values()))
-            self.verdicts[text] = judge(metrics, wanted, key=text)
-            problems = [verdict.message for verdict in self.verdicts[text] if verdict.outcome == "failed"]
+            self.saved = save_baseline(self.config, self._run_report(session.exitstatus))
         except LightevalError as error:
-            problems = [str(error).removeprefix(f"{text}: ")]
-        self._log(f"{GROUP_NODE}::{text}", f"{text}: " + "; ".join(problems) if problems else None)
+            return str(error)
+        return None
 
-    def _log(self, nodeid: str, problem: str | None) -> None:
-        """One passed or failed test as three reports, which is what JUnit needs to close a test case."""
+    def _tell(self, session: pytest.Session, ending: Ending) -> None:
+        """One test as three reports, which is what JUnit needs to close a test case."""
+        # pytest's own progress counts reports against the items that it collected
+        session.testscollected += 1
         hook = self.config.hook
-        group = nodeid.partition("::")[2]
-        location = (GROUP_NODE, None, group)
+        nodeid, location = f"{GROUP_NODE}::{ending.name}", (GROUP_NODE, None, ending.name)
+        numbers = metric_properties(self.groups.get(ending.name, {}), self.verdicts.get(ending.name, ()))
         hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
         phases: tuple[Literal["setup", "call", "teardown"], ...] = ("setup", "call", "teardown")
         for when in phases:
-            message = problem if when == "call" else None
+            problem = ending.problem if when == "call" else None
+            if when == "call" and ending.expected is not None and self.config.option.runxfail:
+                problem = ending.expected
             report = pytest.TestReport(
                 nodeid=nodeid,
                 location=location,
                 keywords={},
-                outcome="failed" if message else "passed",
-                longrepr=_failure(message) if message else None,
+                outcome="failed" if problem else "passed",
+                longrepr=_failure(problem) if problem else None,
                 when=when,
-                user_properties=[("lighteval.group", group), *metric_properties(self.groups.get(group, {}), self.verdicts.get(group, ()))],
+                user_properties=[("lighteval.group", ending.name), *numbers],
             )
+            if when == "call" and ending.expected is not None and problem is None:
+                report.outcome = "skipped"
+                report.wasxfail = f"reason: {ending.expected}"
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
 
@@ -171,12 +175,23 @@ class Reporter:
         colours = {"failed": {"red": True}, "error": {"red": True}, "passed": {"green": True}, "open": {"yellow": True}, "plain": {}}
         for line, style in terminal_table(self.report, width=terminalreporter._tw.fullwidth):
             terminalreporter.write_line(line, **colours[style])
-        for line in self.unmatched:
+        for line, style in verdict_lines(self.report, verbosity=self.config.get_verbosity()):
+            terminalreporter.write_line(line, **colours[style])
+        for line in self.notices:
             terminalreporter.write_line(line, yellow=True)
+        for line in self._saving():
+            terminalreporter.write_line(line)
         if self.problem is not None:
             terminalreporter.write_line(f"ERROR: {self.problem}", red=True)
         else:
             terminalreporter.write_line(f"results: {_shown(self.config, 'results.json')}")
+
+    def _saving(self) -> list[str]:
+        """What became of `--save-baseline`."""
+        save = plan_of(self.config).settings.gate.save
+        if save is None:
+            return []
+        return [f"--save-baseline {save.path}: nothing was written"] if self.saved is None else self.saved
 
 
 def _failure(message: str) -> Any:
@@ -185,10 +200,6 @@ def _failure(message: str) -> Any:
         pytest.fail(message, pytrace=False)
     except pytest.fail.Exception:
         return pytest.ExceptionInfo.from_current().getrepr(style="value")
-
-
-def _only_member(group: TaskKey, results: Iterable[TaskResult]) -> dict[str, MetricResult]:
-    return dict(next(result.metrics for result in results if group_key(result.key) == group))
 
 
 def _shown(config: pytest.Config, name: str) -> str:

@@ -20,7 +20,11 @@ def properties(result: TaskResult, verdicts: Iterable[Verdict]) -> list[Property
 
 
 def metric_properties(metrics: Mapping[str, MetricResult], verdicts: Iterable[Verdict]) -> list[Property]:
-    """For a task or a group: `lighteval.<metric>` and, behind it, `.stderr`, `.n`, `.min`, `.max` and `.verdict` where there is one."""
+    """For a task or a group: `lighteval.<metric>` and, behind it, `.stderr` and `.n`, and what is said of it.
+
+    That is `.min`, `.max` and `.verdict`; of a number that was held against a baseline also `.baseline`, `.delta` (in the metric's own
+    direction), `.p` and the whole `.line`.
+    """
     by_metric = {verdict.metric: verdict for verdict in verdicts}
     found: list[Property] = []
     for name, number in metrics.items():
@@ -31,10 +35,24 @@ def metric_properties(metrics: Mapping[str, MetricResult], verdicts: Iterable[Ve
         found.append((f"{prefix}.n", number.n))
         if name in by_metric:
             found += _verdict_properties(prefix, by_metric[name])
+    # the pooled test is about no metric that anything reports
+    for name in by_metric.keys() - metrics.keys():
+        found += _verdict_properties(f"lighteval.{name}", by_metric[name])
     return found
 
 
 def _verdict_properties(prefix: str, verdict: Verdict) -> list[Property]:
     bounds = (("min", verdict.min), ("max", verdict.max))
     thresholds: list[Property] = [(f"{prefix}.{name}", float(bound)) for name, bound in bounds if bound is not None]
-    return [*thresholds, (f"{prefix}.verdict", verdict.outcome)]
+    paired = verdict.paired
+    if paired is None:
+        return [*thresholds, (f"{prefix}.verdict", verdict.outcome)]
+    compared: list[Property] = []
+    if paired.baseline is not None and paired.candidate is not None and paired.p is not None:
+        compared = [
+            (f"{prefix}.baseline", paired.baseline),
+            (f"{prefix}.delta", paired.candidate - paired.baseline),
+            (f"{prefix}.p", paired.p),
+        ]
+    waiver: list[Property] = [(f"{prefix}.waiver", verdict.waiver)] if verdict.waiver else []
+    return [*thresholds, *compared, (f"{prefix}.verdict", paired.outcome), (f"{prefix}.line", paired.line), *waiver]

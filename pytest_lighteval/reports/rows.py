@@ -83,6 +83,16 @@ def ordered_keys(keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=place)
 
 
+def gate_word(verdict: Verdict) -> str:
+    """The verdict in a word or two: `REGRESSED`, `failed`, `waived, REGRESSED`, `PASSED (advisory)`."""
+    paired = verdict.paired
+    if paired is None:
+        return verdict.outcome
+    word = f"{paired.outcome} (advisory)" if paired.advisory else paired.outcome
+    speaks_for_both = verdict.outcome not in ("failed", "waived") or (verdict.outcome == "failed" and paired.red)
+    return word if speaks_for_both else f"{verdict.outcome}, {word}"
+
+
 def failed_verdicts(report: RunReport) -> list[tuple[str, Verdict]]:
     """Every failed gate with the key that it holds for."""
     return [(key, verdict) for key in ordered_keys(report.verdicts) for verdict in report.verdicts[key] if verdict.outcome == "failed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_lighteval.errors import LightevalError
@@ -12,12 +13,14 @@ from pytest_lighteval.reports.rows import (
     ReportRow,
     failed_verdicts,
     format_number,
+    gate_word,
     group_rows,
     model_name,
     one_line,
     ordered_keys,
     task_rows,
 )
+from pytest_lighteval.reports.verdict_lines import compared_lines
 from pytest_lighteval.types import RunReport
 
 __all__ = ["STEP_SUMMARY_BYTES", "append_step_summary", "escape_markdown", "summary_markdown"]
@@ -27,6 +30,8 @@ STEP_SUMMARY_BYTES = 1024 * 1024
 
 https://docs.github.com/actions/reference/workflow-commands-for-github-actions#step-isolation-and-limits
 """
+
+_SIGNS = {"passed": "✅", "failed": "❌", "inconclusive": "❔", "waived": "⚠️", "new": "🆕", "advisory": "💬"}
 
 _CUT = "\n\n*The rest is cut: GitHub shows 1 MiB. All of it is in summary.md.*\n"
 
@@ -38,6 +43,7 @@ def summary_markdown(report: RunReport) -> str:
     lines = [f"## Evaluation of {escape_markdown(name)}" if name else "## Evaluation", "", _counts(report, len(failed)), ""]
     lines += _list("Failed gates", ((key, verdict.message) for key, verdict in failed))
     lines += _list("Errors", ((key, report.errors[key]) for key in ordered_keys(report.errors)))
+    lines += _list("Compared with the baseline", compared_lines(report))
     lines += _table("Tasks", task_rows(report))
     lines += _table("Averages over tasks", group_rows(report))
     cut = {str(result.key): result.num_truncated for result in report.results if result.num_truncated}
@@ -58,11 +64,14 @@ def summary_markdown(report: RunReport) -> str:
 
 
 def _counts(report: RunReport, failed: int) -> str:
-    passed = sum(verdict.outcome == "passed" for verdicts in report.verdicts.values() for verdict in verdicts)
+    outcomes = Counter(verdict.outcome for verdicts in report.verdicts.values() for verdict in verdicts)
     parts = [
         _counted(len(report.results), "task", "evaluated"),
         _counted(failed, "gate", "failed"),
-        _counted(passed, "gate", "passed"),
+        _counted(outcomes["passed"], "gate", "passed"),
+        _counted(outcomes["inconclusive"], "gate", "inconclusive"),
+        _counted(outcomes["waived"], "gate", "waived"),
+        _counted(outcomes["new"], "score", "without a baseline"),
         _counted(len(report.errors), "task", "without a score"),
         _counted(len(report.skipped), "task", "skipped"),
     ]
@@ -102,7 +111,7 @@ def _gate(row: ReportRow) -> str:
     if verdict is None:
         return ""
     bounds = [f"{name} {format_number(bound)}" for name, bound in (("min", verdict.min), ("max", verdict.max)) if bound is not None]
-    return ", ".join(["❌ failed" if verdict.outcome == "failed" else "✅ passed", *bounds])
+    return ", ".join([f"{_SIGNS[verdict.outcome]} {gate_word(verdict)}", *bounds])
 
 
 def escape_markdown(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_lighteval.reports.rows import ReportRow, Style, format_number, group_rows, one_line, ordered_keys, task_rows
+from pytest_lighteval.reports.rows import ReportRow, Style, format_number, gate_word, group_rows, one_line, ordered_keys, task_rows
 from pytest_lighteval.types import RunReport, TaskResult
 
 __all__ = ["Style", "terminal_table"]
@@ -84,7 +84,7 @@ def _gate(row: ReportRow, *, thresholds: bool) -> str:
     if verdict is None:
         return ""
     bounds = [f"{name} {format_number(bound)}" for name, bound in (("min", verdict.min), ("max", verdict.max)) if bound is not None]
-    return ", ".join([verdict.outcome, *(bounds if thresholds else [])])
+    return ", ".join([gate_word(verdict), *(bounds if thresholds else [])])
 
 
 def _padded(text: str, width: int, column: int) -> str:
