@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 __all__ = [
     "Ask",
     "Backend",
+    "Calibration",
     "CorpusMetric",
     "Doc",
     "DocumentScore",
@@ -590,6 +591,20 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How much several runs of one model differ in one number of a task."""
+
+    runs: int
+    n: int
+    """Documents."""
+    values: tuple[float, ...]
+    """The number in each run."""
+    discordance: float | None
+    """The variance of the difference of a document's scores in two runs; for 0/1 scores the share of documents that differ. None: a
+    metric of the whole corpus."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """One whole run. results.json, summary.md, the index and the terminal table are views of it."""
 
@@ -615,5 +630,13 @@ class RunReport:
     """Task key -> reason."""
     own_runs: Mapping[str, tuple[TaskResult, ...]] = field(default_factory=dict)
     """By the node id of a person's own test: what `lighteval.run` measured in it. Kept apart, as it may be any part of a task."""
+    references: tuple[TaskResult, ...] = ()
+    """What the model measured that the session's is held against, sorted by key."""
+    reference_backend: Mapping[str, Any] = field(default_factory=dict)
+    """As `backend`. Empty: there is no such model."""
+    repeats: Mapping[str, tuple[TaskResult, ...]] = field(default_factory=dict)
+    """Task key -> what further runs of the same model measured."""
+    calibration: Mapping[str, Mapping[str, Calibration]] = field(default_factory=dict)
+    """Task key -> metric -> how much all the runs differ."""
     exit_status: str = "ok"
     """How the session ended, in pytest's words: ok, tests_failed, interrupted... Anything but the first two means there may be more."""

@@ -23,6 +23,7 @@ ON_TOP = {
     "judging/session.py",
     "judging/looks.py",
     "judging/foresight.py",
+    "judging/calibration.py",
 }
 """Modules that bring the independent ones together."""
 

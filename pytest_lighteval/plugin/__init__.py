@@ -100,6 +100,8 @@ def _activate(config: pytest.Config) -> None:
     from pytest_lighteval.plugin.session import plan_of
 
     settings = plan_of(config).settings
+    if settings.gate.plan_only and hasattr(config.option, "dist"):
+        config.option.dist = "no"  # nothing is evaluated, so xdist's workers would have nothing to do
     chosen = run_folder_of_controller(config)
     if chosen is not None:
         config.stash[RUN_FOLDER] = chosen
@@ -142,6 +144,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             put_references_first(items)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What is left after deselection is what the session's gates are about."""
     if RUN_FOLDER in session.config.stash:

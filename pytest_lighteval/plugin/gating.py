@@ -87,7 +87,7 @@ def looks_at(config: pytest.Config, key: TaskKey, task: Task) -> GateLooks | Non
 
 
 def judge_item(config: pytest.Config, task: Task, result: TaskResult, looks: GateLooks | None = None) -> tuple[Verdict, ...]:
-    """What thresholds, baseline, waivers and the looks that were made say of an item. Raises LightevalError for a gate that cannot be judged."""
+    """What thresholds, baseline, waivers and looks say of an item. Raises LightevalError for a gate that cannot be judged."""
     plan = plan_of(config)
     gate = plan.settings.gate
     floors = judge(result.metrics, gates_for(result.key, task.gates, gate.file), key=str(result.key))

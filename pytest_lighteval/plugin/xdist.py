@@ -53,10 +53,17 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
     """The controller collects nothing itself: what the first worker found is what the session's gates are."""
     if RUN_FOLDER in node.config.stash:
         from pytest_lighteval.plugin.collection import task_of
+        from pytest_lighteval.plugin.foretelling import gate_lines
         from pytest_lighteval.plugin.gating import plan_session
+        from pytest_lighteval.plugin.session import plan_of
 
         found = (task_of(node.config, nodeid) for nodeid in ids)
+        is_first = plan_of(node.config).items is None
         plan_session(node.config, [item for item in found if item is not None])
+        terminal = node.config.pluginmanager.get_plugin("terminalreporter")
+        if is_first and terminal is not None:
+            for line in gate_lines(node.config):
+                terminal.write_line(line)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -85,12 +92,14 @@ def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any
     """A worker that dies in the middle of a task measured nothing: that is an error, not a failed score."""
     if RUN_FOLDER not in sched.config.stash:
         return
-    from pytest_lighteval.plugin.collection import key_of
+    from pytest_lighteval.plugin.collection import REFERENCE, key_of
 
-    key = key_of(sched.config, crashitem)
+    is_reference = crashitem.endswith(f"-{REFERENCE}]")
+    key = key_of(sched.config, crashitem.replace(f"-{REFERENCE}]", "]") if is_reference else crashitem)
     if key is not None:
+        name = f"{key} ({REFERENCE})" if is_reference else str(key)
         report.when = "setup"
-        setattr(report, ATTRIBUTE, {"errors": {str(key): "the worker process that ran it died"}})
+        setattr(report, ATTRIBUTE, {"errors": {name: "the worker process that ran it died"}})
 
 
 def run_folder_of_controller(config: pytest.Config) -> Path | None:
