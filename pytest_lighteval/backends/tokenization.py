@@ -5,11 +5,14 @@ Knows tokenizers as callables from texts to ids; knows nothing of torch or of mo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 __all__ = [
     "Encode",
+    "EncodeFronts",
+    "Front",
     "SpecialTokens",
     "TextPair",
     "TokenPair",
@@ -23,6 +26,21 @@ __all__ = [
 
 Encode = Callable[[Sequence[str], bool], list[list[int]]]
 """`(texts, add_special_tokens) -> ids of each`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """How much of a text is tokenized the same whatever is appended to it."""
+
+    tokens: int
+    characters: int
+
+
+EncodeFronts = Callable[[Sequence[str], bool], list[tuple[list[int], Front | None]]]
+"""The same as `Encode`, with each text's front. None: it cannot be told."""
+
+_WORTH_SPLITTING = 200
+"""Characters from which on a context is not encoded again for each of its continuations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +96,13 @@ def with_start_space(continuation: str, start_space: bool | None) -> str:
 
 
 def encode_pairs(
-    pairs: Sequence[TextPair], encode: Encode, special: SpecialTokens, *, add_special_tokens: bool = True, pairwise: bool = False
+    pairs: Sequence[TextPair],
+    encode: Encode,
+    special: SpecialTokens,
+    *,
+    add_special_tokens: bool = True,
+    pairwise: bool = False,
+    encode_fronts: EncodeFronts | None = None,
 ) -> list[TokenPair]:
     """Order out is order in; every distinct text is encoded once, all of them in few calls.
 
@@ -90,27 +114,34 @@ def encode_pairs(
 
     Differences: no special tokens are added to a rendered chat (a second beginning token otherwise), and tokens that the tokenizer
     appends to every text do not count as continuation.
+
+    Where `encode_fronts` tells how much of a long context does not depend on what follows, only the rest of it is encoded again with each
+    continuation, and only if that rest, encoded alone, gives the very tokens that it has in the context.
     """
     texts = _Texts(encode, special, add_special_tokens)
     moved = [_move_spaces(pair) for pair in pairs]
+    if encode_fronts is not None and not pairwise:
+        texts.learn_fronts([pair for pair in moved if pair.context], encode_fronts)
     for given, pair in zip(pairs, moved, strict=True):
         if given.context:
             texts.ask(pair.context, rendered=pair.rendered)
-        # only the front of a text takes special tokens, so a continuation encoded alone behind a context takes none
-        alone = pairwise and bool(given.context)
-        texts.ask(pair.continuation if alone else pair.context + pair.continuation, rendered=pair.rendered or alone)
+        if pairwise and given.context:
+            # only the front of a text takes special tokens, so a continuation encoded alone behind a context takes none
+            texts.ask(pair.continuation, rendered=True)
+        else:
+            texts.ask_whole(pair)
     encoded: list[TokenPair] = []
     for given, pair in zip(pairs, moved, strict=True):
         if not given.context:
             context: tuple[int, ...] = ()
-            continuation = texts.ids(pair.continuation, rendered=pair.rendered)
+            continuation = texts.ids_whole(pair)
         elif pairwise:
             context = texts.ids(pair.context, rendered=pair.rendered)
             context = context[:-1] if context and context[-1] == special.end else context
             continuation = texts.ids(pair.continuation, rendered=True)
         else:
             context = texts.ids(pair.context, rendered=pair.rendered)
-            whole = texts.ids(pair.context + pair.continuation, rendered=pair.rendered)
+            whole = texts.ids_whole(pair)
             if len(whole) <= len(context):
                 context = whole[:-1]
             continuation = whole[len(context) :]
@@ -162,22 +193,56 @@ def _move_spaces(pair: TextPair) -> TextPair:
 
 
 class _Texts:
-    """Texts to be encoded, each distinct one once, in at most two calls of the tokenizer."""
+    """Texts to be encoded, each distinct one once, in few calls of the tokenizer."""
 
     def __init__(self, encode: Encode, special: SpecialTokens, add_special_tokens: bool) -> None:
         self._encode, self._special, self._add = encode, special, add_special_tokens
         self._known: dict[tuple[str, bool], tuple[int, ...]] = {}
         self._asked: dict[tuple[str, bool], None] = {}
+        self._fronts: dict[tuple[str, bool], tuple[tuple[int, ...], str]] = {}
+        """Contexts that need not be encoded again: the ids of their front, and the text behind it."""
 
     def ask(self, text: str, *, rendered: bool) -> None:
-        self._asked[text, self._add and not rendered] = None
+        if (key := (text, self._add and not rendered)) not in self._known:
+            self._asked[key] = None
 
     def ids(self, text: str, *, rendered: bool) -> tuple[int, ...]:
         if self._asked:
             for special in (False, True):
                 texts = [asked for asked, with_special in self._asked if with_special is special]
-                trailing = self._special.trailing if special else 0
                 for asked, ids in zip(texts, self._encode(texts, special) if texts else (), strict=True):
-                    self._known[asked, special] = tuple(ids[: len(ids) - trailing])
+                    self._known[asked, special] = self._without_trailing(ids, special)
             self._asked = {}
         return self._known[text, self._add and not rendered]
+
+    def ask_whole(self, pair: TextPair) -> None:
+        """Context and continuation together."""
+        front = self._fronts.get((pair.context, self._add and not pair.rendered))
+        if front is None:
+            self.ask(pair.context + pair.continuation, rendered=pair.rendered)
+        else:
+            self.ask(front[1] + pair.continuation, rendered=True)
+
+    def ids_whole(self, pair: TextPair) -> tuple[int, ...]:
+        front = self._fronts.get((pair.context, self._add and not pair.rendered))
+        if front is None:
+            return self.ids(pair.context + pair.continuation, rendered=pair.rendered)
+        return front[0] + self.ids(front[1] + pair.continuation, rendered=True)
+
+    def learn_fronts(self, pairs: Sequence[TextPair], encode_fronts: EncodeFronts) -> None:
+        """Encode the long contexts of several continuations, and find which of them need not be encoded with each of these."""
+        uses = Counter((pair.context, self._add and not pair.rendered) for pair in pairs)
+        for special in (False, True):
+            contexts = [text for (text, flag), count in uses.items() if flag is special and count > 1 and len(text) >= _WORTH_SPLITTING]
+            split: list[tuple[str, tuple[int, ...], Front]] = []
+            for context, (ids, front) in zip(contexts, encode_fronts(contexts, special) if contexts else (), strict=True):
+                self._known[context, special] = self._without_trailing(ids, special)
+                if front is not None:
+                    split.append((context, self._known[context, special], front))
+            rests = [context[front.characters :] for context, _, front in split]
+            for (context, whole, front), rest, alone in zip(split, rests, self._encode(rests, False) if rests else (), strict=True):
+                if tuple(alone) == whole[front.tokens :]:
+                    self._fronts[context, special] = (whole[: front.tokens], rest)
+
+    def _without_trailing(self, ids: Sequence[int], special: bool) -> tuple[int, ...]:
+        return tuple(ids[: len(ids) - (self._special.trailing if special else 0)])

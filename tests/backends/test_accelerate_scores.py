@@ -138,14 +138,16 @@ def test_choices_that_cannot_be_scored_are_errors_of_their_request_alone(llama: 
 def test_memory_running_out_halves_the_batch_and_loses_nothing(llama: Any, caplog: pytest.LogCaptureFixture) -> None:
     limited = Counted(llama, most_tokens=60)
     backend = AccelerateBackend.from_model(limited.model, tiny_tokenizer())
+    requests = [*REQUESTS, LoglikelihoodRequest(prompt=" sheep and a horse" * 3, choices=(" and a king", "."))]
 
-    answers = dict(backend.loglikelihood(REQUESTS))
+    answers = dict(backend.loglikelihood(requests))
 
-    check_against_single_passes(llama, REQUESTS, answers)
-    assert backend.describe()["out_of_memory_rows"] == 2
-    assert [message for message in caplog.messages if "memory ran out" in message] == [
-        f"memory ran out: the batch is run again, {rows} rows at a time" for rows in (4, 2)
-    ]
+    check_against_single_passes(llama, requests, answers)
+    tokens = backend.describe()["out_of_memory_tokens"]
+    assert 20 < tokens <= 60
+    assert [message for message in caplog.messages if "memory ran out" in message][-1] == (
+        f"memory ran out: the batch is run again, {tokens} tokens at a time"
+    )
 
 
 def test_a_row_that_does_not_fit_alone_fails_its_own_request(llama: Any) -> None:
@@ -168,7 +170,7 @@ def test_an_error_that_is_not_about_memory_is_not_swallowed(llama: Any) -> None:
     list(backend.loglikelihood(REQUESTS[:1]))
     broken.error = RuntimeError("shapes do not match")
 
-    with pytest.raises(BackendError, match="LlamaForCausalLM: it failed on 3 rows: RuntimeError: shapes do not match") as caught:
+    with pytest.raises(BackendError, match="LlamaForCausalLM: it failed on a batch of 1: RuntimeError: shapes do not match") as caught:
         list(backend.loglikelihood(REQUESTS[:1]))
     assert caught.value.__cause__ is broken.error
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import pre_tokenizers
 
+from pytest_lighteval.backends.accelerate import AccelerateArguments
+from pytest_lighteval.backends.accelerate.texts import Texts
 from pytest_lighteval.backends.tokenization import (
     SpecialTokens,
     TextPair,
@@ -19,6 +24,7 @@ from pytest_lighteval.backends.tokenization import (
     rolling_windows,
     with_start_space,
 )
+from tests.backends.tiny import tiny_tokenizer
 
 EOS, BOS = 2, 1
 NONE = SpecialTokens(start=EOS, end=EOS, trailing=0)
@@ -151,3 +157,54 @@ def test_rolling_windows_score_every_token_once_with_as_much_context_as_fits(tok
         assert window.context
     if tokens and len(tokens) <= max_length:
         assert windows == [TokenPair(context=(-1,), continuation=tuple(tokens))]
+
+
+PARTS = st.sampled_from(
+    ["The capital", " of", " France", "\n", "\n\n", " ", "  ", "'s", " 12", "345", "é", " 日本", ".", ",", " river", "\t", "</s>", "-"]
+)
+
+
+@given(
+    front=st.lists(PARTS, min_size=30, max_size=60).map("".join),
+    continuations=st.lists(st.lists(PARTS, min_size=1, max_size=4).map("".join), min_size=2, max_size=4),
+    adds_bos=st.booleans(),
+    adds_eos=st.booleans(),
+)
+def test_a_long_context_encoded_once_gives_the_same_tokens(front: str, continuations: list[str], adds_bos: bool, adds_eos: bool) -> None:
+    texts = Texts(_tokenizer(adds_bos, adds_eos), AccelerateArguments(pretrained="x"))
+    context = "Question: who was the king of the river? " * 5 + front
+    pairs = [TextPair(context=context, continuation=continuation) for continuation in continuations]
+
+    found = texts.pairs(pairs)
+
+    assert found == encode_pairs(pairs, texts._encode, texts.special)
+
+
+def test_a_long_context_is_not_encoded_again_for_each_continuation() -> None:
+    texts = Texts(_tokenizer(False, False), AccelerateArguments(pretrained="x"))
+    context = "Once upon a time there was a river. " * 40
+    encoded: list[str] = []
+
+    def encode(asked: Sequence[str], special: bool) -> list[list[int]]:
+        encoded.extend(asked)
+        return texts._encode(asked, special)
+
+    encode_pairs(
+        [TextPair(context=context, continuation=f"choice {n}") for n in range(4)], encode, texts.special, encode_fronts=texts._encode_fronts
+    )
+
+    assert len(encoded) == 5
+    assert max(map(len, encoded)) < 60
+
+
+def test_contexts_of_tokenizers_that_do_not_split_words_are_encoded_whole() -> None:
+    whole = tiny_tokenizer()
+    whole.backend_tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+
+    assert not Texts(whole, AccelerateArguments(pretrained="x"))._splits_words
+    assert Texts(_tokenizer(False, False), AccelerateArguments(pretrained="x"))._splits_words
+
+
+@functools.cache
+def _tokenizer(adds_bos: bool, adds_eos: bool) -> Any:
+    return tiny_tokenizer(adds_bos=adds_bos, adds_eos=adds_eos)

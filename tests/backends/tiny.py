@@ -65,7 +65,30 @@ def tiny_model(kind: str = "llama", *, seed: int = 0, max_length: int = 128) -> 
     configurations = {
         "llama": lambda: transformers.LlamaConfig(**sized, num_key_value_heads=2),
         "gpt2": lambda: transformers.GPT2Config(**common, n_embd=32, n_layer=2, n_head=4, n_positions=max_length),
+        "qwen2": lambda: transformers.Qwen2Config(**sized, num_key_value_heads=2),
+        "qwen3": lambda: transformers.Qwen3Config(**sized, num_key_value_heads=2, head_dim=8),
         "gemma2": lambda: transformers.Gemma2Config(**sized, num_key_value_heads=2, head_dim=8, sliding_window=16),
+        "gemma3": lambda: transformers.Gemma3TextConfig(
+            **{**sized, "num_hidden_layers": 4}, num_key_value_heads=2, head_dim=8, sliding_window=16, sliding_window_pattern=2
+        ),
+        "mistral": lambda: transformers.MistralConfig(**sized, num_key_value_heads=2, sliding_window=None),
+        "mistral-window": lambda: transformers.MistralConfig(**sized, num_key_value_heads=2, sliding_window=16),
+        "phi": lambda: transformers.PhiConfig(**sized),
+        "olmo2": lambda: transformers.Olmo2Config(**sized, num_key_value_heads=2),
+        "mixtral": lambda: transformers.MixtralConfig(**sized, num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2),
+        "gpt-oss": lambda: transformers.GptOssConfig(
+            **sized, num_key_value_heads=2, head_dim=8, sliding_window=16, num_local_experts=4, num_experts_per_tok=2
+        ),
+        "gpt-neo": lambda: transformers.GPTNeoConfig(
+            **common,
+            hidden_size=32,
+            num_layers=2,
+            num_heads=4,
+            intermediate_size=64,
+            attention_types=[[["global", "local"], 1]],
+            window_size=16,
+            max_position_embeddings=max_length,
+        ),
         "opt": lambda: transformers.OPTConfig(
             **{**common, "pad_token_id": 1},
             hidden_size=32,

@@ -107,3 +107,15 @@ def test_what_pairs_hold_is_what_the_tests_take() -> None:
     """The two sides come first, and clusters are named, in both."""
     assert list(inspect.signature(pair).parameters)[:2] == ["baseline", "candidate"]
     assert list(inspect.signature(compare_corpus).parameters)[:2] == ["baseline", "candidate"]
+
+
+def test_the_committed_baseline_of_the_demo_fits_its_suite() -> None:
+    """Whatever the model: prompts, data and versions are those that were measured, or the demo and its tests would be errors."""
+    (place,) = read_baselines([Path(__file__).resolve().parents[2] / "baselines" / "demo.json"]).places
+    tasks = place[0].baseline.tasks
+
+    assert {str(key) for key in tasks} == {f"demo|{task.name}|{few_shots}" for task in TASKS.values() for few_shots in task.few_shots}
+    for key, baseline in tasks.items():
+        after = measured(key.task, few_shots=key.few_shots)
+        for reported in baseline.metrics:
+            assert isinstance(pair_up(after, baseline, reported), Pairs), (key, reported)

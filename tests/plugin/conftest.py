@@ -9,13 +9,18 @@ from typing import Any
 
 import jinja2.sandbox
 import pytest
+import scipy.optimize
+import scipy.special
+import scipy.stats
 
 import pytest_lighteval.evaluate
 import pytest_lighteval.plugin.reporter
+from pytest_lighteval.backends.fake import FakeBackend
+from tests.plugin.gated import measured, write_gated
 
 # Sessions inside this process share what is imported before them; what each imports itself, pytester throws away after it, and a
 # module that lives on would then hold classes of another copy.
-LIVE_ON = (jinja2.sandbox, pytest_lighteval.evaluate, pytest_lighteval.plugin.reporter)
+LIVE_ON = (jinja2.sandbox, scipy.optimize, scipy.special, scipy.stats, pytest_lighteval.evaluate, pytest_lighteval.plugin.reporter)
 
 MINI = """
 suite: mini
@@ -85,3 +90,19 @@ def results(pytester: pytest.Pytester) -> Results:
         return content
 
     return read
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The text of a baseline of the suite `gated`, of a model of accuracy 0.7."""
+    folder = tmp_path_factory.mktemp("gated")
+    measured(write_gated(folder), folder / "base.json", FakeBackend(accuracy=0.7))
+    return (folder / "base.json").read_text("utf-8")
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, base: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with the suite `gated` and its baseline in `base.json`; the suite's file."""
+    monkeypatch.setenv("COLUMNS", "400")
+    (pytester.path / "base.json").write_text(base, "utf-8")
+    return write_gated(pytester.path / "suites" / "gated")

@@ -14,9 +14,20 @@ import torch
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
 from pytest_lighteval.backends.accelerate.generation import Generator
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
-from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow, Row, TooBig, plan_rows, run_in_batches, truncated
+from pytest_lighteval.backends.accelerate.loglikelihood import (
+    Failed,
+    PlainRows,
+    PrefixTree,
+    Scoring,
+    find_disagreement,
+    hidden_window,
+    unsupported,
+)
+from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow, TooBig, run_in_batches, truncated
+from pytest_lighteval.backends.accelerate.prefix_tree import Limits as TreeLimits
 from pytest_lighteval.backends.accelerate.scoring import Scored, Scorer, evaluating, unless_out_of_memory
 from pytest_lighteval.backends.accelerate.texts import Texts
+from pytest_lighteval.backends.accelerate.tree_scoring import TreeScorer
 from pytest_lighteval.backends.foreign import first_line, quiet_transformers
 from pytest_lighteval.backends.tokenization import TextPair, TokenPair, rolling_windows, with_start_space
 from pytest_lighteval.errors import BackendError
@@ -48,6 +59,9 @@ _NEW_TOKENS_COUNTED = 1024
 """New tokens of a row that the budget reckons with; few rows use a larger limit up."""
 _LOGITS_AT_ONCE = 2**28
 """Elements of logits that a batch may keep under `batch_size=auto` (1 GiB in fp32)."""
+_STEM_BYTES = {"cpu": 2**30}
+_STEM_BYTES_OTHERS = 2**32
+"""Keys and values of shared prefixes that are kept at a time."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,12 +92,15 @@ class Engine:
         self._loaded = loaded
         self._parameters = arguments.generation()
         self._generator = Generator(loaded, texts, self._parameters)
-        with self._one_line("its first rows"):
-            self._scorer = Scorer(loaded.model, loaded.device, texts.special.start)
         self._scoring_limits = self._limits(_TOKENS_SCORED.get(loaded.device.type, _OTHER_DEVICES[0]))
         self._generation_limits = self._limits(_TOKENS_KEPT.get(loaded.device.type, _OTHER_DEVICES[1]))
-        self.shrunk_to: int | None = None
-        """The fewest rows that memory allowed. None: it never ran out."""
+        self._shrunk_to: dict[str, int] = {}
+        """The fewest rows, or tokens, that memory allowed. Empty: it never ran out."""
+        self._plain_reason: str | None = None
+        """Why log-likelihoods are computed by plain rows. None: they are computed over the prefix tree."""
+        with self._one_line("its first rows"):
+            self._scorer = Scorer(loaded.model, loaded.device, texts.special.start)
+        self._scoring = self._choose_scoring()
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """See `Backend.loglikelihood`."""
@@ -111,7 +128,9 @@ class Engine:
         plans = [self._plan_prompt(index, request, prompt) for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True))]
         rows = sorted((row for plan in plans for row in plan), key=lambda row: -len(row.prompt))
         found: dict[int, dict[int, Generated]] = {index: {} for index in range(len(requests))}
-        for batch in run_in_batches(rows, _prompt_size, self._generation_limits, self._attempt(self._generator.generate), self._on_shrink):
+        for batch in run_in_batches(
+            rows, _prompt_size, self._generation_limits, lambda rows: self._attempt(self._generator.generate, rows), self._on_shrink
+        ):
             if isinstance(batch, TooBig):
                 if found.pop(batch.item.owner, None) is not None:
                     error = f"memory ran out on a single prompt of {len(batch.item.prompt)} tokens"
@@ -154,13 +173,12 @@ class Engine:
             "device": str(self._loaded.device),
             "dtype": self._loaded.dtype,
             "threads": torch.get_num_threads(),
-            "engine": "padded rows",
+            "engine": f"plain rows: {self._plain_reason}" if self._plain_reason else "prefix tree",
+            "tokens_computed": self._scoring.tokens_computed,
             "batch_tokens": [self._scoring_limits.tokens, self._generation_limits.tokens],
             "head_at": {"each": "asked positions", "shared": "positions asked in the batch", "all": "all positions"}[self._scorer.keep],
         }
-        if self.shrunk_to is not None:
-            facts["out_of_memory_rows"] = self.shrunk_to
-        return facts
+        return facts | {f"out_of_memory_{unit}": count for unit, count in self._shrunk_to.items()}
 
     def _ask_choices(self, requests: Sequence[LoglikelihoodRequest]) -> list[_Asked]:
         start_space = self._arguments.multichoice_continuations_start_space
@@ -198,36 +216,67 @@ class Engine:
             asked.truncated = max(asked.truncated, cut)
         return asked
 
+    def _choose_scoring(self) -> Scoring:
+        """By prefix tree if the model gives the same log-likelihoods with it, else by plain rows; the report says why."""
+        model = self._loaded.model
+        plain = PlainRows(self._scorer, self._scoring_limits, self._attempt, self._on_shrink)
+        self._plain_reason = unsupported(model.config)
+        if self._plain_reason is not None:
+            return plain
+        limits = self._tree_limits()
+        scorer = TreeScorer(model, self._loaded.device, takes_places=self._scorer.keep != "all")
+        try:
+            self._plain_reason = find_disagreement(
+                # no waste at all: every shared path is a stem then, however short
+                PrefixTree(scorer, limits, self._attempt, tolerated_waste=0),
+                PlainRows(self._scorer, self._scoring_limits, self._attempt),
+                vocabulary=model.config.get_text_config().vocab_size,
+                exact=self._loaded.dtype in ("float32", "float64"),
+                max_length=self._max_length,
+            )
+        except BackendError as error:
+            self._plain_reason = str(error).removeprefix(f"{self._arguments.model}: ")
+        if self._plain_reason is None and not scorer.windows_seen:
+            self._plain_reason = hidden_window(model.config, self._max_length)
+        if self._plain_reason is not None:
+            return plain
+        return PrefixTree(scorer, limits, self._attempt, lambda tokens: self._on_shrink(tokens, "tokens"))
+
+    def _tree_limits(self) -> TreeLimits:
+        config = self._loaded.model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        token_bytes = 2 * config.num_hidden_layers * heads * head_dim * getattr(torch, self._loaded.dtype).itemsize
+        tokens = _TOKENS_SCORED.get(self._loaded.device.type, _OTHER_DEVICES[0])
+        kept = _STEM_BYTES.get(self._loaded.device.type, _STEM_BYTES_OTHERS) // token_bytes
+        logits = max(1, _LOGITS_AT_ONCE // config.vocab_size)
+        if self._scorer.keep == "all":
+            tokens = min(tokens, logits)
+        pieces = self._arguments.batch_size if isinstance(self._arguments.batch_size, int) else None
+        return TreeLimits(tokens=tokens, logits=logits, kept=kept, pieces=pieces)
+
     def _score(self, asked: Sequence[_Asked]) -> Iterator[_Asked]:
         """Each of them once, as soon as it is complete."""
         owners = [(one, position) for one in asked for position in range(len(one.pairs)) if one.error is None]
-        rows = plan_rows([one.pairs[position] for one, position in owners])
         yield from (one for one in asked if one.complete)
-        for batch in run_in_batches(rows, _row_size, self._scoring_limits, self._attempt(self._scorer.score), self._on_shrink):
+        for batch in self._scoring.score([one.pairs[position] for one, position in owners]):
             waiting = []
-            if isinstance(batch, TooBig):
-                for ask in batch.item.asks:
-                    one, _ = owners[ask.owner]
-                    if not one.complete:
-                        one.error = f"memory ran out on a single row of {len(batch.item.tokens)} tokens"
-                        waiting.append(one)
-            else:
-                for scored in (scored for row in batch.results for scored in row):
-                    one, position = owners[scored.owner]
-                    if one.error is None:
-                        one.scores[position] = scored
-                        waiting.append(one)
+            for answer in batch:
+                one, position = owners[answer.owner]
+                if one.error is not None:
+                    continue
+                if isinstance(answer, Failed):
+                    one.error = answer.error
+                else:
+                    one.scores[position] = answer
+                waiting.append(one)
             # a request may wait for rows of several batches, and have several in this one
             yield from {one.index: one for one in waiting if one.complete}.values()
 
-    def _attempt(self, run: Callable[[Sequence[Item]], list[Result]]) -> Callable[[Sequence[Item]], list[Result] | None]:
-        """The run in eval mode, or None when memory ran out. Whatever else goes wrong in the model is a BackendError."""
-
-        def attempt(items: Sequence[Item]) -> list[Result] | None:
-            with self._one_line(f"{len(items)} rows"), evaluating(self._loaded.model):
-                return unless_out_of_memory(lambda: run(items))
-
-        return attempt
+    def _attempt(self, run: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> Result | None:
+        """What it returns in eval mode, or None when memory ran out. Whatever else goes wrong in the model is a BackendError."""
+        with self._one_line(f"a batch of {len(items)}"), evaluating(self._loaded.model):
+            return unless_out_of_memory(lambda: run(items))
 
     @contextlib.contextmanager
     def _one_line(self, what: str) -> Iterator[None]:
@@ -238,19 +287,15 @@ class Engine:
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             raise BackendError(f"{self._arguments.model}: it failed on {what}: {type(error).__name__}: {first_line(error)}") from error
 
-    def _on_shrink(self, rows: int) -> None:
-        self.shrunk_to = rows if self.shrunk_to is None else min(rows, self.shrunk_to)
-        logger.warning("memory ran out: the batch is run again, %d rows at a time", rows)
+    def _on_shrink(self, count: int, unit: str = "rows") -> None:
+        self._shrunk_to[unit] = min(count, self._shrunk_to.get(unit, count))
+        logger.warning("memory ran out: the batch is run again, %d %s at a time", count, unit)
 
     def _limits(self, tokens: int) -> Limits:
         if isinstance(self._arguments.batch_size, int):
             return Limits(rows=self._arguments.batch_size)
         vocabulary: int = self._loaded.model.config.get_text_config().vocab_size
         return Limits(tokens=tokens, logits=max(1, _LOGITS_AT_ONCE // vocabulary))
-
-
-def _row_size(row: Row) -> tuple[int, int]:
-    return len(row.tokens), len(row.tokens) - row.asked_from
 
 
 def _prompt_size(row: PromptRow) -> tuple[int, int]:

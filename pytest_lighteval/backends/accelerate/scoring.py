@@ -14,7 +14,7 @@ import torch
 
 from pytest_lighteval.backends.accelerate.plan import Row
 
-__all__ = ["Scored", "Scorer", "evaluating", "free_memory", "is_out_of_memory", "unless_out_of_memory"]
+__all__ = ["Scored", "Scorer", "evaluating", "free_memory", "is_out_of_memory", "token_scores", "unless_out_of_memory"]
 
 Result = TypeVar("Result")
 Keep = Literal["each", "shared", "all"]
@@ -61,7 +61,9 @@ class Scorer:
         asked = [(index, ask) for index, row in enumerate(rows) for ask in row.asks]
         places = torch.tensor([(index, ask.first + offset) for index, ask in asked for offset in range(len(ask.targets))])
         targets = torch.tensor([target for _, ask in asked for target in ask.targets])
-        logprobs, greedy = self._token_scores(inputs, wanted, places, targets)
+        with torch.inference_mode():
+            logits, columns = self._logits(inputs, wanted, places)
+            logprobs, greedy = token_scores(logits.flatten(0, 1), places[:, 0] * logits.shape[1] + columns, targets)
         scored: list[list[Scored]] = [[] for _ in rows]
         start = 0
         for index, ask in asked:
@@ -69,23 +71,6 @@ class Scorer:
             scored[index].append(Scored(owner=ask.owner, logprob=math.fsum(logprobs[start:behind]), greedy=all(greedy[start:behind])))
             start = behind
         return scored
-
-    def _token_scores(
-        self, inputs: torch.Tensor, wanted: list[list[int]], places: torch.Tensor, targets: torch.Tensor
-    ) -> tuple[list[float], list[bool]]:
-        """Log-probability and whether it is the likeliest, for each target at its (row, position)."""
-        with torch.inference_mode():
-            logits, columns = self._logits(inputs, wanted, places)
-            rows, targets = places[:, 0].to(logits.device), targets.to(logits.device)
-            columns = columns.to(logits.device)
-            logprobs, likeliest = [], []
-            for start in range(0, len(targets), _POSITIONS_AT_ONCE):
-                part = slice(start, start + _POSITIONS_AT_ONCE)
-                at = logits[rows[part], columns[part]].float()
-                logprobs.append(at.log_softmax(-1).gather(-1, targets[part, None])[:, 0])
-                likeliest.append(at.argmax(-1) == targets[part])
-            together = torch.stack([torch.cat(logprobs), torch.cat(likeliest).float()]).cpu()
-        return together[0].tolist(), [flag != 0 for flag in together[1].tolist()]
 
     def _logits(self, inputs: torch.Tensor, wanted: list[list[int]], places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits of the wanted positions at least, and the column of each place in them."""
@@ -125,6 +110,25 @@ class Scorer:
                     if found.shape == logits.shape and torch.allclose(found.float(), logits.float(), rtol=1e-2, atol=1e-2):
                         return kind
         return "all"
+
+
+def token_scores(logits: torch.Tensor, places: torch.Tensor, targets: torch.Tensor) -> tuple[list[float], list[bool]]:
+    """Log-probability of each target, and whether it is the likeliest token, at its place (row) of the logits `[places, vocabulary]`.
+
+    Log-softmax in fp32, whatever the logits' dtype. One synchronisation with the device. Call it in inference mode.
+    """
+    # every place is asked about once, however many choices are scored there
+    rows, asked = torch.unique(places, return_inverse=True)
+    lses, likeliest = [logits.new_empty(0, dtype=torch.float32)], [targets.new_empty(0, device=logits.device)]
+    for part in rows.to(logits.device).split(_POSITIONS_AT_ONCE):
+        at = logits.index_select(0, part).float()
+        lses.append(at.logsumexp(-1))
+        likeliest.append(at.argmax(-1))
+    places, targets, asked = (index.to(logits.device) for index in (places, targets, asked))
+    logprobs = logits[places, targets].float() - torch.cat(lses)[asked]
+    greedy = torch.cat(likeliest)[asked] == targets
+    together = torch.stack([logprobs, greedy.float()]).cpu()
+    return together[0].tolist(), [flag != 0 for flag in together[1].tolist()]
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from jinja2.exceptions import TemplateError
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
 from pytest_lighteval.backends.tokenization import (
+    Front,
     SpecialTokens,
     TextPair,
     TokenPair,
@@ -23,6 +24,9 @@ from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import Message, Prompt
 
 __all__ = ["Texts"]
+
+_WORDS_LEFT = 4
+"""Words at the end of a context that are tokenized again with each continuation."""
 
 
 class Texts:
@@ -60,6 +64,7 @@ class Texts:
             self.special,
             add_special_tokens=self._arguments.add_special_tokens,
             pairwise=self._arguments.pairwise_tokenization,
+            encode_fronts=self._encode_fronts if self._splits_words else None,
         )
 
     def prompts(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
@@ -87,10 +92,41 @@ class Texts:
         """Ids of the special tokens, which `decode` leaves out."""
         return {token.content: index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special}
 
+    @cached_property
+    def _splits_words(self) -> bool:
+        """Whether it cuts text into words before it looks for tokens, so that no token depends on words further on.
+
+        BPE and WordPiece then work on each word alone. What a word is depends on the text up to it and the next character (such as the
+        space rules of GPT-2's pattern); a Metaspace tokenizer may take the whole text for one word.
+        """
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None or type(backend.model).__name__ not in ("BPE", "WordPiece"):
+            return False
+        return backend.pre_tokenizer is not None and type(backend.pre_tokenizer).__name__ != "Metaspace"
+
+    def _encode_fronts(self, texts: Sequence[str], add_special_tokens: bool) -> list[tuple[list[int], Front | None]]:
+        encoded = self._encode_all(texts, add_special_tokens)
+        return [(encoding.ids, _front(encoding)) for encoding in encoded.encodings]
+
     def _encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
+        ids: list[list[int]] = self._encode_all(texts, add_special_tokens)["input_ids"]
+        return ids
+
+    def _encode_all(self, texts: Sequence[str], add_special_tokens: bool) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # a long text is no mistake here, it is truncated or windowed afterwards
-            encoded = self.tokenizer(list(texts), add_special_tokens=add_special_tokens, return_attention_mask=False, verbose=False)
-        ids: list[list[int]] = encoded["input_ids"]
-        return ids
+            return self.tokenizer(list(texts), add_special_tokens=add_special_tokens, return_attention_mask=False, verbose=False)
+
+
+def _front(encoding: Any) -> Front | None:
+    """All but the last words of a text; None for a text of few words."""
+    words = encoding.word_ids
+    last = next((word for word in reversed(words) if word is not None), None)
+    if last is None or last < _WORDS_LEFT:
+        return None
+    # special tokens in front belong to no word
+    tokens = (
+        next(index for index in range(len(words) - 1, -1, -1) if words[index] is not None and words[index] < last - _WORDS_LEFT + 1) + 1
+    )
+    return Front(tokens=tokens, characters=encoding.offsets[tokens - 1][1])

@@ -1,0 +1,137 @@
+"""The workloads of `benchmarks.engine`: real tasks on real rows, as the requests that an evaluation makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from benchmarks.recordings import SHARED, declared_task
+from pytest_lighteval.data import DataSets
+from pytest_lighteval.evaluate import EvaluationSettings, evaluate
+from pytest_lighteval.types import (
+    FewShotsSelect,
+    GenerateRequest,
+    GenerateResponse,
+    LoglikelihoodRequest,
+    LoglikelihoodResponse,
+    Message,
+    PerplexityRequest,
+    PerplexityResponse,
+    Prompt,
+    Request,
+    RequestKind,
+)
+
+__all__ = ["WORKLOADS", "Workload", "requests_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """A task, how much of it, and how many times as fast as each peer it is to be."""
+
+    name: str
+    title: str
+    task: str
+    """`suite|task`."""
+    few_shots: int
+    documents: int
+    targets: Mapping[str, float]
+    """Peer -> the ratio that was aimed at."""
+    few_shots_select: FewShotsSelect | None = None
+    """Instead of the task's own. None: the task's own."""
+    max_new_tokens: int | None = None
+
+
+WORKLOADS = (
+    Workload(
+        name="mmlu", title="MMLU anatomy, 5-shot", task="leaderboard|mmlu:anatomy", few_shots=5, documents=100,
+        targets={"lighteval": 15, "lm-eval": 4},
+    ),
+    Workload(
+        name="hellaswag-10", title="HellaSwag, 10-shot, the same few-shots for all", task="leaderboard|hellaswag", few_shots=10,
+        documents=24, targets={"lighteval": 12, "lm-eval": 12}, few_shots_select="sequential",
+    ),
+    Workload(
+        name="arc-25", title="ARC-challenge, 25-shot, few-shots drawn per document", task="leaderboard|arc:challenge",
+        few_shots=25, documents=24, targets={"lighteval": 3, "lm-eval": 3},
+    ),
+    Workload(
+        name="truthfulqa", title="TruthfulQA mc, 0-shot", task="leaderboard|truthfulqa:mc", few_shots=0, documents=40,
+        targets={"lighteval": 6, "lm-eval": 6},
+    ),
+    Workload(
+        name="hellaswag-0", title="HellaSwag, 0-shot", task="leaderboard|hellaswag", few_shots=0, documents=100,
+        targets={"lighteval": 2, "lm-eval": 1.7},
+    ),
+    Workload(
+        name="gsm8k", title="GSM8K, 5-shot, 128 new tokens", task="leaderboard|gsm8k", few_shots=5, documents=32,
+        targets={"lighteval": 2, "lm-eval": 2}, max_new_tokens=128,
+    ),
+)  # fmt: skip
+
+
+def requests_of(workload: Workload) -> list[dict[str, Any]]:
+    """What an evaluation of the workload asks, in plain values. Raises LightevalError where the data are not there."""
+    task = declared_task(*workload.task.split("|"))
+    if workload.few_shots_select is not None:
+        task = replace(task, few_shots_select=workload.few_shots_select)
+    if workload.max_new_tokens is not None:
+        task = replace(task, generation_size=workload.max_new_tokens)
+    recorder = _Recorder()
+    evaluate(
+        task,
+        recorder,
+        few_shots=workload.few_shots,
+        settings=EvaluationSettings(max_samples=workload.documents),
+        data_sets=DataSets(data_home=SHARED / "data" / "hub"),
+    )
+    return [_plain(request) for request in recorder.requests]
+
+
+def _plain(request: Request) -> dict[str, Any]:
+    if isinstance(request, LoglikelihoodRequest):
+        return {"prompt": request.prompt, "choices": list(request.choices)}
+    if isinstance(request, GenerateRequest):
+        return {"prompt": request.prompt, "stop_sequence": list(request.stop_sequence), "max_new_tokens": request.max_new_tokens}
+    raise TypeError(f"no workload asks for a {type(request).__name__}")
+
+
+class _Recorder:
+    """A backend that writes down what it is asked, and answers with nothing."""
+
+    name = "recorder"
+    fingerprint = "recorder"
+    supports = frozenset(RequestKind)
+    max_length = None
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    def count_tokens(self, prompt: Prompt) -> None:
+        return None
+
+    def render(self, messages: Sequence[Message]) -> None:
+        return None
+
+    def describe(self) -> Mapping[str, Any]:
+        return {}
+
+    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
+        self.requests += requests
+        for index, request in enumerate(requests):
+            count = len(request.choices)
+            yield index, LoglikelihoodResponse(logprobs=(-1.0,) * count, greedy=(False,) * count, token_counts=(1,) * count)
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+        self.requests += requests
+        for index, _ in enumerate(requests):
+            yield index, GenerateResponse(texts=("",), finish_reasons=("stop",))
+
+    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
+        self.requests += requests
+        for index, _ in enumerate(requests):
+            yield index, PerplexityResponse(logprob=-1.0, token_count=1)
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,288 @@
+"""Attention over a prefix tree, as an attention function of transformers: stems are read where they lie, never copied per row.
+
+A model of transformers hands each layer's queries, keys and values to the function that its configuration names. This one takes a batch
+that is one flat run of tokens without padding. Each token attends to its own piece under that piece's tree mask, and to the stems in front
+of it, whose keys and values were kept when they ran. The parts are merged by their log-sum-exp, which is exact: softmax over the union of
+disjoint sets of keys is their softmaxes weighted by the exponentials (as in cascade inference, https://flashinfer.ai/2024/02/02/cascade-inference.html).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+__all__ = ["IMPLEMENTATION", "Keys", "OwnRows", "StemSpan", "TreeRun", "prefix_tree_attention", "tree_attention"]
+
+IMPLEMENTATION = "lighteval_prefix_tree"
+"""The name under which transformers knows the function."""
+
+_SCORES_AT_ONCE = 2**25
+"""Attention scores that are held at a time where no fused kernel runs."""
+
+_Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, torch.Tensor]]
+
+Keys = dict[Any, tuple[torch.Tensor, torch.Tensor]]
+"""Attention layer (the module itself) -> its keys and values, `[1, kv_heads, tokens, head_dim]`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnRows:
+    """Pieces of a batch whose tokens attend within themselves, padded to the longest."""
+
+    places: torch.Tensor
+    """`[pieces, longest]`: where each token stands in the flat run; padding repeats a piece's last token."""
+    real: torch.Tensor | None
+    """`[tokens]`: which of the padded, flattened tokens are real. None: all are."""
+    span: slice
+    """Where the pieces' tokens stand in the flat run, in the same order."""
+    allowed: torch.Tensor | None
+    """`[pieces, longest, longest]`, true where a query (row) sees a key (column). None: each sees all up to itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StemSpan:
+    """A stretch of the flat run whose tokens all stand behind one stem."""
+
+    stem: Keys
+    start: int
+    """The position of the stem's first token."""
+    length: int
+    span: slice
+
+
+@dataclass(slots=True, kw_only=True)
+class TreeRun:
+    """One batch: who attends to whom, and whose keys are to be kept."""
+
+    positions: torch.Tensor
+    """`[tokens]`: of the flat run, on the CPU."""
+    own: Sequence[OwnRows]
+    stems: Sequence[StemSpan]
+    keep: Sequence[tuple[slice, Keys]]
+    """Stretches of the flat run that are stems, and where their keys and values go."""
+    fused: bool = True
+    """Whether fused kernels may be used; a model that they fail on runs without."""
+    calls: int = 0
+    windows_seen: bool = False
+    """Whether a layer said that it has a sliding window."""
+    _on_device: dict[tuple[int, torch.device], torch.Tensor] = field(default_factory=dict)
+    _biases: dict[tuple[int, torch.dtype], torch.Tensor] = field(default_factory=dict)
+
+    def on(self, device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor on a layer's device: it is moved once, however many layers there are."""
+        if tensor.device == device:
+            return tensor
+        key = (id(tensor), device)
+        if key not in self._on_device:
+            self._on_device[key] = tensor.to(device)
+        return self._on_device[key]
+
+    def bias(self, rows: OwnRows, dtype: torch.dtype) -> torch.Tensor | None:
+        """The rows' mask as fused kernels on the CPU want it, `[pieces, 1, longest, longest]` of 0 and -inf; likewise made once."""
+        if rows.allowed is None:
+            return None
+        key = (id(rows), dtype)
+        if key not in self._biases:
+            self._biases[key] = _bias(rows.allowed, dtype)
+        return self._biases[key]
+
+
+_RUN: ContextVar[TreeRun | None] = ContextVar("lighteval_tree_run", default=None)
+
+
+@contextlib.contextmanager
+def tree_attention(model: Any, run: TreeRun) -> Iterator[None]:
+    """Let a model's forward pass attend as the run says; afterwards its attention is what it was."""
+    # transformers looks the name up at every forward pass, in the configuration of each part of the model
+    configurations = {id(part.config): part.config for part in model.modules() if hasattr(part, "config")}.values()
+    before = [(config, config._attn_implementation) for config in configurations if hasattr(config, "_attn_implementation")]
+    token = _RUN.set(run)
+    try:
+        for config, _ in before:
+            config._attn_implementation = IMPLEMENTATION
+        yield
+    finally:
+        for config, implementation in before:
+            config._attn_implementation = implementation
+        _RUN.reset(token)
+
+
+def prefix_tree_attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """What transformers calls in every layer. `query` is `[1, heads, tokens, head_dim]`; returns `[1, tokens, heads, head_dim]`.
+
+    A `sliding_window` of w lets a token see the w positions up to its own; `softcap` bends scores (Gemma 2), `s_aux` is a sink a head
+    (gpt-oss).
+    """
+    run = _RUN.get()
+    if run is None:
+        raise RuntimeError(f"{IMPLEMENTATION} was called outside of a planned batch")
+    run.calls += 1
+    run.windows_seen |= sliding_window is not None
+    for span, keys in run.keep:
+        # a copy, as a view would keep the whole batch's keys alive
+        keys[module] = (key[:, :, span].clone(), value[:, :, span].clone())
+    layer = _Layer(
+        run=run,
+        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        softcap=softcap,
+        window=None if sliding_window is None or run.positions.max() < sliding_window else sliding_window,
+    )
+    out, lse = layer.own(query, key, value)
+    for stem in run.stems:
+        part = layer.behind(stem, query, *stem.stem[module])
+        if part is not None:
+            _merge(out[:, :, stem.span], lse[:, :, stem.span], *part)
+    if s_aux is not None:
+        # a sink is one more key without a value
+        out *= torch.sigmoid(lse - s_aux.float().view(1, -1, 1))[..., None]
+    return out.transpose(1, 2).to(query.dtype), None
+
+
+def _merge(out: torch.Tensor, lse: torch.Tensor, other: torch.Tensor, other_lse: torch.Tensor) -> None:
+    """Add another set of keys to a softmax in place. The first one's log-sum-exp is finite; the other's may be -inf, for no keys."""
+    out += (other - out) * torch.sigmoid(other_lse - lse)[..., None]
+    torch.logaddexp(lse, other_lse, out=lse)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layer:
+    """One layer's rules for one batch."""
+
+    run: TreeRun
+    scale: float
+    softcap: float | None
+    window: int | None
+
+    def own(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Every token over its own piece: output `[1, heads, tokens, head_dim]` and log-sum-exp `[1, heads, tokens]`, both in fp32."""
+        out = torch.empty((1, query.shape[1], query.shape[2], value.shape[-1]), dtype=torch.float32, device=query.device)
+        lse = torch.empty(query.shape[:3], dtype=torch.float32, device=query.device)
+        for rows in self.run.own:
+            pieces, longest = rows.places.shape
+            if pieces == 1:
+                q, k, v = query[:, :, rows.span], key[:, :, rows.span], value[:, :, rows.span]
+            else:
+                places = self.run.on(query.device, rows.places).flatten()
+                q, k, v = (
+                    tensor[0].index_select(1, places).reshape(tensor.shape[1], pieces, longest, -1).transpose(0, 1)
+                    for tensor in (query, key, value)
+                )
+            if self._is_fused(query, value) and query.device.type == "cpu":
+                bias = self.run.bias(rows, query.dtype) if self.window is None else _bias(self._allowed(rows, query.device), query.dtype)
+                part, part_lse = _fused_on_cpu(q, k, v, bias, self.scale, causal=bias is None)
+            else:
+                allowed = self._allowed(rows, query.device)
+                part, part_lse = _folded(q, k, v, allowed, self._plain)
+            part, part_lse = part.transpose(0, 1).flatten(1, 2), part_lse.transpose(0, 1).flatten(1, 2)
+            if rows.real is not None:
+                real = self.run.on(query.device, rows.real)
+                part, part_lse = part[:, real], part_lse[:, real]
+            out[0, :, rows.span], lse[0, :, rows.span] = part, part_lse
+        return out, lse
+
+    def behind(
+        self, stem: StemSpan, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The stretch's tokens over the stem. None: the stem is out of the window for all of them."""
+        allowed = None
+        if self.window is not None:
+            positions = self.run.positions[stem.span]
+            last = stem.start + stem.length - 1
+            if int(positions.min()) - last >= self.window:
+                return None
+            if int(positions.max()) - stem.start >= self.window:
+                keys = torch.arange(stem.start, stem.start + stem.length)
+                allowed = (positions[:, None] - keys < self.window)[None].to(query.device)
+        query = query[:, :, stem.span]
+        if allowed is None and self._is_fused(query, value):
+            if query.device.type == "cpu":
+                return _fused_on_cpu(query, key, value, None, self.scale, causal=False)
+            if query.device.type == "cuda":
+                return _folded(query, key, value, None, lambda q, k, v, _: _fused_on_cuda(q, k, v, self.scale))
+        # where a window hides all of these keys from a query, fused kernels would answer NaN
+        return _folded(query, key, value, allowed, self._plain)
+
+    def _is_fused(self, query: torch.Tensor, value: torch.Tensor) -> bool:
+        return self.run.fused and self.softcap is None and query.shape[-1] == value.shape[-1]
+
+    def _plain(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return _plain(query, key, value, allowed, self.scale, self.softcap)
+
+    def _allowed(self, rows: OwnRows, device: torch.device) -> torch.Tensor:
+        """Who sees whom among the rows' own tokens, `[pieces, longest, longest]`, also where their mask is the causal one."""
+        longest = rows.places.shape[1]
+        allowed = torch.ones((1, longest, longest), dtype=torch.bool, device=device).tril()
+        if rows.allowed is not None:
+            allowed = self.run.on(device, rows.allowed)
+        if self.window is None:
+            return allowed
+        positions = self.run.positions[rows.places]
+        return allowed & (positions[:, :, None] - positions[:, None, :] < self.window).to(device)
+
+
+def _bias(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, -torch.inf)[:, None]
+
+
+def _fused_on_cpu(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scale: float, *, causal: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The kernel behind `scaled_dot_product_attention`, called by its own name because that alone returns the log-sum-exp."""
+    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, causal, attn_mask=mask, scale=scale)
+    return out.float(), lse
+
+
+def _fused_on_cuda(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same on a GPU, for queries that see all keys; it pads the log-sum-exp."""
+    out, lse, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, None, True, scale=scale)
+    return out.float(), lse[:, :, : query.shape[2]]
+
+
+def _folded(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor | None, attend: _Attend
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Heads that share keys as more queries of one head, one behind the other, so that no key is repeated."""
+    rows, heads, queries, width = query.shape
+    groups = heads // key.shape[1]
+    folded = query.reshape(rows, key.shape[1], groups * queries, width)
+    out, lse = attend(folded, key, value, None if allowed is None else allowed[:, None].repeat(1, 1, groups, 1))
+    return out.reshape(rows, heads, queries, -1), lse.reshape(rows, heads, queries)
+
+
+def _plain(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor | None, scale: float, softcap: float | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention by its definition. A query that sees no key has an output of 0 and a log-sum-exp of -inf."""
+    rows, heads, queries, _ = query.shape
+    step = max(1, _SCORES_AT_ONCE // (rows * heads * key.shape[2]))
+    outs, lses = [], []
+    for start in range(0, queries, step):
+        scores = (query[:, :, start : start + step] @ key.transpose(2, 3)).float() * scale
+        if softcap is not None:
+            scores = torch.tanh(scores / softcap) * softcap
+        if allowed is not None:
+            scores.masked_fill_(~allowed[:, :, start : start + step], -torch.inf)
+        lse = scores.logsumexp(-1)
+        weights = scores.sub_(lse.masked_fill(lse == -torch.inf, 0.0)[..., None]).exp_()
+        outs.append((weights.to(value.dtype) @ value).float())
+        lses.append(lse)
+    return torch.cat(outs, 2), torch.cat(lses, 2)

@@ -1,0 +1,70 @@
+"""Verdicts, reports and exit status are the same for any number of workers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.gated import properties_of
+from tests.plugin.test_xdist import without_times
+
+SESSION = ("suites", "--backend", "fake", "--model-args", "accuracy=0.7,lose=0.05", "--baseline", "base.json", "--junitxml=j.xml")
+
+
+def judged(pytester: pytest.Pytester, *options: str) -> tuple[object, ...]:
+    """All that a session says: exit status, outcomes, results, verdict lines, JUnit, and the saved baseline."""
+    number = len(list(pytester.path.glob("reports-*")))
+    result = pytester.runpytest_subprocess(
+        *SESSION, f"--report-dir=reports-{number}", "--waivers", "waivers.yaml", "--save-baseline", f"saved-{number}.json",
+        "--baseline-reason", "a test", *options,
+    )  # fmt: skip
+    (path,) = pytester.path.glob(f"reports-{number}/*/results.json")
+    report = json.loads(path.read_text("utf-8"))
+    lines = [line for line in result.outlines if line.startswith(("gated|", "pooled: "))]
+    cases = ("alone[0-shot]", "many:first[0-shot]", "gated|many:_average|0", "pooled")
+    junit = [properties_of(pytester, case) for case in cases if f'name="{case}"' in (pytester.path / "j.xml").read_text()]
+    saved = (pytester.path / f"saved-{number}.json").read_text()
+    return result.ret, result.parseoutcomes(), without_times(report), sorted(lines), junit, saved
+
+
+def test_two_workers_judge_as_one_process_does(pytester: pytest.Pytester, suite: Path) -> None:
+    (pytester.path / "waivers.yaml").write_text("- {task: gated|alone, reason: a known bug, until: 2999-01-01, floor: 0.1}\n")
+
+    alone = judged(pytester)
+    together = judged(pytester, "-n", "2")
+
+    assert together == alone
+    assert alone[0] == pytest.ExitCode.TESTS_FAILED
+    assert alone[1] == {"passed": 3, "failed": 1, "xfailed": 1}
+
+
+def test_two_workers_share_alpha_among_what_is_selected(pytester: pytest.Pytester, suite: Path) -> None:
+    (pytester.path / "waivers.yaml").write_text("")
+
+    assert judged(pytester, "-k", "alone or first", "-n", "2") == judged(pytester, "-k", "alone or first")
+
+
+def test_two_workers_fail_closed(pytester: pytest.Pytester, suite: Path) -> None:
+    suite.write_text(suite.read_text().replace("{name: alone,", "{name: alone, skip: too slow,").replace("suite: gated", "suite: gated"))
+
+    result = pytester.runpytest_subprocess(*SESSION, "-n", "2")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["FAILED lighteval::gated|alone|0 - *the baseline promises it, and it was skipped: too slow*"])
+
+
+def test_two_workers_do_not_start_without_their_baseline(pytester: pytest.Pytester, suite: Path) -> None:
+    result = pytester.runpytest_subprocess(*SESSION, "--baseline", "new.json", "-n", "2")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --baseline *new.json: there is no such file; *"])
+
+
+def test_last_failed_judges_what_failed(pytester: pytest.Pytester, suite: Path) -> None:
+    first = pytester.runpytest_subprocess(*SESSION, "-k", "alone or first", "-n", "2")
+    again = pytester.runpytest_subprocess(*SESSION, "-k", "alone or first", "--lf", "-n", "2")
+
+    first.assert_outcomes(passed=1, failed=2)  # one of them, and both together
+    again.assert_outcomes(failed=1)
