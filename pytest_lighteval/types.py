@@ -215,7 +215,7 @@ class Repeatable(Protocol):
     """
 
     def repeat(self, number: int) -> Backend:
-        """The same model for repeat `number`, from 1 on; 0 is the backend itself. Closing it must not close the model that both share."""
+        """The same model for repeat `number`, from 1 on; 0 is the backend itself. It may share the model, and is not closed."""
 
 
 # ------------------------------------------------------------------------------------------------- what is asked

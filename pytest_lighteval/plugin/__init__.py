@@ -102,6 +102,10 @@ def _activate(config: pytest.Config) -> None:
     settings = plan_of(config).settings
     if settings.gate.plan_only and hasattr(config.option, "dist"):
         config.option.dist = "no"  # nothing is evaluated, so xdist's workers would have nothing to do
+    if settings.against is not None:
+        from pytest_lighteval.plugin.collection import ReferencesFirst
+
+        config.pluginmanager.register(ReferencesFirst(), "lighteval-references")
     chosen = run_folder_of_controller(config)
     if chosen is not None:
         config.stash[RUN_FOLDER] = chosen
@@ -131,17 +135,6 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile 
     from pytest_lighteval.plugin.collection import collect_file
 
     return collect_file(file_path, parent)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In recovery mode the reference goes first, over what is left after deselection."""
-    if RUN_FOLDER in config.stash:
-        from pytest_lighteval.plugin.collection import put_references_first
-        from pytest_lighteval.plugin.session import plan_of
-
-        if plan_of(config).settings.against is not None:
-            put_references_first(items)
 
 
 @pytest.hookimpl(tryfirst=True)

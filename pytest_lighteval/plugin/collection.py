@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pytest_lighteval.evaluate import task_kinds
 from pytest_lighteval.plugin.session import PLAN, plan_of
 from pytest_lighteval.types import Task, TaskKey, TaskResult, Verdict
 
-__all__ = ["ReferenceItem", "SuiteFile", "TaskItem", "collect_file", "key_of", "put_references_first", "task_of"]
+__all__ = ["ReferenceItem", "ReferencesFirst", "SuiteFile", "TaskItem", "collect_file", "key_of", "put_references_first", "task_of"]
 
 
 REFERENCE = "reference"
@@ -153,6 +153,16 @@ class ReferenceItem(pytest.Function):
     def reportinfo(self) -> tuple[Path, int, str]:
         """Where the task is declared."""
         return self.path, self.task.line - 1, self.name
+
+
+class ReferencesFirst:
+    """Registered in recovery mode, after pytest's own plugins: what `--lf` and the like leave out is then left out already."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None]:
+        """The reference goes first, over what is left after deselection."""
+        yield
+        put_references_first(items)
 
 
 def put_references_first(items: list[pytest.Item]) -> None:

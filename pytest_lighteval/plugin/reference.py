@@ -40,6 +40,8 @@ class ReferenceResult:
     """None: there is a result."""
     lacking: bool = False
     """The problem is that the backend cannot do what the task asks."""
+    is_new: bool = False
+    """It was measured for whoever asked, not before."""
 
 
 class Reference:
@@ -67,14 +69,15 @@ class Reference:
         """
         path = details_path(self._folder / _EXCHANGE, key).with_suffix(".msgpack")
         with _locked(path.with_suffix(".lock")):
-            if not path.exists():
+            is_new = not path.exists()
+            if is_new:
                 content = msgspec.msgpack.encode(self._measured(measure, lacking))
                 unfinished = path.with_suffix(".tmp")
                 unfinished.write_bytes(content)
                 unfinished.replace(path)
             plain = msgspec.msgpack.decode(path.read_bytes())
         result = None if plain["result"] is None else task_result_from_plain(plain["result"])
-        return ReferenceResult(result=result, facts=plain["facts"], problem=plain["problem"], lacking=plain["lacking"])
+        return ReferenceResult(result=result, facts=plain["facts"], problem=plain["problem"], lacking=plain["lacking"], is_new=is_new)
 
     def _measured(self, measure: Callable[[Backend, Path], TaskResult], lacking: Callable[[Backend], str | None]) -> dict[str, Any]:
         outcome: dict[str, Any] = {"result": None, "facts": {}, "problem": None, "lacking": False}

@@ -99,6 +99,8 @@ def _hold_against(item: TaskItem, reference: Reference) -> None:
     reference.release()
     if held.result is None:
         raise BackendError(f"the reference has no score to be held against: {held.problem}")
+    if held.is_new:  # its own item did not get that far
+        attach_reference(item, held.result, backend=held.facts)
     settings = plan_of(item.config).settings
     assert isinstance(settings.gate.baselines, MeasuredBaselines)
     settings.gate.baselines.add(held.result, backend=held.facts, environment=environment(), settings=to_plain(settings.evaluation))
