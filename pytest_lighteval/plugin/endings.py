@@ -174,9 +174,14 @@ def _hold_to_promise(
             continue
         why = f"it was skipped: {skipped[text]}" if text in skipped else "it did not run"
         ended.reports.append(Ending(name=text, problem=f"{text}: the baseline promises it, and {why} (--gate-allow {SKIPPED})"))
+    known = {key for key, _ in plan.items or ()}
+    if unplanned := [str(key) for key in results if key not in known]:
+        # under xdist the controller finds the tasks by their ids; a suite that it cannot find must not go unjudged
+        problem = f"{len(unplanned)} tasks ran that the session's gates do not know: {', '.join(unplanned[:3])}"
+        ended.reports.append(Ending(name="unplanned", problem=problem))
     if not gates.gates and UNGATED not in gate.allowed:
-        names, known = ", ".join(gate.baseline_names), [str(key) for key in gate.baselines.keys] if gate.baselines else []
-        told = ", ".join(known[:3]) + (", ..." if len(known) > 3 else "")
+        names, held = ", ".join(gate.baseline_names), [str(key) for key in gate.baselines.keys] if gate.baselines else []
+        told = ", ".join(held[:3]) + (", ..." if len(held) > 3 else "")
         problem = f"nothing in this session is held against {names}, which holds {told or 'no task'} (--gate-allow {UNGATED})"
         ended.reports.append(Ending(name="baseline", problem=problem))
 

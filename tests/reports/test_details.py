@@ -120,6 +120,7 @@ def test_a_line_holds_all_that_is_known_of_a_document(tmp_path: Path) -> None:
             },
         },
         "scores": {"em": 1.0, "f1": [1, 2.5]},
+        "baseline_scores": None,
         "truncated": False,
         "error": None,
     }

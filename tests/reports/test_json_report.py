@@ -80,6 +80,8 @@ def test_everything_of_a_run_is_in_it() -> None:
                     "n": 100,
                     "min": 0.42,
                     "max": None,
+                    "paired": None,
+                    "waiver": None,
                 }
             ]
         },

@@ -1,0 +1,114 @@
+"""Comparisons are told one line each, the worst first, with what a reader should know behind them; documents only when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pytest_lighteval.reports.junit import metric_properties
+from pytest_lighteval.reports.rows import gate_word
+from pytest_lighteval.reports.summary import summary_markdown
+from pytest_lighteval.reports.verdict_lines import verdict_lines
+from pytest_lighteval.types import Flip, MetricResult, PairedVerdict, RunReport, Verdict
+from tests.reports.samples import FULL
+
+NUMBERS: dict[str, Any] = {"baseline": 0.5, "candidate": 0.25, "p": 0.01, "n": 8}
+
+
+def compared(outcome: Any, said: Any, *, waiver: str | None = None, **fields: Any) -> Verdict:
+    paired = PairedVerdict(outcome=outcome, line=f"acc {outcome}", red=said == "failed", **NUMBERS, **fields)
+    return Verdict(metric="acc", outcome=said, message=f"acc {outcome}", value=0.25, stderr=0.1, n=8, paired=paired, waiver=waiver)
+
+
+def report(**verdicts: Verdict) -> RunReport:
+    return replace(FULL, verdicts={f"s|{name}|0": (verdict,) for name, verdict in verdicts.items()})
+
+
+FLIPS = (Flip(id="test:1", before=0.0, after=1.0, is_loss=False), Flip(id="test:2", before=1.0, after=0.0, is_loss=True))
+SEVERAL = report(
+    a=compared("PASSED", "passed", notes=("a subset",)),
+    b=compared("REGRESSED", "failed", flips=FLIPS),
+    c=compared("INCONCLUSIVE", "inconclusive"),
+    d=compared("REGRESSED", "waived", waiver="known (until 2027-01-01)"),
+    e=compared("PASSED", "advisory", advisory=True),
+    f=compared("REGRESSED", "advisory", advisory=True),
+)
+
+
+def test_the_worst_comes_first_and_what_is_advisory_only_where_it_lost() -> None:
+    assert verdict_lines(SEVERAL, verbosity=0) == [
+        ("compared with the baseline", "plain"),
+        ("s|b|0: acc REGRESSED", "failed"),
+        ("s|d|0: acc REGRESSED  [waived: known (until 2027-01-01)]", "open"),
+        ("s|c|0: acc INCONCLUSIVE", "open"),
+        ("s|a|0: acc PASSED  [a subset]", "passed"),
+        ("s|f|0: advisory: acc REGRESSED", "plain"),
+    ]
+
+
+def test_verbose_lists_everything_and_the_documents_that_were_lost_first() -> None:
+    lines = [text for text, _ in verdict_lines(SEVERAL, verbosity=1)]
+
+    assert lines[1:4] == ["s|b|0: acc REGRESSED", "    lost  test:2  1.0000 -> 0.0000", "    won   test:1  0.0000 -> 1.0000"]
+    assert "s|e|0: advisory: acc PASSED" in lines
+
+
+@pytest.mark.parametrize(("verbosity", "documents"), [(1, 101), (2, 150)])
+def test_a_hundred_documents_are_enough_unless_all_are_wanted(verbosity: int, documents: int) -> None:
+    flips = tuple(Flip(id=f"test:{row}", before=1.0, after=0.0, is_loss=True) for row in range(150))
+    lines = verdict_lines(report(a=compared("REGRESSED", "failed", flips=flips)), verbosity=verbosity)
+
+    assert len(lines) == 2 + documents
+    assert (lines[-1][0] == "    and 50 more (-vv lists all)") is (verbosity == 1)
+
+
+def test_a_waiver_that_is_not_needed_is_told() -> None:
+    (_, (line, _)) = verdict_lines(report(a=compared("PASSED", "passed", waiver="known (until 2027-01-01)")), verbosity=0)
+
+    assert line == "s|a|0: acc PASSED  [its waiver is not needed: known (until 2027-01-01)]"
+
+
+def test_a_run_without_a_baseline_has_no_such_lines() -> None:
+    assert verdict_lines(FULL, verbosity=2) == []
+
+
+@pytest.mark.parametrize(
+    ("verdict", "word"),
+    [
+        (compared("REGRESSED", "failed"), "REGRESSED"),
+        (compared("REGRESSED", "waived"), "waived, REGRESSED"),
+        (compared("PASSED", "advisory", advisory=True), "PASSED (advisory)"),
+        (replace(compared("PASSED", "passed"), outcome="failed"), "failed, PASSED"),
+    ],
+    ids=["one", "waived", "advisory", "a floor failed beside it"],
+)
+def test_the_table_says_it_in_a_word(verdict: Verdict, word: str) -> None:
+    assert gate_word(verdict) == word
+
+
+def test_junit_has_the_numbers_of_a_comparison_as_properties() -> None:
+    number = MetricResult(value=0.25, stderr=0.1, n=8, higher_is_better=True)
+
+    assert metric_properties({"acc": number}, [compared("REGRESSED", "waived", waiver="known")]) == [
+        ("lighteval.acc", 0.25),
+        ("lighteval.acc.stderr", 0.1),
+        ("lighteval.acc.n", 8),
+        ("lighteval.acc.baseline", 0.5),
+        ("lighteval.acc.delta", -0.25),
+        ("lighteval.acc.p", 0.01),
+        ("lighteval.acc.verdict", "REGRESSED"),
+        ("lighteval.acc.line", "acc REGRESSED"),
+        ("lighteval.acc.waiver", "known"),
+    ]
+
+
+def test_the_summary_has_what_failed_first_and_then_the_other_comparisons() -> None:
+    text = summary_markdown(SEVERAL)
+
+    failed, _, rest = text.partition("### Compared with the baseline")
+    assert "- **s\\|b\\|0**: acc REGRESSED" in failed
+    assert "s\\|b\\|0" not in rest.partition("###")[0]
+    assert "- **s\\|c\\|0**: acc INCONCLUSIVE" in rest
+    assert ", 1 gate failed, 1 gate passed, 1 gate inconclusive, 1 gate waived, " in failed
