@@ -222,7 +222,8 @@ def _setting(versions: Sequence[str], options: argparse.Namespace) -> str:
     )
     return (
         f"{options.threads} threads of a {os.cpu_count()}-core {processor or platform.machine()}, Python {platform.python_version()}, "
-        f"fp32, SmolLM2-135M-Instruct; {', '.join(dict.fromkeys(versions))}. Medians of {options.repeats} runs, alternating (least to most)."
+        f"fp32, SmolLM2-135M-Instruct; {', '.join(dict.fromkeys(versions))}. "
+        f"Medians of {options.repeats} runs, in turns (least to most)."
     )
 
 

@@ -1,7 +1,8 @@
 """One side of `benchmarks.engine`: a script that answers requests with one system's model class, in that system's own environment.
 
 `python engine_side.py SYSTEM MODEL THREADS REPLIES` loads the model once, then reads the name of a JSON file of requests from each line of
-its input, answers them, and writes one line of JSON to the file descriptor REPLIES. It imports nothing of this project unless it is our side.
+its input, answers them, and writes one line of JSON to the file descriptor REPLIES. It imports nothing of this project unless it is our
+side.
 """
 
 from __future__ import annotations

@@ -194,7 +194,11 @@ class Backend(Protocol):
         """
 
     def describe(self) -> Mapping[str, Any]:
-        """Plain facts for the report: model, dtype, device, versions, batch policy. Never secrets."""
+        """Plain facts for the report: model, dtype, device, versions, batch policy. Never secrets.
+
+        `notes`, a list of lines, is what a person should see at the end of a run. `use` is what the work took, which differs between
+        runs that measure the same: tokens, memory.
+        """
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]: ...
 

@@ -21,8 +21,8 @@ SCHEMA = 1
 def results_json(report: RunReport) -> str:
     """The text of results.json, the same for the same report: keys sorted, numbers as Python prints them.
 
-    Times and the run's name stand under `run` alone, so that two runs that measured the same differ there only. Numbers that are not
-    finite are the texts "nan", "inf" and "-inf", since JSON has none. docs/reports.md lists the keys.
+    Times, what the work took and the run's name stand under `run` alone, so that two runs that measured the same differ there only.
+    Numbers that are not finite are the texts "nan", "inf" and "-inf", since JSON has none. docs/reports.md lists the keys.
     """
     numbers: dict[str, Mapping[str, MetricResult]] = {str(result.key): result.metrics for result in report.results}
     numbers |= report.groups
@@ -33,6 +33,7 @@ def results_json(report: RunReport) -> str:
             "started": report.started,
             "seconds": report.seconds,
             "exit_status": report.exit_status,
+            "use": report.backend.get("use", {}),
             "task_seconds": {str(result.key): result.seconds for result in report.results},
         },
         "config_general": _config_general(report),
@@ -54,7 +55,7 @@ def results_json(report: RunReport) -> str:
             for node, results in report.own_runs.items()
         },
         "settings": report.settings,
-        "backend": report.backend,
+        "backend": {name: fact for name, fact in report.backend.items() if name != "use"},
         "environment": report.environment,
     }
     if report.reference_backend or report.references:

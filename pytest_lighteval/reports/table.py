@@ -37,8 +37,8 @@ _LAYOUTS: tuple[tuple[tuple[int, ...], bool, int], ...] = (
 def terminal_table(report: RunReport, *, width: int) -> list[tuple[str, Style]]:
     """Lines of at most `width` characters, each with its style; none for a run without tasks.
 
-    Tasks first, failed gates at the top, then supersets under a heading, then tasks whose prompts were cut, errors and a count of
-    what was skipped.
+    Tasks first, failed gates at the top, then supersets under a heading, then tasks whose prompts were cut, errors, a count of
+    what was skipped, and what the backend has to say of itself.
     """
     tasks, groups = task_rows(report), group_rows(report)
     lines: list[tuple[str, Style]] = []
@@ -59,6 +59,7 @@ def terminal_table(report: RunReport, *, width: int) -> list[tuple[str, Style]]:
     for reason in dict.fromkeys(report.skipped.values()):
         count = list(report.skipped.values()).count(reason)
         lines.append((f"{count} task{'s' * (count > 1)} skipped: {one_line(reason)}", "plain"))
+    lines += [(f"{report.backend.get('name', 'backend')}: {one_line(note)}", "plain") for note in report.backend.get("notes", ())]
     for node, results in report.own_runs.items():
         lines += [(f"{node}: {result.key}: {_numbers(result)}", "plain") for result in results]
     return [(_end_elided(line, width), style) for line, style in lines]

@@ -210,6 +210,18 @@ def test_a_subfolder_may_have_its_tokenizer_one_level_up(tmp_path: Path) -> None
     assert load(pretrained=str(tmp_path / "repository"), subfolder="step-100", device="cpu")
 
 
+def test_an_encoder_decoder_model_is_refused(tmp_path: Path) -> None:
+    import transformers
+
+    transformers.T5Config(d_model=16, num_layers=1, d_ff=16, num_heads=2, vocab_size=50).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    backend = AccelerateBackend.from_arguments(AccelerateArguments(pretrained=str(tmp_path), device="cpu"))
+
+    with pytest.raises(BackendError, match="t5 is an encoder-decoder model, and this backend runs causal"):
+        list(backend.loglikelihood(REQUEST))
+
+
 def test_loading_errors_are_one_clear_line(tmp_path: Path, tiny_folder: Path) -> None:
     broken = save_tiny(tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"nothing of the kind")

@@ -327,7 +327,7 @@ def test_memory_running_out_halves_the_batch_and_loses_nothing() -> None:
     answers = dict(backend.generate([GenerateRequest(prompt=prompt, max_new_tokens=5) for prompt in PROMPTS]))
 
     assert answers == expected
-    assert backend.describe()["out_of_memory_rows"] == 2
+    assert backend.describe()["use"]["out_of_memory_rows"] == 2
 
 
 def test_a_chat_is_rendered_before_it_is_continued(llama: Any) -> None:

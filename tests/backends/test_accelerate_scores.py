@@ -143,7 +143,7 @@ def test_memory_running_out_halves_the_batch_and_loses_nothing(llama: Any, caplo
     answers = dict(backend.loglikelihood(requests))
 
     check_against_single_passes(llama, requests, answers)
-    tokens = backend.describe()["out_of_memory_tokens"]
+    tokens = backend.describe()["use"]["out_of_memory_tokens"]
     assert 20 < tokens <= 60
     assert [message for message in caplog.messages if "memory ran out" in message][-1] == (
         f"memory ran out: the batch is run again, {tokens} tokens at a time"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import accelerate
 import pytest
 import torch
 
-from pytest_lighteval.backends.accelerate import AccelerateBackend
+from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
 from pytest_lighteval.backends.accelerate.attention import prefix_tree_attention
 from pytest_lighteval.backends.accelerate.loglikelihood import Failed, PrefixTree
 from pytest_lighteval.backends.accelerate.prefix_tree import Limits
@@ -18,7 +20,7 @@ from pytest_lighteval.backends.accelerate.scoring import Scored, unless_out_of_m
 from pytest_lighteval.backends.accelerate.tree_scoring import TreeScorer
 from pytest_lighteval.backends.tokenization import TokenPair
 from pytest_lighteval.types import LoglikelihoodRequest
-from tests.backends.tiny import VOCABULARY, score_alone, tiny_model, tiny_tokenizer
+from tests.backends.tiny import VOCABULARY, save_tiny, score_alone, tiny_model, tiny_tokenizer
 
 AMPLE = Limits(tokens=10_000, logits=10_000, kept=10_000)
 ON_THE_TREE = (
@@ -81,7 +83,10 @@ def test_the_engine_takes_the_tree_for_models_that_can(kind: str) -> None:
     backend = AccelerateBackend.from_model(tiny_model(kind), tiny_tokenizer(), max_length=128)
     list(backend.loglikelihood([LoglikelihoodRequest(prompt="One", choices=(" two",))]))
 
-    assert backend.describe()["engine"] == "prefix tree"
+    facts = backend.describe()
+    assert facts["engine"] == "prefix tree"
+    assert facts.get("notes") is None
+    assert facts["use"]["tokens_scored"] == 1
 
 
 @pytest.mark.parametrize("kind", BY_PLAIN_ROWS)
@@ -93,6 +98,7 @@ def test_the_engine_takes_plain_rows_for_models_that_cannot_and_says_why(kind: s
     (answer,) = dict(backend.loglikelihood(requests)).values()
 
     assert backend.describe()["engine"].startswith(f"plain rows: {BY_PLAIN_ROWS[kind]}")
+    assert BY_PLAIN_ROWS[kind] in backend.describe()["notes"][0]
     assert answer.prompt_token_ids is not None
     alone = [score_alone(model, answer.prompt_token_ids, ids)[0] for ids in answer.choice_token_ids or ()]
     assert answer.logprobs == pytest.approx(alone, abs=1e-4)
@@ -218,3 +224,28 @@ def test_the_attention_function_refuses_to_run_outside_of_a_plan() -> None:
 
     with pytest.raises(RuntimeError, match="outside of a planned batch"):
         prefix_tree_attention(None, nothing, nothing, nothing, None)
+
+
+def test_a_model_spread_over_memory_and_disk_scores_as_in_one_place(tmp_path: Path) -> None:
+    pairs = make_pairs(seed=7)
+    expected = scores_of(tree_of(tiny_model()), pairs)
+    layers = {"model.embed_tokens": "cpu", "model.layers.0": "disk", "model.layers.1": "cpu", "model.norm": "disk", "lm_head": "cpu"}
+    spread = accelerate.dispatch_model(
+        tiny_model(), {**layers, "model.rotary_emb": "cpu"}, main_device="cpu", offload_dir=str(tmp_path), force_hooks=True
+    )
+
+    found = scores_of(tree_of(spread), pairs)
+
+    assert next(spread.model.layers[0].parameters()).device.type == "meta"
+    assert [logprob for logprob, _ in found] == pytest.approx([logprob for logprob, _ in expected], abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["4bit", "8bit"])
+def test_quantized_weights_go_through_the_same_engine(dtype: str, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="needs pip install 'pytest-lighteval[quantized]'")
+    backend = AccelerateBackend.from_arguments(AccelerateArguments(pretrained=str(save_tiny(tmp_path)), device="cpu", dtype=dtype))
+
+    (answer,) = dict(backend.loglikelihood([LoglikelihoodRequest(prompt="One, two,", choices=(" three", " four"))])).values()
+
+    assert answer.error is None
+    assert backend.describe()["engine"] == "prefix tree"

@@ -17,6 +17,16 @@ from pytest_lighteval.types import RunReport
 from tests.reports.samples import FULL, GSM8K, MMLU, WIKITEXT, number, result, run, verdict
 
 
+def test_what_the_work_took_stands_beside_the_times() -> None:
+    report = run(GSM8K)
+    report = replace(report, backend={**report.backend, "use": {"peak_memory_bytes": 17}})
+
+    content = json.loads(results_json(report))
+
+    assert content["run"]["use"] == {"peak_memory_bytes": 17}
+    assert "use" not in content["backend"]
+
+
 def test_everything_of_a_run_is_in_it() -> None:
     report = run(GSM8K, verdicts={"leaderboard|gsm8k|5": (verdict("qem", "failed", 0.35, floor=0.42),)}, errors={"a|b|0": "no data"})
 
@@ -27,6 +37,7 @@ def test_everything_of_a_run_is_in_it() -> None:
             "started": "2026-01-02T03:04:05+00:00",
             "seconds": 61.5,
             "exit_status": "ok",
+            "use": {},
             "task_seconds": {"leaderboard|gsm8k|5": 12.5},
         },
         "config_general": {

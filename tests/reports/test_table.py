@@ -75,6 +75,12 @@ def test_only_errors_make_no_table() -> None:
     ]
 
 
+def test_what_a_backend_has_to_say_stands_below_the_table() -> None:
+    report = replace(run(), backend={"name": "slow", "notes": ["it runs in half of its speed"]})
+
+    assert terminal_table(report, width=80) == [("slow: it runs in half of its speed", "plain")]
+
+
 def test_nothing_makes_no_line() -> None:
     assert terminal_table(run(), width=80) == []
 

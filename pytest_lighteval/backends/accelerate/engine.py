@@ -25,7 +25,7 @@ from pytest_lighteval.backends.accelerate.loglikelihood import (
 )
 from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow, TooBig, run_in_batches, truncated
 from pytest_lighteval.backends.accelerate.prefix_tree import Limits as TreeLimits
-from pytest_lighteval.backends.accelerate.scoring import Scored, Scorer, evaluating, unless_out_of_memory
+from pytest_lighteval.backends.accelerate.scoring import Scored, Scorer, evaluating, peak_memory, unless_out_of_memory
 from pytest_lighteval.backends.accelerate.texts import Texts
 from pytest_lighteval.backends.accelerate.tree_scoring import TreeScorer
 from pytest_lighteval.backends.foreign import first_line, quiet_transformers
@@ -174,11 +174,17 @@ class Engine:
             "dtype": self._loaded.dtype,
             "threads": torch.get_num_threads(),
             "engine": f"plain rows: {self._plain_reason}" if self._plain_reason else "prefix tree",
-            "tokens_computed": self._scoring.tokens_computed,
             "batch_tokens": [self._scoring_limits.tokens, self._generation_limits.tokens],
             "head_at": {"each": "asked positions", "shared": "positions asked in the batch", "all": "all positions"}[self._scorer.keep],
         }
-        return facts | {f"out_of_memory_{unit}": count for unit, count in self._shrunk_to.items()}
+        if self._plain_reason is not None:
+            facts["notes"] = [f"log-likelihoods are computed by plain rows, which takes several times as long: {self._plain_reason}"]
+        facts["use"] = {
+            "tokens_scored": self._scoring.tokens_computed,
+            "peak_memory_bytes": peak_memory(self._loaded.device),
+            **{f"out_of_memory_{unit}": count for unit, count in self._shrunk_to.items()},
+        }
+        return facts
 
     def _ask_choices(self, requests: Sequence[LoglikelihoodRequest]) -> list[_Asked]:
         start_space = self._arguments.multichoice_continuations_start_space
@@ -231,7 +237,8 @@ class Engine:
                 PrefixTree(scorer, limits, self._attempt, tolerated_waste=0),
                 PlainRows(self._scorer, self._scoring_limits, self._attempt),
                 vocabulary=model.config.get_text_config().vocab_size,
-                exact=self._loaded.dtype in ("float32", "float64"),
+                # quantized weights are multiplied in half precision, whatever the others' dtype
+                exact=self._loaded.dtype in ("float32", "float64") and not getattr(model, "is_quantized", False),
                 max_length=self._max_length,
             )
         except BackendError as error:

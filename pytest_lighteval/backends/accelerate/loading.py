@@ -86,6 +86,12 @@ def load_model(folder: Path, arguments: AccelerateArguments) -> LoadedModel:
     if "device_map" in settings and importlib.util.find_spec("accelerate") is None:
         raise MissingExtraError("accelerate", "accelerate")
     with quiet_transformers(), _one_line(f"{arguments.model}: cannot load it"):
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=arguments.trust_remote_code)
+        if config.is_encoder_decoder:
+            # transformers would load some of these as decoders that see no encoder, and their scores would mean nothing
+            raise BackendError(
+                f"{arguments.model}: {config.model_type} is an encoder-decoder model, and this backend runs causal (decoder-only) models"
+            )
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, **settings)
         if "device_map" not in settings:
             model = model.to(device)

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import inspect
 import math
+import resource
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -14,7 +15,7 @@ import torch
 
 from pytest_lighteval.backends.accelerate.plan import Row
 
-__all__ = ["Scored", "Scorer", "evaluating", "free_memory", "is_out_of_memory", "token_scores", "unless_out_of_memory"]
+__all__ = ["Scored", "Scorer", "evaluating", "free_memory", "is_out_of_memory", "peak_memory", "token_scores", "unless_out_of_memory"]
 
 Result = TypeVar("Result")
 Keep = Literal["each", "shared", "all"]
@@ -160,6 +161,13 @@ def unless_out_of_memory(run: Callable[[], Result]) -> Result | None:
     # outside the handler: the exception's frames would keep the tensors alive
     free_memory()
     return None
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that were in use so far: torch's own on a GPU, the whole process's elsewhere."""
+    if device.type == "cuda":
+        return sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def free_memory() -> None:
