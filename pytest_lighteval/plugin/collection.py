@@ -164,6 +164,12 @@ class ReferencesFirst:
         yield
         put_references_first(items)
 
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """Its model leaves the memory with the last of its items, before anything else makes a model, be it a fixture of the user's own."""
+        reference = getattr(item, "funcargs", {}).get("lighteval_reference") if isinstance(item, ReferenceItem) else None
+        if reference is not None and not isinstance(nextitem, ReferenceItem):
+            reference.release()
+
 
 def put_references_first(items: list[pytest.Item]) -> None:
     """Let the reference measure every selected task before any other item, so that one model is in memory at a time."""

@@ -23,7 +23,7 @@ def gate_lines(config: pytest.Config) -> list[str]:
     if not is_in_use(config) or (config.get_verbosity() < 0 and not plan.settings.gate.plan_only):
         return []
     if plan.gates is None and not asked:
-        return []
+        return [] if plan.settings.gate.looks is None else ["sequential: every document is asked, as there is no baseline to be certain of"]
     try:
         gates = plan.gates or _without_baseline(plan)
         baselines = plan.settings.gate.baselines

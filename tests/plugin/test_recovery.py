@@ -14,32 +14,28 @@ RECORDED = """
 import pytest
 from pytest_lighteval.backends.fake import FakeBackend
 
-def note(self, what):
+def note(what, lose):
     with open("events.txt", "a") as file:
-        file.write(f"{what} {self.arguments.lose}\\n")
+        file.write(f"{what} {lose}\\n")
 
 class Noted(FakeBackend):
     def loglikelihood(self, requests):
-        note(self, "asked")
+        note("asked", self.arguments.lose)
         return super().loglikelihood(requests)
 
     def close(self):
-        note(self, "closed")
+        note("closed", self.arguments.lose)
         super().close()
 
-@pytest.fixture(autouse=True, scope="session")
-def noted():
-    patch = pytest.MonkeyPatch()
-    for name in ("loglikelihood", "close"):
-        patch.setattr(FakeBackend, name, recorded(name, getattr(FakeBackend, name)))
-    yield
-    patch.undo()
+@pytest.fixture(autouse=True)
+def noted(monkeypatch):
+    monkeypatch.setattr(FakeBackend, "from_arguments", lambda arguments: Noted(lose=arguments.lose))
 
-def recorded(name, method):
-    def call(self, *arguments):
-        note(self, name)
-        return method(self, *arguments)
-    return call
+@pytest.fixture(scope="session")
+def lighteval_backend():
+    note("made", 0.01)
+    yield (backend := Noted(lose=0.01))
+    backend.close()
 """
 
 
@@ -107,13 +103,13 @@ def test_two_workers_say_what_one_process_says(project: pytest.Pytester) -> None
     ]
 
 
-def test_the_reference_is_out_of_memory_before_the_model_is_asked(project: pytest.Pytester) -> None:
+def test_the_reference_is_out_of_memory_before_anybody_makes_the_other_model(project: pytest.Pytester) -> None:
     project.makeconftest(RECORDED)
 
-    run(project, "-k", "choice", model="accuracy=0.7,lose=0.01")
+    project.runpytest("suites", "--against-backend", "fake", "-k", "choice").assert_outcomes(passed=5, deselected=3)
 
     events = (project.path / "events.txt").read_text().splitlines()
-    assert events == ["loglikelihood 0.0", "loglikelihood 0.0", "close 0.0", "loglikelihood 0.01", "loglikelihood 0.01", "close 0.01"]
+    assert events == ["asked 0.0", "asked 0.0", "closed 0.0", "made 0.01", "asked 0.01", "asked 0.01", "closed 0.01"]
 
 
 def test_a_reference_without_a_score_is_an_error_of_both(project: pytest.Pytester) -> None:

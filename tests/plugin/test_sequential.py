@@ -135,3 +135,10 @@ def test_what_is_no_number_of_looks_is_a_usage_error(project: pytest.Pytester, a
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {told}*"])
+
+
+def test_without_a_baseline_a_run_says_that_nothing_can_be_certain(project: pytest.Pytester) -> None:
+    result = run(project, "--gate-sequential=5", "-k", "prose")
+
+    result.assert_outcomes(passed=1, deselected=4)
+    result.stdout.fnmatch_lines(["sequential: every document is asked, as there is no baseline to be certain of"])
