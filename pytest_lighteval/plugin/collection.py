@@ -14,7 +14,17 @@ from pytest_lighteval.evaluate import task_kinds
 from pytest_lighteval.plugin.session import PLAN, plan_of
 from pytest_lighteval.types import Task, TaskKey, TaskResult, Verdict
 
-__all__ = ["ReferenceItem", "ReferencesFirst", "SuiteFile", "TaskItem", "collect_file", "key_of", "put_references_first", "task_of"]
+__all__ = [
+    "REFERENCE",
+    "ReferenceItem",
+    "ReferencesFirst",
+    "SuiteFile",
+    "TaskItem",
+    "collect_file",
+    "key_of",
+    "put_references_first",
+    "task_of",
+]
 
 
 REFERENCE = "reference"

@@ -87,8 +87,10 @@ def attach_reference(item: pytest.Item, result: TaskResult, *, backend: Mapping[
 
 def attach_reference_error(item: pytest.Item, key: TaskKey, message: str, *, skipped: bool) -> None:
     """Keep the reason why the reference measured nothing."""
+    from pytest_lighteval.plugin.collection import REFERENCE
+
     reason = message.removeprefix(f"{key}: ")
-    item.stash.setdefault(_PAYLOAD, {}).setdefault("skipped" if skipped else "errors", {})[f"{key} (reference)"] = reason
+    item.stash.setdefault(_PAYLOAD, {}).setdefault("skipped" if skipped else "errors", {})[f"{key} ({REFERENCE})"] = reason
 
 
 def attach_reason(item: pytest.Item, message: str, *, skipped: bool) -> None:
