@@ -6,9 +6,11 @@ import hashlib
 import json
 import re
 import tempfile
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +19,8 @@ import yaml
 
 from pytest_lighteval.errors import DataError, MissingExtraError, did_you_mean
 from pytest_lighteval.files import read_utf8
+from pytest_lighteval.prepared import PreparedRows
+from pytest_lighteval.revisions import confirm_commit, current_commit
 from pytest_lighteval.templates import RenderError, compile_expression
 from pytest_lighteval.types import Row, Task
 
@@ -28,21 +32,63 @@ NumberedRows = list[tuple[int, Row]]
 
 _KEPT_SPLITS = 4
 """One task's splits: they are asked for again at its next few-shot count."""
+_RACY_NANOSECONDS = 2_000_000_000
+"""A file changed this recently could change again under the same time stamp."""
 _MOST_LISTED = 20
 _REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(\r?\n|$)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """One file as it is now; another one whenever it changes."""
+
+    path: str
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    """Of the last change of content or name. It cannot be set back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a split is stored, and how it is read."""
+
+    place: tuple[str, ...]
+    """The kind of place, and what of it is meant."""
+    read: Callable[[], list[Row]]
+    files: tuple[FileState, ...] = ()
+    """All that it is made of, as far as that is on this machine."""
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Equal for equal content, in this process."""
+        return (*self.place, *self.files)
+
+    @property
+    def is_on_hub(self) -> bool:
+        return self.place[0] == "hub"
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether no other form would be read sooner: lines of JSON need no library."""
+        return self.place[0] == "files" and all(file.path.endswith(".jsonl") for file in self.files)
 
 
 class DataSets:
     """Where the data sets of a run come from. The last few splits stay in memory; their rows are not to be changed.
 
     `data_home`: a folder of `<owner>/<name>` repositories that is used in place of the hub, which is then never asked. An
-    `ALIASES.json` in it or beside it maps names that have moved. Revisions mean nothing there.
+    `ALIASES.json` in it or beside it maps names that have moved. Revisions mean nothing there. `prepared` keeps rows for other processes,
+    which then read them without `datasets` and pyarrow; None: nothing is kept.
     """
 
-    def __init__(self, *, data_home: Path | None = None) -> None:
+    def __init__(self, *, data_home: Path | None = None, prepared: PreparedRows | None = None) -> None:
         self._data_home = data_home
+        self._prepared = prepared
         self._kept: OrderedDict[tuple[Any, ...], NumberedRows] = OrderedDict()
+        self._commits: dict[tuple[str, str | None], str | None] = {}
 
     def rows(self, task: Task, split: str) -> NumberedRows:
         """The rows of a split for which the task's `hf_filter` is true, with their numbers, in stored order; never empty.
@@ -50,32 +96,60 @@ class DataSets:
         Raises DataError if the data set, subset, split, a file or a column of the filter is missing, malformed or empty, and
         MissingExtraError if what reads it is not installed. A file that has changed is read again.
         """
-        key, load = self._source(task, split)
-        key = (*key, task.hf_filter)
+        source = self._source(task, split)
+        key = (*source.identity, task.hf_filter)
         if key not in self._kept:
-            rows = load()
-            if not rows:
-                raise DataError(f"{task.id}: the split {split!r} of {_data_set(task)} is empty")
-            self._kept[key] = _filtered(task, split, rows)
+            self._kept[key] = self._load(task, split, source)
             if len(self._kept) > _KEPT_SPLITS:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
 
-    def _source(self, task: Task, split: str) -> tuple[tuple[Any, ...], Callable[[], list[Row]]]:
-        """What identifies the stored split, its files' state included, and how to read it."""
+    def _load(self, task: Task, split: str, source: Source) -> NumberedRows:
+        """The rows in their prepared form, else from the source, and then kept in that form if it is certain what they are."""
+        if self._prepared is None or source.is_fast:
+            return _read_split(task, split, source)
+        commit = self._commit(task) if source.is_on_hub else None
+        if source.is_on_hub and commit is None:
+            return _read_split(task, split, source)
+        identity = (*source.identity, commit, task.hf_filter)
+        rows = self._prepared.load(identity)
+        if rows is None:
+            rows = _read_split(task, split, source)
+            if self._is_certain(task, split, source, commit):
+                self._prepared.save(identity, rows)
+        return rows
+
+    def _commit(self, task: Task) -> str | None:
+        """Of the task's data set on the hub, asked once a session."""
+        repo = task.hf_repo or ""
+        if (repo, task.hf_revision) not in self._commits:
+            self._commits[repo, task.hf_revision] = current_commit(repo, task.hf_revision)
+        return self._commits[repo, task.hf_revision]
+
+    def _is_certain(self, task: Task, split: str, source: Source, commit: str | None) -> bool:
+        """Whether what was read in between is what the source was before: it did not change, nor could have unseen."""
+        if commit is not None:
+            return confirm_commit(task.hf_repo or "", task.hf_revision, commit)
+        newest = max((max(file.mtime_ns, file.ctime_ns) for file in source.files), default=0)
+        return self._source(task, split).identity == source.identity and time.time_ns() - newest > _RACY_NANOSECONDS
+
+    def _source(self, task: Task, split: str) -> Source:
         if task.hf_repo is None:
             files = [task.path.parent / _chosen(task, split, task.data_files, f"{task.id} has no split")]
         elif self._data_home is None:
-            return ("hub", task.hf_repo, task.hf_subset, task.hf_revision, split), lambda: _from_hub(task, split)
+            place: tuple[str, ...] = ("hub", task.hf_repo, task.hf_subset or "", task.hf_revision or "", split)
+            return Source(place=place, read=lambda: _from_hub(task, split))
         else:
             folder = self._repository(task, self._data_home)
             configured = _configured_files(task, folder, split)
             if configured is None:
-                state = tuple(sorted((str(file), *_state(task, file)) for file in folder.rglob("*") if file.is_file()))
-                return ("folder", task.hf_subset, split, state), lambda: _from_folder(task, folder, split)
+                states = tuple(_state(task, file) for file in sorted(folder.rglob("*")) if file.is_file())
+                place = ("folder", str(folder), task.hf_subset or "", split)
+                return Source(place=place, read=lambda: _from_folder(task, folder, split), files=states)
             files = configured
-        return ("files", *((file, _state(task, file)) for file in files)), lambda: [row for file in files for row in _read(task, file)]
+        states = tuple(_state(task, file) for file in files)
+        return Source(place=("files",), read=lambda: [row for file in files for row in _read(task, file)], files=states)
 
     def _repository(self, task: Task, data_home: Path) -> Path:
         name = task.hf_repo or ""
@@ -111,6 +185,13 @@ def _plain(value: Any) -> str:
     if isinstance(value, bytes):
         return value.hex()
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _read_split(task: Task, split: str, source: Source) -> NumberedRows:
+    rows = source.read()
+    if not rows:
+        raise DataError(f"{task.id}: the split {split!r} of {_data_set(task)} is empty")
+    return _filtered(task, split, rows)
 
 
 def _filtered(task: Task, split: str, rows: Sequence[Row]) -> NumberedRows:
@@ -292,13 +373,13 @@ def _read_jsonl(task: Task, path: Path) -> list[Row]:
     return rows
 
 
-def _state(task: Task, file: Path) -> tuple[int, int, int]:
-    """Changes whenever the file does."""
+def _state(task: Task, file: Path) -> FileState:
+    file = file.absolute()
     try:
         status = file.stat()
     except OSError as error:
         raise DataError(f"{task.id}: {file}: {error.strerror or error}") from error
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return FileState(path=str(file), inode=status.st_ino, size=status.st_size, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
 
 
 # ------------------------------------------------------------------------------------------------------- messages

@@ -11,7 +11,7 @@ from typing import IO
 
 from pytest_lighteval.errors import UserInputError
 
-__all__ = ["atomic_writer", "read_utf8", "write_atomic"]
+__all__ = ["atomic_writer", "read_utf8", "write_atomic", "write_bytes_atomic"]
 
 
 def read_utf8(path: Path, *, shown: str) -> str:
@@ -30,6 +30,25 @@ def atomic_writer(path: Path) -> Iterator[IO[str]]:
 
     The folder is made when missing. Raises OSError (a full disk, no permission) with nothing left behind.
     """
+    with _renamed_at_the_end(path) as descriptor, os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a whole UTF-8 text file, or nothing. Raises OSError."""
+    with atomic_writer(path) as file:
+        file.write(text)
+
+
+def write_bytes_atomic(path: Path, content: bytes) -> None:
+    """Write a whole file, or nothing. Raises OSError."""
+    with _renamed_at_the_end(path) as descriptor, os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+@contextmanager
+def _renamed_at_the_end(path: Path) -> Iterator[int]:
+    """The descriptor of a new file beside `path`, which the block closes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -37,15 +56,8 @@ def atomic_writer(path: Path) -> Iterator[IO[str]]:
         umask = os.umask(0)
         os.umask(umask)
         os.fchmod(descriptor, 0o666 & ~umask)
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            yield file
+        yield descriptor
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a whole UTF-8 text file, or nothing. Raises OSError."""
-    with atomic_writer(path) as file:
-        file.write(text)

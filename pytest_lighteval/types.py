@@ -642,5 +642,7 @@ class RunReport:
     """Task key -> what further runs of the same model measured."""
     calibration: Mapping[str, Mapping[str, Calibration]] = field(default_factory=dict)
     """Task key -> metric -> how much all the runs differ."""
+    cache: Mapping[str, int] = field(default_factory=dict)
+    """Answers that were found and that had to be computed, by `hits` and `misses`."""
     exit_status: str = "ok"
     """How the session ended, in pytest's words: ok, tests_failed, interrupted... Anything but the first two means there may be more."""

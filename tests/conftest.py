@@ -1,9 +1,18 @@
-"""Settings of this repository's own tests."""
+"""Settings of this repository's own tests: no deadlines, and nothing kept in the cache of whoever runs them."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
 # a slow machine is no failure
 settings.register_profile("timeless", deadline=None)
 settings.load_profile("timeless")
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fixtures of a session are older: the real model, made by one, keeps its conversion in the user's cache."""
+    monkeypatch.setenv("LIGHTEVAL_CACHE", str(tmp_path / "user-cache"))

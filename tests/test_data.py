@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from pytest_lighteval.data import DataSets, rows_fingerprint
 from pytest_lighteval.errors import DataError, MissingExtraError
+from pytest_lighteval.prepared import PreparedRows
 from pytest_lighteval.types import PromptTemplate, Row, Task
 from tests.shared import HUB, needs_shared
 
@@ -324,6 +326,103 @@ def test_a_missing_library_is_named_with_its_install_line(
         DataSets().rows(make_task(tmp_path, **fields), "test")
 
     assert str(caught.value) == f"{missing} is not installed: pip install 'pytest-lighteval[hub]'"
+
+
+# ---------------------------------------------------------------------------------------------------- the prepared form
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time at which what the test has written is long settled."""
+    now = time.time_ns()
+    monkeypatch.setattr("pytest_lighteval.data.time.time_ns", lambda: now + 3_600_000_000_000)
+
+
+def keeping(tmp_path: Path, **arguments: Any) -> DataSets:
+    """As a process of its own would have it: nothing in memory, the prepared form of all before it on disk."""
+    return DataSets(prepared=PreparedRows(tmp_path / "prepared", limit_bytes=10**6), **arguments)
+
+
+@pytest.mark.usefixtures("later")
+def test_a_later_process_needs_no_library_for_what_one_has_read(mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make_task(tmp_path, hf_repo="geo/capitals", hf_subset="en", hf_filter="large")
+    first = keeping(tmp_path, data_home=mirror).rows(task, "test")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    assert keeping(tmp_path, data_home=mirror).rows(task, "test") == first == [(0, CAPITALS[0]), (2, CAPITALS[2])]
+    with pytest.raises(MissingExtraError):
+        keeping(tmp_path, data_home=mirror).rows(make_task(tmp_path, hf_repo="geo/capitals", hf_subset="en"), "test")
+
+
+@pytest.mark.usefixtures("later")
+def test_a_changed_file_is_read_again_whatever_was_kept_of_it(mirror: Path, tmp_path: Path) -> None:
+    task = make_task(tmp_path, hf_repo="geo/capitals", hf_subset="de")
+    keeping(tmp_path, data_home=mirror).rows(task, "dev")
+    path = mirror / "geo" / "capitals" / "data" / "de" / "dev.parquet"
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    write_parquet(path, CAPITALS[2:])
+    os.utime(path, ns=times)
+
+    assert keeping(tmp_path, data_home=mirror).rows(task, "dev") == [(0, CAPITALS[2])]
+
+
+def test_a_file_that_was_written_a_moment_ago_is_not_kept(mirror: Path, tmp_path: Path) -> None:
+    keeping(tmp_path, data_home=mirror).rows(make_task(tmp_path, hf_repo="geo/capitals", hf_subset="de"), "dev")
+
+    assert not (tmp_path / "prepared").exists()
+
+
+@pytest.mark.usefixtures("later")
+def test_a_folder_that_datasets_must_read_is_kept_until_any_file_of_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets")
+    repository = tmp_path / "hub" / "geo" / "capitals"
+    write_jsonl(repository / "test.jsonl", CAPITALS)
+    task = make_task(tmp_path, hf_repo="geo/capitals")
+    keeping(tmp_path, data_home=tmp_path / "hub").rows(task, "test")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "datasets", None)
+        assert keeping(tmp_path, data_home=tmp_path / "hub").rows(task, "test") == list(enumerate(CAPITALS))
+
+        write_jsonl(repository / "train.jsonl", CAPITALS[:1])
+        with pytest.raises(MissingExtraError):
+            keeping(tmp_path, data_home=tmp_path / "hub").rows(task, "test")
+
+
+def test_lines_of_json_beside_the_suite_are_read_as_they_are(tmp_path: Path) -> None:
+    assert keeping(tmp_path).rows(local(tmp_path), "test") == list(enumerate(CAPITALS))
+
+    assert not (tmp_path / "prepared").exists()
+
+
+@pytest.mark.parametrize(
+    ("commits", "reads"),
+    [
+        pytest.param(["a", "a", "a"], 1, id="the-same-commit"),
+        pytest.param(["a", "a", "b", "b"], 2, id="a-new-commit"),
+        pytest.param(["a", "b", "a", "a"], 2, id="changed-while-it-was-read"),
+        pytest.param([None, None], 2, id="no-connection"),
+    ],
+)
+def test_rows_of_the_hub_are_those_of_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commits: list[str | None], reads: int
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    read = []
+    said = iter(commits)
+
+    def load_dataset(*args: Any, **kwargs: Any) -> Any:
+        read.append((args, kwargs))
+        return datasets.Dataset.from_list(CAPITALS)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr("pytest_lighteval.data.current_commit", lambda repo, revision: next(said))
+    monkeypatch.setattr("pytest_lighteval.data.confirm_commit", lambda repo, revision, commit: next(said) == commit)
+    task = make_task(tmp_path, hf_repo="geo/capitals")
+
+    rows = [keeping(tmp_path).rows(task, "test") for _ in range(2)]
+
+    assert rows == [list(enumerate(CAPITALS))] * 2
+    assert len(read) == reads
 
 
 # ------------------------------------------------------------------------------------------------------- fingerprint

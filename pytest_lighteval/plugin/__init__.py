@@ -27,6 +27,7 @@ from pytest_lighteval.plugin.fixtures import (
 from pytest_lighteval.plugin.options import SUFFIXES, add_options, add_short_options, is_in_use
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER, attach_reason, payload_of, reset
 from pytest_lighteval.plugin.xdist import (
+    crowded_note,
     pin_gpu,
     pytest_configure_node,
     pytest_handlecrashitem,
@@ -34,10 +35,12 @@ from pytest_lighteval.plugin.xdist import (
     pytest_xdist_make_scheduler,
     pytest_xdist_node_collection_finished,
     run_folder_of_controller,
+    worker_count,
 )
 
 if TYPE_CHECKING:  # pytest's own start-up would pay for these in every project
     from pytest_lighteval.plugin.collection import SuiteFile
+    from pytest_lighteval.threads import Threads
 
 __all__ = [
     "lighteval",
@@ -106,6 +109,8 @@ def _activate(config: pytest.Config) -> None:
         from pytest_lighteval.plugin.collection import ReferencesFirst
 
         config.pluginmanager.register(ReferencesFirst(), "lighteval-references")
+    if settings.threads is not None:
+        _set_threads(config, settings.threads)
     chosen = run_folder_of_controller(config)
     if chosen is not None:
         config.stash[RUN_FOLDER] = chosen
@@ -119,13 +124,29 @@ def _activate(config: pytest.Config) -> None:
     config.pluginmanager.register(Reporter(config, started), "lighteval-reporter")
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
-    """What is evaluated, in one line; nothing in a session that evaluates nothing."""
+def _set_threads(config: pytest.Config, asked: Threads) -> None:
+    """As the user said, for whatever engine comes, and only for this session."""
+    from pytest_lighteval.threads import ENVIRONMENT_VARIABLE, choose_threads, set_threads, usable_cores
+
+    before = os.environ.get(ENVIRONMENT_VARIABLE)
+    set_threads(choose_threads(asked, cores=usable_cores(), workers=worker_count(config)))
+
+    def restore() -> None:
+        os.environ.pop(ENVIRONMENT_VARIABLE)
+        if before is not None:
+            os.environ[ENVIRONMENT_VARIABLE] = before
+
+    config.add_cleanup(restore)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str] | None:
+    """What is evaluated, in a line or two; nothing in a session that evaluates nothing."""
     if not is_in_use(config):
         return None
     from pytest_lighteval.plugin.session import plan_of
 
-    return plan_of(config).header
+    settings = plan_of(config).settings
+    return [plan_of(config).header, *crowded_note(config, settings.backend, settings.threads)]
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile | None:

@@ -50,6 +50,7 @@ def lighteval_backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
 def lighteval_reference(request: pytest.FixtureRequest) -> Iterator[Reference | None]:
     """The model of `--against-backend` and `--against-model-args`. None: scores are not held against another model's."""
     from pytest_lighteval import backends
+    from pytest_lighteval.plugin.cache import cache_of
     from pytest_lighteval.plugin.reference import Reference
     from pytest_lighteval.plugin.session import plan_of
     from pytest_lighteval.plugin.transport import RUN_FOLDER
@@ -58,9 +59,11 @@ def lighteval_reference(request: pytest.FixtureRequest) -> Iterator[Reference | 
     if against is None:
         yield None
         return
-    reference = Reference(
-        lambda: backends.load_backend(against.backend).from_arguments(against.arguments), request.config.stash[RUN_FOLDER]
-    )
+
+    def make() -> Backend:
+        return cache_of(request.config).around(backends.load_backend(against.backend).from_arguments(against.arguments))
+
+    reference = Reference(make, request.config.stash[RUN_FOLDER])
     yield reference
     reference.release()
 

@@ -87,6 +87,10 @@ OPTIONS = (
     Option(name="gate-calibrate", metavar="K", help="run the model K times, and tell how much its runs differ from one another"),
     Option(name="gate-plan", kind="flag", help="say what each gate finds and how many documents max_drop takes, and evaluate nothing"),
     Option(name="waivers", metavar="FILE", help="a YAML file of known regressions, expected to fail until a date"),
+    Option(name="no-cache", kind="flag", help="ask the model everything, and read data sets anew; nothing is kept"),
+    Option(name="cache-dir", metavar="DIR", help="where answers and prepared data sets are kept (default: the user's cache folder)"),
+    Option(name="cache-size", metavar="SIZE", help="most that the answers may take, e.g. 500MB (default 5GB); the data sets as much again"),
+    Option(name="threads", metavar="N|share", help="CPU threads of a process; share: the cores divided among the workers"),
 )
 
 

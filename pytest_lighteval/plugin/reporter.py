@@ -48,6 +48,8 @@ class Reporter:
         self.repeats: dict[str, tuple[TaskResult, ...]] = {}
         self.backend: dict[str, Any] = {}
         self.reference_backend: dict[str, Any] = {}
+        self.cache = {"hits": 0, "misses": 0}
+        self.cache_problems: list[str] = []
         self.groups: dict[str, dict[str, MetricResult]] = {}
         self.notices: list[str] = []
         self.saved: list[str] | None = None
@@ -79,6 +81,10 @@ class Reporter:
             key: tuple(task_result_from_plain(result) for result in results) for key, results in payload.get("repeats", {}).items()
         }
         self.backend |= payload.get("backend", {})
+        for use in payload.get("cache", ()):
+            self.cache = {name: count + use[name] for name, count in self.cache.items()}
+            if use["problem"] is not None and use["problem"] not in self.cache_problems:
+                self.cache_problems.append(use["problem"])
         self.reference_backend |= payload.get("reference_backend", {})
         for key, result in payload.get("references", {}).items():
             self._take_reference(key, task_result_from_plain(result))
@@ -183,7 +189,7 @@ class Reporter:
             started=self.started.isoformat(timespec="seconds"),
             seconds=(datetime.now(self.started.tzinfo) - self.started).total_seconds(),
             backend={**self.backend, "arguments": to_plain(settings.arguments)} if self.backend else {},
-            settings=to_plain(settings.evaluation) | {"few_shots": settings.few_shots},
+            settings=to_plain(settings.evaluation) | {"few_shots": settings.few_shots, "threads": settings.threads},
             environment=environment(),
             results=tuple(sorted(self.results.values(), key=lambda result: result.key)),
             groups=self.groups,
@@ -195,6 +201,7 @@ class Reporter:
             reference_backend=self._reference_facts(),
             repeats=dict(sorted(self.repeats.items())),
             calibration={key: calibrated([self.results[key], *runs]) for key, runs in sorted(self.repeats.items()) if key in self.results},
+            cache=self.cache,
             exit_status=pytest.ExitCode(exit_status).name.lower(),
         )
 
@@ -212,6 +219,10 @@ class Reporter:
             terminalreporter.write_line(line, **colours[style])
         for line, style in verdict_lines(self.report, verbosity=self.config.get_verbosity()):
             terminalreporter.write_line(line, **colours[style])
+        for line in self.cache_problems:
+            terminalreporter.write_line(f"the cache is not used: {line}", yellow=True)
+        if self.cache["hits"]:
+            terminalreporter.write_line(f"answers: {self.cache['hits']} from the cache, {self.cache['misses']} computed")
         for line in self.notices:
             terminalreporter.write_line(line, yellow=True)
         for line in self._saving():

@@ -11,6 +11,7 @@ import pytest
 from pytest_lighteval.baselines import MeasuredBaselines
 from pytest_lighteval.errors import BackendError, LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings, Looks, evaluate, task_kinds
+from pytest_lighteval.plugin.cache import cache_of
 from pytest_lighteval.plugin.collection import ReferenceItem, TaskItem
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.gating import BaselineScores, baseline_scores, is_gated, judge_item, looks_at
@@ -19,6 +20,7 @@ from pytest_lighteval.plugin.reference import Reference, ReferenceResult, facts_
 from pytest_lighteval.plugin.session import plan_of
 from pytest_lighteval.plugin.transport import (
     RUN_FOLDER,
+    attach_cache_use,
     attach_error,
     attach_outcome,
     attach_own_run,
@@ -54,7 +56,8 @@ def run_item(item: TaskItem, backend: object, reference: Reference | None = None
     key = item.key
     repeats: list[TaskResult] = []
     try:
-        engine = _checked(backend)
+        model = _checked(backend)
+        engine = cache_of(item.config).around(model)
         lacking = _lacking(item.task, engine)
         if lacking is None:
             if reference is not None:
@@ -64,7 +67,7 @@ def run_item(item: TaskItem, backend: object, reference: Reference | None = None
             result = _evaluate(item, item.task, key, engine, settings.evaluation, folder, before, looks)
             verdicts = judge_item(item.config, item.task, result, looks)
             for number in range(1, settings.gate.runs):
-                again = engine.repeat(number) if isinstance(engine, Repeatable) else engine
+                again = cache_of(item.config).around(model.repeat(number) if isinstance(model, Repeatable) else model, repeat=number)
                 repeats.append(_evaluate(item, item.task, key, again, settings.evaluation, folder / "repeats" / str(number), before))
         elif is_gated(item.config, key, item.task):
             raise BackendError(f"{lacking}, and the task is gated")
@@ -139,7 +142,7 @@ class Lighteval:
             settings = plan_of(node.config).settings.evaluation
             if max_samples is not None:
                 settings = replace(settings, max_samples=max_samples)
-            engine = _checked(self._request.getfixturevalue("lighteval_backend"))
+            engine = cache_of(node.config).around(_checked(self._request.getfixturevalue("lighteval_backend")))
             if lacking := _lacking(selected.task, engine):
                 pytest.skip(lacking)
             task = selected.task
@@ -188,6 +191,7 @@ def _evaluate(
             )
     finally:
         progress.done()
+        attach_cache_use(item, to_plain(cache_of(item.config).take_use()))
 
 
 def _lacking(task: Task, backend: Backend) -> str | None:

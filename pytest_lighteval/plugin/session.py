@@ -13,8 +13,9 @@ from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.judging.plan import GatePlan
 from pytest_lighteval.plugin.catalogue import Catalogue
 from pytest_lighteval.plugin.options import is_in_use
-from pytest_lighteval.plugin.settings import Settings, check_rootdir, read_settings
+from pytest_lighteval.plugin.settings import CacheSettings, Settings, check_rootdir, read_settings
 from pytest_lighteval.plugin.xdist import controllers_day
+from pytest_lighteval.prepared import PreparedRows
 from pytest_lighteval.selection import Selected
 from pytest_lighteval.types import Task, TaskKey
 
@@ -116,8 +117,12 @@ def _make_plan(config: pytest.Config) -> Plan:
         roots=(*roots, catalogue.shipped),
         named=tuple(_named_paths(config, folders=settings.backend is not None)),
         selected=selected,
-        data_sets=DataSets(data_home=settings.data_home),
+        data_sets=DataSets(data_home=settings.data_home, prepared=_prepared(settings.cache)),
     )
+
+
+def _prepared(cache: CacheSettings | None) -> PreparedRows | None:
+    return None if cache is None else PreparedRows(cache.folder / "data", limit_bytes=cache.limit_bytes)
 
 
 def _named_paths(config: pytest.Config, *, folders: bool) -> Iterator[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -14,6 +15,7 @@ import msgspec
 import pytest
 
 from pytest_lighteval import backends
+from pytest_lighteval.backends.user_cache import cache_home
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings
 from pytest_lighteval.model_args import convert_model_args, describe_arguments, parse_model_args
@@ -22,8 +24,12 @@ from pytest_lighteval.plugin.gatesettings import GateSettings, read_gate_setting
 from pytest_lighteval.plugin.options import OPTIONS, value_of
 from pytest_lighteval.reasoning import DEFAULT_TAGS, parse_tags
 from pytest_lighteval.selection import TaskSpec, parse_specs
+from pytest_lighteval.threads import Threads
 
-__all__ = ["Against", "Settings", "check_rootdir", "model_args_help", "read_settings"]
+__all__ = ["Against", "CacheSettings", "Settings", "check_rootdir", "model_args_help", "read_settings"]
+
+_DEFAULT_CACHE_SIZE = "5GB"
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +38,15 @@ class Against:
 
     backend: str
     arguments: msgspec.Struct
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """Where answers and prepared data sets are kept between runs."""
+
+    folder: Path
+    limit_bytes: int
+    """Of the answers, and of the data sets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +65,9 @@ class Settings:
     gate: GateSettings
     against: Against | None = None
     """The reference that is measured first. None: there is none."""
+    cache: CacheSettings | None = None
+    """None: nothing is kept."""
+    threads: Threads = None
 
     @property
     def label(self) -> str:
@@ -83,6 +101,8 @@ def read_settings(config: pytest.Config, *, today: date | None = None) -> Settin
         report_dir=(folder if config.getoption("lighteval_report_dir") else _home(config)) / (values["report_dir"] or "reports"),
         gate=read_gate_settings(values, folder, today=today or datetime.now(UTC).date()),
         against=_against(values, folder),
+        cache=None if values["no_cache"] else _cache(config, values),
+        threads=_threads(values["threads"]),
     )
 
 
@@ -101,6 +121,25 @@ def _arguments(backend: str, text: str | None, batch_size: str | None, folder: P
     if batch_size is not None:
         raw["batch_size"] = batch_size
     return convert_model_args(raw, backends.load_backend(backend).Arguments, backend=backend)
+
+
+def _cache(config: pytest.Config, values: Mapping[str, Any]) -> CacheSettings:
+    base = config.invocation_params.dir if config.getoption("lighteval_cache_dir") else _home(config)
+    chosen = values["cache_dir"]
+    return CacheSettings(
+        folder=base / Path(chosen).expanduser() if chosen else cache_home(),
+        limit_bytes=_size(values["cache_size"] or _DEFAULT_CACHE_SIZE, "--cache-size"),
+    )
+
+
+def _threads(text: str | None) -> Threads:
+    if text is None:
+        return None
+    if text == "share":
+        return "share"
+    if not text.isdecimal() or int(text) < 1:
+        raise UserInputError(f"--threads {text}: a number from 1 on, or 'share', was expected")
+    return int(text)
 
 
 def _evaluation(values: Mapping[str, Any], arguments: msgspec.Struct | None) -> EvaluationSettings:
@@ -167,6 +206,14 @@ def _counts(text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() for part in parts):
         raise UserInputError(f"--few-shots {text}: a number from 0 on, or several joined by commas, was expected")
     return tuple(dict.fromkeys(map(int, parts)))
+
+
+def _size(text: str, option: str) -> int:
+    """Bytes, of `500MB`, `2GiB` or a plain number."""
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?) ?(|[KMGT]i?)B?", text.strip(), re.IGNORECASE)
+    if parts is None:
+        raise UserInputError(f"{option} {text}: a size was expected, such as 500MB or 5GB")
+    return int(float(parts[1]) * _UNITS[parts[2].capitalize()])
 
 
 def _folder(path: Path, option: str) -> Path:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # this module is imported by every pytest run
 __all__ = [
     "ATTRIBUTE",
     "RUN_FOLDER",
+    "attach_cache_use",
     "attach_error",
     "attach_outcome",
     "attach_own_run",
@@ -60,6 +61,11 @@ def attach_own_run(item: pytest.Item, result: TaskResult, *, backend: Mapping[st
     payload = item.stash.setdefault(_PAYLOAD, {})
     payload["backend"] = to_plain(backend)
     payload.setdefault("own_runs", []).append(to_plain(result))
+
+
+def attach_cache_use(item: pytest.Item, use: Mapping[str, Any]) -> None:
+    """Keep what of the item's answers came from the cache; an item of a person's own may evaluate several times."""
+    item.stash.setdefault(_PAYLOAD, {}).setdefault("cache", []).append(dict(use))
 
 
 def attach_error(item: pytest.Item, key: TaskKey, message: str, *, skipped: bool = False) -> None:

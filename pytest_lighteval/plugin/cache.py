@@ -1,0 +1,83 @@
+"""The session's memory of answers: one store for the process, around every backend that may be cached, and how much it served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from pytest_lighteval.backends.answer_store import AnswerStore, newest_number
+from pytest_lighteval.backends.cached import CachedBackend, is_cacheable
+from pytest_lighteval.plugin.session import plan_of
+from pytest_lighteval.plugin.xdist import newest_answer_of_controller
+from pytest_lighteval.types import Backend
+
+__all__ = ["CacheUse", "SessionCache", "cache_of", "newest_answer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheUse:
+    """What a stretch of the session took from memory."""
+
+    hits: int = 0
+    misses: int = 0
+    problem: str | None = None
+    """Why nothing is found or kept any more. None: all is well."""
+
+
+class SessionCache:
+    """Made at the first evaluation of a process; its file is closed when the session ends."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._settings = plan_of(config).settings.cache
+        self._config = config
+        self._store: AnswerStore | None = None
+        self._around: list[tuple[int, CachedBackend]] = []
+        self._told = CacheUse()
+
+    def around(self, backend: Backend, *, repeat: int = 0) -> Backend:
+        """The backend with a memory, the same one each time; itself, if nothing is to be kept or it may not be cached.
+
+        What was answered for one `repeat` is not known to another.
+        """
+        if self._settings is None or not is_cacheable(backend):
+            return backend
+        for number, cached in self._around:
+            if number == repeat and cached.inner is backend:
+                return cached
+        if self._store is None:
+            newest = newest_answer_of_controller(self._config)
+            self._store = AnswerStore(self._settings.folder, limit_bytes=self._settings.limit_bytes, newest=newest)
+            self._config.add_cleanup(self._store.close)
+        around = CachedBackend(backend, self._store, repeat=repeat)
+        self._around.append((repeat, around))
+        return around
+
+    def take_use(self) -> CacheUse:
+        """What was served since the last time that this was asked."""
+        hits, misses = sum(cached.hits for _, cached in self._around), sum(cached.misses for _, cached in self._around)
+        problem = self._store.problem if self._store is not None else None
+        use = CacheUse(hits=hits - self._told.hits, misses=misses - self._told.misses, problem=problem)
+        self._told = CacheUse(hits=hits, misses=misses)
+        return use
+
+
+_CACHE = pytest.StashKey[SessionCache]()
+_NEWEST = pytest.StashKey[int]()
+
+
+def cache_of(config: pytest.Config) -> SessionCache:
+    """The process's memory, made on first use."""
+    if _CACHE not in config.stash:
+        config.stash[_CACHE] = SessionCache(config)
+    return config.stash[_CACHE]
+
+
+def newest_answer(config: pytest.Config) -> int | None:
+    """In the controller: the newest answer at the start of the session, up to which its workers may look. None: nothing is kept."""
+    cache = plan_of(config).settings.cache
+    if cache is None:
+        return None
+    if _NEWEST not in config.stash:  # a worker that takes a dead one's place must see no more than that one did
+        config.stash[_NEWEST] = newest_number(cache.folder)
+    return config.stash[_NEWEST]
