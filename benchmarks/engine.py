@@ -30,7 +30,7 @@ from benchmarks.environments import HARNESS, LIGHTEVAL, python_of
 from benchmarks.model import MODEL
 from benchmarks.recordings import ROOT, SHARED
 from pytest_lighteval.backends.accelerate import AccelerateArguments
-from pytest_lighteval.backends.accelerate.folders import find_model_folder, resolve
+from pytest_lighteval.backends.accelerate.folders import NamedFolders
 from pytest_lighteval.backends.user_cache import cache_home
 from pytest_lighteval.errors import LightevalError, UserInputError, did_you_mean
 from pytest_lighteval.files import write_atomic
@@ -171,7 +171,7 @@ def _difference(ours: Sequence[Any], theirs: Sequence[Any]) -> tuple[str, str]:
 def _side(system: str, threads: int) -> Iterator[Side]:
     """A system's process, ready to be asked."""
     arguments = AccelerateArguments(pretrained=MODEL)
-    model = find_model_folder(resolve(arguments)[0], arguments)
+    model = NamedFolders(arguments).model
     peers = {peer.name: peer for peer in (LIGHTEVAL, HARNESS)}
     python = Path(sys.executable) if system == OURS else python_of(peers[system], cache_home() / system)
     mine, theirs = os.pipe()

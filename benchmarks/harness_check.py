@@ -23,7 +23,7 @@ from benchmarks.environments import HARNESS, python_of
 from benchmarks.harness_tasks import MAX_LENGTH, PAIRS, Pair
 from benchmarks.model import MODEL, real_model
 from benchmarks.recordings import ROOT, SHARED, declared_task
-from pytest_lighteval.backends.accelerate.folders import find_model_folder, resolve
+from pytest_lighteval.backends.accelerate.folders import NamedFolders
 from pytest_lighteval.backends.user_cache import cache_home
 from pytest_lighteval.data import DataSets
 from pytest_lighteval.errors import LightevalError, UserInputError, did_you_mean
@@ -160,7 +160,7 @@ def _with_files(pair: Pair, data_sets: DataSets, folder: Path) -> Task:
 
 def _ask_harness(asked: Sequence[Asked], python: Path, folder: Path) -> Mapping[str, Any]:
     backend = real_model(max_length=MAX_LENGTH)
-    model = find_model_folder(resolve(backend.arguments)[0], backend.arguments)
+    model = NamedFolders(backend.arguments).model
     tokens = json.loads((model / "tokenizer.json").read_text("utf-8"))["added_tokens"]
     start = next(token["id"] for token in tokens if token["content"] == START)
     job = {

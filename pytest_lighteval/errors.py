@@ -7,7 +7,8 @@ LightevalError
 ├── PromptError           a row could not be rendered into a Doc
 ├── MissingExtraError     an optional dependency is not installed; names the `pip install` line
 └── BackendError          the model could not be loaded, or cannot do what was asked
-    └── RequestsFailedError   some requests of a task have no answer; the task has no score
+    ├── RequestsFailedError   some requests of a task have no answer; the task has no score
+    └── UnsupportedRequestError   a kind of request turns out to be beyond the backend; the task is skipped, or red where it is gated
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = [
     "PromptError",
     "RequestsFailedError",
     "SuiteError",
+    "UnsupportedRequestError",
     "UserInputError",
     "did_you_mean",
 ]
@@ -67,6 +69,13 @@ class BackendError(LightevalError):
 
 class RequestsFailedError(BackendError):
     """Requests without an answer. They are never scored, so the task has no score either."""
+
+
+class UnsupportedRequestError(BackendError):
+    """A kind of request is beyond the backend, which only asking could tell: a server that gives no log-probabilities, say.
+
+    Its task is skipped with this reason, like one whose kind is not in `Backend.supports`.
+    """
 
 
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:

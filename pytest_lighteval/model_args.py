@@ -117,15 +117,19 @@ def _lowered(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_arguments(arguments: type[msgspec.Struct], *, backend: str) -> str:
-    """The text of `--model-args help`: each argument with type, default and one line."""
+    """The text of `--model-args help`: each argument with type, default and one line; the backend's own before those that it inherits."""
     lines = [f"--model-args of backend {backend}: key=value pairs joined by commas, or a YAML file", ""]
     info = msgspec.inspect.type_info(arguments)
     help_of = {
         field.encode_name: (getattr(field.type, "extra_json_schema", None) or {}).get("description", "")
         for field in getattr(info, "fields", ())
     }
-    annotations = inspect.get_annotations(arguments)
-    for field in msgspec.structs.fields(arguments):
+    annotations: dict[str, Any] = {}
+    for declaring in arguments.__mro__:
+        if issubclass(declaring, msgspec.Struct):
+            annotations = annotations | {n: a for n, a in inspect.get_annotations(declaring).items() if n not in annotations}
+    order = list(annotations)
+    for field in sorted(msgspec.structs.fields(arguments), key=lambda field: order.index(field.name)):
         default = "required" if field.required else repr(field.default if field.default is not msgspec.NODEFAULT else [])
         lines.append(f"  {field.encode_name} ({_type_name(annotations.get(field.name, ''))}, default {default})")
         if help_of[field.encode_name]:

@@ -14,7 +14,20 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 LOWEST = {"types", "errors", "statistics", "templates", "files", "threads", "yamlnodes"}
 """Anyone may import these; they import only one another."""
 EDGE = ("plugin/", "testing.py")
-HEAVY = {"torch", "transformers", "accelerate", "vllm", "nanotron", "ray", "gguf", "safetensors", "tokenizers", "bitsandbytes", "openai"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "accelerate",
+    "vllm",
+    "nanotron",
+    "ray",
+    "gguf",
+    "safetensors",
+    "tokenizers",
+    "bitsandbytes",
+    "openai",
+    "httpx",
+}
 ON_TOP = {
     "evaluate.py",
     "judging/plan.py",

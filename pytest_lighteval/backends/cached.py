@@ -66,7 +66,7 @@ class CachedBackend:
         self.hits = 0
         """Requests that were answered from memory."""
         self.misses = 0
-        """Requests that were put to the inner backend; equal ones of a call count once there and as hits otherwise."""
+        """Requests that the inner backend answered; of equal ones in a call one, the others are hits."""
         self._store = store
         self._repeat = repeat
         self._has_computed = False
@@ -81,7 +81,7 @@ class CachedBackend:
         """What the inner backend supports."""
         return self.inner.supports
 
-    @property
+    @cached_property
     def max_length(self) -> int | None:
         """The inner backend's; some must import their engine to tell."""
         return self._recall("max_length", None, int, lambda: self.inner.max_length)
@@ -141,17 +141,17 @@ class CachedBackend:
         places = list(waiting.values())
         if not places:
             return
-        self.misses += len(places)
-        self.hits += sum(map(len, places)) - len(places)
         for position, response in ask([requests[indices[0]] for indices in places]):
             if not 0 <= position < len(places):
                 raise BackendError(f"backend {self.name!r} answered request {position} of {len(places)}, which it was never asked")
             indices = places[position]
+            self._has_computed = True
+            self.misses += 1
+            self.hits += len(indices) - 1
             if response.error is None:
                 self._keep(keys[indices[0]], call, response)
             for index in indices:
                 yield index, response
-        self._has_computed = True
         # what the work took is no fact about the engine, and a run that computes nothing took none of it
         facts = {name: fact for name, fact in self.inner.describe().items() if name != "use"}
         self._keep(self._key("facts", None), b"", facts)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
     Doc,
     GenerateRequest,
@@ -64,6 +65,7 @@ class FakeBackend:
     def __init__(self, **arguments: Any) -> None:
         self.arguments = FakeArguments(**arguments)
         self._docs: dict[Request, Doc] = {}
+        self._is_closed = False
 
     @classmethod
     def from_arguments(cls, arguments: FakeArguments) -> FakeBackend:
@@ -102,6 +104,7 @@ class FakeBackend:
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """The favourite choice gets the best log-likelihood; a greedy match too."""
+        self._require_open()
         for index, request in enumerate(requests):
             if error := self._failure(request):
                 yield index, LoglikelihoodResponse(error=error)
@@ -124,6 +127,7 @@ class FakeBackend:
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """The gold when it is right, else a text that no gold is; sampled texts are right independently of one another."""
+        self._require_open()
         for index, request in enumerate(requests):
             if error := self._failure(request):
                 yield index, GenerateResponse(error=error)
@@ -145,6 +149,7 @@ class FakeBackend:
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """About `bits_per_byte`, a little more or less for each text."""
+        self._require_open()
         for index, request in enumerate(requests):
             if error := self._failure(request):
                 yield index, PerplexityResponse(error=error)
@@ -154,8 +159,13 @@ class FakeBackend:
             yield index, PerplexityResponse(logprob=-bits * math.log(2) * size, token_count=max(1, size // 4))
 
     def close(self) -> None:
-        """Forget the documents."""
+        """Forget the documents, and answer nothing any more."""
         self._docs.clear()
+        self._is_closed = True
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise BackendError("the fake backend is closed")
 
     def _favourite(self, request: LoglikelihoodRequest) -> str:
         doc = self._docs.get(request)
@@ -187,6 +197,8 @@ class FakeBackend:
         return right != (self._uniform("flip", doc.query, sample) < share)
 
     def _failure(self, request: Request) -> str | None:
+        if isinstance(request, LoglikelihoodRequest) and not request.choices:
+            return "the request has no choices"
         doc = self._docs.get(request)
         return "planted failure" if doc is not None and doc.id in self.arguments.fail else None
 

@@ -6,21 +6,16 @@ transformers does not know it.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import importlib.util
 import json
 import os
 import re
-import shutil
 import struct
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pytest_lighteval.backends.foreign import first_line, quiet_transformers
-from pytest_lighteval.backends.user_cache import cache_home, digest_file
+from pytest_lighteval.backends.user_cache import cache_home, digest_file, made_once
 from pytest_lighteval.errors import BackendError, MissingExtraError
 
 __all__ = ["NO_TOKENIZER", "converted_folder"]
@@ -50,24 +45,10 @@ def converted_folder(file: Path, name: str) -> Path:
     if _MULTI_PART.search(file.name):
         raise BackendError(f"{name}: one part of a split file; merge the parts first: llama-gguf-split --merge FIRST_PART OUT.gguf")
     try:
-        home = cache_home() / "gguf"
-        folder = home / f"{digest_file(file)[:32]}-v{CONVERTER}"
-        if (folder / "config.json").is_file():
-            return folder
-        home.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_suffix(".lock")):
-            if not (folder / "config.json").is_file():
-                _convert(file, folder, name)
+        folder = cache_home() / "gguf" / f"{digest_file(file)[:32]}-v{CONVERTER}"
+        return made_once(folder, lambda temporary: _convert(file, temporary, name))
     except OSError as error:
         raise BackendError(f"{name}: cannot convert it into {cache_home()}: {error.strerror or error}") from error
-    return folder
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _convert(file: Path, folder: Path, name: str) -> None:
@@ -77,34 +58,27 @@ def _convert(file: Path, folder: Path, name: str) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        with quiet_transformers():
-            try:
-                tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-                tokenizer.save_pretrained(temporary)
-                problem = _mend_tokenizer(temporary, file)
-            except _UNREADABLE as error:
-                problem = f"transformers cannot read the tokenizer of this .gguf file: {first_line(error)}"
-            if problem:
-                for entry in temporary.iterdir():
-                    entry.unlink()
-                (temporary / NO_TOKENIZER).write_text(problem, encoding="utf-8")
-            try:
-                model = AutoModelForCausalLM.from_pretrained(
-                    file.parent,
-                    gguf_file=file.name,
-                    quantization_config=GgufConfig(gguf_file=file.name, dequantize=True),
-                    dtype=torch.float32,
-                )
-            except _UNREADABLE as error:
-                raise BackendError(f"{name}: transformers cannot load this .gguf file: {first_line(error)}") from error
-            model.save_pretrained(temporary)
-        # mkdtemp makes private folders; the cache is as readable as its parent
-        temporary.chmod(folder.parent.stat().st_mode)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with quiet_transformers():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            tokenizer.save_pretrained(folder)
+            problem = _mend_tokenizer(folder, file)
+        except _UNREADABLE as error:
+            problem = f"transformers cannot read the tokenizer of this .gguf file: {first_line(error)}"
+        if problem:
+            for entry in folder.iterdir():
+                entry.unlink()
+            (folder / NO_TOKENIZER).write_text(problem, encoding="utf-8")
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                file.parent,
+                gguf_file=file.name,
+                quantization_config=GgufConfig(gguf_file=file.name, dequantize=True),
+                dtype=torch.float32,
+            )
+        except _UNREADABLE as error:
+            raise BackendError(f"{name}: transformers cannot load this .gguf file: {first_line(error)}") from error
+        model.save_pretrained(folder)
 
 
 def _mend_tokenizer(folder: Path, file: Path) -> str | None:

@@ -20,6 +20,7 @@ __all__ = [
     "encode_prompts",
     "encode_rolling",
     "find_special_tokens",
+    "move_spaces",
     "rolling_windows",
     "with_start_space",
 ]
@@ -119,7 +120,7 @@ def encode_pairs(
     continuation, and only if that rest, encoded alone, gives the very tokens that it has in the context.
     """
     texts = _Texts(encode, special, add_special_tokens)
-    moved = [_move_spaces(pair) for pair in pairs]
+    moved = [move_spaces(pair) for pair in pairs]
     if encode_fronts is not None and not pairwise:
         texts.learn_fronts([pair for pair in moved if pair.context], encode_fronts)
     for given, pair in zip(pairs, moved, strict=True):
@@ -185,7 +186,8 @@ def rolling_windows(tokens: Sequence[int], start: int, max_length: int) -> list[
     return windows
 
 
-def _move_spaces(pair: TextPair) -> TextPair:
+def move_spaces(pair: TextPair) -> TextPair:
+    """Whitespace at the end of the context as the beginning of the continuation."""
     bare = pair.context.rstrip()
     if bare == pair.context:
         return pair

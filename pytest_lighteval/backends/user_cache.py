@@ -1,17 +1,22 @@
-"""The user's cache folder, and the digests of big files that are remembered in it."""
+"""The user's cache folder: the digests of big files that are remembered in it, and folders that are made in it once."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
+import shutil
+import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from pytest_lighteval.files import write_atomic
 
-__all__ = ["cache_home", "digest_file"]
+__all__ = ["cache_home", "digest_file", "made_once"]
 
 _RACY_NANOSECONDS = 2_000_000_000
 """A file changed this recently could change again under the same time stamp, so its digest is not remembered (as git does it)."""
@@ -66,3 +71,32 @@ def digest_file(path: Path) -> str:
 def _state(path: Path) -> tuple[int, int, int, int]:
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def made_once(folder: Path, make: Callable[[Path], None], *, proof: str = "config.json") -> Path:
+    """The folder, filled by `make` unless an earlier process did that; `proof` is a file that `make` always writes.
+
+    Complete or absent: `make` gets a temporary folder that takes its name when it returns, processes that start together wait for one
+    another, and a killed one leaves nothing that is read. Raises OSError, and whatever `make` raises.
+    """
+    if (folder / proof).is_file():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.with_name(f"{folder.name}.lock")):
+        if not (folder / proof).is_file():
+            temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+            try:
+                make(temporary)
+                # mkdtemp makes private folders; the cache is as readable as its parent
+                temporary.chmod(folder.parent.stat().st_mode)
+                temporary.rename(folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

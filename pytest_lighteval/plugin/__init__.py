@@ -25,7 +25,8 @@ from pytest_lighteval.plugin.fixtures import (
     lighteval_verdicts,
 )
 from pytest_lighteval.plugin.options import SUFFIXES, add_options, add_short_options, is_in_use
-from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER, attach_reason, payload_of, reset
+from pytest_lighteval.plugin.ranks import is_beside_first, scratch_folder, silence
+from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER, attach_reason, is_explained, payload_of, reset
 from pytest_lighteval.plugin.xdist import (
     crowded_note,
     pin_gpu,
@@ -68,9 +69,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests(parser: pytest.Parser) -> Generator[None]:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser, args: list[str]) -> Generator[None]:
     """Register the short forms once every conftest had its chance to own them."""
+    silence(early_config, args)
     yield
     add_short_options(parser)
 
@@ -116,6 +118,9 @@ def _activate(config: pytest.Config) -> None:
         config.stash[RUN_FOLDER] = chosen
         pin_gpu(os.environ.get("PYTEST_XDIST_WORKER", ""))
         return
+    if is_beside_first() and settings.backend is not None:
+        config.stash[RUN_FOLDER] = scratch_folder(config)
+        return
     from pytest_lighteval.plugin.reporter import Reporter
     from pytest_lighteval.reports.run_folder import run_folder
 
@@ -140,13 +145,14 @@ def _set_threads(config: pytest.Config, asked: Threads) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str] | None:
-    """What is evaluated, in a line or two; nothing in a session that evaluates nothing."""
+    """What is evaluated, in a few lines; nothing in a session that evaluates nothing."""
     if not is_in_use(config):
         return None
     from pytest_lighteval.plugin.session import plan_of
 
     settings = plan_of(config).settings
-    return [plan_of(config).header, *crowded_note(config, settings.backend, settings.threads)]
+    notes = (f"lighteval: {note}" for note in settings.notes)
+    return [plan_of(config).header, *notes, *crowded_note(config, settings.backend, settings.threads)]
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile | None:
@@ -196,7 +202,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put what was measured on the item's report: that of its call, or that of a set-up that did not pass."""
     report = yield
-    if call.excinfo is not None and report.when == "setup" and payload_of(item) is None:
+    if call.excinfo is not None and report.when == "setup" and not is_explained(item):
         attach_reason(item, str(call.excinfo.value), skipped=report.skipped)
     payload = payload_of(item)
     if payload is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):

@@ -32,30 +32,29 @@ class SessionCache:
         self._settings = plan_of(config).settings.cache
         self._config = config
         self._store: AnswerStore | None = None
-        self._around: list[tuple[int, CachedBackend]] = []
+        self._around: dict[tuple[int, int], CachedBackend] = {}
+        """By identity of the inner backend, which lives as long as what is around it, and repeat."""
         self._told = CacheUse()
 
     def around(self, backend: Backend, *, repeat: int = 0) -> Backend:
         """The backend with a memory, the same one each time; itself, if nothing is to be kept or it may not be cached.
 
-        What was answered for one `repeat` is not known to another.
+        Answers of one `repeat` never serve another: for measuring how much a model differs from itself.
         """
         if self._settings is None or not is_cacheable(backend):
             return backend
-        for number, cached in self._around:
-            if number == repeat and cached.inner is backend:
-                return cached
         if self._store is None:
             newest = newest_answer_of_controller(self._config)
             self._store = AnswerStore(self._settings.folder, limit_bytes=self._settings.limit_bytes, newest=newest)
             self._config.add_cleanup(self._store.close)
-        around = CachedBackend(backend, self._store, repeat=repeat)
-        self._around.append((repeat, around))
-        return around
+        key = id(backend), repeat
+        if key not in self._around:
+            self._around[key] = CachedBackend(backend, self._store, repeat=repeat)
+        return self._around[key]
 
     def take_use(self) -> CacheUse:
         """What was served since the last time that this was asked."""
-        hits, misses = sum(cached.hits for _, cached in self._around), sum(cached.misses for _, cached in self._around)
+        hits, misses = (sum(getattr(cached, count) for cached in self._around.values()) for count in ("hits", "misses"))
         problem = self._store.problem if self._store is not None else None
         use = CacheUse(hits=hits - self._told.hits, misses=misses - self._told.misses, problem=problem)
         self._told = CacheUse(hits=hits, misses=misses)

@@ -16,6 +16,7 @@ PACKAGES = (
     "datasets",
     "latex2sympy2-extended",
     "math-verify",
+    "nanotron",
     "numpy",
     "rouge-score",
     "sacrebleu",

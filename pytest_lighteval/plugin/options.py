@@ -64,6 +64,10 @@ OPTIONS = (
     Option(name="override-batch-size", metavar="N", help="the model argument batch_size"),
     Option(name="data-home", metavar="DIR", help="a folder <owner>/<name>/... used instead of the hub (also LIGHTEVAL_DATA_HOME)"),
     Option(name="report-dir", metavar="DIR", help="where run folders are written (default: reports)"),
+    Option(name="no-cache", kind="flag", help="ask the model everything, and read data sets anew; nothing is kept"),
+    Option(name="cache-dir", metavar="DIR", help="where answers and prepared data sets are kept (default: the user's cache folder)"),
+    Option(name="cache-size", metavar="SIZE", help="most that the answers may take, e.g. 500MB (default 5GB); the data sets as much again"),
+    Option(name="threads", metavar="N|share", help="CPU threads of a process; share: the cores divided among the workers"),
     Option(name="gates", metavar="FILE", help="a YAML file of floors and gate policies by task, beside those in the suite files"),
     Option(name="baseline", kind="many", metavar="PATH", help="hold scores against this baseline, document by document; may be repeated"),
     Option(name="save-baseline", metavar="PATH", help="write the scores as a baseline: a file, or a folder/ with one a task"),
@@ -87,10 +91,6 @@ OPTIONS = (
     Option(name="gate-calibrate", metavar="K", help="run the model K times, and tell how much its runs differ from one another"),
     Option(name="gate-plan", kind="flag", help="say what each gate finds and how many documents max_drop takes, and evaluate nothing"),
     Option(name="waivers", metavar="FILE", help="a YAML file of known regressions, expected to fail until a date"),
-    Option(name="no-cache", kind="flag", help="ask the model everything, and read data sets anew; nothing is kept"),
-    Option(name="cache-dir", metavar="DIR", help="where answers and prepared data sets are kept (default: the user's cache folder)"),
-    Option(name="cache-size", metavar="SIZE", help="most that the answers may take, e.g. 500MB (default 5GB); the data sets as much again"),
-    Option(name="threads", metavar="N|share", help="CPU threads of a process; share: the cores divided among the workers"),
 )
 
 

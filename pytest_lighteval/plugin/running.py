@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_lighteval.baselines import MeasuredBaselines
-from pytest_lighteval.errors import BackendError, LightevalError, UserInputError
+from pytest_lighteval.errors import BackendError, LightevalError, UnsupportedRequestError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings, Looks, evaluate, task_kinds
 from pytest_lighteval.plugin.cache import cache_of
 from pytest_lighteval.plugin.collection import ReferenceItem, TaskItem
@@ -62,14 +62,17 @@ def run_item(item: TaskItem, backend: object, reference: Reference | None = None
         if lacking is None:
             if reference is not None:
                 _hold_against(item, reference)
-            before = baseline_scores(item.config, key)
-            folder, looks = item.config.stash[RUN_FOLDER], looks_at(item.config, key, item.task)
-            result = _evaluate(item, item.task, key, engine, settings.evaluation, folder, before, looks)
-            verdicts = judge_item(item.config, item.task, result, looks)
-            for number in range(1, settings.gate.runs):
-                again = cache_of(item.config).around(model.repeat(number) if isinstance(model, Repeatable) else model, repeat=number)
-                repeats.append(_evaluate(item, item.task, key, again, settings.evaluation, folder / "repeats" / str(number), before))
-        elif is_gated(item.config, key, item.task):
+            try:
+                before = baseline_scores(item.config, key)
+                folder, looks = item.config.stash[RUN_FOLDER], looks_at(item.config, key, item.task)
+                result = _evaluate(item, item.task, key, engine, settings.evaluation, folder, before, looks)
+                verdicts = judge_item(item.config, item.task, result, looks)
+                for number in range(1, settings.gate.runs):
+                    again = cache_of(item.config).around(model.repeat(number) if isinstance(model, Repeatable) else model, repeat=number)
+                    repeats.append(_evaluate(item, item.task, key, again, settings.evaluation, folder / "repeats" / str(number), before))
+            except UnsupportedRequestError as error:
+                lacking = str(error)
+        if lacking is not None and is_gated(item.config, key, item.task):
             raise BackendError(f"{lacking}, and the task is gated")
     except LightevalError as error:
         attach_error(item, key, str(error))
@@ -150,6 +153,8 @@ class Lighteval:
             # a folder of its own: this may be a part of a task that an item measures as a whole
             folder = node.config.stash[RUN_FOLDER] / "own" / re.sub(r"[^\w.-]+", "-", node.nodeid, flags=re.ASCII).strip("-.")
             result = _evaluate(node, task, key, engine, settings, folder)
+        except UnsupportedRequestError as error:
+            pytest.skip(str(error))
         except LightevalError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
         attach_own_run(node, result, backend=facts_of(engine))

@@ -49,6 +49,10 @@ class CacheSettings:
     """Of the answers, and of the data sets."""
 
 
+_BESIDE_THE_INI = ("gates", "baseline", "save_baseline", "waivers")
+"""Options that name files of the project."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All options, checked; what the rest of the plugin reads."""
@@ -68,6 +72,8 @@ class Settings:
     cache: CacheSettings | None = None
     """None: nothing is kept."""
     threads: Threads = None
+    notes: tuple[str, ...] = ()
+    """What a file that the model arguments name has to say, for the top of pytest's output."""
 
     @property
     def label(self) -> str:
@@ -83,6 +89,7 @@ def read_settings(config: pytest.Config, *, today: date | None = None) -> Settin
     """
     values = {option.dest.removeprefix("lighteval_"): value_of(config, option) for option in OPTIONS}
     folder = config.invocation_params.dir
+    values |= {name: _from_home(config, values[name]) for name in _BESIDE_THE_INI if config.getoption(f"lighteval_{name}") is None}
     backend = values["backend"]
     if backend is not None:
         backends.check_name(backend)
@@ -90,10 +97,16 @@ def read_settings(config: pytest.Config, *, today: date | None = None) -> Settin
         raise UserInputError(f"--model-args is given without --backend; there are: {', '.join(backends.names())}")
     data_home = values["data_home"] or os.environ.get("LIGHTEVAL_DATA_HOME")
     arguments = None if backend is None else _arguments(backend, values["model_args"], values["override_batch_size"], folder)
+    defaults = backends.SessionDefaults() if backend is None else _session_defaults(backend, values, folder)
+    _check_processes(config, defaults)
+    filled = _fill(values, defaults, has_paths=config.args_source is config.ArgsSource.ARGS)
+    tasks_source = f"{defaults.source}: tasks" if "tasks" in filled else "--tasks"
     return Settings(
         backend=backend,
         arguments=arguments,
-        specs=tuple(spec for text in values["tasks"] or () for spec in parse_specs(_task_list(text, folder), folder=folder)),
+        specs=tuple(
+            spec for text in values["tasks"] or () for spec in parse_specs(_task_list(text, folder), folder=folder, source=tasks_source)
+        ),
         custom_tasks=tuple(_folder(folder / name, "--custom-tasks") for name in values["custom_tasks"] or ()),
         few_shots=None if values["few_shots"] is None else _counts(values["few_shots"]),
         evaluation=_evaluation(values, arguments),
@@ -103,6 +116,7 @@ def read_settings(config: pytest.Config, *, today: date | None = None) -> Settin
         against=_against(values, folder),
         cache=None if values["no_cache"] else _cache(config, values),
         threads=_threads(values["threads"]),
+        notes=defaults.notes,
     )
 
 
@@ -114,13 +128,6 @@ def _against(values: Mapping[str, Any], folder: Path) -> Against | None:
         raise UserInputError("--against-model-args is given without --against-backend or --backend")
     backends.check_name(backend)
     return Against(backend=backend, arguments=_arguments(backend, values["against_model_args"], values["override_batch_size"], folder))
-
-
-def _arguments(backend: str, text: str | None, batch_size: str | None, folder: Path) -> msgspec.Struct:
-    raw = parse_model_args(text or "", folder=folder)
-    if batch_size is not None:
-        raw["batch_size"] = batch_size
-    return convert_model_args(raw, backends.load_backend(backend).Arguments, backend=backend)
 
 
 def _cache(config: pytest.Config, values: Mapping[str, Any]) -> CacheSettings:
@@ -142,6 +149,41 @@ def _threads(text: str | None) -> Threads:
     return int(text)
 
 
+def _arguments(backend: str, text: str | None, batch_size: str | None, folder: Path) -> msgspec.Struct:
+    raw = parse_model_args(text or "", folder=folder)
+    if batch_size is not None:
+        raw["batch_size"] = batch_size
+    factory = backends.load_backend(backend)
+    # a misspelt argument is told before the file that another one names
+    arguments = convert_model_args(raw, factory.Arguments, backend=backend)
+    said_elsewhere = backends.session_defaults(factory, raw).arguments
+    return convert_model_args({**said_elsewhere, **raw}, factory.Arguments, backend=backend) if said_elsewhere else arguments
+
+
+def _session_defaults(backend: str, values: Mapping[str, Any], folder: Path) -> backends.SessionDefaults:
+    raw = parse_model_args(values["model_args"] or "", folder=folder)
+    return backends.session_defaults(backends.load_backend(backend), raw)
+
+
+def _fill(values: dict[str, Any], defaults: backends.SessionDefaults, *, has_paths: bool) -> set[str]:
+    """Put the defaults where neither the command line nor the ini file says anything; returns the names of what was filled.
+
+    Paths on the command line are a choice of tasks.
+    """
+    names = {option.dest.removeprefix("lighteval_"): option for option in OPTIONS if option.name in defaults.options}
+    filled = {name for name in names if values[name] is None and not (name == "tasks" and has_paths)}
+    for name in filled:
+        text = defaults.options[names[name].name]
+        values[name] = [text] if names[name].kind in ("many", "specs") else text
+    return filled
+
+
+def _check_processes(config: pytest.Config, defaults: backends.SessionDefaults) -> None:
+    """Raise UserInputError for workers of xdist where the processes of a launcher answer together."""
+    if defaults.processes > 1 and (getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None)):
+        raise UserInputError(f"-n: the {defaults.processes} processes of the launcher answer together, and cannot be workers: leave it out")
+
+
 def _evaluation(values: Mapping[str, Any], arguments: msgspec.Struct | None) -> EvaluationSettings:
     tags = parse_tags(values["reasoning_tags"]) if values["reasoning_tags"] else DEFAULT_TAGS
     return EvaluationSettings(
@@ -152,6 +194,14 @@ def _evaluation(values: Mapping[str, Any], arguments: msgspec.Struct | None) -> 
         system_prompt=values["system_prompt"],
         reasoning_tags=tags if values["strip_reasoning"] else (),
     )
+
+
+def _from_home(config: pytest.Config, value: Any) -> Any:
+    """Paths of the ini file, which lie beside it, as seen from where pytest was started."""
+    if isinstance(value, str):
+        slash = "/" if value.endswith("/") else ""
+        return os.path.relpath(_home(config) / value, config.invocation_params.dir) + slash
+    return value and [_from_home(config, path) for path in value]
 
 
 def _home(config: pytest.Config) -> Path:

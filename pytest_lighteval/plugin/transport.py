@@ -23,6 +23,7 @@ __all__ = [
     "attach_reference",
     "attach_reference_error",
     "attach_repeats",
+    "is_explained",
     "outcomes_of",
     "payload_of",
     "reset",
@@ -107,6 +108,11 @@ def attach_reason(item: pytest.Item, message: str, *, skipped: bool) -> None:
 
         identity = ("suite", "task", "few_shots", "truncate")
         attach_error(item, TaskKey(**{name: mark.kwargs[name] for name in identity}), message, skipped=skipped)
+
+
+def is_explained(item: pytest.Item) -> bool:
+    """Whether it is known how the item's evaluation ended; what it took from the cache does not tell."""
+    return bool(item.stash.get(_PAYLOAD, {}).keys() - {"cache"})
 
 
 def payload_of(item: pytest.Item) -> dict[str, Any] | None:

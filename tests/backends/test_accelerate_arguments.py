@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 
 from pytest_lighteval.backends import load_backend
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend, GenerationParameters
+from pytest_lighteval.backends.gguf import CONVERTER
+from pytest_lighteval.backends.user_cache import cache_home
 from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError
 from pytest_lighteval.model_args import convert_model_args, describe_arguments, parse_model_args
 from pytest_lighteval.types import LoglikelihoodRequest
@@ -141,6 +145,38 @@ def test_a_fingerprint_changes_with_what_may_change_an_answer_and_with_nothing_e
     assert len({first, *changed}) == 1 + len(changed)
 
 
+@pytest.mark.parametrize("kind", ["folder", "gguf", "package"])
+def test_what_a_model_is_is_known_without_an_engine(tiny_folder: Path, tmp_path: Path, kind: str) -> None:
+    package = tmp_path / "holds_a_model"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    file = package / "model.gguf"
+    file.write_bytes(b"a model that was converted before")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    shutil.copytree(tiny_folder, cache_home() / "gguf" / f"{digest[:32]}-v{CONVERTER}")
+    pretrained = {"folder": str(tiny_folder), "gguf": str(file), "package": "package:holds_a_model"}[kind]
+    code = (
+        "import sys; from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend; "
+        f"backend = AccelerateBackend(AccelerateArguments(pretrained={pretrained!r})); "
+        "print(len(backend.fingerprint), backend.max_length, *{'torch', 'transformers', 'tokenizers', 'safetensors'} & set(sys.modules))"
+    )
+
+    output = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    assert output.split() == ["64", "128"]
+
+
+def test_the_engine_computes_with_the_threads_that_the_environment_names(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    try:
+        assert load(pretrained=str(tiny_folder), device="cpu").describe()["threads"] == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_fingerprint_of_a_model_in_memory_follows_its_weights() -> None:
     def fingerprint(seed: int, **tokenizer: Any) -> str:
         return AccelerateBackend.from_model(tiny_model(seed=seed), tiny_tokenizer(**tokenizer)).fingerprint
@@ -170,7 +206,7 @@ def test_a_folder_is_loaded_in_the_dtype_and_way_asked_for(tiny_folder: Path) ->
 
     assert (plain["architecture"], plain["dtype"], plain["device"], plain["max_length"]) == ("LlamaForCausalLM", "float32", "cpu", 128)
     assert plain["threads"] >= 1
-    assert (half["dtype"], half["batch_size"], half["batch_tokens"]) == ("bfloat16", 2, [None, None])
+    assert (half["dtype"], half["batch_size"], half["batch_tokens"]) == ("bfloat16", 2, None)
 
 
 def test_model_parallel_gives_the_same_answers(tiny_folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.testing import BackendConformance
-from pytest_lighteval.types import LoglikelihoodRequest, LoglikelihoodResponse, Message, PerplexityRequest, PerplexityResponse
+from pytest_lighteval.types import Backend, LoglikelihoodRequest, LoglikelihoodResponse, Message, PerplexityRequest, PerplexityResponse
 from tests.backends.tiny import score_alone, tiny_model, tiny_tokenizer
 
 REQUESTS = [
@@ -66,6 +66,11 @@ class TestConformance(BackendConformance):
         backend = AccelerateBackend.from_arguments(AccelerateArguments(pretrained=str(tiny_folder), device="cpu"))
         yield backend
         backend.close()
+
+    @pytest.fixture
+    def new_backend(self, tiny_folder: Path) -> Callable[[], Backend]:
+        """Another one, to be closed."""
+        return lambda: AccelerateBackend.from_arguments(AccelerateArguments(pretrained=str(tiny_folder), device="cpu"))
 
 
 def test_batch_size_changes_nothing_but_rounding(llama: Any) -> None:

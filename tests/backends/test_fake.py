@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -15,13 +15,20 @@ from pytest_lighteval.types import Backend, Doc, GenerateRequest, LoglikelihoodR
 @pytest.fixture(scope="module")
 def backend() -> Iterator[Backend]:
     """A backend that needs no model."""
-    backend = FakeBackend()
+    backend = FakeBackend(max_length=100)
     yield backend
     backend.close()
 
 
 class TestFakeBackend(BackendConformance):
     """The conformance test."""
+
+    is_language_model = False
+
+    @pytest.fixture
+    def new_backend(self) -> Callable[[], Backend]:
+        """Another one, to be closed."""
+        return FakeBackend
 
 
 DOCS = [Doc(id=f"test:{n}", query=f"what is {n}?", choices=(" a", " b", " c", " d"), gold=(n % 4,)) for n in range(400)]

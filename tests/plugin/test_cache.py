@@ -74,10 +74,10 @@ class Project:
     def command(self, *arguments: str) -> list[str]:
         return ["suites", "--lighteval-report-dir", "reports", "-p", "no:cacheprovider", *arguments]
 
-    def run(self, *arguments: str, passed: int = 5) -> pytest.RunResult:
+    def run(self, *arguments: str, passed: int = 5, errors: int = 0) -> pytest.RunResult:
         """A session in a process of its own."""
         result = self.pytester.runpytest_subprocess(*self.command(*arguments))
-        result.assert_outcomes(passed=passed)
+        result.assert_outcomes(passed=passed, errors=errors)
         return result
 
     def asked(self) -> list[str]:
@@ -427,3 +427,13 @@ def test_workers_that_crowd_the_cores_are_told_of_it(
     if told:
         assert header[1].startswith("lighteval: 2 workers with ")
         assert "--threads share divides the cores" in header[1]
+
+
+def test_an_engine_that_breaks_in_an_unforeseen_way_is_an_error_of_its_task(project: Project) -> None:
+    project.pytester.makeconftest(ENGINE.replace("        more = len(requests) * 1e-9", "        1 / 0"))
+
+    project.run("-k", "prose or short", passed=1, errors=1)
+
+    results = project.results()
+    assert results["errors"] == {"mini|prose|0": "division by zero"}
+    assert use(results) == (0, 40)

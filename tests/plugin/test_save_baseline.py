@@ -94,6 +94,18 @@ def test_the_first_baseline_that_holds_a_task_is_asked(pytester: pytest.Pytester
     lower_first.stdout.fnmatch_lines(["gated|many:first|0: acc *PASSED*"])
 
 
+def test_paths_of_the_ini_file_lie_beside_it(pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytester.makeini("[pytest]\nlighteval_baseline = base.json\nlighteval_save_baseline = kept/\n")
+    (pytester.path / "below").mkdir()
+    monkeypatch.chdir(pytester.path / "below")
+
+    result = pytester.runpytest("../suites", *FAKE[1:], *ONE)
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["lighteval: backend fake, against ../base.json", "gated|many:first|0: acc *PASSED*"])
+    assert (pytester.path / "kept" / "gated.many.first.0-shot.json").is_file()
+
+
 def test_several_runs_are_merged_into_repeats(pytester: pytest.Pytester, suite: Path) -> None:
     for _ in range(2):
         pytester.runpytest(*FAKE, "--save-baseline", "twice.json", "--baseline-merge", *ONE).assert_outcomes(passed=1)

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from pytest_lighteval.errors import UserInputError, did_you_mean
 
-__all__ = ["DTYPES", "LOADING_ARGUMENTS", "QUANTIZED", "AccelerateArguments", "GenerationParameters"]
+__all__ = ["DTYPES", "LOADING_ARGUMENTS", "QUANTIZED", "AccelerateArguments", "EngineArguments", "GenerationParameters"]
 
 DTYPES = {
     **{name: name for name in ("float32", "bfloat16", "float16", "float64")},
@@ -60,18 +60,10 @@ class GenerationParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     response_format: Annotated[Any, Meta(description="refused: constrained decoding is not part of this backend")] = None
 
 
-class AccelerateArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Arguments of `--backend accelerate`. Making one raises UserInputError for values that contradict one another."""
+class EngineArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a transformers model is run, wherever it comes from; a backend's arguments add what names the model."""
 
-    pretrained: Annotated[
-        str | None,
-        Meta(description="the model: hub id, local folder, .gguf file, or package:NAME for a .gguf file in an installed package"),
-    ] = None
-    model_name: Annotated[str | None, Meta(description="another name of `pretrained`")] = None
     tokenizer: Annotated[str | None, Meta(description="hub id or folder of the tokenizer; default: the model's own")] = None
-    revision: Annotated[str, Meta(description="branch, tag or commit of a hub id")] = "main"
-    subfolder: Annotated[str | None, Meta(description="folder inside the repository or folder")] = None
-    trust_remote_code: Annotated[bool, Meta(description="let the model's repository run its own Python code")] = False
     dtype: Annotated[
         str | None, Meta(description="auto (as stored), float32, bfloat16, float16, float64, or 4bit / 8bit (bitsandbytes)")
     ] = None
@@ -98,23 +90,41 @@ class AccelerateArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
         bool | None, Meta(description="true: choices get a leading space; false: they lose it; default: as the task writes them")
     ] = None
     pairwise_tokenization: Annotated[bool, Meta(description="encode context and continuation apart")] = False
+
+    def generation(self) -> GenerationParameters:
+        """`generation_parameters`, checked. Raises UserInputError that names the parameter, with the nearest ones if it is unknown."""
+        return _read_generation_parameters(self.generation_parameters)
+
+    def check_engine(self) -> None:
+        """Raise UserInputError for values that contradict one another."""
+        _check_loading(self)
+        _check_limits(self)
+        self.generation()
+
+
+class AccelerateArguments(EngineArguments, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `--backend accelerate`. Making one raises UserInputError for values that contradict one another."""
+
+    pretrained: Annotated[
+        str | None,
+        Meta(description="the model: hub id, local folder, .gguf file, or package:NAME for a .gguf file in an installed package"),
+    ] = None
+    model_name: Annotated[str | None, Meta(description="another name of `pretrained`")] = None
+    revision: Annotated[str, Meta(description="branch, tag or commit of a hub id")] = "main"
+    subfolder: Annotated[str | None, Meta(description="folder inside the repository or folder")] = None
+    trust_remote_code: Annotated[bool, Meta(description="let the model's repository run its own Python code")] = False
     adapter_weights: Annotated[Any, Meta(description="refused: merge the adapter into its base model first")] = None
     delta_weights: Annotated[Any, Meta(description="refused: apply the delta to its base model first")] = None
     base_model: Annotated[Any, Meta(description="refused: belongs to adapter_weights and delta_weights")] = None
 
     def __post_init__(self) -> None:
         _check_model(self)
-        _check_limits(self)
-        self.generation()
+        self.check_engine()
 
     @property
     def model(self) -> str:
         """What `pretrained` or `model_name` says."""
         return self.pretrained or self.model_name or ""
-
-    def generation(self) -> GenerationParameters:
-        """`generation_parameters`, checked. Raises UserInputError that names the parameter, with the nearest ones if it is unknown."""
-        return _read_generation_parameters(self.generation_parameters)
 
 
 _REFUSED = {
@@ -137,6 +147,9 @@ def _check_model(arguments: AccelerateArguments) -> None:
     for name, reason in _REFUSED.items():
         if getattr(arguments, name) not in (None, False, "false"):
             raise UserInputError(f"{name}: {reason}")
+
+
+def _check_loading(arguments: EngineArguments) -> None:
     known = ("auto", *DTYPES, *QUANTIZED)
     if arguments.dtype is not None and arguments.dtype not in known:
         raise UserInputError(f"dtype: {arguments.dtype!r} is none of {', '.join(known)}{did_you_mean(arguments.dtype, known)}")
@@ -148,7 +161,7 @@ def _check_model(arguments: AccelerateArguments) -> None:
         raise UserInputError("model_parallel=true spreads the model over all devices: leave device out")
 
 
-def _check_limits(arguments: AccelerateArguments) -> None:
+def _check_limits(arguments: EngineArguments) -> None:
     if isinstance(arguments.batch_size, int) and arguments.batch_size < 1:
         raise UserInputError(f"batch_size: {arguments.batch_size} is not a number of rows; give 1 or more, or auto")
     if arguments.max_length is not None and arguments.max_length < 2:

@@ -12,11 +12,24 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-__all__ = ["IMPLEMENTATION", "Keys", "OwnRows", "StemSpan", "TreeRun", "prefix_tree_attention", "tree_attention"]
+__all__ = [
+    "IMPLEMENTATION",
+    "Keys",
+    "OwnRows",
+    "Rules",
+    "Run",
+    "StemSpan",
+    "TreeRun",
+    "folded",
+    "fused_on_cpu",
+    "merge",
+    "prefix_tree_attention",
+    "tree_attention",
+]
 
 IMPLEMENTATION = "lighteval_prefix_tree"
 """The name under which transformers knows the function."""
@@ -55,6 +68,58 @@ class StemSpan:
     span: slice
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How one layer attends."""
+
+    scale: float
+    softcap: float | None
+    """Bends scores (Gemma 2)."""
+    window: int | None
+    """A token sees so many positions up to its own. None: all, or none of the batch is longer."""
+    fused: bool
+    """Whether fused kernels may be used."""
+
+    def is_fused(self, query: torch.Tensor, value: torch.Tensor) -> bool:
+        """Whether they can be."""
+        return self.fused and self.softcap is None and query.shape[-1] == value.shape[-1]
+
+    def plain(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Attention by its definition. A query that sees no key has an output of 0 and a log-sum-exp of -inf."""
+        return _plain(query, key, value, allowed, self.scale, self.softcap)
+
+    def unmasked(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries that all see all keys."""
+        if self.is_fused(query, value):
+            if query.device.type == "cpu":
+                return fused_on_cpu(query, key, value, None, self.scale, causal=False)
+            if query.device.type == "cuda":
+                return folded(query, key, value, None, lambda q, k, v, _: _fused_on_cuda(q, k, v, self.scale))
+        return folded(query, key, value, None, self.plain)
+
+
+class Run(Protocol):
+    """One forward pass, as its attention sees it."""
+
+    @property
+    def last_position(self) -> int:
+        """The largest position of a token in it."""
+
+    @property
+    def fused(self) -> bool:
+        """Whether fused kernels may be used; a model that they fail on runs without."""
+
+    def attend(
+        self, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rules: Rules
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the layer's queries `[1, heads, tokens, head_dim]` see: output in fp32, log-sum-exp `[1, heads, tokens]`."""
+
+    def called(self, *, windowed: bool) -> None:
+        """A layer was run; whether it said that it has a sliding window."""
+
+
 @dataclass(slots=True, kw_only=True)
 class TreeRun:
     """One batch: who attends to whom, and whose keys are to be kept."""
@@ -72,6 +137,31 @@ class TreeRun:
     """Whether a layer said that it has a sliding window."""
     _on_device: dict[tuple[int, torch.device], torch.Tensor] = field(default_factory=dict)
     _biases: dict[tuple[int, torch.dtype], torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def last_position(self) -> int:
+        """See `Run.last_position`."""
+        return int(self.positions.max())
+
+    def called(self, *, windowed: bool) -> None:
+        """See `Run.called`."""
+        self.calls += 1
+        self.windows_seen |= windowed
+
+    def attend(
+        self, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rules: Rules
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `Run.attend`."""
+        for span, keys in self.keep:
+            # a copy, as a view would keep the whole batch's keys alive
+            keys[module] = (key[:, :, span].clone(), value[:, :, span].clone())
+        layer = _Layer(run=self, rules=rules)
+        out, lse = layer.own(query, key, value)
+        for stem in self.stems:
+            part = layer.behind(stem, query, *stem.stem[module])
+            if part is not None:
+                merge(out[:, :, stem.span], lse[:, :, stem.span], *part)
+        return out, lse
 
     def on(self, device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor on a layer's device: it is moved once, however many layers there are."""
@@ -92,11 +182,11 @@ class TreeRun:
         return self._biases[key]
 
 
-_RUN: ContextVar[TreeRun | None] = ContextVar("lighteval_tree_run", default=None)
+_RUN: ContextVar[Run | None] = ContextVar("lighteval_run", default=None)
 
 
 @contextlib.contextmanager
-def tree_attention(model: Any, run: TreeRun) -> Iterator[None]:
+def tree_attention(model: Any, run: Run) -> Iterator[None]:
     """Let a model's forward pass attend as the run says; afterwards its attention is what it was."""
     # transformers looks the name up at every forward pass, in the configuration of each part of the model
     configurations = {id(part.config): part.config for part in model.modules() if hasattr(part, "config")}.values()
@@ -133,29 +223,21 @@ def prefix_tree_attention(
     run = _RUN.get()
     if run is None:
         raise RuntimeError(f"{IMPLEMENTATION} was called outside of a planned batch")
-    run.calls += 1
-    run.windows_seen |= sliding_window is not None
-    for span, keys in run.keep:
-        # a copy, as a view would keep the whole batch's keys alive
-        keys[module] = (key[:, :, span].clone(), value[:, :, span].clone())
-    layer = _Layer(
-        run=run,
+    run.called(windowed=sliding_window is not None)
+    rules = Rules(
         scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
         softcap=softcap,
-        window=None if sliding_window is None or run.positions.max() < sliding_window else sliding_window,
+        window=None if sliding_window is None or run.last_position < sliding_window else sliding_window,
+        fused=run.fused,
     )
-    out, lse = layer.own(query, key, value)
-    for stem in run.stems:
-        part = layer.behind(stem, query, *stem.stem[module])
-        if part is not None:
-            _merge(out[:, :, stem.span], lse[:, :, stem.span], *part)
+    out, lse = run.attend(module, query, key, value, rules)
     if s_aux is not None:
         # a sink is one more key without a value
         out *= torch.sigmoid(lse - s_aux.float().view(1, -1, 1))[..., None]
     return out.transpose(1, 2).to(query.dtype), None
 
 
-def _merge(out: torch.Tensor, lse: torch.Tensor, other: torch.Tensor, other_lse: torch.Tensor) -> None:
+def merge(out: torch.Tensor, lse: torch.Tensor, other: torch.Tensor, other_lse: torch.Tensor) -> None:
     """Add another set of keys to a softmax in place. The first one's log-sum-exp is finite; the other's may be -inf, for no keys."""
     out += (other - out) * torch.sigmoid(other_lse - lse)[..., None]
     torch.logaddexp(lse, other_lse, out=lse)
@@ -166,9 +248,7 @@ class _Layer:
     """One layer's rules for one batch."""
 
     run: TreeRun
-    scale: float
-    softcap: float | None
-    window: int | None
+    rules: Rules
 
     def own(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Every token over its own piece: output `[1, heads, tokens, head_dim]` and log-sum-exp `[1, heads, tokens]`, both in fp32."""
@@ -184,12 +264,14 @@ class _Layer:
                     tensor[0].index_select(1, places).reshape(tensor.shape[1], pieces, longest, -1).transpose(0, 1)
                     for tensor in (query, key, value)
                 )
-            if self._is_fused(query, value) and query.device.type == "cpu":
-                bias = self.run.bias(rows, query.dtype) if self.window is None else _bias(self._allowed(rows, query.device), query.dtype)
-                part, part_lse = _fused_on_cpu(q, k, v, bias, self.scale, causal=bias is None)
+            if self.rules.is_fused(query, value) and query.device.type == "cpu":
+                bias = (
+                    self.run.bias(rows, query.dtype) if self.rules.window is None else _bias(self._allowed(rows, query.device), query.dtype)
+                )
+                part, part_lse = fused_on_cpu(q, k, v, bias, self.rules.scale, causal=bias is None)
             else:
                 allowed = self._allowed(rows, query.device)
-                part, part_lse = _folded(q, k, v, allowed, self._plain)
+                part, part_lse = folded(q, k, v, allowed, self.rules.plain)
             part, part_lse = part.transpose(0, 1).flatten(1, 2), part_lse.transpose(0, 1).flatten(1, 2)
             if rows.real is not None:
                 real = self.run.on(query.device, rows.real)
@@ -202,30 +284,19 @@ class _Layer:
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The stretch's tokens over the stem. None: the stem is out of the window for all of them."""
         allowed = None
-        if self.window is not None:
+        if self.rules.window is not None:
             positions = self.run.positions[stem.span]
             last = stem.start + stem.length - 1
-            if int(positions.min()) - last >= self.window:
+            if int(positions.min()) - last >= self.rules.window:
                 return None
-            if int(positions.max()) - stem.start >= self.window:
+            if int(positions.max()) - stem.start >= self.rules.window:
                 keys = torch.arange(stem.start, stem.start + stem.length)
-                allowed = (positions[:, None] - keys < self.window)[None].to(query.device)
+                allowed = (positions[:, None] - keys < self.rules.window)[None].to(query.device)
         query = query[:, :, stem.span]
-        if allowed is None and self._is_fused(query, value):
-            if query.device.type == "cpu":
-                return _fused_on_cpu(query, key, value, None, self.scale, causal=False)
-            if query.device.type == "cuda":
-                return _folded(query, key, value, None, lambda q, k, v, _: _fused_on_cuda(q, k, v, self.scale))
+        if allowed is None:
+            return self.rules.unmasked(query, key, value)
         # where a window hides all of these keys from a query, fused kernels would answer NaN
-        return _folded(query, key, value, allowed, self._plain)
-
-    def _is_fused(self, query: torch.Tensor, value: torch.Tensor) -> bool:
-        return self.run.fused and self.softcap is None and query.shape[-1] == value.shape[-1]
-
-    def _plain(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return _plain(query, key, value, allowed, self.scale, self.softcap)
+        return folded(query, key, value, allowed, self.rules.plain)
 
     def _allowed(self, rows: OwnRows, device: torch.device) -> torch.Tensor:
         """Who sees whom among the rows' own tokens, `[pieces, longest, longest]`, also where their mask is the causal one."""
@@ -233,17 +304,17 @@ class _Layer:
         allowed = torch.ones((1, longest, longest), dtype=torch.bool, device=device).tril()
         if rows.allowed is not None:
             allowed = self.run.on(device, rows.allowed)
-        if self.window is None:
+        if self.rules.window is None:
             return allowed
         positions = self.run.positions[rows.places]
-        return allowed & (positions[:, :, None] - positions[:, None, :] < self.window).to(device)
+        return allowed & (positions[:, :, None] - positions[:, None, :] < self.rules.window).to(device)
 
 
 def _bias(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, -torch.inf)[:, None]
 
 
-def _fused_on_cpu(
+def fused_on_cpu(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scale: float, *, causal: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The kernel behind `scaled_dot_product_attention`, called by its own name because that alone returns the log-sum-exp."""
@@ -257,7 +328,7 @@ def _fused_on_cuda(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, 
     return out.float(), lse[:, :, : query.shape[2]]
 
 
-def _folded(
+def folded(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor | None, attend: _Attend
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Heads that share keys as more queries of one head, one behind the other, so that no key is repeated."""

@@ -12,8 +12,7 @@ import msgspec
 
 from pytest_lighteval.backends.accelerate.arguments import LOADING_ARGUMENTS, QUANTIZED, AccelerateArguments
 from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_folder, fingerprint_loaded, package_versions
-from pytest_lighteval.backends.accelerate.folders import declared_length, find_model_folder, find_tokenizer_folder, read_max_length, resolve
-from pytest_lighteval.backends.references import ModelReference
+from pytest_lighteval.backends.accelerate.folders import Folders, NamedFolders, declared_length, read_max_length
 from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError
 from pytest_lighteval.types import (
     GenerateRequest,
@@ -43,11 +42,12 @@ class AccelerateBackend:
     name = "accelerate"
     supports = frozenset(RequestKind)
 
-    def __init__(self, arguments: AccelerateArguments, *, given: tuple[Any, Any] | None = None) -> None:
+    def __init__(self, arguments: AccelerateArguments, *, given: tuple[Any, Any] | None = None, folders: Folders | None = None) -> None:
+        """`folders` are where the model lies if that is not what the arguments name; their `pretrained` is then its name in messages."""
         self.arguments = arguments
         self._given = given
         """A model and a tokenizer that are loaded already. None: the arguments name them."""
-        self._references = resolve(arguments) if given is None else None
+        self._folders = None if given is not None else folders or NamedFolders(arguments)
         self._closed = False
         self._last_facts: dict[str, Any] = {}
         """What a closed engine said of itself, for the report that is written afterwards."""
@@ -110,8 +110,8 @@ class AccelerateBackend:
             "batch_size": arguments.batch_size,
             "versions": package_versions(),
         }
-        if self._references is not None and self._references[0].kind == "hub":
-            facts["revision"] = arguments.revision
+        if self._folders is not None and self._folders.revision is not None:
+            facts["revision"] = self._folders.revision
         if arguments.dtype in QUANTIZED or arguments.quantization_config:
             facts["quantization"] = arguments.quantization_config or arguments.dtype
         if "max_length" in self.__dict__:
@@ -143,19 +143,19 @@ class AccelerateBackend:
             del self.__dict__["_engine"]
             free_memory()
 
-    @cached_property
-    def _folder(self) -> Path:
-        return find_model_folder(self._named[0], self.arguments)
-
-    @cached_property
-    def _tokenizer_folder(self) -> Path:
-        return find_tokenizer_folder(self._named[1], self._folder, self.arguments)
+    @property
+    def _named(self) -> Folders:
+        if self._folders is None:
+            raise BackendError(f"{self.arguments.model}: the backend is closed")
+        return self._folders
 
     @property
-    def _named(self) -> tuple[ModelReference, ModelReference | None]:
-        if self._references is None:
-            raise BackendError(f"{self.arguments.model}: the backend is closed")
-        return self._references
+    def _folder(self) -> Path:
+        return self._named.model
+
+    @property
+    def _tokenizer_folder(self) -> Path:
+        return self._named.tokenizer
 
     @cached_property
     def _texts(self) -> Texts:

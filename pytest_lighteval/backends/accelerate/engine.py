@@ -7,12 +7,14 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
-from pytest_lighteval.backends.accelerate.generation import Generator
+from pytest_lighteval.backends.accelerate.decoding import DecodingLimits
+from pytest_lighteval.backends.accelerate.generation import Generation, choose_generation
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.loglikelihood import (
     Failed,
@@ -23,7 +25,7 @@ from pytest_lighteval.backends.accelerate.loglikelihood import (
     hidden_window,
     unsupported,
 )
-from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow, TooBig, run_in_batches, truncated
+from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow, truncated
 from pytest_lighteval.backends.accelerate.prefix_tree import Limits as TreeLimits
 from pytest_lighteval.backends.accelerate.scoring import Scored, Scorer, evaluating, peak_memory, unless_out_of_memory
 from pytest_lighteval.backends.accelerate.texts import Texts
@@ -55,13 +57,17 @@ _OTHER_DEVICES = 16384, 32768
 Constants for each kind of device: were they taken from what is free at the moment, a score's last digits would depend on it. More than
 2048 tokens at a time bring nothing on a CPU; generation there is bound by reading the weights, and gains with every row.
 """
-_NEW_TOKENS_COUNTED = 1024
-"""New tokens of a row that the budget reckons with; few rows use a larger limit up."""
 _LOGITS_AT_ONCE = 2**28
 """Elements of logits that a batch may keep under `batch_size=auto` (1 GiB in fp32)."""
 _STEM_BYTES = {"cpu": 2**30}
 _STEM_BYTES_OTHERS = 2**32
 """Keys and values of shared prefixes that are kept at a time."""
+_SLOT_BYTES = {"cpu": 2**31}
+_SLOT_BYTES_OTHERS = 2**33
+"""Keys and values that are kept at a time to generate."""
+_ROWS_GENERATED = {"cpu": 64}
+_ROWS_GENERATED_OTHERS = 256
+"""Rows that are generated at a time under `batch_size=auto`: more of them make a step longer and the whole hardly faster."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,9 +97,7 @@ class Engine:
         self._texts, self._arguments, self._max_length = texts, arguments, max_length
         self._loaded = loaded
         self._parameters = arguments.generation()
-        self._generator = Generator(loaded, texts, self._parameters)
         self._scoring_limits = self._limits(_TOKENS_SCORED.get(loaded.device.type, _OTHER_DEVICES[0]))
-        self._generation_limits = self._limits(_TOKENS_KEPT.get(loaded.device.type, _OTHER_DEVICES[1]))
         self._shrunk_to: dict[str, int] = {}
         """The fewest rows, or tokens, that memory allowed. Empty: it never ran out."""
         self._plain_reason: str | None = None
@@ -126,25 +130,20 @@ class Engine:
         """See `Backend.generate`."""
         prompts = self._texts.prompts([request.prompt for request in requests])
         plans = [self._plan_prompt(index, request, prompt) for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True))]
-        rows = sorted((row for plan in plans for row in plan), key=lambda row: -len(row.prompt))
         found: dict[int, dict[int, Generated]] = {index: {} for index in range(len(requests))}
-        for batch in run_in_batches(
-            rows, _prompt_size, self._generation_limits, lambda rows: self._attempt(self._generator.generate, rows), self._on_shrink
-        ):
-            if isinstance(batch, TooBig):
-                if found.pop(batch.item.owner, None) is not None:
-                    error = f"memory ran out on a single prompt of {len(batch.item.prompt)} tokens"
-                    yield batch.item.owner, GenerateResponse(error=error)
+        for row, generated in self._generation.generate([row for plan in plans for row in plan]):
+            samples = found.get(row.owner)
+            if samples is None:
                 continue
-            for row, generated in zip(batch.items, batch.results, strict=True):
-                samples = found.get(row.owner)
-                if samples is None:
-                    continue
-                samples[row.sample or 0] = generated
-                if len(samples) == len(plans[row.owner]):
-                    request, cut = requests[row.owner], len(prompts[row.owner]) - len(row.prompt)
-                    yield row.owner, _generate_response(row, [samples[sample] for sample in sorted(samples)], request.num_samples, cut)
-                    del found[row.owner]
+            if generated is None:
+                yield row.owner, GenerateResponse(error=f"memory ran out on a single prompt of {len(row.prompt)} tokens")
+                del found[row.owner]
+                continue
+            samples[row.sample or 0] = generated
+            if len(samples) == len(plans[row.owner]):
+                request, cut = requests[row.owner], len(prompts[row.owner]) - len(row.prompt)
+                yield row.owner, _generate_response(row, [samples[sample] for sample in sorted(samples)], request.num_samples, cut)
+                del found[row.owner]
 
     def _plan_prompt(self, index: int, request: GenerateRequest, prompt: tuple[int, ...]) -> list[PromptRow]:
         """The rows of a request: one if it is greedy, else one a sample. Its prompt is cut on the left to fit."""
@@ -174,13 +173,23 @@ class Engine:
             "dtype": self._loaded.dtype,
             "threads": torch.get_num_threads(),
             "engine": f"plain rows: {self._plain_reason}" if self._plain_reason else "prefix tree",
-            "batch_tokens": [self._scoring_limits.tokens, self._generation_limits.tokens],
+            "batch_tokens": self._scoring_limits.tokens,
             "head_at": {"each": "asked positions", "shared": "positions asked in the batch", "all": "all positions"}[self._scorer.keep],
         }
+        notes, tokens_generating = [], 0
         if self._plain_reason is not None:
-            facts["notes"] = [f"log-likelihoods are computed by plain rows, which takes several times as long: {self._plain_reason}"]
+            notes.append(f"log-likelihoods are computed by plain rows, which takes several times as long: {self._plain_reason}")
+        if "_generation" in self.__dict__:
+            generation = self._generation
+            facts["generation"], tokens_generating = generation.name, generation.tokens_computed
+            if generation.reason is not None:
+                facts["generation"] += f": {generation.reason}"
+                notes.append(f"texts are generated in {facts['generation']}")
+        if notes:
+            facts["notes"] = notes
         facts["use"] = {
             "tokens_scored": self._scoring.tokens_computed,
+            "tokens_generating": tokens_generating,
             "peak_memory_bytes": peak_memory(self._loaded.device),
             **{f"out_of_memory_{unit}": count for unit, count in self._shrunk_to.items()},
         }
@@ -249,13 +258,45 @@ class Engine:
             return plain
         return PrefixTree(scorer, limits, self._attempt, lambda tokens: self._on_shrink(tokens, "tokens"))
 
-    def _tree_limits(self) -> TreeLimits:
+    @cached_property
+    def _generation(self) -> Generation:
+        return choose_generation(
+            self._loaded,
+            self._texts,
+            self._parameters,
+            max_length=self._max_length,
+            slots=self._decoding_limits,
+            batches=self._limits(_TOKENS_KEPT.get(self._loaded.device.type, _OTHER_DEVICES[1])),
+            takes_places=self._scorer.keep != "all",
+            known_reason=self._plain_reason,
+            attempt=self._attempt,
+            on_shrink=self._on_shrink,
+        )
+
+    def _decoding_limits(self) -> DecodingLimits:
+        device, batch_size = self._loaded.device.type, self._arguments.batch_size
+        logits = max(1, _LOGITS_AT_ONCE // self._loaded.model.config.get_text_config().vocab_size)
+        tokens = _TOKENS_SCORED.get(device, _OTHER_DEVICES[0])
+        rows = min(_ROWS_GENERATED.get(device, _ROWS_GENERATED_OTHERS), logits)
+        return DecodingLimits(
+            rows=batch_size if isinstance(batch_size, int) else rows,
+            kept=_SLOT_BYTES.get(device, _SLOT_BYTES_OTHERS) // self._token_bytes,
+            tokens=min(tokens, logits) if self._scorer.keep == "all" else tokens,
+        )
+
+    @property
+    def _token_bytes(self) -> int:
+        """What the keys and values of a token take."""
         config = self._loaded.model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        token_bytes = 2 * config.num_hidden_layers * heads * head_dim * getattr(torch, self._loaded.dtype).itemsize
+        size: int = 2 * config.num_hidden_layers * heads * head_dim * getattr(torch, self._loaded.dtype).itemsize
+        return size
+
+    def _tree_limits(self) -> TreeLimits:
+        config = self._loaded.model.config.get_text_config()
         tokens = _TOKENS_SCORED.get(self._loaded.device.type, _OTHER_DEVICES[0])
-        kept = _STEM_BYTES.get(self._loaded.device.type, _STEM_BYTES_OTHERS) // token_bytes
+        kept = _STEM_BYTES.get(self._loaded.device.type, _STEM_BYTES_OTHERS) // self._token_bytes
         logits = max(1, _LOGITS_AT_ONCE // config.vocab_size)
         if self._scorer.keep == "all":
             tokens = min(tokens, logits)
@@ -303,10 +344,6 @@ class Engine:
             return Limits(rows=self._arguments.batch_size)
         vocabulary: int = self._loaded.model.config.get_text_config().vocab_size
         return Limits(tokens=tokens, logits=max(1, _LOGITS_AT_ONCE // vocabulary))
-
-
-def _prompt_size(row: PromptRow) -> tuple[int, int]:
-    return len(row.prompt) + min(row.max_new_tokens, _NEW_TOKENS_COUNTED), 0
 
 
 def _generate_response(row: PromptRow, samples: list[Generated], num_samples: int, cut: int) -> GenerateResponse:

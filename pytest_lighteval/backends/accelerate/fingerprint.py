@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pytest_lighteval.backends.references import weight_files
 from pytest_lighteval.backends.user_cache import digest_file
 from pytest_lighteval.errors import BackendError
 
-__all__ = ["fingerprint_folder", "fingerprint_loaded", "package_versions"]
+__all__ = ["fingerprint_content", "fingerprint_folder", "fingerprint_loaded", "package_versions", "tokenizer_digests"]
 
 _ENGINE = 1
 """Raised whenever this backend may answer the same request differently."""
@@ -44,10 +45,10 @@ def fingerprint_folder(folder: Path, tokenizer_folder: Path, arguments: Accelera
     try:
         files = {file.name: digest_file(file) for file in (*weight_files(folder, arguments.model), *_small_files(folder))}
         if tokenizer_folder != folder:
-            files |= {f"tokenizer/{file.name}": digest_file(file) for file in _small_files(tokenizer_folder)}
+            files |= {f"tokenizer/{name}": digest for name, digest in tokenizer_digests(tokenizer_folder).items()}
     except OSError as error:
         raise BackendError(f"{arguments.model}: cannot read {error.filename}: {error.strerror}") from error
-    return _digest({"files": files}, arguments)
+    return fingerprint_content({"files": files}, arguments)
 
 
 def fingerprint_loaded(model: Any, tokenizer: Any, arguments: AccelerateArguments) -> str:
@@ -59,7 +60,7 @@ def fingerprint_loaded(model: Any, tokenizer: Any, arguments: AccelerateArgument
         weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    return _digest(
+    return fingerprint_content(
         {
             "weights": weights.hexdigest(),
             "config": model.config.to_json_string(),
@@ -70,11 +71,17 @@ def fingerprint_loaded(model: Any, tokenizer: Any, arguments: AccelerateArgument
     )
 
 
+def tokenizer_digests(folder: Path) -> dict[str, str]:
+    """Digests of a folder's small files, by name. Raises OSError."""
+    return {file.name: digest_file(file) for file in _small_files(folder)}
+
+
 def _small_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix in _SMALL_SUFFIXES and file.is_file())
 
 
-def _digest(content: dict[str, Any], arguments: AccelerateArguments) -> str:
+def fingerprint_content(content: Mapping[str, Any], arguments: AccelerateArguments) -> str:
+    """For a model whose content somebody else has digested: together with the arguments that may change an answer and the versions."""
     settings = {name: value for name, value in msgspec.to_builtins(arguments).items() if name not in _WITHOUT_EFFECT}
     whole = {"engine": _ENGINE, "arguments": settings, "versions": package_versions(), **content}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

@@ -3,22 +3,58 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
 from pytest_lighteval.backends.gguf import converted_folder
 from pytest_lighteval.backends.references import ModelReference, download_snapshot, resolve_reference, weight_files
 from pytest_lighteval.errors import BackendError, UserInputError
 
-__all__ = ["declared_length", "find_model_folder", "find_tokenizer_folder", "read_max_length", "resolve"]
+__all__ = ["Folders", "NamedFolders", "declared_length", "read_max_length"]
 
 _LENGTH_KEYS = ("n_positions", "max_position_embeddings", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length")
 _DEFAULT_LENGTH = 2048
 """Lighteval's, for a model that does not say."""
 
 
-def resolve(arguments: AccelerateArguments) -> tuple[ModelReference, ModelReference | None]:
+class Folders(Protocol):
+    """Where a model lies on this machine. Looking is cheap until a folder is asked for; each raises BackendError."""
+
+    @property
+    def model(self) -> Path:
+        """The folder with `config.json` and weights."""
+
+    @property
+    def tokenizer(self) -> Path:
+        """The folder with the tokenizer's files."""
+
+    @property
+    def revision(self) -> str | None:
+        """Of a model on the hub. None: it lies on this machine."""
+
+
+class NamedFolders:
+    """Those that the arguments name. Making one looks at files only, and raises UserInputError for a model that is not there."""
+
+    def __init__(self, arguments: AccelerateArguments) -> None:
+        self._arguments = arguments
+        self._model, self._tokenizer = _resolve(arguments)
+        self.revision = arguments.revision if self._model.kind == "hub" else None
+
+    @cached_property
+    def model(self) -> Path:
+        """Downloads or converts where that was never done."""
+        return _find_model_folder(self._model, self._arguments)
+
+    @cached_property
+    def tokenizer(self) -> Path:
+        """The model's own folder unless a tokenizer is named."""
+        return _find_tokenizer_folder(self._tokenizer, self.model, self._arguments)
+
+
+def _resolve(arguments: AccelerateArguments) -> tuple[ModelReference, ModelReference | None]:
     """What the arguments name as model and as tokenizer (None: the model's own). Looks at files only. Raises UserInputError."""
     model = resolve_reference(arguments.model)
     if model.kind == "gguf" and arguments.subfolder is not None:
@@ -29,7 +65,7 @@ def resolve(arguments: AccelerateArguments) -> tuple[ModelReference, ModelRefere
     return model, tokenizer
 
 
-def find_model_folder(model: ModelReference, arguments: AccelerateArguments) -> Path:
+def _find_model_folder(model: ModelReference, arguments: AccelerateArguments) -> Path:
     """The folder with `config.json` and weights; downloads or converts where that was never done. Raises BackendError."""
     if model.path is None:
         folder = download_snapshot(model.name, arguments.revision, arguments.subfolder, code=arguments.trust_remote_code)
@@ -41,7 +77,7 @@ def find_model_folder(model: ModelReference, arguments: AccelerateArguments) -> 
     return folder
 
 
-def find_tokenizer_folder(tokenizer: ModelReference | None, model_folder: Path, arguments: AccelerateArguments) -> Path:
+def _find_tokenizer_folder(tokenizer: ModelReference | None, model_folder: Path, arguments: AccelerateArguments) -> Path:
     """The folder with the tokenizer's files: the model's own unless one is named. Raises BackendError."""
     if tokenizer is None:
         # a subfolder of weights often has its tokenizer one level up

@@ -1,196 +1,185 @@
-"""Run planned prompts through `generate` of transformers: every row draws, stops and is limited on its own."""
+"""Continue prompts: in slots over shared prefixes where the model answers the same that way, else in padded batches."""
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import random
-from collections.abc import Sequence
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import torch
-import transformers
 
 from pytest_lighteval.backends.accelerate.arguments import GenerationParameters
+from pytest_lighteval.backends.accelerate.choosing import Choice, Choices
+from pytest_lighteval.backends.accelerate.decoding import Decoder, DecodingLimits
+from pytest_lighteval.backends.accelerate.generation_plan import plan_generation
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
-from pytest_lighteval.backends.accelerate.plan import Generated, PromptRow
+from pytest_lighteval.backends.accelerate.padded_generation import InBatches, PlainGenerator, own_settings
+from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow
+from pytest_lighteval.backends.accelerate.scoring import evaluating
 from pytest_lighteval.backends.accelerate.texts import Texts
+from pytest_lighteval.errors import BackendError
 
-__all__ = ["Generator"]
+__all__ = ["Generation", "choose_generation"]
 
-_LOOKBACK = 8
-"""Tokens decoded beyond those that a stop sequence can span, since a token may decode to nothing by itself."""
+_PROBE_TOKENS = 6
+_UNSUPPORTED = {
+    "encoder_repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "bad_words_ids": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "remove_invalid_values": False,
+    "exponential_decay_length_penalty": None,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "sequence_bias": None,
+    "token_healing": False,
+    "guidance_scale": 1.0,
+    "watermarking_config": None,
+    "min_length": 0,
+    "max_time": None,
+    "stop_strings": None,
+    "prompt_lookup_num_tokens": None,
+    "dola_layers": None,
+    "penalty_alpha": None,
+}
+"""Settings of a model's generation_config that only `generate` of transformers obeys -> the value that changes nothing, beside None."""
 
 
-class Generator:
-    """A loaded causal model that continues prompts.
+class Generation(Protocol):
+    """A way to continue prompts."""
 
-    Prompts are padded on the left under an attention mask, and positions count from each prompt's own first token, so that a row's answer
-    is the one it has alone (up to rounding).
+    def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, Generated | None]]:
+        """Every row with what it generates, once, in any order. None: memory ran out on this row alone."""
+
+    @property
+    def name(self) -> str:
+        """What runs, for the report."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not the fastest way. None: it is."""
+
+    @property
+    def tokens_computed(self) -> int:
+        """Tokens fed to the model so far, padding included."""
+
+
+class InSlots:
+    """Rows that come and go, over shared prefixes that are computed once."""
+
+    name = "slots over shared prefixes"
+    reason = None
+
+    def __init__(self, decoder: Decoder, limits: DecodingLimits) -> None:
+        self._decoder, self._limits = decoder, limits
+
+    @property
+    def tokens_computed(self) -> int:
+        """See `Generation.tokens_computed`."""
+        return self._decoder.tokens_computed
+
+    def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, Generated | None]]:
+        """See `Generation.generate`."""
+        yield from self._decoder.generate(plan_generation(rows), self._limits)
+
+
+def choose_generation(
+    loaded: LoadedModel,
+    texts: Texts,
+    parameters: GenerationParameters,
+    *,
+    max_length: int,
+    slots: Callable[[], DecodingLimits],
+    batches: Limits,
+    takes_places: bool,
+    known_reason: str | None,
+    attempt: Callable[[Callable[[Any], Any], Any], Any],
+    on_shrink: Callable[[int, str], None],
+) -> Generation:
+    """In slots if the model gives the same logits there, else in padded batches; its description says why.
+
+    `known_reason`: why the model cannot attend to prefixes apart, where that has been found out. `attempt` calls its first argument with
+    its second and returns None when memory ran out; what else goes wrong is a BackendError. `on_shrink` hears what memory allows
+    then: a number and its unit, rows or tokens.
     """
+    ends = _find_ends(loaded.model, texts)
+    choices = Choices(parameters, parameters.repetition_penalty or own_settings(loaded.model).repetition_penalty or 1.0)
 
-    def __init__(self, loaded: LoadedModel, texts: Texts, parameters: GenerationParameters) -> None:
-        self._model, self._device, self._texts, self._parameters = loaded.model, loaded.device, texts, parameters
-        own = getattr(self._model, "generation_config", None) or transformers.GenerationConfig()
-        # a chat model may declare more ends than its tokenizer's one
-        declared = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
-        self._ends = sorted({end for end in (*declared, texts.special.end) if end is not None})
-        self._settings = copy.deepcopy(own)
-        self._settings.update(
-            # drawing is done row by row in `_RowChoices`, which then leaves generate one token to choose
-            do_sample=False,
-            num_beams=1,
-            num_return_sequences=1,
-            temperature=1.0,
-            top_k=50,
-            top_p=1.0,
-            min_p=None,
-            # as generate has it, it would punish padding as well
-            repetition_penalty=1.0,
-            max_length=None,
-            min_new_tokens=None,
-            eos_token_id=self._ends or None,
-            pad_token_id=texts.special.start,
-            return_dict_in_generate=False,
-        )
-        self._repetition_penalty: float = parameters.repetition_penalty or own.repetition_penalty or 1.0
+    def decoder(choices: Choices, on_shrink: Callable[[int, str], None]) -> Decoder:
+        return Decoder(loaded, texts, ends, choices, parameters.seed, takes_places, attempt=attempt, on_shrink=on_shrink)
 
-    def generate(self, rows: Sequence[PromptRow]) -> list[Generated]:
-        """What each row generates, in order."""
-        longest = max(len(row.prompt) for row in rows)
-        inputs = torch.full((len(rows), longest), self._texts.special.start, dtype=torch.long)
-        mask = torch.zeros_like(inputs)
-        for index, row in enumerate(rows):
-            inputs[index, longest - len(row.prompt) :] = torch.tensor(row.prompt)
-            mask[index, longest - len(row.prompt) :] = 1
-        settings = copy.deepcopy(self._settings)
-        settings.max_new_tokens = max(row.max_new_tokens for row in rows)
-        stops = _RowStops(rows, longest, self._texts, self._ends)
-        choices = _RowChoices(rows, longest, self._parameters, self._repetition_penalty, self._ends)
-        output = self._model.generate(
-            inputs.to(self._device),
-            attention_mask=mask.to(self._device),
-            generation_config=settings,
-            logits_processor=transformers.LogitsProcessorList([choices]),
-            stopping_criteria=transformers.StoppingCriteriaList([stops]),
-        )
-        return [
-            self._finish(row, tokens, stopped)
-            for row, tokens, stopped in zip(rows, output[:, longest:].tolist(), stops.lengths, strict=True)
-        ]
-
-    def _finish(self, row: PromptRow, tokens: list[int], stopped: int | None) -> Generated:
-        """The row's own tokens and text, without what ran on in the batch after it was done."""
-        length = min(row.max_new_tokens, len(tokens) if stopped is None else stopped)
-        ends = {*self._ends, *row.stop_ids}
-        length = next((place + 1 for place, token in enumerate(tokens[:length]) if token in ends), length)
-        tokens = tokens[:length]
-        whole = self._texts.decode(tokens)
-        text = whole
-        for stop in row.stop_sequence:
-            text = text.partition(stop)[0]
-        ended = text != whole or (bool(tokens) and tokens[-1] in ends)
-        return Generated(token_ids=tuple(tokens), text=text, finish_reason="stop" if ended else "length")
+    reason = known_reason or _unsupported_settings(loaded.model)
+    if reason is None:
+        recording = _RecordingChoices()
+        try:
+            reason = _find_disagreement(decoder(recording, lambda count, unit: None), recording, loaded, max_length)
+        except BackendError as error:
+            reason = str(error)
+    if reason is None:
+        return InSlots(decoder(choices, on_shrink), slots())
+    return InBatches(
+        PlainGenerator(loaded, texts, ends, choices, parameters.seed), batches, reason, attempt, lambda rows: on_shrink(rows, "rows")
+    )
 
 
-class _RowStops(transformers.StoppingCriteria):  # type: ignore[misc]  # a class without types
-    """Which rows are done: a stop sequence stands in the decoded text, or the row's own limit is reached."""
+class _RecordingChoices(Choices):
+    """Greedy choices that keep the logits they were made of."""
 
-    def __init__(self, rows: Sequence[PromptRow], prompt_length: int, texts: Texts, ends: Sequence[int]) -> None:
-        self._rows, self._prompt_length, self._texts = rows, prompt_length, texts
-        self._ends = [{*ends, *row.stop_ids} for row in rows]
-        # a token is at least one byte of text, so that a stop sequence spans no more tokens than it has bytes
-        self._windows = [max((len(stop.encode()) for stop in row.stop_sequence), default=0) + _LOOKBACK for row in rows]
-        self.lengths: list[int | None] = [None] * len(rows)
-        """Tokens of each row when it was found to be done. None: it was not."""
+    def __init__(self) -> None:
+        super().__init__(GenerationParameters(), 1.0)
+        self.logits: defaultdict[tuple[int, ...], list[torch.Tensor]] = defaultdict(list)
+        """By prompt, in the order of the tokens."""
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        length = input_ids.shape[1] - self._prompt_length
-        recent = input_ids[:, -min(length, max(self._windows)) :].tolist()
-        for index, row in enumerate(self._rows):
-            if self.lengths[index] is not None:
-                continue
-            ended = length >= row.max_new_tokens or recent[index][-1] in self._ends[index]
-            # the few last tokens tell nearly always; only a hit among them is worth the whole text
-            if ended or (
-                self._has_stop(row, recent[index][-self._windows[index] :])
-                and self._has_stop(row, input_ids[index, self._prompt_length :].tolist())
-            ):
-                self.lengths[index] = length
-        return torch.tensor([length is not None for length in self.lengths], device=input_ids.device)
-
-    def _has_stop(self, row: PromptRow, tokens: list[int]) -> bool:
-        if not row.stop_sequence:
-            return False
-        text = self._texts.decode(tokens)
-        return any(stop in text for stop in row.stop_sequence)
+    def choose(self, logits: torch.Tensor, rows: Sequence[Choice], texts: Sequence[Sequence[int]]) -> list[int]:
+        """See `Choices.choose`."""
+        for row, scores in zip(rows, logits, strict=True):
+            self.logits[row.prompt].append(scores)
+        return super().choose(logits, rows, texts)
 
 
-class _RowChoices(transformers.LogitsProcessor):  # type: ignore[misc]  # likewise
-    """Each row's logits under the penalties; for a sampled row, all but the token that was drawn are ruled out."""
+def _find_disagreement(decoder: Decoder, choices: _RecordingChoices, loaded: LoadedModel, max_length: int) -> str | None:
+    """Why rows cannot be generated in slots: where a small probe's logits differ from those of whole passes over its texts. None: they can.
 
-    def __init__(
-        self, rows: Sequence[PromptRow], prompt_length: int, parameters: GenerationParameters, repetition_penalty: float, ends: list[int]
-    ) -> None:
-        self._rows, self._prompt_length, self._parameters = rows, prompt_length, parameters
-        self._repetition_penalty = repetition_penalty
-        self._ends = [sorted({*ends, *row.stop_ids}) for row in rows]
-        self._sampled = [index for index, row in enumerate(rows) if row.sample is not None]
-        self._draws = [_private_random(rows[index], parameters.seed) for index in self._sampled]
-        self._seen: torch.Tensor | None = None
-        self._counts: torch.Tensor | None = None
+    The decoder is one that chooses by `choices`. In half precision whole passes differ among themselves, and a wrong attention by far more.
+    """
+    draw = random.Random(0)
+    vocabulary: int = loaded.model.config.get_text_config().vocab_size
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        scores = self._penalized(input_ids, scores)
-        if input_ids.shape[1] - self._prompt_length < (self._parameters.min_new_tokens or 0):
-            for index, ends in enumerate(self._ends):
-                scores[index, ends] = -torch.inf
-        if self._sampled:
-            drawn = self._draw(scores[self._sampled])
-            scores[self._sampled] = torch.full_like(drawn[:, None], -torch.inf, dtype=scores.dtype).expand(-1, scores.shape[1])
-            scores[self._sampled, drawn] = 0.0
-        return scores
+    def tokens(count: int) -> tuple[int, ...]:
+        return tuple(draw.randrange(vocabulary) for _ in range(max(1, min(count, max_length // 4))))
 
-    def _penalized(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        parameters = self._parameters
-        if self._repetition_penalty != 1.0:
-            if self._seen is None:
-                self._seen = torch.zeros_like(scores, dtype=torch.bool)
-                for index, row in enumerate(self._rows):
-                    self._seen[index, list(row.prompt)] = True
-            else:
-                self._seen.scatter_(1, input_ids[:, -1:], value=True)
-            punished = torch.where(scores < 0, scores * self._repetition_penalty, scores / self._repetition_penalty)
-            scores = torch.where(self._seen, punished, scores)
-        if parameters.frequency_penalty or parameters.presence_penalty:
-            if self._counts is None:
-                self._counts = torch.zeros_like(scores)
-            else:
-                self._counts.scatter_add_(1, input_ids[:, -1:], torch.ones_like(self._counts[:, :1]))
-            scores = scores - parameters.frequency_penalty * self._counts - parameters.presence_penalty * (self._counts > 0)
-        return scores
-
-    def _draw(self, scores: torch.Tensor) -> torch.Tensor:
-        """One token a row: the place of the row's next random number in its cumulated probabilities."""
-        parameters = self._parameters
-        # float64, so that where a number falls does not hang on how sums are rounded; Apple's GPUs have none
-        scores = scores.to(torch.float32 if scores.device.type == "mps" else torch.float64)
-        scores = scores / (1.0 if parameters.temperature is None else parameters.temperature)
-        if parameters.top_k is not None and parameters.top_k < scores.shape[1]:
-            scores = scores.masked_fill(scores < scores.topk(parameters.top_k).values[:, -1:], -torch.inf)
-        if parameters.top_p is not None and parameters.top_p < 1:
-            ordered, places = scores.sort(descending=True, stable=True)
-            before = ordered.softmax(-1).cumsum(-1).roll(1, -1)
-            before[:, 0] = 0.0
-            scores = scores.masked_fill((before >= parameters.top_p).scatter(1, places, before >= parameters.top_p), -torch.inf)
-        probabilities = scores.softmax(-1)
-        if parameters.min_p is not None:
-            probabilities = probabilities.masked_fill(probabilities < parameters.min_p * probabilities.amax(-1, keepdim=True), 0.0)
-        reached = probabilities.cumsum(-1)
-        numbers = torch.tensor([[draw.random()] for draw in self._draws], dtype=reached.dtype, device=reached.device) * reached[:, -1:]
-        return torch.searchsorted(reached, numbers, right=True)[:, 0].clamp(max=scores.shape[1] - 1)
+    shared, nested = tokens(20), tokens(5)
+    prompts = [tokens(9), *(shared + tokens(count) for count in (3, 8)), *(shared + nested + tokens(count) for count in (1, 6, 2))]
+    new = max(1, min(_PROBE_TOKENS, max_length // 4))
+    rows = [PromptRow(owner=owner, prompt=prompt, max_new_tokens=new) for owner, prompt in enumerate(dict.fromkeys(prompts))]
+    plan = plan_generation(rows, tokens_saved=1, shortest_stem=1)
+    exact = loaded.dtype in ("float32", "float64") and not getattr(loaded.model, "is_quantized", False)
+    # few slots and short steps, so that rows wait for one another and prompts come in parts
+    for row, generated in decoder.generate(plan, DecodingLimits(rows=4, kept=10**6, tokens=12)):
+        if generated is None:
+            return "memory runs out on a probe"
+        found = torch.stack(choices.logits[row.prompt]).float().log_softmax(-1)
+        inputs = torch.tensor([[*row.prompt, *generated.token_ids[:-1]]], device=loaded.device)
+        with evaluating(loaded.model), torch.inference_mode():
+            whole = loaded.model(input_ids=inputs, use_cache=False).logits[0, len(row.prompt) - 1 :].float().log_softmax(-1)
+        difference = (found - whole).abs()
+        agrees = difference <= 1e-3 + 1e-4 * whole.abs() if exact else difference.mean(-1) <= 0.25
+        if not bool(agrees.all()):
+            return f"on a probe its log-probabilities are off by {float(difference.max()):.2g}"
+    return None
 
 
-def _private_random(row: PromptRow, seed: int) -> random.Random:
-    """Numbers that depend on the seed, the prompt and the sample's number alone: not on the batch, the order or other requests."""
-    return random.Random(hashlib.sha256(repr((seed, row.sample, row.prompt)).encode()).digest())
+def _find_ends(model: Any, texts: Texts) -> frozenset[int]:
+    """The tokens that end a text. A chat model may declare more of them than its tokenizer's one."""
+    own = own_settings(model)
+    declared = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
+    return frozenset(end for end in (*declared, texts.special.end) if end is not None)
+
+
+def _unsupported_settings(model: Any) -> str | None:
+    """What the model's generation_config asks for that only `generate` of transformers does. None: nothing."""
+    own = own_settings(model)
+    asked = [name for name, neutral in _UNSUPPORTED.items() if getattr(own, name, None) not in (None, neutral)]
+    return f"its generation_config asks for {', '.join(asked)}" if asked else None

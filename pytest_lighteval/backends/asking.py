@@ -1,0 +1,115 @@
+"""Requests as pairs of token ids, cut to a model's length, or the reason why one cannot be asked; for engines that take ids.
+
+Knows nothing of any engine: who scores the pairs is the caller's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pytest_lighteval.backends.tokenization import TextPair, TokenPair, rolling_windows, with_start_space
+from pytest_lighteval.types import LoglikelihoodRequest, LoglikelihoodResponse, PerplexityRequest, PerplexityResponse, Prompt
+
+__all__ = ["Asked", "PairScore", "TextsToIds", "ask_choices", "ask_rolling", "loglikelihood_response", "perplexity_response"]
+
+
+class TextsToIds(Protocol):
+    """A tokenizer under the arguments of its backend; `accelerate.texts.Texts` is one."""
+
+    def text(self, prompt: Prompt) -> tuple[str, bool]:
+        """The text that is fed, and whether it was rendered from turns."""
+
+    def pairs(self, pairs: Sequence[TextPair]) -> list[TokenPair]:
+        """Contexts and continuations as ids."""
+
+    def rolling(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Whole texts to be scored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairScore:
+    """How likely a continuation is."""
+
+    logprob: float
+    """Natural log, summed over its tokens in float64."""
+    greedy: bool
+    """Every token of it is the likeliest one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request as pairs to be scored; all of them fit the model."""
+
+    pairs: tuple[TokenPair, ...] = ()
+    """Of a choice request: every choice behind the prompt, then every choice behind the unconditioned prompt if there is one."""
+    truncated: int = 0
+    """Tokens cut from the left of a context, the most over the pairs."""
+    error: str | None = None
+    """Why it cannot be asked; it has no pairs then."""
+
+
+def ask_choices(requests: Sequence[LoglikelihoodRequest], texts: TextsToIds, *, start_space: bool | None, fed: int) -> list[Asked]:
+    """Order out is order in. `fed` is the most tokens that a model takes: a context and all but the last token of a choice."""
+    pairs: list[TextPair] = []
+    spans = []
+    for request in requests:
+        first = len(pairs)
+        for prompt in (request.prompt, request.unconditioned_prompt):
+            if prompt is not None:
+                context, rendered = texts.text(prompt)
+                pairs += [
+                    TextPair(context=context, continuation=with_start_space(choice, start_space), rendered=rendered)
+                    for choice in request.choices
+                ]
+        spans.append(slice(first, len(pairs)))
+    encoded = texts.pairs(pairs)
+    return [_fit(request, encoded[span], fed) for request, span in zip(requests, spans, strict=True)]
+
+
+def ask_rolling(requests: Sequence[PerplexityRequest], texts: TextsToIds, *, start: int, fed: int) -> list[Asked]:
+    """Order out is order in; a text longer than `fed` tokens is several windows (see `rolling_windows`)."""
+    windows = [tuple(rolling_windows(tokens, start, fed)) for tokens in texts.rolling([request.text for request in requests])]
+    return [Asked(pairs=pairs) if pairs else Asked(error="the text has no tokens") for pairs in windows]
+
+
+def loglikelihood_response(asked: Asked, scores: Sequence[PairScore], choices: int) -> LoglikelihoodResponse:
+    """The answer to a request of so many choices, from the scores of its pairs."""
+    if asked.error is not None:
+        return LoglikelihoodResponse(error=asked.error)
+    return LoglikelihoodResponse(
+        logprobs=tuple(score.logprob for score in scores[:choices]),
+        greedy=tuple(score.greedy for score in scores[:choices]),
+        token_counts=tuple(len(pair.continuation) for pair in asked.pairs[:choices]),
+        unconditioned_logprobs=tuple(score.logprob for score in scores[choices:]) or None,
+        prompt_token_ids=asked.pairs[0].context,
+        choice_token_ids=tuple(pair.continuation for pair in asked.pairs[:choices]),
+        truncated_tokens=asked.truncated,
+    )
+
+
+def perplexity_response(asked: Asked, scores: Sequence[PairScore]) -> PerplexityResponse:
+    """The answer to a rolling request, from the scores of its windows."""
+    if asked.error is not None:
+        return PerplexityResponse(error=asked.error)
+    count = sum(len(pair.continuation) for pair in asked.pairs)
+    return PerplexityResponse(logprob=math.fsum(score.logprob for score in scores), token_count=count)
+
+
+def _fit(request: LoglikelihoodRequest, pairs: Sequence[TokenPair], fed: int) -> Asked:
+    if not request.choices:
+        return Asked(error="the request has no choices")
+    fitting = []
+    most_cut = 0
+    for position, pair in enumerate(pairs):
+        choice = position % len(request.choices)
+        if not request.choices[choice] or not pair.continuation:
+            return Asked(error=f"choice {choice} ({request.choices[choice]!r}) is empty: it has no tokens to score")
+        cut = max(0, len(pair.context) + len(pair.continuation) - 1 - fed)
+        if cut >= len(pair.context):
+            return Asked(error=f"choice {choice}: a choice of {len(pair.continuation)} tokens does not fit into the model's {fed}")
+        fitting.append(TokenPair(context=pair.context[cut:], continuation=pair.continuation))
+        most_cut = max(most_cut, cut)
+    return Asked(pairs=tuple(fitting), truncated=most_cut)

@@ -1,0 +1,60 @@
+"""The model arguments of `--backend nanotron`: the checkpoint, Lighteval's YAML, the engine; how it runs is the accelerate backend's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from pytest_lighteval.backends.accelerate.arguments import QUANTIZED, AccelerateArguments, EngineArguments
+from pytest_lighteval.errors import UserInputError
+
+__all__ = ["NanotronArguments"]
+
+_TRANSFORMERS_ALONE = ("compile", "attn_implementation", "quantization_config", "model_parallel", "device")
+"""Arguments that say how transformers loads a model."""
+
+
+class NanotronArguments(EngineArguments, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `--backend nanotron`. Making one raises UserInputError for values that contradict one another."""
+
+    checkpoint_config_path: Annotated[
+        str | None, Meta(description="the config.yaml that nanotron saved with the weights, or its folder")
+    ] = None
+    lighteval_config_path: Annotated[
+        str | None, Meta(description="Lighteval's YAML: tasks, batch size, generation, ... where the command line says nothing of them")
+    ] = None
+    engine: Annotated[
+        Literal["transformers", "nanotron"],
+        Meta(description="transformers: load the checkpoint here; nanotron: its own engine, under torchrun on GPUs"),
+    ] = "transformers"
+    tokenizer: Annotated[str | None, Meta(description="hub id or folder of the tokenizer; default: the one that the checkpoint names")] = (
+        None
+    )
+    add_special_tokens: Annotated[
+        bool, Meta(description="let the tokenizer add its special tokens to plain prompts; as Lighteval's nanotron backend: not")
+    ] = False
+
+    def __post_init__(self) -> None:
+        if not self.checkpoint_config_path:
+            raise UserInputError("checkpoint_config_path is missing: name the config.yaml that nanotron saved with the weights")
+        self.check_engine()
+        if self.engine == "transformers":
+            return
+        for name in _TRANSFORMERS_ALONE:
+            if getattr(self, name) not in (None, False):
+                raise UserInputError(f"{name}: it belongs to engine=transformers; engine=nanotron has none")
+        if self.dtype in QUANTIZED:
+            raise UserInputError(
+                f"dtype: {self.dtype} belongs to engine=transformers; engine=nanotron computes in float32, bfloat16 or float16"
+            )
+
+    @property
+    def model(self) -> str:
+        """The checkpoint: the folder of its config, as the user wrote it."""
+        return (self.checkpoint_config_path or "").removesuffix("/config.yaml")
+
+    def for_accelerate(self, *, max_length: int) -> AccelerateArguments:
+        """The same for the accelerate backend, which is to call the model what the user calls it."""
+        shared = {name: getattr(self, name) for name in EngineArguments.__struct_fields__}
+        return AccelerateArguments(**shared | {"max_length": max_length}, pretrained=self.model)

@@ -1,0 +1,216 @@
+"""The nanotron backend: a checkpoint read from its files, and run as a transformers model or by nanotron's own engine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pytest_lighteval.backends import SessionDefaults
+from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
+from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_content, tokenizer_digests
+from pytest_lighteval.backends.nanotron.architecture import Architecture, read_architecture
+from pytest_lighteval.backends.nanotron.arguments import NanotronArguments
+from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint, Parallelism, read_checkpoint
+from pytest_lighteval.backends.nanotron.conversion import CONVERTER, converted_folder, digest_checkpoint
+from pytest_lighteval.backends.nanotron.lighteval_config import read_lighteval_config, read_lighteval_parallelism
+from pytest_lighteval.backends.nanotron.ranks import check_nanotron, check_one_process, check_processes
+from pytest_lighteval.backends.references import ModelReference, download_snapshot, resolve_reference
+from pytest_lighteval.errors import BackendError, UserInputError
+from pytest_lighteval.types import (
+    GenerateRequest,
+    GenerateResponse,
+    LoglikelihoodRequest,
+    LoglikelihoodResponse,
+    Message,
+    PerplexityRequest,
+    PerplexityResponse,
+    Prompt,
+    RequestKind,
+)
+
+__all__ = ["NanotronBackend"]
+
+
+class NanotronBackend:
+    """A nanotron checkpoint as a `Backend`; docs/backends.md explains its arguments. How it answers is the accelerate backend's."""
+
+    Arguments = NanotronArguments
+    computes_on_cpu = True
+    name = "nanotron"
+    supports = frozenset(RequestKind)
+
+    def __init__(self, arguments: NanotronArguments) -> None:
+        """Reads the checkpoint's small files alone. Raises UserInputError for a checkpoint that is not there, or not one it can load."""
+        self.arguments = arguments
+        self._checkpoint = read_checkpoint(arguments.checkpoint_config_path or "")
+        self._architecture = read_architecture(self._checkpoint)
+        self._folders = _Folders(self._checkpoint, self._architecture, arguments.tokenizer)
+        self.max_length = arguments.max_length or self._architecture.max_length
+        # processes that answer together have to ask together: what one of them took from memory, the others would wait for
+        self.cacheable = arguments.engine == "transformers"
+        self._closed = False
+        self._made: AccelerateBackend | None = None
+        """Who answers. None: it is made when it is first needed."""
+        if arguments.engine == "transformers":
+            self._made = AccelerateBackend(self._accelerate_arguments, folders=self._folders)
+
+    @classmethod
+    def from_arguments(cls, arguments: msgspec.Struct) -> NanotronBackend:
+        """A backend of checked arguments; no weights are read. Raises UserInputError."""
+        if not isinstance(arguments, NanotronArguments):
+            raise TypeError(f"NanotronArguments were expected, not {type(arguments).__name__}")
+        return cls(arguments)
+
+    @staticmethod
+    def session_defaults(written: Mapping[str, Any]) -> SessionDefaults:
+        """What Lighteval's YAML says of the session; checks the processes and the nanotron of `engine=nanotron`.
+
+        Raises UserInputError, and BackendError for a nanotron that cannot be imported.
+        """
+        runs_nanotron = written.get("engine") == "nanotron"
+        path = written.get("lighteval_config_path")
+        defaults = SessionDefaults() if path is None else read_lighteval_config(str(path), uses_parallelism=runs_nanotron)
+        if not runs_nanotron:
+            check_one_process()
+            return defaults
+        checkpoint = read_checkpoint(str(written.get("checkpoint_config_path", "")))
+        parallelism = check_processes(_read_parallelism(path, checkpoint), str(path or checkpoint.config))
+        check_nanotron()
+        return dataclasses.replace(defaults, processes=parallelism.processes)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `Backend.fingerprint`: the content of every shard, not where it lies."""
+        try:
+            tokenizer = tokenizer_digests(self._folders.tokenizer)
+        except OSError as error:
+            raise BackendError(f"{self.arguments.model}: cannot read {error.filename}: {error.strerror}") from error
+        checkpoint = digest_checkpoint(self._checkpoint, self._architecture)
+        content: dict[str, Any] = {"checkpoint": checkpoint, "converter": CONVERTER, "tokenizer": tokenizer}
+        if self._parallelism is not None:
+            content["nanotron"] = [_nanotron_version(), self._parallelism.data, self._parallelism.tensor]
+        return fingerprint_content(content, self._accelerate_arguments)
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """See `Backend.count_tokens`."""
+        return self._inner.count_tokens(prompt)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """See `Backend.render`."""
+        return self._inner.render(messages)
+
+    def describe(self) -> Mapping[str, Any]:
+        """See `Backend.describe`. Loads nothing."""
+        facts: dict[str, Any] = {"model": self.arguments.model} if self._made is None else dict(self._made.describe())
+        facts |= {"max_length": self.max_length, "runs_on": self.arguments.engine, "checkpoint_format": self._checkpoint.version}
+        if self._parallelism is not None:
+            facts |= {"processes": self._parallelism.processes, "nanotron": _nanotron_version()}
+        return facts
+
+    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
+        """See `Backend.loglikelihood`."""
+        yield from self._inner.loglikelihood(requests) if requests else ()
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+        """See `Backend.generate`."""
+        yield from self._inner.generate(requests) if requests else ()
+
+    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
+        """See `Backend.perplexity`."""
+        yield from self._inner.perplexity(requests) if requests else ()
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._closed = True
+        if self._made is not None:
+            self._made.close()
+
+    @cached_property
+    def _accelerate_arguments(self) -> AccelerateArguments:
+        return self.arguments.for_accelerate(max_length=self.max_length)
+
+    @cached_property
+    def _parallelism(self) -> Parallelism | None:
+        """None: one process runs it with transformers."""
+        return (
+            None if self.arguments.engine == "transformers" else _read_parallelism(self.arguments.lighteval_config_path, self._checkpoint)
+        )
+
+    @property
+    def _inner(self) -> AccelerateBackend:
+        """Who answers. With nanotron's engine, making it loads the model, in which all processes take part."""
+        if self._closed:
+            raise BackendError(f"{self.arguments.model}: the backend is closed")
+        if self._made is None:
+            self._made = self._with_nanotron()
+        return self._made
+
+    def _with_nanotron(self) -> AccelerateBackend:
+        from pytest_lighteval.backends.accelerate.loading import load_tokenizer
+        from pytest_lighteval.backends.nanotron.engine import load_model
+
+        if self._parallelism is None:
+            raise BackendError(f"{self.arguments.model}: engine=nanotron needs a parallelism with dp, tp and pp, and its config has none")
+        tokenizer = load_tokenizer(self._folders.tokenizer, self._accelerate_arguments)
+        model = load_model(self._checkpoint, self._architecture, self._parallelism, self.arguments.dtype)
+        return AccelerateBackend(self._accelerate_arguments, given=(model, tokenizer))
+
+
+class _Folders:
+    """Where the checkpoint's converted form and its tokenizer lie."""
+
+    revision = None
+
+    def __init__(self, checkpoint: Checkpoint, architecture: Architecture, tokenizer: str | None) -> None:
+        """`tokenizer` is the user's own choice. Raises UserInputError for one that is not there."""
+        self._checkpoint, self._architecture = checkpoint, architecture
+        self._reference, self._tokenizer_revision = _find_tokenizer(checkpoint, tokenizer)
+
+    @cached_property
+    def model(self) -> Path:
+        """Converts where that was never done. Raises BackendError."""
+        return converted_folder(self._checkpoint, self._architecture)
+
+    @cached_property
+    def tokenizer(self) -> Path:
+        """Downloads where that was never done. Raises BackendError."""
+        if self._reference.path is not None:
+            return self._reference.path
+        return download_snapshot(self._reference.name, self._tokenizer_revision, None, weights=False)
+
+
+def _find_tokenizer(checkpoint: Checkpoint, chosen: str | None) -> tuple[ModelReference, str]:
+    """The tokenizer and its revision: the user's choice, else what the checkpoint names."""
+    if chosen is None and checkpoint.tokenizer is None:
+        raise UserInputError(f"{checkpoint.config}: tokenizer.tokenizer_name_or_path: missing; name one: tokenizer=<hub id or folder>")
+    if chosen is not None:
+        reference, revision = resolve_reference(chosen, argument="tokenizer"), "main"
+    else:
+        argument = f"{checkpoint.config}: tokenizer.tokenizer_name_or_path"
+        try:
+            reference, revision = resolve_reference(str(checkpoint.tokenizer), argument=argument), checkpoint.tokenizer_revision
+        except UserInputError as error:
+            # a path of the machine that it was trained on
+            raise UserInputError(f"{error}; name another: tokenizer=<hub id or folder>") from error
+    if reference.kind == "gguf":
+        raise UserInputError("tokenizer: name a hub id or a folder, not a .gguf file")
+    return reference, revision
+
+
+def _read_parallelism(lighteval_config: str | None, checkpoint: Checkpoint) -> Parallelism | None:
+    """Lighteval's YAML says how the evaluation is split; else it is as the training was."""
+    said = None if lighteval_config is None else read_lighteval_parallelism(lighteval_config)
+    return said or checkpoint.parallelism
+
+
+def _nanotron_version() -> str | None:
+    try:
+        return version("nanotron")
+    except PackageNotFoundError:
+        return None

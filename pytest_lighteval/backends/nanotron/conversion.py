@@ -1,0 +1,98 @@
+"""A nanotron checkpoint as a model folder of transformers, converted once into the user's cache: weights bit for bit as they were saved."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_lighteval.backends.foreign import quiet_transformers
+from pytest_lighteval.backends.nanotron.architecture import Architecture
+from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint
+from pytest_lighteval.backends.nanotron.shards import find_parameters, merge_parameter
+from pytest_lighteval.backends.user_cache import cache_home, digest_file, made_once
+from pytest_lighteval.errors import BackendError, MissingExtraError
+
+if TYPE_CHECKING:  # annotations only: a digest is made without it
+    import torch
+
+__all__ = ["converted_folder", "digest_checkpoint"]
+
+CONVERTER = 1
+"""Raised whenever the converted folder of the same checkpoint may come out different."""
+_HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+
+
+def digest_checkpoint(checkpoint: Checkpoint, architecture: Architecture) -> str:
+    """Of all that the weights and the architecture are made of, in hex; reads every shard once, and needs no torch. Raises BackendError."""
+    try:
+        shards = {f"{name}/{file.name}": digest_file(file) for name, files in find_parameters(checkpoint.weights).items() for file in files}
+    except OSError as error:
+        raise BackendError(f"{checkpoint.config}: cannot read {error.filename}: {error.strerror}") from error
+    model = [architecture.model_type, dict(architecture.settings), architecture.interleaved]
+    return hashlib.sha256(json.dumps([shards, model], sort_keys=True).encode()).hexdigest()
+
+
+def converted_folder(checkpoint: Checkpoint, architecture: Architecture) -> Path:
+    """The folder with `config.json` and safetensors, and without a tokenizer.
+
+    It lies in the user's cache under the digest of the checkpoint's content. Raises BackendError in one line that names the file at fault.
+    """
+    try:
+        folder = cache_home() / "nanotron" / f"{digest_checkpoint(checkpoint, architecture)[:32]}-v{CONVERTER}"
+        return made_once(folder, lambda temporary: _convert(checkpoint, architecture, temporary))
+    except OSError as error:
+        raise BackendError(f"{checkpoint.config}: cannot convert it into {cache_home()}: {error.strerror or error}") from error
+
+
+def _convert(checkpoint: Checkpoint, architecture: Architecture, folder: Path) -> None:
+    for package in ("torch", "transformers", "safetensors"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "nanotron")
+    import torch
+    from huggingface_hub import save_torch_state_dict
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    weights: dict[str, torch.Tensor] = {}
+    for name, files in find_parameters(checkpoint.weights).items():
+        weights.update(architecture.weights(name, merge_parameter(name, files)))
+    with quiet_transformers():
+        config = AutoConfig.for_model(architecture.model_type, **architecture.settings)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if architecture.tied:
+        _drop_tied_head(weights, expected, checkpoint)
+    _check_complete(weights, expected, checkpoint)
+    config.dtype = weights[_EMBEDDING].dtype
+    config.architectures = [type(model).__name__]
+    save_torch_state_dict(weights, folder)
+    # last: a folder with it is complete
+    config.save_pretrained(folder)
+
+
+def _drop_tied_head(weights: dict[str, torch.Tensor], expected: dict[str, tuple[int, ...]], checkpoint: Checkpoint) -> None:
+    """A tied head is saved once, as the embedding."""
+    expected.pop(_HEAD, None)
+    head = weights.pop(_HEAD, None)
+    if head is not None and not head.equal(weights.get(_EMBEDDING, head[:0])):
+        raise BackendError(f"{checkpoint.weights}: it holds a head of its own, and the config says that the embedding is the head")
+
+
+def _check_complete(weights: Mapping[str, torch.Tensor], expected: Mapping[str, tuple[int, ...]], checkpoint: Checkpoint) -> None:
+    """Raise BackendError unless these are the weights of the model that the config describes, in its shapes."""
+    if missing := [name for name in expected if name not in weights]:
+        raise BackendError(
+            f"{checkpoint.weights}: no shards for {len(missing)} of {len(expected)} weights, such as {missing[0]} (in transformers' "
+            "terms): a pipeline-parallel rank's files are missing, or the config is of another model"
+        )
+    if extra := [name for name in weights if name not in expected]:
+        raise BackendError(f"{checkpoint.weights}: its weights {extra[0]} (in transformers' terms) belong to no model of this config")
+    for name, shape in expected.items():
+        if tuple(weights[name].shape) != shape:
+            raise BackendError(
+                f"{checkpoint.weights}: {name} (in transformers' terms) is {tuple(weights[name].shape)}, and the config makes it {shape}"
+            )

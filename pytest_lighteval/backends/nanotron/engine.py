@@ -1,0 +1,158 @@
+"""nanotron's own engine on the processes of torchrun: one function from token ids to logits, the same on every process.
+
+The one module that imports nanotron. What surrounds that function makes it a model that the accelerate backend can ask; it needs no
+nanotron, and is tested without. Written against nanotron's main branch (commit 2411b022).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from transformers.modeling_outputs import CausalLMOutput
+
+from pytest_lighteval.backends.accelerate.arguments import DTYPES
+from pytest_lighteval.backends.foreign import first_line
+from pytest_lighteval.backends.nanotron.architecture import Architecture
+from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint, Parallelism, read_mapping
+from pytest_lighteval.errors import BackendError
+
+__all__ = ["ForwardModel", "load_model"]
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+"""Token ids [rows, length], padded on the right -> logits [rows, length, vocabulary] in float32."""
+
+
+def load_model(checkpoint: Checkpoint, architecture: Architecture, parallelism: Parallelism, dtype: str | None) -> ForwardModel:
+    """The checkpoint in nanotron's engine, as a model that can be asked. Every process of torchrun has to call it. Raises BackendError."""
+    computed = torch.bfloat16 if dtype in (None, "auto") else getattr(torch, DTYPES[dtype])
+    try:
+        forward = load_forward(checkpoint, parallelism, computed)
+    except Exception as error:
+        # nanotron asserts, raises and passes on whatever CUDA and NCCL say
+        raise BackendError(f"{checkpoint.config}: nanotron cannot load it: {type(error).__name__}: {first_line(error)}") from error
+    config = transformers.AutoConfig.for_model(architecture.model_type, **architecture.settings)
+    return ForwardModel(config, forward, device=_device(), dtype=computed)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def load_forward(checkpoint: Checkpoint, parallelism: Parallelism, dtype: torch.dtype) -> Forward:
+    """The function over nanotron's model. Needs CUDA, NCCL and flash-attn."""
+    from nanotron.config import ModelArgs, get_config_from_dict
+    from nanotron.config.parallelism_config import ParallelismArgs
+    from nanotron.models import build_model
+    from nanotron.parallel import ParallelContext
+    from nanotron.parallel.parameters import sanity_check
+    from nanotron.parallel.tensor_parallel.enum import TensorParallelLinearMode
+    from nanotron.random import RandomStates, get_current_random_state, get_synced_random_state, set_random_seed
+    from nanotron.serialize import load_weights
+    from nanotron.trainer import CONFIG_TO_MODEL_CLASS, mark_tied_parameters
+
+    described = read_mapping(checkpoint.config)["model"] | {"model_config": dict(checkpoint.model)}
+    config = get_config_from_dict(described, config_class=ModelArgs, skip_unused_config_keys=True, skip_null_keys=True).model_config
+    sizes = ParallelismArgs(
+        dp=parallelism.data, pp=parallelism.pipeline, tp=parallelism.tensor, tp_mode=TensorParallelLinearMode.ALL_REDUCE
+    )
+    context = ParallelContext(data_parallel_size=sizes.dp, pipeline_parallel_size=sizes.pp, tensor_parallel_size=sizes.tp)
+    set_random_seed(42)
+    synced = get_synced_random_state(random_state=get_current_random_state(), pg=context.tp_pg)
+    model = build_model(
+        model_builder=lambda: CONFIG_TO_MODEL_CLASS[type(config).__name__](
+            config=config, parallel_context=context, parallel_config=sizes, random_states=RandomStates({"tp_synced": synced})
+        ),
+        dtype=dtype,
+        parallel_context=context,
+    )
+    mark_tied_parameters(model=model, parallel_context=context, parallel_config=sizes)
+    sanity_check(root_module=model)
+    load_weights(model=model, parallel_context=context, root_folder=checkpoint.folder)
+    model.eval()
+    return SplitForward(model.model, tensor_group=context.tp_pg, data_group=context.dp_pg)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitForward:
+    """A model whose vocabulary is split over one group of processes and whose rows over another, as one function."""
+
+    model: Any
+    tensor_group: Any
+    data_group: Any
+
+    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+        """Every process gives the same ids, and gets the logits of all rows."""
+        share, rows = self.data_group.size(), ids.shape[0]
+        # all processes take part with the same number of rows, however few there are
+        padded = torch.cat([ids, ids[:1].expand(-rows % share, -1)])
+        own = padded.chunk(share)[self.data_group.rank()]
+        logits = self._gather(self._ask(own), self.tensor_group, dim=-1)
+        return self._gather(logits, self.data_group, dim=0)[:rows]
+
+    def _ask(self, ids: torch.Tensor) -> torch.Tensor:
+        """This process's part of the vocabulary, [rows, length, part]. Llama and Starcoder2 take a mask, and put the length first."""
+        if "position_ids" in inspect.signature(self.model.forward).parameters:
+            positions = torch.arange(ids.shape[1], device=ids.device, dtype=torch.int32).expand(ids.shape)
+            logits: torch.Tensor = self.model(input_ids=ids, position_ids=positions.contiguous())
+            return logits.view(*ids.shape, -1).float()
+        # padding stands on the right, where no token of the row looks
+        logits = self.model(input_ids=ids, input_mask=torch.ones_like(ids, dtype=torch.bool))
+        return logits.transpose(0, 1).float()
+
+    def _gather(self, part: torch.Tensor, group: Any, *, dim: int) -> torch.Tensor:
+        if group.size() == 1:
+            return part
+        parts = [torch.empty_like(part, memory_format=torch.contiguous_format) for _ in range(group.size())]
+        torch.distributed.all_gather(parts, part.contiguous(), group=group)
+        return torch.cat(parts, dim=dim)
+
+
+class ForwardModel(transformers.PreTrainedModel, transformers.GenerationMixin):  # type: ignore[misc]  # classes without types
+    """A function from ids to logits in the shape of a transformers model. It keeps no keys and values: every call computes every token."""
+
+    def __init__(self, config: Any, forward: Forward, *, device: torch.device, dtype: torch.dtype) -> None:
+        # a copy, in which nothing asks for an attention that there is none of
+        super().__init__(type(config).from_dict(config.to_dict()))
+        self._ids_to_logits = forward
+        # what a model's device and dtype are read from
+        self.anchor = torch.nn.Parameter(torch.empty(0, device=device, dtype=dtype), requires_grad=False)
+        self.generation_config.use_cache = False
+        self.eval()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **ignored: Any,
+    ) -> CausalLMOutput:
+        """Rows may be padded on the left, under a mask; they are asked as if on the right, which changes no position that counts."""
+        shifts = None
+        if attention_mask is not None:
+            if attention_mask.dim() != 2:
+                raise ValueError("nanotron's models take plain rows alone, no mask between tokens")
+            # how far each row's first token stands from the left
+            shifts = attention_mask.long().argmax(-1, keepdim=True)
+            input_ids = self._shifted(input_ids, shifts)
+        try:
+            logits = self._ids_to_logits(input_ids)
+        except RuntimeError as error:
+            # not to be tried again with fewer rows: the other processes wait for this one inside of this call
+            raise BackendError(
+                f"nanotron failed on {input_ids.shape[0]} rows of {input_ids.shape[1]} tokens: {first_line(error)}"
+            ) from error
+        if shifts is not None:
+            logits = self._shifted(logits, -shifts)
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        return CausalLMOutput(logits=logits[:, keep])
+
+    @staticmethod
+    def _shifted(rows: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
+        """Each row rolled to the left by its own number of places."""
+        places = (torch.arange(rows.shape[1], device=rows.device) + by) % rows.shape[1]
+        return rows.gather(1, places) if rows.dim() == 2 else rows.gather(1, places.unsqueeze(-1).expand_as(rows))

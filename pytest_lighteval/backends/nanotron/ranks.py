@@ -1,0 +1,61 @@
+"""The processes of `torchrun` and the installed nanotron: what `engine=nanotron` needs, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Mapping
+
+from pytest_lighteval.backends.foreign import first_line
+from pytest_lighteval.backends.nanotron.checkpoint import Parallelism
+from pytest_lighteval.errors import BackendError, UserInputError
+
+__all__ = ["check_nanotron", "check_one_process", "check_processes"]
+
+_WAY_OUT = (
+    "install it from its source (https://github.com/huggingface/nanotron, with flash-attn; the package on PyPI cannot be imported), "
+    "or leave engine=nanotron out: the checkpoint loads without nanotron"
+)
+
+
+def check_processes(parallelism: Parallelism | None, config: str, environment: Mapping[str, str] = os.environ) -> Parallelism:
+    """The parallelism, if this is one of as many processes as it asks for. Raises UserInputError; `config` is where it should stand."""
+    if parallelism is None:
+        raise UserInputError(f"{config}: parallelism: missing, and engine=nanotron needs its dp, tp and pp")
+    asked = parallelism.processes
+    sizes = f"dp {parallelism.data} x tp {parallelism.tensor} x pp {parallelism.pipeline} = {asked}"
+    launch = f"torchrun --standalone --nproc-per-node={asked} -m pytest ..."
+    started = environment.get("WORLD_SIZE")
+    if started is None:
+        raise UserInputError(f"engine=nanotron runs under torchrun, as {sizes} processes ({parallelism.where}): {launch}")
+    if started != str(asked):
+        raise UserInputError(f"engine=nanotron: torchrun started {started} processes, and {parallelism.where} asks for {sizes}: {launch}")
+    if parallelism.pipeline > 1:
+        raise UserInputError(
+            f"{parallelism.where}: parallelism.pp: engine=nanotron answers with 1 alone, not {parallelism.pipeline} (weights are split "
+            "anew as they load): give a lighteval_config_path whose parallelism has pp: 1"
+        )
+    return parallelism
+
+
+def check_one_process(environment: Mapping[str, str] = os.environ) -> None:
+    """Raise UserInputError under a torchrun of several processes: `engine=transformers` runs in one."""
+    started = environment.get("WORLD_SIZE", "1")
+    if "TORCHELASTIC_RUN_ID" in environment and started != "1":
+        raise UserInputError(
+            f"engine=transformers runs in one process, and torchrun started {started}: leave torchrun out, or engine=nanotron"
+        )
+
+
+def check_nanotron() -> None:
+    """Raise BackendError with the way out unless nanotron's models can be imported, which being found does not mean."""
+    if importlib.util.find_spec("nanotron") is None:
+        raise BackendError(f"engine=nanotron: nanotron is not installed: {_WAY_OUT}")
+    try:
+        importlib.import_module("nanotron.models")
+    except Exception as error:
+        # a circular import, no flash-attn, no triton, another numpy: whatever it is, it is not ours
+        raise BackendError(
+            f"engine=nanotron: nanotron cannot be imported ({type(error).__name__}: {first_line(error)}): {_WAY_OUT}"
+        ) from error

@@ -1,0 +1,142 @@
+"""The model arguments of `--backend openai`: names, types, defaults, help, and what contradicts what."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from pytest_lighteval.errors import UserInputError, did_you_mean
+
+__all__ = ["WITHOUT_EFFECT", "OpenAIArguments", "ServerParameters"]
+
+WITHOUT_EFFECT = frozenset(("concurrency", "timeout", "retries", "api_key_env", "use_chat_template"))
+"""Arguments that change no answer: how often and how many at once, who asks, and what the plugin asks with."""
+
+_KEY_VARIABLE = "OPENAI_API_KEY"
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+
+_Positive = Annotated[int, Meta(ge=1)]
+_Share = Annotated[float, Meta(ge=0, le=1)]
+_NotNegative = Annotated[float, Meta(ge=0)]
+
+
+class ServerParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How text is generated; the names are Lighteval's. Each is sent only where it was given, but for `temperature` and `seed`."""
+
+    temperature: Annotated[_NotNegative | None, Meta(description="given: every text is sampled at it; 0: every text is greedy")] = None
+    top_p: Annotated[_Share | None, Meta(description="sample among the likeliest tokens that make up this probability")] = None
+    top_k: Annotated[_Positive | None, Meta(description="not OpenAI's own: sample among the k likeliest tokens")] = None
+    min_p: Annotated[
+        _Share | None, Meta(description="not OpenAI's own: sample among tokens at least this likely, relative to the best")
+    ] = None
+    seed: Annotated[int, Meta(description="seed of every draw, together with the prompt")] = 1234
+    repetition_penalty: Annotated[_NotNegative | None, Meta(description="not OpenAI's own: above 1, tokens seen become less likely")] = None
+    frequency_penalty: Annotated[float | None, Meta(description="taken from a token's logit for each time it was generated")] = None
+    presence_penalty: Annotated[float | None, Meta(description="taken from a token's logit once it was generated")] = None
+    max_new_tokens: Annotated[_Positive | None, Meta(description="limit where the task sets none")] = None
+    min_new_tokens: Annotated[_Positive | None, Meta(description="not OpenAI's own, sent as min_tokens: no end before this many")] = None
+    stop_tokens: Annotated[tuple[str, ...], Meta(description="texts that end every generation, beside the task's own")] = ()
+    truncate_prompt: Annotated[_Positive | None, Meta(description="keep only this many last tokens of a prompt; needs `tokenizer`")] = None
+    response_format: Annotated[dict[str, Any] | None, Meta(description="sent as it stands, e.g. {type: json_object}")] = None
+
+
+class OpenAIArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `--backend openai`. Making one raises UserInputError for values that contradict one another."""
+
+    base_url: Annotated[str, Meta(description="where the server's API begins, e.g. http://127.0.0.1:8000/v1")]
+    model: Annotated[str, Meta(min_length=1, description="the model's name at the server")]
+    model_version: Annotated[
+        str | None,
+        Meta(description="any text that says what answers, so that answers may be kept; change it with the server's model or engine"),
+    ] = None
+    tokenizer: Annotated[
+        str | None,
+        Meta(description="hub id or folder of the model's tokenizer: prompts are truncated, and sent as token ids where possible"),
+    ] = None
+    add_special_tokens: Annotated[bool, Meta(description="let the tokenizer add its special tokens to plain prompts")] = True
+    start_text: Annotated[
+        str | None, Meta(description="stands before an empty context where there is no tokenizer, e.g. <|endoftext|>")
+    ] = None
+    max_length: Annotated[_Positive | None, Meta(description="longest sequence in tokens; default: what the server says")] = None
+    max_gen_toks: Annotated[_Positive | None, Meta(description="new tokens where the task sets no limit")] = None
+    api: Annotated[
+        Literal["auto", "completions", "chat"],
+        Meta(
+            description="auto: completions for texts, chat for turns; completions: turns are rendered here; chat: a text is one user turn"
+        ),
+    ] = "auto"
+    concurrency: Annotated[_Positive, Meta(description="requests at a time")] = 16
+    timeout: Annotated[float, Meta(gt=0, description="seconds until an unanswered request is given up and tried again")] = 300.0
+    retries: Annotated[int, Meta(ge=0, description="tries after the first, for 429, 5xx, time-outs and broken connections")] = 5
+    api_key_env: Annotated[str, Meta(description="the environment variable that holds the key")] = _KEY_VARIABLE
+    generation_parameters: Annotated[
+        dict[str, Any], Meta(description="mapping: temperature, top_p, max_new_tokens, seed, ...; see docs/backends.md")
+    ] = {}
+    use_chat_template: Annotated[bool, Meta(description="ask in turns, as --use-chat-template")] = False
+    multichoice_continuations_start_space: Annotated[
+        bool | None, Meta(description="true: choices get a leading space; false: they lose it; default: as the task writes them")
+    ] = None
+
+    def __post_init__(self) -> None:
+        _check_url(self.base_url)
+        if not _VARIABLE.fullmatch(self.api_key_env):
+            # not shown: what stands there may be the key itself
+            raise UserInputError("api_key_env: the NAME of an environment variable was expected, such as OPENAI_API_KEY")
+        if self.max_gen_toks is not None and self.generation_parameters.get("max_new_tokens") is not None:
+            raise UserInputError("max_gen_toks and generation_parameters.max_new_tokens say the same thing: give one")
+        if self.generation().truncate_prompt is not None and self.tokenizer is None:
+            raise UserInputError("generation_parameters.truncate_prompt counts tokens: give tokenizer=, a hub id or a folder")
+
+    def generation(self) -> ServerParameters:
+        """`generation_parameters`, checked. Raises UserInputError that names the parameter, with the nearest ones if it is unknown."""
+        return _read_parameters(self.generation_parameters)
+
+    def key(self) -> str | None:
+        """The API key, out of the environment at the moment of asking. None: the variable is not set, and none is sent.
+
+        Raises UserInputError for a variable that was named but is not set.
+        """
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key and self.api_key_env != _KEY_VARIABLE:
+            raise UserInputError(f"api_key_env: the environment variable {self.api_key_env} is not set")
+        return key or None
+
+
+_REFUSED = {
+    "early_stopping": "it belongs to beam search, which is never used here",
+    "length_penalty": "it belongs to beam search, which is never used here",
+}
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+            # not shown: it may hold a key
+            raise UserInputError("base_url: no user, password or query belongs in it; the key comes from the environment, see api_key_env")
+        has_host = parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts.port
+    except ValueError:
+        has_host = False
+    if not has_host:
+        raise UserInputError(f"base_url: {url!r} is no address of a server; http://127.0.0.1:8000/v1 would be one")
+
+
+def _read_parameters(raw: dict[str, Any]) -> ServerParameters:
+    names = [field.encode_name for field in msgspec.structs.fields(ServerParameters)]
+    for name in raw:
+        if name in _REFUSED:
+            raise UserInputError(f"generation_parameters.{name}: {_REFUSED[name]}")
+        if name not in names:
+            near = did_you_mean(name, names) or f"; there are: {', '.join(names)}"
+            raise UserInputError(f"generation_parameters: there is no {name!r}{near}")
+    try:
+        return msgspec.convert({name: value for name, value in raw.items() if value is not None}, ServerParameters, strict=False)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$.")
+        raise UserInputError(f"generation_parameters.{place.rstrip('`')}: {problem}") from error

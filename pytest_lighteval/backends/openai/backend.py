@@ -1,0 +1,156 @@
+"""The openai backend: what is known from arguments alone, and a server that is asked when it is first needed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pytest_lighteval.backends.openai.arguments import WITHOUT_EFFECT, OpenAIArguments
+from pytest_lighteval.backends.openai.client import Client
+from pytest_lighteval.backends.openai.generation import Generator
+from pytest_lighteval.backends.openai.scoring import Scorer
+from pytest_lighteval.backends.openai.server import Server
+from pytest_lighteval.backends.openai.tokenizer import digest_tokenizer, load_texts
+from pytest_lighteval.backends.references import resolve_reference
+from pytest_lighteval.errors import BackendError
+from pytest_lighteval.types import (
+    GenerateRequest,
+    GenerateResponse,
+    LoglikelihoodRequest,
+    LoglikelihoodResponse,
+    Message,
+    PerplexityRequest,
+    PerplexityResponse,
+    Prompt,
+    RequestKind,
+)
+
+if TYPE_CHECKING:  # transformers, which importing a backend must not cost
+    from pytest_lighteval.backends.accelerate.texts import Texts
+
+__all__ = ["OpenAIBackend"]
+
+_PROTOCOL = 1
+"""Raised whenever this backend may make another answer of the same server's."""
+
+
+class OpenAIBackend:
+    """A server that speaks the OpenAI protocol, as a `Backend`; docs/backends.md explains its arguments."""
+
+    Arguments = OpenAIArguments
+    name = "openai"
+
+    def __init__(self, arguments: OpenAIArguments) -> None:
+        self.arguments = arguments
+        if arguments.tokenizer is not None:
+            resolve_reference(arguments.tokenizer, argument="tokenizer")
+        self._client = Client(arguments.base_url, arguments.key(), timeout=arguments.timeout, retries=arguments.retries)
+        self._is_closed = False
+        self._last_facts: dict[str, Any] = {}
+        """What was found out about the server before it was closed, for the report that is written afterwards."""
+
+    @classmethod
+    def from_arguments(cls, arguments: msgspec.Struct) -> OpenAIBackend:
+        """A backend of checked arguments; nobody is asked anything.
+
+        Raises UserInputError for a key's variable or a tokenizer that is not there.
+        """
+        if not isinstance(arguments, OpenAIArguments):
+            raise TypeError(f"OpenAIArguments were expected, not {type(arguments).__name__}")
+        return cls(arguments)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the arguments and the tokenizer's files. What weights the server holds cannot be seen; `model_version` tells."""
+        arguments = {name: value for name, value in msgspec.to_builtins(self.arguments).items() if name not in WITHOUT_EFFECT}
+        whole = {"protocol": _PROTOCOL, "arguments": arguments, "tokenizer": digest_tokenizer(self.arguments.tokenizer)}
+        return hashlib.sha256(msgspec.json.encode(whole, order="sorted")).hexdigest()
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether answers may be kept for later runs: where `model_version` says what stands behind the address, which cannot be seen."""
+        return self.arguments.model_version is not None
+
+    @property
+    def supports(self) -> frozenset[RequestKind]:
+        """All but for `api=chat`, which gives no log-probabilities. A server that turns out to give none raises when it is asked."""
+        return frozenset((RequestKind.GENERATE,)) if self.arguments.api == "chat" else frozenset(RequestKind)
+
+    @property
+    def max_length(self) -> int | None:
+        """The `max_length` argument. None: left to the server, which is not asked for this."""
+        return self.arguments.max_length
+
+    def count_tokens(self, prompt: Prompt) -> int | None:
+        """See `Backend.count_tokens`. Loads the tokenizer, if one was named."""
+        return None if self._texts is None else self._texts.count(prompt)
+
+    def render(self, messages: Sequence[Message]) -> str | None:
+        """See `Backend.render`. None where the turns go to the server's chat API."""
+        return self._texts.render(messages) if self.arguments.api == "completions" and self._texts is not None else None
+
+    def describe(self) -> Mapping[str, Any]:
+        """See `Backend.describe`. `use` is what this process was answered so far."""
+        arguments = self.arguments
+        facts: dict[str, Any] = {
+            "model": arguments.model,
+            "base_url": arguments.base_url,
+            "api": arguments.api,
+            "concurrency": arguments.concurrency,
+            "versions": _versions(),
+        }
+        if arguments.model_version is not None:
+            facts["model_version"] = arguments.model_version
+        counts = self._client.counts
+        facts["use"] = {name: counts[name] for name in ("requests", "retries", "prompt_tokens", "completion_tokens")}
+        return facts | (self._server.describe() if "_server" in self.__dict__ else self._last_facts)
+
+    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
+        """See `Backend.loglikelihood`. Raises UnsupportedRequestError for a server that gives no log-probabilities."""
+        yield from Scorer(self._server).loglikelihood(requests) if requests else ()
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+        """See `Backend.generate`."""
+        yield from Generator(self._server).generate(requests) if requests else ()
+
+    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
+        """See `Backend.perplexity`. Raises UnsupportedRequestError likewise."""
+        yield from Scorer(self._server).perplexity(requests) if requests else ()
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._is_closed = True
+        self._client.close()
+        self.__dict__.pop("_texts", None)
+        if "_server" in self.__dict__:
+            self._last_facts = self._server.describe()
+            del self.__dict__["_server"]
+
+    @cached_property
+    def _texts(self) -> Texts | None:
+        self._require_open()
+        return None if self.arguments.tokenizer is None else load_texts(self.arguments)
+
+    @cached_property
+    def _server(self) -> Server:
+        self._require_open()
+        return Server(self.arguments, self._client, self._texts)
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise BackendError(f"{self.arguments.model}: the backend is closed")
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in ("httpx", "transformers", "tokenizers"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,239 @@
+"""One server over HTTP: JSON out and in, tries again where that can help, and says what cannot be helped. Knows nothing of prompts."""
+
+from __future__ import annotations
+
+import email.utils
+import importlib.util
+import json
+import math
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pytest_lighteval.backends.foreign import first_line
+from pytest_lighteval.errors import BackendError, MissingExtraError
+
+if TYPE_CHECKING:  # which importing a backend must not cost
+    import httpx
+
+__all__ = ["Client", "FinalStatusError", "RefusedError", "UnansweredError"]
+
+_TRANSIENT = frozenset((408, 409, 425, 429))
+"""Statuses beside 5xx that another try may change."""
+_FINAL = frozenset((301, 302, 303, 307, 308, 401, 404, 405, 501))
+"""Statuses that every other request would get too. A redirection is not followed: it could take the key elsewhere."""
+_FIRST_DELAY = 0.5
+_LONGEST_DELAY = 20.0
+"""Seconds. Delays double from the first to the longest, each shortened by up to a half at random."""
+_UNANSWERED_IN_A_ROW = 8
+"""Requests that ran out of tries with no answer between them, after which the server counts as gone."""
+_SHOWN = 300
+"""Characters of a server's own words in an error."""
+_LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
+
+
+class UnansweredError(Exception):
+    """This one request has no answer; others may have one."""
+
+
+class RefusedError(UnansweredError):
+    """The server says that it will not answer this request, however often it is asked."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class FinalStatusError(BackendError):
+    """A status that every request for this path or model would get."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class Client:
+    """A connection pool that several threads may use at once.
+
+    Raises `UnansweredError` for a single request, and BackendError where nothing can go on: the key is refused, there is no such model
+    or path, or the server is gone. A server is gone when nobody listens at its address after all tries, or when several requests in a row
+    ran out of tries; from then on each further request is tried once, and an answer makes everything well again.
+    """
+
+    def __init__(
+        self, base_url: str, key: str | None, *, timeout: float, retries: int, wait: Callable[[float], object] | None = None
+    ) -> None:
+        self._base_url, self._key = base_url.rstrip("/"), key
+        self._timeout, self._retries = timeout, retries
+        self._closing = threading.Event()
+        self._wait = wait or self._closing.wait
+        self._lock = threading.Lock()
+        self._http: httpx.Client | None = None
+        self._unanswered_in_a_row = 0
+        self._gone = False
+        self.counts: Counter[str] = Counter()
+        """`requests` (answered), `retries`, and what the server's `usage` adds up to."""
+
+    def post(self, path: str, payload: Mapping[str, Any], *, retries: int | None = None) -> dict[str, Any]:
+        """The JSON object that the server answers with. `retries`: fewer than the client's own."""
+        return self._ask("POST", path, dict(payload), self._retries if retries is None else min(retries, self._retries))
+
+    def get(self, path: str) -> dict[str, Any]:
+        """The same, of a resource."""
+        return self._ask("GET", path, None, self._retries)
+
+    def close(self) -> None:
+        """Wake whoever waits to try again, and close the connections."""
+        self._closing.set()
+        with self._lock:
+            if self._http is not None:
+                self._http.close()
+                self._http = None
+
+    def _ask(self, method: str, path: str, payload: dict[str, Any] | None, retries: int) -> dict[str, Any]:
+        body = b"" if payload is None else json.dumps(payload).encode()
+        # its own numbers for each request, so that requests that failed together do not all come back together
+        jitter = random.Random(body)
+        attempt = 0
+        while True:
+            trouble, is_connected, asked_delay = "", True, None
+            connection = self._connection()
+            try:
+                reply = connection.request(method, self._base_url + path, content=body or None)
+            except Exception as error:
+                trouble, is_connected = self._trouble(error)
+            else:
+                if reply.is_success:
+                    answer = _json_object(reply.text)
+                    if answer is not None:
+                        self._note_answer(answer)
+                        return answer
+                    trouble = f"its answer is no JSON object: {self._shown(reply.text)}"
+                else:
+                    said = self._shown(_error_text(reply.text) or reply.reason_phrase or "no reason given")
+                    if reply.has_redirect_location:
+                        said = self._shown(f"{said}: moved to {reply.headers['location']}: is base_url right?")
+                    self._raise_if_final(reply.status_code, said, path)
+                    trouble = f"status {reply.status_code}: {said}"
+                    asked_delay = _retry_after(reply.headers.get("retry-after"))
+            attempt += 1
+            if self._gone or attempt > retries:
+                self._note_trouble(trouble, is_connected)
+                raise UnansweredError(f"no answer after {attempt} {'try' if attempt == 1 else 'tries'}: {trouble}")
+            if asked_delay is not None and asked_delay > self._timeout:
+                raise UnansweredError(f"the server asks to wait {asked_delay:.0f} seconds, more than timeout={self._timeout:g}: {trouble}")
+            with self._lock:
+                self.counts["retries"] += 1
+            delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (attempt - 1)) * (1 - jitter.random() / 2)
+            self._wait(delay if asked_delay is None else asked_delay + delay / 2)
+
+    def _connection(self) -> httpx.Client:
+        if self._closing.is_set():
+            raise BackendError(f"{self._base_url}: the backend is closed")
+        with self._lock:
+            if self._http is None:
+                if importlib.util.find_spec("httpx") is None:
+                    raise MissingExtraError("httpx", "openai")
+                import httpx
+
+                headers = {"content-type": "application/json", "accept": "application/json", "user-agent": "pytest-lighteval"}
+                if self._key is not None:
+                    headers["authorization"] = f"Bearer {self._key}"
+                self._http = httpx.Client(
+                    headers=headers,
+                    timeout=httpx.Timeout(self._timeout, connect=min(self._timeout, 10.0)),
+                    # how many at once is the caller's decision
+                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+                    # a proxy of the environment cannot reach this machine's own loopback
+                    trust_env=urlsplit(self._base_url).hostname not in _LOOPBACK,
+                )
+            return self._http
+
+    def _trouble(self, error: Exception) -> tuple[str, bool]:
+        """What went wrong on the way, and whether anybody listened. Raises what no other try can change."""
+        import httpx
+
+        if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+            return f"no answer within {self._timeout:g} seconds", True
+        if isinstance(error, httpx.DecodingError):
+            return f"its answer cannot be unpacked: {first_line(error)}", True
+        if isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol):
+            is_connected = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            return self._shown(f"{'the connection broke' if is_connected else 'nobody answers there'}: {first_line(error)}"), is_connected
+        if self._closing.is_set():
+            raise BackendError(f"{self._base_url}: the backend is closed") from None
+        if isinstance(error, httpx.HTTPError | httpx.InvalidURL | ValueError):
+            raise BackendError(self._shown(f"{self._base_url}: {first_line(error)}")) from None
+        raise error
+
+    def _raise_if_final(self, status: int, said: str, path: str) -> None:
+        if status == 401:
+            missing = "" if self._key is not None else "; no key was sent, as its environment variable is not set (api_key_env)"
+            raise BackendError(f"{self._base_url}: the server refuses the key (status 401): {said}{missing}")
+        if status in _FINAL:
+            raise FinalStatusError(status, f"{self._base_url}{path}: status {status}: {said}")
+        if status not in _TRANSIENT and status < 500:
+            self._note_answer({})
+            raise RefusedError(status, f"the server refuses it (status {status}): {said}")
+
+    def _note_answer(self, answer: Mapping[str, Any]) -> None:
+        usage = answer.get("usage")
+        with self._lock:
+            self._unanswered_in_a_row, self._gone = 0, False
+            self.counts["requests"] += 1
+            for name in ("prompt_tokens", "completion_tokens"):
+                count = usage.get(name) if isinstance(usage, dict) else None
+                self.counts[name] += count if isinstance(count, int) else 0
+
+    def _note_trouble(self, trouble: str, is_connected: bool) -> None:
+        with self._lock:
+            self._unanswered_in_a_row += 1
+            self._gone = self._gone or not is_connected or self._unanswered_in_a_row >= _UNANSWERED_IN_A_ROW
+            gone, failed = self._gone, self._unanswered_in_a_row
+        if gone:
+            often = f"{failed} requests in a row have no answer" if is_connected and failed > 1 else "the server is gone"
+            raise BackendError(f"{self._base_url}: {often}: {trouble}")
+
+    def _shown(self, text: str) -> str:
+        """A server's words in one line, without the key, should it repeat that."""
+        if self._key is not None:
+            text = text.replace(self._key, "***")
+        line = " ".join(text.split())
+        return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _error_text(text: str) -> str:
+    """What an error reply says: OpenAI's `error.message`, FastAPI's `detail`, or the text itself."""
+    answer = _json_object(text)
+    if answer is None:
+        return text
+    error = answer.get("error", answer)
+    if isinstance(error, dict):
+        error = error.get("message") or error.get("detail") or error
+    return error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds, of a number or a date. None: not said, or not understood."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -1,0 +1,202 @@
+"""Texts from a server: completions for plain prompts, chat for turns, one HTTP request for each sample."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_lighteval.backends.openai.client import FinalStatusError, RefusedError, UnansweredError
+from pytest_lighteval.backends.openai.pool import work_through
+from pytest_lighteval.backends.openai.server import Server
+from pytest_lighteval.errors import BackendError
+from pytest_lighteval.types import GenerateRequest, GenerateResponse, Message, Prompt
+
+__all__ = ["Generator"]
+
+_STOPS_SENT = 4
+"""As many stop sequences as OpenAI's API takes. All of them are applied to the text; the others only cost tokens that are cut off."""
+_NEW_TOKENS = 1024
+"""Where nobody sets a limit and none follows from the model's length: the completions API would stop after 16."""
+_WITHHELD = frozenset(("content_filter", "tool_calls", "function_call", "abort", "error"))
+"""Finish reasons of a text that is not the model's answer."""
+_SENT_AS = {
+    **{name: name for name in ("top_p", "top_k", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")},
+    "min_new_tokens": "min_tokens",
+    "response_format": "response_format",
+}
+"""Generation parameters that are sent where they were given, and under which name."""
+_ONLY_SAMPLED = frozenset(("top_p", "top_k", "min_p"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sample:
+    text: str
+    finish_reason: str
+
+
+@dataclass(slots=True, kw_only=True)
+class _Asked:
+    """One request on its way, with the prompt as it is sent."""
+
+    index: int
+    request: GenerateRequest
+    prompt: str | list[int] | tuple[Message, ...]
+    ids: tuple[int, ...] | None
+    """The prompt's, where the tokenizer is known and the server renders nothing itself."""
+    truncated: int
+    samples: dict[int, _Sample] = field(default_factory=dict)
+    error: str | None = None
+    failure: str | None = None
+    """The same, as the thread that met it tells the others at once, so that none asks for more of a request that is lost."""
+
+
+class Generator:
+    """Asks a server to continue prompts. Every request comes out once, as soon as all its samples are there."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._arguments, self._client = server, server.arguments, server.client
+        self._parameters = server.arguments.generation()
+        self._limit_name = "max_tokens"
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+        """See `Backend.generate`."""
+        asked = [self._plan(index, request) for index, request in enumerate(requests)]
+        jobs = [(one, sample) for one in asked for sample in range(one.request.num_samples if self._is_sampled(one.request) else 1)]
+        for (one, sample), answer in work_through(jobs, self._ask_one, threads=self._arguments.concurrency):
+            if one.error is not None:
+                continue
+            if isinstance(answer, str):
+                one.error = answer
+                yield one.index, GenerateResponse(error=answer)
+                continue
+            one.samples[sample] = answer
+            if len(one.samples) == (one.request.num_samples if self._is_sampled(one.request) else 1):
+                yield one.index, self._response(one)
+
+    def _plan(self, index: int, request: GenerateRequest) -> _Asked:
+        """The prompt in the form in which the server is to have it."""
+        chat = self._arguments.api == "chat" or (self._arguments.api == "auto" and not isinstance(request.prompt, str))
+        if chat:
+            turns = (Message(role="user", content=request.prompt),) if isinstance(request.prompt, str) else request.prompt
+            return _Asked(index=index, request=request, prompt=turns, ids=None, truncated=0)
+        text, ids = self._text(request.prompt)
+        if ids is None:
+            return _Asked(index=index, request=request, prompt=text or self._arguments.start_text or "", ids=None, truncated=0)
+        limits = [limit for limit in (self._parameters.truncate_prompt, self._length - 1 if self._length else None) if limit is not None]
+        kept = ids[-max(1, min(limits)) :] if limits else ids
+        prompt: str | list[int] = list(kept)
+        if not self._server.takes_ids:
+            prompt = text if kept == ids and text else self._decode(kept)
+        return _Asked(index=index, request=request, prompt=prompt, ids=kept, truncated=len(ids) - len(kept))
+
+    def _text(self, prompt: Prompt) -> tuple[str, tuple[int, ...] | None]:
+        """The prompt as text and, where the tokenizer is known, as ids."""
+        texts = self._server.texts
+        if texts is None:
+            if isinstance(prompt, str):
+                return prompt, None
+            raise BackendError("api=completions renders chat turns itself, which needs tokenizer=")
+        return texts.text(prompt)[0], texts.prompts([prompt])[0]
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        assert self._server.texts is not None
+        text: str = self._server.texts.tokenizer.decode(list(ids), skip_special_tokens=False)
+        return text
+
+    @property
+    def _length(self) -> int | None:
+        return self._server.max_length
+
+    def _is_sampled(self, request: GenerateRequest) -> bool:
+        return request.do_sample if self._parameters.temperature is None else self._parameters.temperature > 0
+
+    def _stops(self, request: GenerateRequest) -> list[str]:
+        return [stop for stop in dict.fromkeys((*request.stop_sequence, *self._parameters.stop_tokens)) if stop]
+
+    def _payload(self, one: _Asked, sample: int) -> dict[str, Any]:
+        payload: dict[str, Any] = {"model": self._server.model}
+        is_chat = isinstance(one.prompt, tuple)
+        if isinstance(one.prompt, tuple):
+            payload["messages"] = [{"role": turn.role, "content": turn.content} for turn in one.prompt]
+        else:
+            payload["prompt"] = one.prompt
+        if (limit := self._limit(one, is_chat=is_chat)) is not None:
+            payload[self._limit_name if is_chat else "max_tokens"] = limit
+        if stops := self._stops(one.request)[:_STOPS_SENT]:
+            payload["stop"] = stops
+        sampled = self._is_sampled(one.request)
+        given = self._parameters.temperature
+        payload["temperature"] = (1.0 if given is None else given) if sampled else 0
+        if sampled:
+            payload["seed"] = self._seed(one, sample)
+        for name, sent in _SENT_AS.items():
+            value = getattr(self._parameters, name)
+            if value is not None and (sampled or name not in _ONLY_SAMPLED):
+                payload[sent] = value
+        return payload
+
+    def _limit(self, one: _Asked, *, is_chat: bool) -> int | None:
+        """Most new tokens. None: the server's own limit, which is all that fits for a chat."""
+        asked = one.request.max_new_tokens or self._parameters.max_new_tokens or self._arguments.max_gen_toks
+        room = max(1, self._length - len(one.ids)) if self._length is not None and one.ids is not None else None
+        if asked is not None:
+            return asked if room is None else min(asked, room)
+        return None if is_chat else room or _NEW_TOKENS
+
+    def _seed(self, one: _Asked, sample: int) -> int:
+        """A number that depends on the seed, the prompt and the sample's number alone: not on the order or other requests."""
+        digest = hashlib.sha256(repr((self._parameters.seed, sample, one.request.prompt)).encode(errors="surrogatepass")).digest()
+        return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF  # some servers keep a seed in 32 bits
+
+    def _ask_one(self, job: tuple[_Asked, int]) -> _Sample | str:
+        """One sample, or why there is none."""
+        one, sample = job
+        if one.failure is not None:
+            return one.failure
+        path = "/chat/completions" if isinstance(one.prompt, tuple) else "/completions"
+        try:
+            try:
+                answer = self._client.post(path, self._payload(one, sample))
+            except RefusedError as error:
+                # newer models of OpenAI's own service want another name
+                if "max_completion_tokens" not in str(error) or self._limit_name == "max_completion_tokens":
+                    raise
+                self._limit_name = "max_completion_tokens"
+                answer = self._client.post(path, self._payload(one, sample))
+            return self._read(answer, one)
+        except FinalStatusError as error:
+            raise self._server.no_answer(error) from None
+        except UnansweredError as error:
+            one.failure = str(error)
+            return one.failure
+
+    def _read(self, answer: Mapping[str, Any], one: _Asked) -> _Sample:
+        try:
+            choice = answer["choices"][0]
+            reason = choice.get("finish_reason")
+            whole = choice["message"]["content"] if isinstance(one.prompt, tuple) else choice["text"]
+        except (LookupError, TypeError, AttributeError):
+            raise UnansweredError("the server's answer holds no text") from None
+        if reason in _WITHHELD:
+            raise UnansweredError(f"the server withholds the answer: finish_reason {reason!r}")
+        if whole is None and reason == "length":
+            whole = ""  # all tokens went into thoughts that the server keeps to itself
+        if not isinstance(whole, str):
+            raise UnansweredError("the server's answer holds no text")
+        text = whole
+        for stop in self._stops(one.request):
+            text = text.partition(stop)[0]
+        return _Sample(text=text, finish_reason="length" if reason == "length" and text == whole else "stop")
+
+    def _response(self, one: _Asked) -> GenerateResponse:
+        samples = [one.samples[sample] for sample in sorted(one.samples)]
+        # every greedy sample is the same one
+        samples = samples * (1 if self._is_sampled(one.request) else one.request.num_samples)
+        return GenerateResponse(
+            texts=tuple(sample.text for sample in samples),
+            finish_reasons=tuple(sample.finish_reason for sample in samples),
+            prompt_token_ids=one.ids,
+            truncated_tokens=one.truncated,
+        )

@@ -1,0 +1,138 @@
+"""What a server can do, found out when it is first asked: which models it has, whether it scores prompts, whether it takes token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pytest_lighteval.backends.openai.arguments import OpenAIArguments
+from pytest_lighteval.backends.openai.client import Client, FinalStatusError, UnansweredError
+from pytest_lighteval.backends.openai.echo import Echo, ask_echo, count_prompt_tokens, is_aligned
+from pytest_lighteval.errors import BackendError, UnsupportedRequestError, did_you_mean
+
+if TYPE_CHECKING:  # transformers, which importing a backend must not cost
+    from pytest_lighteval.backends.accelerate.texts import Texts
+
+__all__ = ["Server"]
+
+_PROBE = "The quick brown fox jumps over 12 lazy dogs."
+_PROBE_WORDS = "brown fox jumps over 12 lazy"
+_PROBE_TO_CONTINUE = "The capital of France is"
+
+
+class Server:
+    """A client, the arguments, and a tokenizer if one was named; every question about the server is asked once."""
+
+    def __init__(self, arguments: OpenAIArguments, client: Client, texts: Texts | None) -> None:
+        self.arguments, self.client, self.texts = arguments, client, texts
+
+    @property
+    def model(self) -> str:
+        """The model's name at the server."""
+        return self.arguments.model
+
+    @cached_property
+    def models(self) -> dict[str, dict[str, Any]]:
+        """What `/models` says, by name. Empty: the server keeps no such list."""
+        try:
+            listed = self.client.get("/models").get("data")
+        except (FinalStatusError, UnansweredError):
+            return {}
+        entries = listed if isinstance(listed, list) else []
+        return {entry["id"]: entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)}
+
+    @property
+    def max_length(self) -> int | None:
+        """The `max_length` argument, else what the server says (vLLM and SGLang do). None: unknown."""
+        if self.arguments.max_length is not None:
+            return self.arguments.max_length
+        said = self.models.get(self.model, {}).get("max_model_len")
+        return said if isinstance(said, int) and said > 0 else None
+
+    @cached_property
+    def takes_ids(self) -> bool:
+        """Whether completions may be asked with the tokenizer's own ids. Raises BackendError for a tokenizer of another model."""
+        if self.texts is None:
+            return False
+        ids = self.texts.prompts([_PROBE])[0]
+        counted = self._count_probe()
+        if counted is None:
+            return False
+        # one more or less: servers differ in whether they add a beginning token
+        if abs(counted - len(ids)) > 1:
+            raise BackendError(
+                f"tokenizer={self.arguments.tokenizer} is not that of {self.model!r}: it makes {len(ids)} tokens of {_PROBE!r}, the server"
+                f" {counted}"
+            )
+        try:
+            return count_prompt_tokens(self.client, self.model, ids, retries=1) == len(ids)
+        except UnansweredError:
+            return False
+
+    def require_scores(self) -> None:
+        """Raise UnsupportedRequestError unless the server gives log-probabilities of a prompt's tokens."""
+        if self._lacks_scores is not None:
+            raise UnsupportedRequestError(self._lacks_scores)
+
+    @cached_property
+    def _lacks_scores(self) -> str | None:
+        """Why the server cannot score. None: it can. Whatever else is wrong with it is raised, so that an outage is no inability."""
+        try:
+            echo = ask_echo(self.client, self.model, _PROBE, retries=1)
+        except FinalStatusError as error:
+            if error.status not in (404, 405, 501) or (error.status == 404 and self.model not in self.models):
+                raise self.no_answer(error) from None
+            return f"the server at {self.arguments.base_url} has no completions API, which gives log-probabilities: {error}"
+        except UnansweredError as error:
+            # only a server that does answer the same prompt otherwise is one that cannot do this
+            self._count_probe()
+            return f"the server at {self.arguments.base_url} gives no log-probabilities of a prompt: {error}"
+        if _PROBE_WORDS not in "".join(echo.tokens) or None in echo.logprobs[1:] or None in echo.best[1:]:
+            return f"the server at {self.arguments.base_url} gives no log-probabilities of all tokens of a prompt"
+        try:
+            if not is_aligned(self.client, self.model, _PROBE_TO_CONTINUE):
+                return (
+                    f"the server at {self.arguments.base_url} gives wrong log-probabilities of a prompt: tokens are not as likely there as"
+                    " when it generates them"
+                )
+            if self.takes_ids and self.texts is not None:
+                self._check_ids(ask_echo(self.client, self.model, self.texts.prompts([_PROBE])[0]))
+        except UnansweredError as error:
+            raise BackendError(f"{self.arguments.base_url}: {error}") from None
+        return None
+
+    def no_answer(self, error: FinalStatusError) -> BackendError:
+        """The error to raise for a status that every request gets, with the names of the models where that is the reason."""
+        return self._no_model(error) if error.status == 404 and self.models and self.model not in self.models else error
+
+    def describe(self) -> dict[str, Any]:
+        """What was found out so far; asks nothing."""
+        facts: dict[str, Any] = {}
+        entry = self.__dict__.get("models", {}).get(self.model, {})
+        if served := {name: entry[name] for name in ("root", "owned_by", "max_model_len") if entry.get(name) is not None}:
+            facts["served"] = served
+        if "takes_ids" in self.__dict__:
+            facts["prompts"] = "token ids" if self.takes_ids else "text"
+        return facts
+
+    def _check_ids(self, echo: Echo) -> None:
+        read = "".join(echo.tokens)
+        if _PROBE_WORDS not in read:
+            raise BackendError(f"tokenizer={self.arguments.tokenizer} is not that of {self.model!r}: the server reads its ids as {read!r}")
+
+    def _count_probe(self) -> int | None:
+        """What the server makes of the probe's text. Any trouble is raised as BackendError."""
+        try:
+            return count_prompt_tokens(self.client, self.model, _PROBE)
+        except FinalStatusError as error:
+            raise self.no_answer(error) from None
+        except UnansweredError as error:
+            raise BackendError(f"{self.arguments.base_url}: {error}") from None
+
+    def _no_model(self, error: FinalStatusError) -> BackendError:
+        names: Sequence[str] = sorted(self.models)
+        if not names:
+            return error
+        near = did_you_mean(self.model, names) or f"; it has: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+        return BackendError(f"{self.arguments.base_url}: the server has no model {self.model!r}{near}")

@@ -1,0 +1,63 @@
+"""The tokenizer that `tokenizer=` names: the model's own, so that prompts can be counted, cut and sent as token ids."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
+from pytest_lighteval.backends.foreign import first_line, quiet_transformers
+from pytest_lighteval.backends.openai.arguments import OpenAIArguments
+from pytest_lighteval.backends.references import download_snapshot, resolve_reference
+from pytest_lighteval.backends.user_cache import digest_file
+from pytest_lighteval.errors import BackendError, MissingExtraError
+
+if TYPE_CHECKING:  # jinja2's exceptions and more, which importing a backend need not cost
+    from pytest_lighteval.backends.accelerate.texts import Texts
+
+__all__ = ["digest_tokenizer", "load_texts"]
+
+_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "chat_template*")
+
+
+def digest_tokenizer(name: str | None) -> str | dict[str, str] | None:
+    """What the tokenizer is, from its files where they lie here, else by its name. Raises UserInputError for a path that is not there."""
+    if name is None:
+        return None
+    reference = resolve_reference(name, argument="tokenizer")
+    if reference.path is None:
+        return name
+    if reference.kind == "gguf":
+        return digest_file(reference.path)
+    files = sorted({file for pattern in _FILES for file in reference.path.glob(pattern) if file.is_file()})
+    return {file.name: digest_file(file) for file in files}
+
+
+def load_texts(arguments: OpenAIArguments) -> Texts:
+    """The tokenizer as backends use it; torch is not needed for it. Raises UserInputError, BackendError and MissingExtraError."""
+    name = arguments.tokenizer or ""
+    folder = _find(name)
+    if importlib.util.find_spec("transformers") is None:
+        raise MissingExtraError("transformers", "openai")
+    import transformers
+
+    from pytest_lighteval.backends.accelerate.texts import Texts
+
+    try:
+        with quiet_transformers():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError) as error:
+        raise BackendError(f"tokenizer={name}: cannot load it: {first_line(error)}") from error
+    return Texts(tokenizer, AccelerateArguments(pretrained=name, add_special_tokens=arguments.add_special_tokens))
+
+
+def _find(name: str) -> Path:
+    reference = resolve_reference(name, argument="tokenizer")
+    if reference.path is None:
+        return download_snapshot(reference.name, "main", None, weights=False)
+    if reference.kind == "gguf":
+        from pytest_lighteval.backends.gguf import converted_folder
+
+        return converted_folder(reference.path, name)
+    return reference.path

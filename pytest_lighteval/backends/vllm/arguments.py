@@ -1,0 +1,135 @@
+"""The model arguments of `--backend vllm`: names, types, defaults, help, and what contradicts what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments, GenerationParameters
+from pytest_lighteval.errors import UserInputError, did_you_mean
+
+__all__ = ["ENGINE_ARGUMENTS", "VllmArguments"]
+
+_DTYPES = {
+    **{name: name for name in ("auto", "float32", "bfloat16", "float16")},
+    "fp32": "float32",
+    "float": "float32",
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "half": "float16",
+}
+"""Names that `dtype` takes -> vLLM's own."""
+_AT_LEAST = {"tensor_parallel_size": 1, "data_parallel_size": 1, "pipeline_parallel_size": 1, "max_model_length": 2, "batch_size": 1}
+ENGINE_ARGUMENTS = frozenset(
+    (
+        *("pretrained", "model_name", "tokenizer", "revision", "subfolder", "trust_remote_code", "dtype", "quantization"),
+        *("tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size", "gpu_memory_utilization", "swap_space"),
+        *("batch_size", "enforce_eager", "enable_prefix_caching"),
+    )
+)
+"""Those that an engine is started with, and that say nothing about one that runs already."""
+
+_Share = Annotated[float, Meta(gt=0, le=1)]
+_Size = Annotated[float, Meta(ge=0)]
+
+
+class VllmArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `--backend vllm`. Making one raises UserInputError for values that contradict one another."""
+
+    pretrained: Annotated[
+        str | None,
+        Meta(description="the model: hub id, local folder, .gguf file, or package:NAME for a .gguf file in an installed package"),
+    ] = None
+    model_name: Annotated[str | None, Meta(description="another name of `pretrained`")] = None
+    tokenizer: Annotated[str | None, Meta(description="hub id or folder of the tokenizer; default: the model's own")] = None
+    revision: Annotated[str, Meta(description="branch, tag or commit of a hub id")] = "main"
+    subfolder: Annotated[str | None, Meta(description="folder inside the repository or folder")] = None
+    trust_remote_code: Annotated[bool, Meta(description="let the model's repository run its own Python code")] = False
+    dtype: Annotated[
+        str, Meta(description="auto (vLLM's choice: weights stored in float32 are computed in 16 bit), float32, bfloat16, float16")
+    ] = "auto"
+    quantization: Annotated[str | None, Meta(description="vLLM's name of a method: fp8, awq, gptq, ...; default: as the model says")] = None
+    tensor_parallel_size: Annotated[int, Meta(description="GPUs that share each layer")] = 1
+    pipeline_parallel_size: Annotated[int, Meta(description="groups of GPUs that share the layers out")] = 1
+    data_parallel_size: Annotated[int, Meta(description="copies of the model, each in a process with GPUs of its own")] = 1
+    gpu_memory_utilization: Annotated[
+        _Share | None, Meta(description="share of a GPU's memory for weights and cache (on a CPU: of all RAM); default: vLLM's")
+    ] = None
+    swap_space: Annotated[
+        _Size | None, Meta(description="GiB of RAM for swapped sequences; accepted and ignored where vLLM has it no more")
+    ] = None
+    max_model_length: Annotated[int | None, Meta(description="longest sequence in tokens; default: the model's own limit")] = None
+    batch_size: Annotated[int | Literal["auto"], Meta(description="most sequences in one step (vLLM's max_num_seqs); auto: vLLM's")] = (
+        "auto"
+    )
+    enforce_eager: Annotated[
+        bool | None, Meta(description="no compilation, no CUDA graphs; default: eager on a CPU, vLLM's choice elsewhere")
+    ] = None
+    enable_prefix_caching: Annotated[bool, Meta(description="compute what prompts begin with in common once")] = True
+    seed: Annotated[int, Meta(description="of the engine, and of samples where generation_parameters give none")] = 1234
+    generation_parameters: Annotated[
+        dict[str, Any], Meta(description="mapping: temperature, top_p, max_new_tokens, seed, ...; see docs/backends.md")
+    ] = {}
+    add_special_tokens: Annotated[bool, Meta(description="let the tokenizer add its special tokens to plain prompts")] = True
+    use_chat_template: Annotated[bool, Meta(description="ask in the model's chat format, as --use-chat-template")] = False
+    multichoice_continuations_start_space: Annotated[
+        bool | None, Meta(description="true: choices get a leading space; false: they lose it; default: as the task writes them")
+    ] = None
+    pairwise_tokenization: Annotated[bool, Meta(description="encode context and continuation apart")] = False
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _DTYPES:
+            raise UserInputError(f"dtype: {self.dtype!r} is none of {', '.join(_DTYPES)}{did_you_mean(self.dtype, _DTYPES)}")
+        for name, least in _AT_LEAST.items():
+            value = getattr(self, name)
+            if isinstance(value, int) and value < least:
+                raise UserInputError(f"{name}: {value} is too small; give {least} or more")
+        self.named()
+        self.generation()
+
+    @property
+    def model(self) -> str:
+        """What `pretrained` or `model_name` says."""
+        return self.pretrained or self.model_name or ""
+
+    def named(self) -> AccelerateArguments:
+        """The part that names a model and says how it is asked, for the code that the accelerate backend has for it.
+
+        Raises UserInputError.
+        """
+        return AccelerateArguments(
+            pretrained=self.pretrained,
+            model_name=self.model_name,
+            tokenizer=self.tokenizer,
+            revision=self.revision,
+            subfolder=self.subfolder,
+            trust_remote_code=self.trust_remote_code,
+            max_length=self.max_model_length,
+            generation_parameters={"seed": self.seed, **self.generation_parameters},
+            add_special_tokens=self.add_special_tokens,
+            multichoice_continuations_start_space=self.multichoice_continuations_start_space,
+            pairwise_tokenization=self.pairwise_tokenization,
+        )
+
+    def generation(self) -> GenerationParameters:
+        """`generation_parameters`, checked, with `seed` where they have none. Raises UserInputError that names the parameter."""
+        return self.named().generation()
+
+    def engine(self) -> dict[str, Any]:
+        """What vLLM's `LLM` is started with, beside the model, its length and the replicas; what is left to vLLM is left out."""
+        settings: dict[str, Any] = {
+            "dtype": _DTYPES[self.dtype],
+            "seed": self.seed,
+            "trust_remote_code": self.trust_remote_code,
+            "tensor_parallel_size": self.tensor_parallel_size,
+            "pipeline_parallel_size": self.pipeline_parallel_size,
+            "enable_prefix_caching": self.enable_prefix_caching,
+            "quantization": self.quantization,
+            "gpu_memory_utilization": self.gpu_memory_utilization,
+            "swap_space": self.swap_space,
+            "enforce_eager": self.enforce_eager,
+            "max_num_seqs": None if self.batch_size == "auto" else self.batch_size,
+        }
+        return {name: value for name, value in settings.items() if value is not None}

@@ -1,0 +1,127 @@
+"""Answer requests with an engine that runs: tokenize, ask it once for each kind, and hand each answer out as soon as it is complete."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pytest_lighteval.backends.accelerate.texts import Texts
+from pytest_lighteval.backends.asking import Asked, PairScore, ask_choices, ask_rolling, loglikelihood_response, perplexity_response
+from pytest_lighteval.backends.foreign import first_line
+from pytest_lighteval.backends.vllm.arguments import VllmArguments
+from pytest_lighteval.backends.vllm.generation import Writer, plan_prompt, read_answer
+from pytest_lighteval.backends.vllm.scoring import Scorer, score_pairs
+from pytest_lighteval.errors import BackendError, LightevalError
+from pytest_lighteval.types import (
+    GenerateRequest,
+    GenerateResponse,
+    LoglikelihoodRequest,
+    LoglikelihoodResponse,
+    PerplexityRequest,
+    PerplexityResponse,
+)
+
+__all__ = ["Engine", "EngineFacts", "Running"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFacts:
+    """What an engine says of itself once it runs."""
+
+    max_model_len: int
+    """Most tokens of a prompt together with what is generated."""
+    ends: frozenset[int]
+    """End tokens that the model declares beside its tokenizer's."""
+    described: dict[str, Any]
+    """Plain facts for the report."""
+
+
+class Running(Scorer, Writer, Protocol):
+    """An engine that runs, in this process or in several others."""
+
+    @property
+    def facts(self) -> EngineFacts:
+        """See `EngineFacts`."""
+
+    def close(self) -> None:
+        """Give its memory back, unless it is its owner's."""
+
+
+class Engine:
+    """A running model and the rules by which it is asked."""
+
+    def __init__(self, texts: Texts, running: Running, arguments: VllmArguments, max_length: int) -> None:
+        self._texts, self._running, self._arguments = texts, running, arguments
+        self._parameters = arguments.generation()
+        longest = running.facts.max_model_len
+        # a scored text stands in the prompt as a whole, and vLLM wants room for one more token behind it
+        self._fed = min(max_length, longest - 2)
+        self._prompt_length, self._length = min(max_length, longest - 1), min(max_length, longest)
+        self._ends = running.facts.ends | ({texts.special.end} if texts.special.end is not None else set())
+
+    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
+        """See `Backend.loglikelihood`."""
+        start_space = self._arguments.multichoice_continuations_start_space
+        asked = ask_choices(requests, self._texts, start_space=start_space, fed=self._fed)
+        for index, scores in self._score(asked):
+            yield index, loglikelihood_response(asked[index], scores, len(requests[index].choices))
+
+    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
+        """See `Backend.perplexity`."""
+        asked = ask_rolling(requests, self._texts, start=self._texts.special.start, fed=self._fed)
+        for index, scores in self._score(asked):
+            yield index, perplexity_response(asked[index], scores)
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+        """See `Backend.generate`."""
+        prompts = self._texts.prompts([request.prompt for request in requests])
+        planned = [
+            plan_prompt(
+                request,
+                prompt,
+                self._parameters,
+                length=self._length,
+                fed=self._prompt_length,
+                special_ids=self._texts.special_ids,
+                ends=self._ends,
+            )
+            for request, prompt in zip(requests, prompts, strict=True)
+        ]
+        order = sorted(range(len(planned)), key=lambda index: planned[index].tokens)
+        with self._one_line():
+            for place, answers in self._running.write([planned[index] for index in order], self._parameters):
+                index = order[place]
+                cut = len(prompts[index]) - len(planned[index].tokens)
+                yield index, read_answer(requests[index], planned[index], answers, self._texts, cut=cut)
+
+    def describe(self) -> dict[str, Any]:
+        """What runs, for the report."""
+        return dict(self._running.facts.described)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._running.close()
+
+    def _score(self, asked: Sequence[Asked]) -> Iterator[tuple[int, list[PairScore]]]:
+        """Each request's scores in the order of its pairs, once all are known; those without pairs first."""
+        owners = [(index, position) for index, one in enumerate(asked) for position in range(len(one.pairs))]
+        found: list[dict[int, PairScore]] = [{} for _ in asked]
+        yield from ((index, []) for index, one in enumerate(asked) if not one.pairs)
+        with self._one_line():
+            for place, score in score_pairs([pair for one in asked for pair in one.pairs], self._running):
+                index, position = owners[place]
+                found[index][position] = score
+                if len(found[index]) == len(asked[index].pairs):
+                    yield index, [found[index][position] for position in range(len(found[index]))]
+
+    @contextlib.contextmanager
+    def _one_line(self) -> Iterator[None]:
+        """Turn whatever goes wrong inside of vLLM into one BackendError."""
+        try:
+            yield
+        except LightevalError:
+            raise
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OSError) as error:
+            raise BackendError(f"{self._arguments.model}: vLLM failed: {type(error).__name__}: {first_line(error)}") from error

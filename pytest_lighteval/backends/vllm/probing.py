@@ -1,0 +1,73 @@
+"""What the installed vLLM does rightly, found out by asking it: the fast ways are used only where they give what the plain way gives."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from pytest_lighteval.backends.vllm.runner import Abilities, Runner
+from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
+from pytest_lighteval.errors import BackendError
+
+__all__ = ["probe"]
+
+Answer = TypeVar("Answer")
+
+logger = logging.getLogger(__name__)
+
+_TOLERANCES = {"float32": 1e-3}
+_COARSE = 0.5
+"""Nats by which two ways to ask may differ in 16 bit; what is wrong in an engine is wrong by far more."""
+_UNUSABLE = (BackendError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OverflowError)
+
+
+def probe(
+    llm: Any, sampling_parameters: Callable[..., Any], *, caches: bool, block_size: int, max_model_len: int, vocabulary: int, dtype: str
+) -> Abilities:
+    """Ask for the same scores in the plain way and in each fast way that the installed version knows by name.
+
+    `caches`: the engine keeps prefixes, in blocks of `block_size` tokens. A fast way that raises or gives something else is not used, and
+    a log line says so.
+    """
+    known = inspect.signature(sampling_parameters).parameters
+    length = min(2 * block_size + 3, max_model_len - 2)
+    # any ids will do, as long as they are no special ones, which stand first in most vocabularies
+    text = tuple(vocabulary // 4 + (7 * place) % max(1, vocabulary // 4) for place in range(length))
+    asked = ReadPrompt(tokens=text, scored=2)
+    plain = Runner(llm, sampling_parameters, Abilities())
+    tolerance = _TOLERANCES.get(dtype, _COARSE)
+    expected = _only(plain.read([asked])).logprob
+
+    def reads_cache() -> bool:
+        runner = Runner(llm, sampling_parameters, Abilities(reads_cache=True))
+        return all(abs(score.logprob - expected) <= tolerance for _, score in runner.read([asked, asked]))
+
+    def names_tokens() -> bool:
+        runner = Runner(llm, sampling_parameters, Abilities(names_tokens=True))
+        candidates = (text[-1], text[0])
+        found = _only(runner.choose([ChoicePrompt(tokens=text[:-1], candidates=candidates)]))
+        wanted = dict(plain.read([ReadPrompt(tokens=(*text[:-1], candidate), scored=1) for candidate in candidates]))
+        return all(abs(score.logprob - wanted[place].logprob) <= tolerance for place, score in enumerate(found))
+
+    return Abilities(
+        reads_cache=caches and "skip_reading_prefix_cache" in known and _works(reads_cache, "reading cached prefixes while scoring"),
+        names_tokens="logprob_token_ids" in known and _works(names_tokens, "asking for named tokens"),
+    )
+
+
+def _works(check: Callable[[], bool], what: str) -> bool:
+    try:
+        right = check()
+        reason = "it gives other numbers than the plain way"
+    except _UNUSABLE as error:
+        right, reason = False, f"{type(error).__name__}: {error}"
+    if not right:
+        logger.warning("vLLM: %s does not work here, the plain way is used: %s", what, reason.partition("\n")[0])
+    return right
+
+
+def _only(answers: Iterator[tuple[int, Answer]]) -> Answer:
+    ((_, answer),) = answers
+    return answer

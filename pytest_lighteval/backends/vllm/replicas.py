@@ -1,0 +1,220 @@
+"""Several copies of a model, each an engine in a process with GPUs of its own, asked as if they were one. Imports neither torch nor vllm.
+
+vLLM's `LLM` refuses `data_parallel_size` above 1; the processes here are ordinary engines that know nothing of one another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from pytest_lighteval.backends.accelerate.arguments import GenerationParameters
+from pytest_lighteval.backends.asking import PairScore
+from pytest_lighteval.backends.foreign import first_line
+from pytest_lighteval.backends.vllm.arguments import VllmArguments
+from pytest_lighteval.backends.vllm.engine import EngineFacts, Running
+from pytest_lighteval.backends.vllm.generation import WritePrompt
+from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
+from pytest_lighteval.errors import BackendError, LightevalError
+
+__all__ = ["Replicas", "Starter", "device_groups", "share_out"]
+
+_STOP = "stop"
+"""Sent to a replica in mid-answer: nobody waits for the rest."""
+_SECONDS_TO_END = 20.0
+
+
+class Starter(Protocol):
+    """What starts the engine of one replica, inside its process; importable by its name. `starting.start_engine` is one."""
+
+    def __call__(self, folder: Path, tokenizer_folder: Path, arguments: VllmArguments, max_length: int) -> Running: ...
+
+
+class _Prompt(Protocol):
+    @property
+    def tokens(self) -> tuple[int, ...]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Replica:
+    process: BaseProcess
+    connection: Connection
+
+
+class Replicas:
+    """As many engines as `data_parallel_size` says, started together. Raises BackendError if one of them cannot start."""
+
+    def __init__(
+        self,
+        folder: Path,
+        tokenizer_folder: Path,
+        arguments: VllmArguments,
+        max_length: int,
+        *,
+        devices: Sequence[str],
+        start: Starter,
+    ) -> None:
+        self._name = arguments.model
+        number = arguments.data_parallel_size
+        groups = device_groups(devices, number, arguments.tensor_parallel_size * arguments.pipeline_parallel_size)
+        context = multiprocessing.get_context("spawn")
+        alone = msgspec.structs.replace(arguments, data_parallel_size=1)
+        self._replicas: list[_Replica] = []
+        try:
+            for group in groups:
+                ours, theirs = context.Pipe()
+                # not daemons: an engine that spans several GPUs has processes of its own
+                process = context.Process(target=_serve, args=(theirs, group, start, folder, tokenizer_folder, alone, max_length))
+                process.start()
+                theirs.close()
+                self._replicas.append(_Replica(process=process, connection=ours))
+            facts: list[EngineFacts] = [self._expect(replica, "ready") for replica in self._replicas]
+        except BaseException:
+            self.close()
+            raise
+        self.facts = replace(facts[0], described={**facts[0].described, "replicas": number})
+
+    def choose(self, prompts: Sequence[ChoicePrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
+        """See `Scorer.choose`."""
+        return self._ask("choose", prompts)
+
+    def read(self, prompts: Sequence[ReadPrompt]) -> Iterator[tuple[int, PairScore]]:
+        """See `Scorer.read`."""
+        return self._ask("read", prompts)
+
+    def write(self, prompts: Sequence[WritePrompt], parameters: GenerationParameters) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
+        """See `Writer.write`."""
+        return self._ask("write", prompts, parameters)
+
+    def close(self) -> None:
+        """End the processes. May be called twice."""
+        for replica in self._replicas:
+            with contextlib.suppress(OSError):
+                replica.connection.close()  # which ends its process
+        for replica in self._replicas:
+            replica.process.join(_SECONDS_TO_END)
+            if replica.process.is_alive():
+                replica.process.terminate()
+                replica.process.join()
+        self._replicas = []
+
+    def _ask(self, method: str, prompts: Sequence[_Prompt], *more: Any) -> Iterator[tuple[int, Any]]:
+        """Neighbours, which begin alike, go to the same replica."""
+        shares = share_out([len(prompt.tokens) for prompt in prompts], len(self._replicas))
+        busy: list[tuple[_Replica, int]] = []
+        try:
+            for replica, share in zip(self._replicas, shares, strict=True):
+                if share:
+                    busy.append((replica, share.start))
+                    replica.connection.send((method, (prompts[share.start : share.stop], *more)))
+            while busy:
+                for ready in wait([replica.connection for replica, _ in busy]):
+                    replica, first = next(one for one in busy if one[0].connection is ready)
+                    kind, content = self._receive(replica)
+                    if kind == "answer":
+                        index, answer = content
+                        yield first + index, answer
+                        continue
+                    busy.remove((replica, first))
+                    if kind == "failed":
+                        raise BackendError(content)
+        finally:
+            for replica, _ in busy:
+                with contextlib.suppress(OSError, EOFError, BackendError):
+                    replica.connection.send(_STOP)
+                    while self._receive(replica)[0] == "answer":
+                        pass
+
+    def _expect(self, replica: _Replica, wanted: str) -> Any:
+        kind, content = self._receive(replica)
+        if kind != wanted:
+            raise BackendError(content)
+        return content
+
+    def _receive(self, replica: _Replica) -> tuple[str, Any]:
+        try:
+            kind, content = replica.connection.recv()
+        except (EOFError, OSError) as error:
+            replica.process.join(1.0)
+            raise BackendError(f"{self._name}: a replica ended (exit code {replica.process.exitcode})") from error
+        return kind, content
+
+
+def device_groups(devices: Sequence[str], replicas: int, each: int) -> list[tuple[str, ...]]:
+    """The GPUs of every replica; empty ones where there is no GPU at all. Raises BackendError if there are too few."""
+    if not devices:
+        return [()] * replicas
+    if len(devices) < replicas * each:
+        raise BackendError(
+            f"data_parallel_size={replicas}: {replicas} replicas of {each} GPU{'s' * (each > 1)} need {replicas * each}, "
+            f"but {len(devices)} {'is' if len(devices) == 1 else 'are'} visible"
+        )
+    return [tuple(devices[place * each : (place + 1) * each]) for place in range(replicas)]
+
+
+def share_out(weights: Sequence[int], parts: int) -> list[range]:
+    """Consecutive ranges of about the same weight, which together are all places in order; some may be empty."""
+    total = sum(weights)
+    ends = []
+    place = reached = 0
+    for part in range(1, parts + 1):
+        while place < len(weights) and (part == parts or (reached + weights[place] / 2) * parts <= part * total):
+            reached += weights[place]
+            place += 1
+        ends.append(place)
+    return [range(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _serve(
+    connection: Connection,
+    devices: tuple[str, ...],
+    start: Starter,
+    folder: Path,
+    tokenizer_folder: Path,
+    arguments: VllmArguments,
+    max_length: int,
+) -> None:
+    """A replica's process: start, then answer one job after the other until the other end is closed."""
+    if devices:
+        # before torch is imported, which looks at it once
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+    try:
+        engine = start(folder, tokenizer_folder, arguments, max_length)
+    except LightevalError as error:
+        connection.send(("failed", str(error)))
+        return
+    try:
+        connection.send(("ready", engine.facts))
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                job = connection.recv()
+                if job != _STOP:
+                    connection.send(_answer(connection, engine, *job))
+    finally:
+        engine.close()
+
+
+def _answer(connection: Connection, engine: Running, method: str, given: tuple[Any, ...]) -> tuple[str, Any]:
+    """Stream the answers of one job; returns how it ended."""
+    try:
+        with contextlib.closing(getattr(engine, method)(*given)) as answers:
+            for answer in answers:
+                connection.send(("answer", answer))
+                if connection.poll():
+                    break
+    except LightevalError as error:
+        return "failed", str(error)
+    except (EOFError, OSError):
+        raise
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:
+        return "failed", f"{type(error).__name__}: {first_line(error)}"
+    return "done", None

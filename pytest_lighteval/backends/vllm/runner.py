@@ -1,0 +1,214 @@
+"""One engine of vLLM and the ways it is asked: what a prompt becomes as sampling parameters, and what comes back as scores and tokens.
+
+Takes the engine and the class of its sampling parameters as objects; what the installed version can do has been found out before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+from pytest_lighteval.backends.accelerate.arguments import GenerationParameters
+from pytest_lighteval.backends.asking import PairScore
+from pytest_lighteval.backends.vllm.generation import WritePrompt
+from pytest_lighteval.backends.vllm.scoring import MOST_CANDIDATES, ChoicePrompt, ReadPrompt
+from pytest_lighteval.errors import BackendError
+
+__all__ = ["Abilities", "Runner"]
+
+
+_WORTH_A_PROMPT = 192
+"""Tokens of a context that no prompt before has. From so many on, the context is a prompt of its own, which leaves them in the cache: read
+as part of the first choice behind it, each of them would cost a row of logits over the whole vocabulary that nobody asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abilities:
+    """What the installed vLLM does rightly beside plain prompt log-probabilities."""
+
+    reads_cache: bool = False
+    """Prompt log-probabilities of a prompt whose front lies in the prefix cache."""
+    names_tokens: bool = False
+    """Log-probabilities of named tokens in place of the next one."""
+
+
+class Runner:
+    """Asks an `LLM`. All prompts of a call are in the engine at once; answers are handed out and forgotten as they come."""
+
+    def __init__(self, llm: Any, sampling_parameters: Callable[..., Any], abilities: Abilities, *, repetition_penalty: float = 1.0) -> None:
+        self._engine = llm.llm_engine
+        self._forget = llm.reset_prefix_cache
+        self._parameters = sampling_parameters
+        self._repetition_penalty = repetition_penalty
+        self._numbers = count()
+        self.abilities = abilities
+        self.asked_again = 0
+        """Prompts that were found in the cache as far as into what is scored, and had to be asked without it."""
+
+    def choose(self, prompts: Sequence[ChoicePrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
+        """See `Scorer.choose`."""
+        return self._choose_by_name(prompts) if self.abilities.names_tokens else self._choose_by_reading(prompts)
+
+    def read(self, prompts: Sequence[ReadPrompt]) -> Iterator[tuple[int, PairScore]]:
+        """See `Scorer.read`."""
+        again, halves = [], []
+        for index, output in self._read(prompts, from_cache=self.abilities.reads_cache):
+            # the row of the first scored token stands behind `context - 1` others; rows of cached positions hold whatever was in memory
+            context = len(prompts[index].tokens) - prompts[index].scored
+            missing = (output.num_cached_tokens or 0) - (context - 1) if self.abilities.reads_cache else 0
+            if missing <= 0:
+                yield index, _sum_rows(output, prompts[index])
+            elif missing == 1 and prompts[index].scored > 1 and self.abilities.names_tokens:
+                # blocks that end where the context ends are common: only the first token's row is in the cache
+                halves.append((index, _sum_rows(output, replace(prompts[index], scored=prompts[index].scored - 1))))
+            else:
+                again.append(index)
+        self.asked_again += len(again)
+        yield from self._complete(prompts, halves)
+        for place, output in self._read([prompts[index] for index in again], from_cache=False) if again else ():
+            yield again[place], _sum_rows(output, prompts[again[place]])
+
+    def _complete(self, prompts: Sequence[ReadPrompt], halves: Sequence[tuple[int, PairScore]]) -> Iterator[tuple[int, PairScore]]:
+        """Scores to which the first token's own is still to be added: one prompt a context, while the cache still holds that."""
+        waiting: defaultdict[tuple[int, ...], defaultdict[int, list[tuple[int, PairScore]]]] = defaultdict(lambda: defaultdict(list))
+        for index, rest in halves:
+            split = len(prompts[index].tokens) - prompts[index].scored
+            waiting[prompts[index].tokens[:split]][prompts[index].tokens[split]].append((index, rest))
+        firsts = [
+            ChoicePrompt(tokens=context, candidates=tuple(asked)[start : start + MOST_CANDIDATES])
+            for context, asked in waiting.items()
+            for start in range(0, len(asked), MOST_CANDIDATES)
+        ]
+        for place, scores in self._choose_by_name(firsts, forget=False) if firsts else ():
+            for token, first in zip(firsts[place].candidates, scores, strict=True):
+                for index, rest in waiting[firsts[place].tokens][token]:
+                    yield index, PairScore(logprob=math.fsum((first.logprob, rest.logprob)), greedy=first.greedy and rest.greedy)
+
+    def write(self, prompts: Sequence[WritePrompt], parameters: GenerationParameters) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
+        """See `Writer.write`."""
+        asked = [self._sampling(prompt, parameters) for prompt in prompts]
+        for index, output in self._run([prompt.tokens for prompt in prompts], asked):
+            yield index, tuple(tuple(answer.token_ids) for answer in sorted(output.outputs, key=lambda answer: answer.index))
+
+    def _choose_by_name(self, prompts: Sequence[ChoicePrompt], *, forget: bool = True) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
+        """Never in one call with other prompts: vLLM 0.32 mixes up their log-probabilities."""
+        asked = [
+            self._parameters(temperature=0.0, max_tokens=1, detokenize=False, logprob_token_ids=list(prompt.candidates))
+            for prompt in prompts
+        ]
+        for index, output in self._run([prompt.tokens for prompt in prompts], asked, forget=forget):
+            (answer,) = output.outputs
+            row = answer.logprobs[0]
+            yield (
+                index,
+                tuple(
+                    PairScore(logprob=float(row[candidate].logprob), greedy=answer.token_ids[0] == candidate)
+                    for candidate in prompts[index].candidates
+                ),
+            )
+
+    def _choose_by_reading(self, prompts: Sequence[ChoicePrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
+        owners = [(index, candidate) for index, prompt in enumerate(prompts) for candidate in prompt.candidates]
+        found: dict[int, dict[int, PairScore]] = {index: {} for index in range(len(prompts))}
+        reads = [ReadPrompt(tokens=(*prompts[index].tokens, candidate), scored=1) for index, candidate in owners]
+        for place, score in self.read(reads):
+            index, candidate = owners[place]
+            found[index][candidate] = score
+            if len(found[index]) == len(prompts[index].candidates):
+                scores = found.pop(index)
+                yield index, tuple(scores[candidate] for candidate in prompts[index].candidates)
+
+    def _read(self, prompts: Sequence[ReadPrompt], *, from_cache: bool) -> Iterator[tuple[int, Any]]:
+        plain: dict[str, Any] = {"temperature": 0.0, "max_tokens": 1, "detokenize": False}
+        settings = plain | {"prompt_logprobs": 0}
+        if self.abilities.reads_cache:
+            settings["skip_reading_prefix_cache"] = not from_cache
+        asked: list[tuple[int | None, tuple[int, ...], Any]] = []
+        before: tuple[int, ...] = ()
+        for index, prompt in enumerate(prompts):
+            context = prompt.tokens[: -prompt.scored]
+            if from_cache and len(context) - _shared(before, context) >= _WORTH_A_PROMPT:
+                asked.append((None, context, self._parameters(**plain)))
+            asked.append((index, prompt.tokens, self._parameters(**settings)))
+            before = prompt.tokens
+        for place, output in self._run([tokens for _, tokens, _ in asked], [parameters for _, _, parameters in asked]):
+            owner = asked[place][0]
+            if owner is not None:
+                yield owner, output
+
+    def _sampling(self, prompt: WritePrompt, parameters: GenerationParameters) -> Any:
+        settings: dict[str, Any] = {
+            "max_tokens": prompt.max_new_tokens,
+            "stop": list(prompt.stops),
+            "stop_token_ids": list(prompt.stop_ids),
+            "repetition_penalty": parameters.repetition_penalty or self._repetition_penalty,
+            "frequency_penalty": parameters.frequency_penalty,
+            "presence_penalty": parameters.presence_penalty,
+            "min_tokens": min(parameters.min_new_tokens or 0, prompt.max_new_tokens),
+            # text is only looked at for stop sequences; what is answered is decoded from the tokens
+            "detokenize": bool(prompt.stops),
+        }
+        if prompt.samples is None:
+            return self._parameters(temperature=0.0, **settings)
+        drawn = {"top_k": parameters.top_k, "top_p": parameters.top_p, "min_p": parameters.min_p}
+        return self._parameters(
+            temperature=1.0 if parameters.temperature is None else parameters.temperature,
+            n=prompt.samples,
+            seed=prompt.seed,
+            **{name: value for name, value in drawn.items() if value is not None},
+            **settings,
+        )
+
+    def _run(self, prompts: Sequence[tuple[int, ...]], parameters: Sequence[Any], *, forget: bool = True) -> Iterator[tuple[int, Any]]:
+        """Every prompt's index and finished output, as they finish. What a caller does not wait for is given up.
+
+        The prefix cache is emptied first (`forget`), so that an answer's last digits depend on this call alone.
+        """
+        if forget:
+            self._forget()
+        first = next(self._numbers)
+        waiting = {f"lighteval-{first}-{index}": index for index in range(len(prompts))}
+        try:
+            with _no_warnings():
+                for (name, index), asked in zip(tuple(waiting.items()), parameters, strict=True):
+                    self._engine.add_request(name, {"type": "token", "prompt_token_ids": list(prompts[index])}, asked)
+            while waiting:
+                with _no_warnings():
+                    outputs = self._engine.step()
+                for output in outputs:
+                    if output.finished and output.request_id in waiting:
+                        yield waiting.pop(output.request_id), output
+                if waiting and not self._engine.has_unfinished_requests():
+                    raise BackendError(f"vLLM has nothing left to do, but never answered {len(waiting)} of {len(prompts)} prompts")
+        finally:
+            if waiting:
+                # an engine that died while it was asked has said so already
+                with contextlib.suppress(Exception):
+                    self._engine.abort_request(list(waiting))
+
+
+def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """How many tokens the two begin with in common."""
+    return next((place for place, (mine, theirs) in enumerate(zip(one, other, strict=False)) if mine != theirs), min(len(one), len(other)))
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    """A user's strict warning filter is not for what vLLM does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _sum_rows(output: Any, prompt: ReadPrompt) -> PairScore:
+    """The score of the last tokens, read from the end: with a cached front, newer engines leave the rows of it out."""
+    rows = output.prompt_logprobs[-prompt.scored :]
+    asked = prompt.tokens[-prompt.scored :]
+    found = [row[token] for row, token in zip(rows, asked, strict=True)]
+    return PairScore(logprob=math.fsum(entry.logprob for entry in found), greedy=all(entry.rank == 1 for entry in found))

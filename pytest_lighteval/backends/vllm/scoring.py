@@ -1,0 +1,73 @@
+"""Pairs of context and continuation as prompts for an engine: each distinct one once, neighbours sharing what they begin with."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pytest_lighteval.backends.asking import PairScore
+from pytest_lighteval.backends.tokenization import TokenPair
+
+__all__ = ["MOST_CANDIDATES", "ChoicePrompt", "ReadPrompt", "Scorer", "score_pairs"]
+
+MOST_CANDIDATES = 128
+"""Token ids that vLLM takes in one request."""
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoicePrompt:
+    """How likely is each of these tokens to come next?"""
+
+    tokens: Tokens
+    candidates: Tokens
+    """Distinct, and no more than `MOST_CANDIDATES`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadPrompt:
+    """How likely are the last tokens of this text, each behind those before it?"""
+
+    tokens: Tokens
+    scored: int
+    """How many of the last ones; at least one token stands before them."""
+
+
+class Scorer(Protocol):
+    """What answers such prompts: every one once, by its index, in any order, as soon as it is known."""
+
+    def choose(self, prompts: Sequence[ChoicePrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
+        """A score for every candidate."""
+
+    def read(self, prompts: Sequence[ReadPrompt]) -> Iterator[tuple[int, PairScore]]:
+        """The score of the last tokens together."""
+
+
+def score_pairs(pairs: Sequence[TokenPair], scorer: Scorer) -> Iterator[tuple[int, PairScore]]:
+    """Every pair's index and score, as soon as it is known, with one call of the scorer for each kind of prompt.
+
+    Continuations of one token behind the same context are candidates of one prompt. Prompts go out sorted by their tokens, so that those
+    that begin alike follow one another and find in the engine's prefix cache what the one before left there.
+    """
+    candidates: defaultdict[Tokens, defaultdict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    texts: defaultdict[tuple[Tokens, int], list[int]] = defaultdict(list)
+    for index, pair in enumerate(pairs):
+        if len(pair.continuation) == 1:
+            candidates[pair.context][pair.continuation[0]].append(index)
+        else:
+            texts[pair.context + pair.continuation, len(pair.continuation)].append(index)
+    choices = [
+        ChoicePrompt(tokens=context, candidates=tuple(asked)[first : first + MOST_CANDIDATES])
+        for context, asked in sorted(candidates.items(), key=lambda item: item[0])
+        for first in range(0, len(asked), MOST_CANDIDATES)
+    ]
+    for place, scores in scorer.choose(choices) if choices else ():
+        prompt = choices[place]
+        for candidate, score in zip(prompt.candidates, scores, strict=True):
+            yield from ((index, score) for index in candidates[prompt.tokens][candidate])
+    reads = [ReadPrompt(tokens=tokens, scored=scored) for tokens, scored in sorted(texts)]
+    for place, score in scorer.read(reads) if reads else ():
+        yield from ((index, score) for index in texts[reads[place].tokens, reads[place].scored])

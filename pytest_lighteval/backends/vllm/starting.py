@@ -1,0 +1,204 @@
+"""Start an engine of vLLM in this process, adopt one that runs, and end the former so that its memory comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import inspect
+import logging
+import os
+import random
+import warnings
+from collections.abc import Collection, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pytest_lighteval.backends.accelerate.folders import read_max_length
+from pytest_lighteval.backends.foreign import first_line
+from pytest_lighteval.backends.vllm.arguments import VllmArguments
+from pytest_lighteval.backends.vllm.engine import EngineFacts
+from pytest_lighteval.backends.vllm.probing import probe
+from pytest_lighteval.backends.vllm.runner import Runner
+from pytest_lighteval.errors import BackendError
+
+__all__ = ["LocalEngine", "free_memory", "known_settings", "start_engine", "stop_engine", "visible_devices"]
+
+logger = logging.getLogger(__name__)
+
+_ENVIRONMENT = {
+    # in a process of its own, the engine gets requests at its own pace: which ones share a batch, and so last digits, would be chance
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+}
+_CPU_CACHE_GIB = "4"
+"""Of a CPU's RAM, for keys and values; vLLM's default there is a share of all of it, which it rarely gets."""
+_CPU_BLOCK_SIZE = 32
+"""Tokens of a block of the prefix cache, the fewest that CPU attention takes. Only whole blocks are shared, and what the choices behind
+one question have in common rarely fills one of vLLM's 128 there."""
+
+
+class LocalEngine(Runner):
+    """A real `LLM` in this process, its abilities probed."""
+
+    def __init__(self, llm: Any, *, owned: bool) -> None:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        parameters = partial(SamplingParams, output_kind=RequestOutputKind.FINAL_ONLY)
+        config = llm.llm_engine.vllm_config
+        model, cache = config.model_config, config.cache_config
+        dtype = str(model.dtype).removeprefix("torch.")
+        abilities = probe(
+            llm,
+            parameters,
+            caches=bool(cache.enable_prefix_caching),
+            block_size=cache.block_size,
+            max_model_len=model.max_model_len,
+            vocabulary=model.get_vocab_size(),
+            dtype=dtype,
+        )
+        declared = _declared_generation(model)
+        super().__init__(llm, parameters, abilities, repetition_penalty=float(declared.get("repetition_penalty") or 1.0))
+        ends = declared.get("eos_token_id")
+        described = {
+            "architecture": next(iter(getattr(model, "architectures", None) or ()), "unknown"),
+            "device": str(config.device_config.device_type),
+            "dtype": dtype,
+            "engine": "vLLM, prefix cache" if abilities.reads_cache else "vLLM",
+            "names_tokens": abilities.names_tokens,
+            "reads_cache": abilities.reads_cache,
+        }
+        self.facts = EngineFacts(
+            max_model_len=model.max_model_len,
+            ends=frozenset(ends if isinstance(ends, list) else [ends] if ends is not None else []),
+            described=described,
+        )
+        self._llm: Any | None = llm
+        self._owned = owned
+
+    def close(self) -> None:
+        """Give its memory back, unless it is its owner's. May be called twice."""
+        llm, self._llm = self._llm, None
+        if llm is None:
+            return
+        del self._engine, self._forget
+        if self._owned:
+            stop_engine(llm)
+            del llm
+            free_memory()
+
+
+def start_engine(folder: Path, tokenizer_folder: Path, arguments: VllmArguments, max_length: int) -> LocalEngine:
+    """An engine for the model in the folder. Raises BackendError."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with _one_line(f"{arguments.model}: vLLM cannot start"), _random_states_kept(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from vllm import LLM
+        from vllm.engine.arg_utils import EngineArgs
+        from vllm.platforms import current_platform
+
+        settings = known_settings(arguments, inspect.signature(EngineArgs).parameters, on_cpu=current_platform.is_cpu())
+        llm = LLM(
+            model=str(folder),
+            tokenizer=str(tokenizer_folder),
+            max_model_len=_engine_length(folder, arguments, max_length),
+            disable_log_stats=True,
+            **settings,
+        )
+    return LocalEngine(llm, owned=True)
+
+
+def known_settings(arguments: VllmArguments, known: Collection[str], *, on_cpu: bool) -> dict[str, Any]:
+    """What `LLM` is started with beside the model and its length, as far as the installed version knows it by name."""
+    settings = arguments.engine()
+    if "swap_space" in settings and "swap_space" not in known:
+        logger.warning("swap_space is ignored: this vLLM has none; it recomputes sequences that it had to put aside")
+        del settings["swap_space"]
+    if "use_tqdm_on_load" in known:
+        settings["use_tqdm_on_load"] = False
+    if on_cpu:
+        settings.setdefault("enforce_eager", True)
+        if "block_size" in known:
+            settings["block_size"] = _CPU_BLOCK_SIZE
+        if arguments.gpu_memory_utilization is None:
+            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", _CPU_CACHE_GIB)
+    return settings
+
+
+def stop_engine(llm: Any) -> None:
+    """End the engine's own processes and what it has running in this one."""
+    core = getattr(llm.llm_engine, "engine_core", None)
+    shutdown = getattr(core, "shutdown", None)
+    if shutdown is not None:
+        with contextlib.suppress(RuntimeError, OSError):  # it is dead already
+            shutdown()
+
+
+def free_memory() -> None:
+    """Give back what engines that nobody holds any longer have left in this process."""
+    gc.collect()
+    from vllm.distributed import cleanup_dist_env_and_memory
+
+    cleanup_dist_env_and_memory()
+    gc.collect()
+
+
+def visible_devices() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [device.strip() for device in named.split(",") if device.strip()]
+    import torch
+
+    return [str(device) for device in range(torch.cuda.device_count())]
+
+
+def _engine_length(folder: Path, arguments: VllmArguments, max_length: int) -> int:
+    """The engine's `max_model_len`: two tokens above `max_length` where the model itself has room for them.
+
+    A scored text stands in vLLM's prompt as a whole, with room for one more token behind it; in the two, prompts are cut no shorter than
+    the accelerate backend cuts them.
+    """
+    declared = read_max_length(folder, arguments.model, trust_remote_code=arguments.trust_remote_code)
+    return max(max_length, min(max_length + 2, declared))
+
+
+def _declared_generation(model: Any) -> dict[str, Any]:
+    """What the model's `generation_config.json` says; empty where it has none."""
+    try:
+        return dict(model.try_get_generation_config())
+    except (OSError, ValueError):
+        return {}
+
+
+@contextlib.contextmanager
+def _random_states_kept() -> Iterator[None]:
+    """An engine in this process seeds everybody's random numbers when it starts."""
+    import numpy as np
+    import torch
+
+    states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.random.set_rng_state(states[2])
+
+
+@contextlib.contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    """Turn what vLLM raises for bad files, settings and too little memory into one BackendError."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError, MemoryError) as error:
+        raise BackendError(f"{what}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Its own words. pydantic, which checks vLLM's settings, puts the reason on a line behind two others."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = next((line for line in lines if line.startswith(("Value error, ", "Assertion failed, "))), None)
+    return told.partition(", ")[2].partition(" [type=")[0] if told is not None else first_line(error)

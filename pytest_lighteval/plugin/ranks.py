@@ -1,0 +1,48 @@
+"""Under torchrun: one session in several processes, of which the first one alone speaks.
+
+Every process collects and runs the same items, since all of them take part in every answer. Those beside the first print nothing and
+write nothing. Imported by every pytest run, so it imports nothing but pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+__all__ = ["is_beside_first", "scratch_folder", "silence"]
+
+LAUNCHED = "TORCHELASTIC_RUN_ID"
+"""Set by torchrun alone; clusters set RANK and WORLD_SIZE for jobs of any kind."""
+
+
+def is_beside_first() -> bool:
+    """Whether torchrun started this process, and it is not the first."""
+    return LAUNCHED in os.environ and os.environ.get("RANK", "0") != "0"
+
+
+def silence(config: pytest.Config, arguments: Iterable[str]) -> None:
+    """Print nothing from now on, if this session evaluates something beside the first process.
+
+    To be called before pytest captures output, which keeps where it went: short forms of options are not registered by then, so that
+    the command line is looked at as it is.
+    """
+    chosen = any(argument.startswith(("--backend", "--lighteval-backend")) for argument in arguments)
+    if not is_beside_first() or not (chosen or config.getini("lighteval_backend")):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
+
+
+def scratch_folder(config: pytest.Config) -> Path:
+    """Where this process writes what only the first one keeps; gone when the session ends. No JUnit file is written either."""
+    config.option.xmlpath = None
+    folder = Path(tempfile.mkdtemp(prefix="pytest-lighteval-"))
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    return folder
