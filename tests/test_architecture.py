@@ -27,7 +27,16 @@ HEAVY = {
     "bitsandbytes",
     "openai",
 }
-ON_TOP = {"evaluate.py", "judging/plan.py", "judging/comparing.py", "judging/verdicts.py", "judging/session.py"}
+ON_TOP = {
+    "evaluate.py",
+    "judging/plan.py",
+    "judging/comparing.py",
+    "judging/verdicts.py",
+    "judging/session.py",
+    "judging/looks.py",
+    "judging/foresight.py",
+    "judging/calibration.py",
+}
 """Modules that bring the independent ones together."""
 
 
