@@ -142,8 +142,7 @@ def _ours() -> Backend:
 
 
 def _theirs() -> Backend:
-    arguments = VllmArguments(pretrained=MODEL).named()
-    return Harness(NamedFolders(arguments).model)
+    return Harness(NamedFolders(VllmArguments(pretrained=MODEL).named()).model)
 
 
 def _distribution() -> str:
