@@ -119,7 +119,7 @@ def _compare(workloads: Sequence[Workload], repeats: int, threads: int) -> tuple
         for workload in workloads:
             files[workload.name] = folder / f"{workload.name}.json"
             files[workload.name].write_text(json.dumps(requests_of(workload)), "utf-8")
-        sides = {system: stack.enter_context(_side(system, threads)) for system in SYSTEMS}
+        sides = {system: stack.enter_context(_side(system, threads, folder)) for system in SYSTEMS}
         for workload in workloads:
             for side in sides.values():
                 side.runs = []
@@ -167,11 +167,29 @@ def _difference(ours: Sequence[Any], theirs: Sequence[Any]) -> tuple[str, str]:
     return f"{largest:.1e} nats", "" if largest <= TOLERANCE else f"log-likelihoods differ by {largest:.1e}"
 
 
+def _for_transformers_4(folder: Path, copy: Path) -> Path:
+    """The same model as transformers 4 reads it, which Lighteval needs: two settings have another name there."""
+    copy.mkdir()
+    for file in folder.iterdir():
+        (copy / file.name).symlink_to(file)
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    changed = {
+        "tokenizer_config.json": tokenizer | {"tokenizer_class": "PreTrainedTokenizerFast"},
+        "config.json": config | {"rope_theta": config["rope_parameters"]["rope_theta"]},
+    }
+    for name, content in changed.items():
+        (copy / name).unlink()
+        (copy / name).write_text(json.dumps(content), "utf-8")
+    return copy
+
+
 @contextmanager
-def _side(system: str, threads: int) -> Iterator[Side]:
-    """A system's process, ready to be asked."""
-    arguments = AccelerateArguments(pretrained=MODEL)
-    model = NamedFolders(arguments).model
+def _side(system: str, threads: int, folder: Path) -> Iterator[Side]:
+    """A system's process, ready to be asked. `folder` may be written to."""
+    model = NamedFolders(AccelerateArguments(pretrained=MODEL)).model
+    if system == "lighteval":
+        model = _for_transformers_4(model, folder / "transformers-4")
     peers = {peer.name: peer for peer in (LIGHTEVAL, HARNESS)}
     python = Path(sys.executable) if system == OURS else python_of(peers[system], cache_home() / system)
     mine, theirs = os.pipe()
