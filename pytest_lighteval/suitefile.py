@@ -30,7 +30,7 @@ _MERGED_BY_KEY = ("prompt", "gates")
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "few_shots_select": get_args(FewShotsSelect),
     "inconclusive": ("fail", "warn"),
-    "paired": ("gate", "advisory", "off"),
+    "paired": ("gate", "advisory", "ignored"),
 }
 """Fields that take one of a few words."""
 # fields that name something: a placeholder left in one of them is a mistake, while a text may well say "{x}"

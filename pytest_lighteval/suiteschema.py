@@ -46,7 +46,7 @@ class GateFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froze
         Literal["fail", "warn"] | None, Meta(description="Whether a comparison with too few documents to tell is red.")
     ] = None
     paired: Annotated[
-        Literal["gate", "advisory", "off"] | None,
+        Literal["gate", "advisory", "ignored"] | None,
         Meta(description="Held against a baseline, told only, or neither. If left out: gate; advisory where its superset is one gate."),
     ] = None
 

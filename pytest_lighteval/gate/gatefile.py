@@ -17,7 +17,7 @@ from pytest_lighteval.yamlnodes import join, line_of, number_of, pairs_of, read_
 __all__ = ["GateEntry", "GateFile", "gates_for", "load_gates", "merged", "unmatched"]
 
 _NUMBERS = ("min", "max", "max_drop", "min_effect", "alpha")
-_WORDS: Mapping[str, tuple[str, ...]] = {"inconclusive": ("fail", "warn"), "paired": ("gate", "advisory", "off")}
+_WORDS: Mapping[str, tuple[str, ...]] = {"inconclusive": ("fail", "warn"), "paired": ("gate", "advisory", "ignored")}
 _FIELDS = tuple(field.name for field in fields(GateSpec))
 _EXAMPLE = "leaderboard|gsm8k|5: {qem: {min: 0.42, max_drop: 0.01}}"
 

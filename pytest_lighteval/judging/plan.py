@@ -140,7 +140,9 @@ def _choices(task: Task, specs: Mapping[str, GateSpec], held: Container[str]) ->
     if not specs:
         first = next((name for name in reported if name in held), next(iter(reported)))
         specs = {first: GateSpec()}
-    return {name: _Choice(corpus=reported[name], spec=spec) for name, spec in specs.items() if name in reported and spec.paired != "off"}
+    return {
+        name: _Choice(corpus=reported[name], spec=spec) for name, spec in specs.items() if name in reported and spec.paired != "ignored"
+    }
 
 
 def _group_choices(specs: Mapping[str, GateSpec], members: Sequence[Mapping[str, _Choice]]) -> dict[str, _Choice]:
@@ -151,7 +153,7 @@ def _group_choices(specs: Mapping[str, GateSpec], members: Sequence[Mapping[str,
     for name in wanted:
         own = [member[name].spec for member in members]
         spec = merged(_agreed(own), replace(specs.get(name, GateSpec()), min=None, max=None))
-        if spec.paired != "off":
+        if spec.paired != "ignored":
             choices[name] = _Choice(corpus=members[0][name].corpus, spec=spec)
     return choices
 

@@ -58,8 +58,8 @@ def test_a_metric_that_no_side_shares_is_planned_all_the_same_so_that_its_lack_i
     assert told(planned(task("a"), held={"a": ("em",)})) == {"a": [("acc", False)]}
 
 
-def test_a_task_with_gates_is_compared_by_those_that_are_not_off() -> None:
-    gates = {"acc": GateSpec(paired="off"), "acc_norm": GateSpec(min=0.2), "mcc": GateSpec(paired="advisory")}
+def test_a_task_with_gates_is_compared_by_those_that_are_not_ignored() -> None:
+    gates = {"acc": GateSpec(paired="ignored"), "acc_norm": GateSpec(min=0.2), "mcc": GateSpec(paired="advisory")}
 
     assert told(planned(task("a", gates))) == {"a": [("acc_norm", False), ("mcc", True)]}
 
@@ -136,8 +136,8 @@ def test_a_superset_has_the_policy_that_its_tasks_state_alike_and_the_files_befo
     assert filed.spec == GateSpec(max_drop=0.3, inconclusive="fail")
 
 
-def test_a_superset_that_is_off_leaves_its_tasks_gates() -> None:
-    plan = planned(task("m:a"), task("m:b"), file={"m": {"acc": GateSpec(paired="off")}})
+def test_a_superset_that_is_ignored_leaves_its_tasks_gates() -> None:
+    plan = planned(task("m:a"), task("m:b"), file={"m": {"acc": GateSpec(paired="ignored")}})
 
     assert told(plan) == {"m:a": [("acc", False)], "m:b": [("acc", False)]}
 

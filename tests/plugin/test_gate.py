@@ -218,8 +218,8 @@ def test_a_test_of_ones_own_is_reported_and_no_gate(pytester: pytest.Pytester, s
         pytest.param(("--gate-max-drop", "0.09", "--gate-min-effect", "0.09"), None, 0, id="min effect"),
         pytest.param(("--gate-max-drop", "0.09", "--gate-min-effect", "0.09", "--gate-inconclusive", "fail"), None, 1, id="inconclusive"),
         pytest.param(("--gate-max-drop", "0.09", "--gate-min-effect", "0.09"), "{acc: {inconclusive: fail}}", 1, id="own inconclusive"),
-        pytest.param((), "{acc: {paired: off}, acc_norm: {paired: advisory}}", 1, id="nothing left that is a gate"),
-        pytest.param(("--gate-allow", "ungated"), "{acc: {paired: off}, acc_norm: {paired: advisory}}", 0, id="and that is allowed"),
+        pytest.param((), "{acc: {paired: ignored}, acc_norm: {paired: advisory}}", 1, id="nothing left that is a gate"),
+        pytest.param(("--gate-allow", "ungated"), "{acc: {paired: ignored}, acc_norm: {paired: advisory}}", 0, id="and that is allowed"),
     ],
 )
 def test_the_policy_is_said_once_for_all_or_for_one(
