@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.model import MODEL
-from pytest_lighteval.backends.accelerate.folders import find_model_folder, resolve
+from pytest_lighteval.backends.accelerate.folders import NamedFolders
 from pytest_lighteval.backends.vllm import VllmArguments, VllmBackend
 from pytest_lighteval.types import (
     Backend,
@@ -142,8 +142,7 @@ def _ours() -> Backend:
 
 
 def _theirs() -> Backend:
-    arguments = VllmArguments(pretrained=MODEL).named()
-    return Harness(find_model_folder(resolve(arguments)[0], arguments))
+    return Harness(NamedFolders(VllmArguments(pretrained=MODEL).named()).model)
 
 
 def _distribution() -> str:

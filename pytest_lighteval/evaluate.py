@@ -44,7 +44,7 @@ from pytest_lighteval.types import (
     TaskResult,
 )
 
-__all__ = ["EvaluationSettings", "LearnsAnswers", "evaluate", "task_kinds"]
+__all__ = ["Case", "EvaluationSettings", "LearnsAnswers", "Looks", "Progress", "evaluate", "task_kinds"]
 
 SHUFFLE_SEED = 42
 """Lighteval's: it fixes the order of documents, the subset of `max_samples` and the sampled few-shots."""
@@ -107,6 +107,19 @@ class LearnsAnswers(Protocol):
         """Called once for every request before any is asked."""
 
 
+class Looks(Protocol):
+    """How an evaluation is looked at before its end: in which parts its documents are asked, and whether those so far are enough."""
+
+    def parts(self, cases: Sequence[Case]) -> Sequence[Sequence[int]]:
+        """Positions in `cases` look by look, each position in exactly one of them.
+
+        Prompts are made before this is asked, in canonical order, so that no part has a say in any of them.
+        """
+
+    def enough(self, result: TaskResult) -> bool:
+        """Asked after every look with what was measured so far; True ends the evaluation."""
+
+
 def evaluate(
     task: Task,
     backend: Backend,
@@ -115,12 +128,14 @@ def evaluate(
     truncate: bool = False,
     settings: EvaluationSettings | None = None,
     data_sets: DataSets | None = None,
+    looks: Looks | None = None,
     on_detail: Callable[[Detail], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> TaskResult:
     """Evaluate one task; every document is asked and scored once per few-shot seed.
 
-    `on_detail` gets each document as soon as its answers are complete. Raises DataError, PromptError, BackendError, and
+    `on_detail` gets each document as soon as its answers are complete. With `looks` the backend is asked part by part, and not at all
+    once they are `enough`; the result then holds the documents so far. Raises DataError, PromptError, BackendError, and
     RequestsFailedError when requests stayed without an answer (after all others were asked and told to `on_detail`).
     """
     started = time.perf_counter()
@@ -138,30 +153,39 @@ def evaluate(
 
     scores: dict[int, DocumentScore] = {}
     failures: list[str] = []
-    for index, responses in _ask(backend, cases, on_progress):
-        detail = _score(cases[index], responses, metrics, settings)
-        if detail.error is None:
-            scores[index] = _document_score(detail)
-        else:
-            failures.append(f"{detail.doc.id}: {detail.error}")
-        on_detail(detail)
+
+    def measured() -> TaskResult:
+        asked = [cases[index] for index in sorted(scores)]
+        documents = tuple(scores[index] for index in sorted(scores))
+        return TaskResult(
+            key=key,
+            version=task.version,
+            metrics=_aggregate(documents, metrics),
+            documents=documents,
+            dataset_fingerprint=fingerprint,
+            prompt_digest=hashlib.sha256("\n".join(case.digest for case in asked).encode()).hexdigest(),
+            effective_few_shots=sum(len(case.shots) for case in asked) / len(asked),
+            num_truncated=sum(document.truncated for document in documents),
+            num_saved=len({case.doc.id for case in cases} - {case.doc.id for case in asked}),
+            max_samples=settings.max_samples,
+            notes=(*notes, *_few_shot_notes(task, key)),
+            seconds=time.perf_counter() - started,
+        )
+
+    progress = Progress(done=0, total=sum(len(set(case.requests.values())) for case in cases))
+    for part in looks.parts(cases) if looks else [range(len(cases))]:
+        for index, responses in _ask(backend, {index: cases[index] for index in part}, progress, on_progress):
+            detail = _score(cases[index], responses, metrics, settings)
+            if detail.error is None:
+                scores[index] = _document_score(detail)
+            else:
+                failures.append(f"{detail.doc.id}: {detail.error}")
+            on_detail(detail)
+        if looks and not failures and looks.enough(measured()):
+            break
     if failures:
         raise RequestsFailedError(f"{key}: {len(failures)} of {len(cases)} documents have no answer; the first is {failures[0]}")
-
-    documents = tuple(scores[index] for index in range(len(cases)))
-    return TaskResult(
-        key=key,
-        version=task.version,
-        metrics=_aggregate(documents, metrics),
-        documents=documents,
-        dataset_fingerprint=fingerprint,
-        prompt_digest=hashlib.sha256("\n".join(case.digest for case in cases).encode()).hexdigest(),
-        effective_few_shots=sum(len(case.shots) for case in cases) / len(cases),
-        num_truncated=sum(document.truncated for document in documents),
-        max_samples=settings.max_samples,
-        notes=(*notes, *_few_shot_notes(task, key)),
-        seconds=time.perf_counter() - started,
-    )
+    return measured()
 
 
 def task_kinds(task: Task) -> tuple[RequestKind, ...]:
@@ -281,21 +305,22 @@ def _digest(requests: Mapping[Ask, Request]) -> str:
     return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()[:12]
 
 
-def _ask(backend: Backend, cases: Sequence[Case], on_progress: Callable[[Progress], None]) -> Iterator[tuple[int, Mapping[Ask, Response]]]:
+def _ask(
+    backend: Backend, cases: Mapping[int, Case], progress: Progress, on_progress: Callable[[Progress], None]
+) -> Iterator[tuple[int, Mapping[Ask, Response]]]:
     """Ask everything, one call a kind, and yield `(case, responses)` as soon as a case's answers are complete."""
     by_kind: dict[RequestKind, list[Request]] = {}
     wanted: dict[RequestKind, list[tuple[int, tuple[Ask, ...]]]] = {}
-    answers = []
-    for index, case in enumerate(cases):
+    answers = {}
+    for index, case in cases.items():
         asked: dict[Request, tuple[Ask, ...]] = {}
         for ask, request in case.requests.items():
             asked[request] = (*asked.get(request, ()), ask)
         for request, asks in asked.items():
             by_kind.setdefault(request.kind, []).append(request)
             wanted.setdefault(request.kind, []).append((index, asks))
-        answers.append(_Answers(waiting=len(asked)))
+        answers[index] = _Answers(waiting=len(asked))
 
-    progress = Progress(done=0, total=sum(map(len, by_kind.values())))
     on_progress(progress)
     for kind in sorted(by_kind):
         unanswered = set(range(len(by_kind[kind])))

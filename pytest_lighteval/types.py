@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 __all__ = [
     "Ask",
     "Backend",
+    "Calibration",
     "CorpusMetric",
     "Doc",
     "DocumentScore",
@@ -33,6 +34,7 @@ __all__ = [
     "PerplexityResponse",
     "Prompt",
     "PromptTemplate",
+    "Repeatable",
     "Request",
     "RequestKind",
     "Response",
@@ -164,7 +166,8 @@ class Backend(Protocol):
     Constructing one is cheap: weights and tokenizer load at the first request. `fingerprint`, `supports` and `max_length` come from
     files and arguments alone. The three asking methods take the requests of one task at once, yield `(index, response)` for every
     request exactly once, in any order and as soon as each is known, and raise `BackendError` only when nothing can go on; a single
-    request that fails is a response with `error`. `close` may be called twice.
+    request that fails is a response with `error`. Where only asking tells that a kind is beyond it, they raise
+    `UnsupportedRequestError`, and the task is skipped. `close` may be called twice.
     """
 
     name: str
@@ -206,6 +209,18 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give the memory back. The backend answers nothing afterwards."""
+
+
+@runtime_checkable
+class Repeatable(Protocol):
+    """A backend that can be told that a further run of the same model is wanted, not the same answers once more.
+
+    For backends that remember answers (a cache must not give those of another repeat) or draw at random (each repeat has its own draws).
+    A backend without this member is simply asked again.
+    """
+
+    def repeat(self, number: int) -> Backend:
+        """The same model for repeat `number`, from 1 on; 0 is the backend itself. It may share the model, and is not closed."""
 
 
 # ------------------------------------------------------------------------------------------------- what is asked
@@ -493,6 +508,8 @@ class TaskResult:
     """Mean over documents; below the asked number after truncation or with a small pool."""
     num_truncated: int = 0
     """Documents whose prompt lost tokens or few-shots to the model's length."""
+    num_saved: int = 0
+    """Documents that were not asked, as the verdicts of the task's gates were certain without them. 0: it is complete."""
     max_samples: int | None = None
     """The limit asked for. None: all documents."""
     notes: tuple[str, ...] = ()
@@ -579,6 +596,20 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How much several runs of one model differ in one number of a task."""
+
+    runs: int
+    n: int
+    """Documents."""
+    values: tuple[float, ...]
+    """The number in each run."""
+    discordance: float | None
+    """The variance of the difference of a document's scores in two runs; for 0/1 scores the share of documents that differ. None: a
+    metric of the whole corpus."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """One whole run. results.json, summary.md, the index and the terminal table are views of it."""
 
@@ -604,6 +635,14 @@ class RunReport:
     """Task key -> reason."""
     own_runs: Mapping[str, tuple[TaskResult, ...]] = field(default_factory=dict)
     """By the node id of a person's own test: what `lighteval.run` measured in it. Kept apart, as it may be any part of a task."""
+    references: tuple[TaskResult, ...] = ()
+    """What the model measured that the session's is held against, sorted by key."""
+    reference_backend: Mapping[str, Any] = field(default_factory=dict)
+    """As `backend`. Empty: there is no such model."""
+    repeats: Mapping[str, tuple[TaskResult, ...]] = field(default_factory=dict)
+    """Task key -> what further runs of the same model measured."""
+    calibration: Mapping[str, Mapping[str, Calibration]] = field(default_factory=dict)
+    """Task key -> metric -> how much all the runs differ."""
     cache: Mapping[str, int] = field(default_factory=dict)
     """Answers that were found and that had to be computed, by `hits` and `misses`."""
     exit_status: str = "ok"

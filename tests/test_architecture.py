@@ -26,9 +26,17 @@ HEAVY = {
     "tokenizers",
     "bitsandbytes",
     "openai",
-    "httpx",
 }
-ON_TOP = {"evaluate.py", "judging/plan.py", "judging/comparing.py", "judging/verdicts.py", "judging/session.py"}
+ON_TOP = {
+    "evaluate.py",
+    "judging/plan.py",
+    "judging/comparing.py",
+    "judging/verdicts.py",
+    "judging/session.py",
+    "judging/looks.py",
+    "judging/foresight.py",
+    "judging/calibration.py",
+}
 """Modules that bring the independent ones together."""
 
 

@@ -53,6 +53,9 @@ class CachedBackend:
     the very same call, so that a run which is repeated gets its own: which requests are batched together changes their last digits.
     `describe` tells of the engine that answered. The store stays open: it belongs to whoever made it.
 
+    A backend may name, as `cached_apart`, those of its `arguments` that are no part of the fingerprint since their effect is rounding:
+    answers under another value of one are not taken for those of this, as one may want to compare the two.
+
     Answers of one `repeat` never serve another: for measuring how much an engine differs from itself.
     """
 
@@ -185,7 +188,9 @@ class CachedBackend:
     @cached_property
     def _base(self) -> hashlib._Hash:
         """What all keys begin with."""
-        return hashlib.sha256(msgspec.msgpack.encode((*circumstances(), self.name, self.inner.fingerprint, self._repeat)))
+        arguments = getattr(self.inner, "arguments", None)
+        apart = [(name, getattr(arguments, name)) for name in getattr(self.inner, "cached_apart", ())]
+        return hashlib.sha256(msgspec.msgpack.encode((*circumstances(), self.name, self.inner.fingerprint, apart, self._repeat)))
 
 
 def _encoded(value: object) -> bytes | None:

@@ -1,7 +1,7 @@
 """A backend without a model: right as often as it is asked to be, by a seeded rule, with planted losses and failures.
 
 It is for testing suites, gates and reports: `--backend fake --model-args "accuracy=0.7,lose=0.03"`. Answers depend on the seed and the
-document alone, so a run with `lose` differs from one without in exactly the documents that lose.
+document alone, so a run with `lose` differs from one without in exactly the documents that lose. `noise` makes runs of one model differ.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ class FakeArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     gain: Annotated[
         float, msgspec.Meta(ge=0, le=1, description="share of the documents that it would answer wrong which it answers right")
     ] = 0.0
+    noise: Annotated[
+        float, msgspec.Meta(ge=0, le=0.5, description="share of documents whose answers differ between two runs, by the toss of a coin")
+    ] = 0.0
+    run: Annotated[int, msgspec.Meta(ge=0, description="which run of the same model: another one tosses the coins of noise again")] = 0
     wrong: Annotated[
         tuple[str, ...], msgspec.Meta(description="ids of documents that are answered wrong whatever the shares, e.g. [test:3,test:17]")
     ] = ()
@@ -77,6 +81,10 @@ class FakeBackend:
     def max_length(self) -> int:
         """As the arguments say."""
         return self.arguments.max_length
+
+    def repeat(self, number: int) -> FakeBackend:
+        """A later run of the same model."""
+        return type(self)(**msgspec.structs.asdict(msgspec.structs.replace(self.arguments, run=self.arguments.run + number)))
 
     def learn(self, request: Request, doc: Doc) -> None:
         """Remember which document a request is about."""
@@ -183,6 +191,8 @@ class FakeBackend:
         if doc.id in self.arguments.wrong:
             return False
         right = self._uniform("right", doc.query, sample) < self.arguments.accuracy
+        if self._uniform("noise", doc.query) < 2 * self.arguments.noise:
+            right = self._uniform("toss", doc.query, sample, self.arguments.run) < 0.5
         share = self.arguments.lose if right else self.arguments.gain
         return right != (self._uniform("flip", doc.query, sample) < share)
 

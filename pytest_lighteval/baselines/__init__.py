@@ -1,5 +1,6 @@
 """Baselines: what later runs are compared with, kept in one small file; waivers beside them; and what other harnesses left behind."""
 
+from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.baselines.pairing import Pairs, Stale, StaleKind, StaleReason, corpus_rows, mean_scores, pair_up
 from pytest_lighteval.baselines.reading import Baselines, read_baseline, read_baselines
 from pytest_lighteval.baselines.repeats import discordance, merge_runs
@@ -12,6 +13,7 @@ __all__ = [
     "Baseline",
     "BaselineTask",
     "Baselines",
+    "MeasuredBaselines",
     "Pairs",
     "Refresh",
     "SaveTarget",

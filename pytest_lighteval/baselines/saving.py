@@ -39,7 +39,9 @@ _HARDWARE = ("device", "device_name", "devices", "gpu", "gpus", "threads")
 
 
 def baseline_of(report: RunReport, *, data_revisions: Mapping[TaskKey, str] | None = None) -> Baseline:
-    """The tasks of a run that have a score, with what measured them.
+    """The tasks of a run that have a score of all their documents, with what measured them and their repeats, if there are any.
+
+    A task that was stopped early has no such score.
 
     Args:
         report: the run.
@@ -47,7 +49,12 @@ def baseline_of(report: RunReport, *, data_revisions: Mapping[TaskKey, str] | No
     """
     provenance = provenance_of(backend=report.backend, environment=report.environment, settings=report.settings)
     revisions = data_revisions or {}
-    tasks = {result.key: baseline_task(result, provenance, data_revision=revisions.get(result.key)) for result in report.results}
+    tasks: dict[TaskKey, BaselineTask] = {}
+    for result in report.results:
+        if not result.num_saved:
+            revision = revisions.get(result.key)
+            runs = [baseline_task(run, provenance, data_revision=revision) for run in (result, *report.repeats.get(str(result.key), ()))]
+            tasks |= merge_runs([Baseline(tasks={run.key: run}) for run in runs]).tasks
     return Baseline(tasks=tasks)
 
 

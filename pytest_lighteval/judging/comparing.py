@@ -14,7 +14,7 @@ from pytest_lighteval.gate.verdict import Decision, Policy, decide, line, policy
 from pytest_lighteval.judging.plan import PairedGate
 from pytest_lighteval.types import CorpusMetric, Flip, PairedVerdict, SampleValue, TaskResult
 
-__all__ = ["Side", "compare_gate", "in_points", "own_policy", "pool_part", "verdict_of"]
+__all__ = ["Side", "compare_gate", "flips_of", "in_points", "own_policy", "pool_part", "verdict_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,6 @@ def compare_gate(
     *,
     settings: Mapping[str, Any] | None = None,
     allow: Collection[StaleKind] = (),
-    stopped_early: bool = False,
 ) -> PairedVerdict:
     """Judge a task (one side) or a superset (one side a member).
 
@@ -42,9 +41,8 @@ def compare_gate(
         session: the policy where the gate does not say otherwise itself.
         settings: the run's, so that changed prompts can be explained.
         allow: misfits that the user tolerates by name.
-        stopped_early: see `pair_up`.
     """
-    pairs, misfits = _aligned(gate, sides, settings=settings, allow=allow, stopped_early=stopped_early)
+    pairs, misfits = _aligned(gate, sides, settings=settings, allow=allow)
     if misfits:
         return _stale(gate, misfits)
     policy = own_policy(gate, [side.baseline for side in sides], session)
@@ -62,18 +60,18 @@ def compare_gate(
         alpha=gate.alpha,
         advisory=gate.advisory,
         points=in_points(gate, [side.baseline for side in sides]),
-        flips=_flips(pairs[0]) if len(pairs) == 1 and gate.corpus.is_mean else (),
+        flips=flips_of(pairs[0]) if len(pairs) == 1 and gate.corpus.is_mean else (),
         notes=tuple(dict.fromkeys(f"{part.key}: {note}" if len(pairs) > 1 else note for part in pairs for note in part.notes)),
     )
 
 
 def pool_part(
-    gate: PairedGate, sides: Sequence[Side], session: Policy, *, allow: Collection[StaleKind] = (), stopped_early: bool = False
+    gate: PairedGate, sides: Sequence[Side], session: Policy, *, allow: Collection[StaleKind] = ()
 ) -> tuple[Paired, Policy] | None:
-    """A gate's documents for the pooled test. None: it has no score, does not fit, or is of the whole corpus."""
+    """A gate's documents for the pooled test, those up to its stop. None: it has no score, does not fit, or is of the whole corpus."""
     if not gate.corpus.is_mean or not sides:
         return None
-    pairs, misfits = _aligned(gate, sides, settings=None, allow=allow, stopped_early=stopped_early)
+    pairs, misfits = _aligned(gate, sides, settings=None, allow=allow)
     if misfits:
         return None
     return concatenate([_paired(part) for part in pairs]), own_policy(gate, [side.baseline for side in sides], session)
@@ -85,10 +83,10 @@ def _aligned(
     *,
     settings: Mapping[str, Any] | None,
     allow: Collection[StaleKind],
-    stopped_early: bool,
 ) -> tuple[list[Pairs], list[Stale]]:
     found = [
-        pair_up(side.result, side.baseline, gate.metric, settings=settings, allow=allow, stopped_early=stopped_early) for side in sides
+        pair_up(side.result, side.baseline, gate.metric, settings=settings, allow=allow, stopped_early=side.result.num_saved > 0)
+        for side in sides
     ]
     return [entry for entry in found if isinstance(entry, Pairs)], [entry for entry in found if isinstance(entry, Stale)]
 
@@ -146,7 +144,8 @@ def _compare_corpus(pairs: Sequence[Pairs], corpus: CorpusMetric, *, alpha: floa
     return replace(comparison, n=documents, variance=comparison.variance * share, worst=comparison.worst * share)
 
 
-def _flips(pairs: Pairs) -> tuple[Flip, ...]:
+def flips_of(pairs: Pairs) -> tuple[Flip, ...]:
+    """The documents whose score changed, of a metric that is a mean over them."""
     flips = []
     for document, old, new in zip(pairs.ids, *map(_averages, mean_scores(pairs)), strict=True):
         if abs(new - old) > 1e-12 * max(abs(old), abs(new)):

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_lighteval.plugin.fixtures import lighteval, lighteval_backend, lighteval_result, lighteval_task, lighteval_verdicts
+from pytest_lighteval.plugin.fixtures import (
+    lighteval,
+    lighteval_backend,
+    lighteval_reference,
+    lighteval_reference_result,
+    lighteval_result,
+    lighteval_task,
+    lighteval_verdicts,
+)
 from pytest_lighteval.plugin.options import SUFFIXES, add_options, add_short_options, is_in_use
 from pytest_lighteval.plugin.ranks import is_beside_first, scratch_folder, silence
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER, attach_reason, is_explained, payload_of, reset
@@ -38,6 +46,8 @@ if TYPE_CHECKING:  # pytest's own start-up would pay for these in every project
 __all__ = [
     "lighteval",
     "lighteval_backend",
+    "lighteval_reference",
+    "lighteval_reference_result",
     "lighteval_result",
     "lighteval_task",
     "lighteval_verdicts",
@@ -95,6 +105,12 @@ def _activate(config: pytest.Config) -> None:
     from pytest_lighteval.plugin.session import plan_of
 
     settings = plan_of(config).settings
+    if settings.gate.plan_only and hasattr(config.option, "dist"):
+        config.option.dist = "no"  # nothing is evaluated, so xdist's workers would have nothing to do
+    if settings.against is not None:
+        from pytest_lighteval.plugin.collection import ReferencesFirst
+
+        config.pluginmanager.register(ReferencesFirst(), "lighteval-references")
     if settings.threads is not None:
         _set_threads(config, settings.threads)
     chosen = run_folder_of_controller(config)
@@ -148,6 +164,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile 
     return collect_file(file_path, parent)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What is left after deselection is what the session's gates are about."""
     if RUN_FOLDER in session.config.stash:
@@ -155,6 +172,25 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from pytest_lighteval.plugin.gating import plan_session
 
         plan_session(session.config, [(item.key, item.task) for item in session.items if isinstance(item, TaskItem)])
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str] | None:
+    """What the session's gates can see, before anything is paid for."""
+    if RUN_FOLDER not in config.stash:
+        return None
+    from pytest_lighteval.plugin.foretelling import gate_lines
+
+    return gate_lines(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """`--gate-plan` ends here."""
+    if RUN_FOLDER not in session.config.stash:
+        return None
+    from pytest_lighteval.plugin.session import plan_of
+
+    return True if plan_of(session.config).settings.gate.plan_only else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,21 @@ from pytest_lighteval.evaluate import task_kinds
 from pytest_lighteval.plugin.session import PLAN, plan_of
 from pytest_lighteval.types import Task, TaskKey, TaskResult, Verdict
 
-__all__ = ["SuiteFile", "TaskItem", "collect_file", "key_of", "task_of"]
+__all__ = [
+    "REFERENCE",
+    "ReferenceItem",
+    "ReferencesFirst",
+    "SuiteFile",
+    "TaskItem",
+    "collect_file",
+    "key_of",
+    "put_references_first",
+    "task_of",
+]
+
+
+REFERENCE = "reference"
+"""At the end of a reference item's name, in its bracket."""
 
 
 def collect_file(path: Path, parent: pytest.Collector) -> SuiteFile | None:
@@ -132,6 +146,54 @@ class TaskItem(pytest.Function):
     def reportinfo(self) -> tuple[Path, int, str]:
         """Where the task is declared."""
         return self.path, self.task.line - 1, self.name
+
+
+class ReferenceItem(pytest.Function):
+    """The same task, measured with the reference model that the session's is held against. It has no score to be judged."""
+
+    def __init__(self, *, task: Task, key: TaskKey, **kwargs: Any) -> None:
+        super().__init__(callobj=run_reference, **kwargs)
+        self.task = task
+        self.key = key
+
+    @property
+    def id(self) -> Any:
+        """As a task's."""
+        collector: Any = self.parent
+        return collector.id.child(self.task.name).with_params(f"{_shots(self.key)}-{REFERENCE}")
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Where the task is declared."""
+        return self.path, self.task.line - 1, self.name
+
+
+class ReferencesFirst:
+    """Registered in recovery mode, after pytest's own plugins: what `--lf` and the like leave out is then left out already."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None]:
+        """The reference goes first, over what is left after deselection."""
+        yield
+        put_references_first(items)
+
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """Its model leaves the memory with the last of its items, before anything else makes a model, be it a fixture of the user's own."""
+        reference = getattr(item, "funcargs", {}).get("lighteval_reference") if isinstance(item, ReferenceItem) else None
+        if reference is not None and not isinstance(nextitem, ReferenceItem):
+            reference.release()
+
+
+def put_references_first(items: list[pytest.Item]) -> None:
+    """Let the reference measure every selected task before any other item, so that one model is in memory at a time."""
+    tasks = [item for item in items if isinstance(item, TaskItem) and item.task.skip is None]
+    items[:0] = [
+        ReferenceItem.from_parent(item.parent, name=f"{item.task.name}[{_shots(item.key)}-{REFERENCE}]", task=item.task, key=item.key)
+        for item in tasks
+    ]
+
+
+def run_reference(lighteval_reference_result: TaskResult) -> None:
+    """Measuring is the set-up; nobody judges a reference."""
 
 
 def run_task(lighteval_result: TaskResult, lighteval_verdicts: tuple[Verdict, ...]) -> None:

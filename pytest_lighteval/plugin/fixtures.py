@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 if TYPE_CHECKING:  # annotations only: a test run that evaluates nothing must not pay for these
+    from pytest_lighteval.plugin.reference import Reference
     from pytest_lighteval.plugin.running import Lighteval
     from pytest_lighteval.types import Backend, Task, TaskResult, Verdict
 
-__all__ = ["lighteval", "lighteval_backend", "lighteval_result", "lighteval_task", "lighteval_verdicts"]
+__all__ = [
+    "lighteval",
+    "lighteval_backend",
+    "lighteval_reference",
+    "lighteval_reference_result",
+    "lighteval_result",
+    "lighteval_task",
+    "lighteval_verdicts",
+]
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +46,40 @@ def lighteval_backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     backend.close()
 
 
+@pytest.fixture(scope="session")
+def lighteval_reference(request: pytest.FixtureRequest) -> Iterator[Reference | None]:
+    """The model of `--against-backend` and `--against-model-args`. None: scores are not held against another model's."""
+    from pytest_lighteval import backends
+    from pytest_lighteval.plugin.cache import cache_of
+    from pytest_lighteval.plugin.reference import Reference
+    from pytest_lighteval.plugin.session import plan_of
+    from pytest_lighteval.plugin.transport import RUN_FOLDER
+
+    against = plan_of(request.config).settings.against
+    if against is None:
+        yield None
+        return
+
+    def make() -> Backend:
+        return cache_of(request.config).around(backends.load_backend(against.backend).from_arguments(against.arguments))
+
+    reference = Reference(make, request.config.stash[RUN_FOLDER])
+    yield reference
+    reference.release()
+
+
+@pytest.fixture
+def lighteval_reference_result(request: pytest.FixtureRequest, lighteval_reference: Reference) -> TaskResult:
+    """What the reference measured of the item's task. The whole evaluation happens here, in the item's set-up."""
+    from pytest_lighteval.errors import LightevalError
+    from pytest_lighteval.plugin.running import run_reference_item
+
+    try:
+        return run_reference_item(request.node, lighteval_reference)
+    except LightevalError as error:
+        _fail(str(error))
+
+
 @pytest.fixture
 def lighteval_task(request: pytest.FixtureRequest) -> Task:
     """The task of the running item."""
@@ -48,13 +91,15 @@ def lighteval_task(request: pytest.FixtureRequest) -> Task:
 
 
 @pytest.fixture
-def lighteval_result(request: pytest.FixtureRequest, lighteval_task: Task, lighteval_backend: Backend) -> TaskResult:
+def lighteval_result(
+    request: pytest.FixtureRequest, lighteval_task: Task, lighteval_reference: Reference | None, lighteval_backend: Backend
+) -> TaskResult:
     """What the item's task measured. The whole evaluation happens here, in the item's set-up."""
     from pytest_lighteval.errors import LightevalError
     from pytest_lighteval.plugin.running import run_item
 
     try:
-        return run_item(request.node, lighteval_backend)
+        return run_item(request.node, lighteval_backend, lighteval_reference)
     except LightevalError as error:
         _fail(str(error))
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_lighteval.baselines import Baselines, SaveTarget, StaleKind, WaiverFile, load_waivers, read_baselines
+from pytest_lighteval.baselines import Baselines, MeasuredBaselines, SaveTarget, StaleKind, WaiverFile, load_waivers, read_baselines
 from pytest_lighteval.errors import MissingExtraError, UserInputError, did_you_mean
 from pytest_lighteval.gate.gatefile import GateFile, load_gates
+from pytest_lighteval.gate.sequential import LOOKS
 from pytest_lighteval.gate.verdict import Policy
 
 __all__ = ["SKIPPED", "UNGATED", "GateSettings", "read_gate_settings"]
@@ -30,7 +31,7 @@ class GateSettings:
 
     file: GateFile | None
     """`--gates`."""
-    baselines: Baselines | None
+    baselines: Baselines | MeasuredBaselines | None
     """None: no score is held against another."""
     baseline_names: tuple[str, ...]
     """As the user wrote them."""
@@ -43,6 +44,12 @@ class GateSettings:
     """In UTC, the same in the controller and in its workers."""
     save: SaveTarget | None
     """None: nothing is saved."""
+    looks: int | None = None
+    """Sequential mode: how often a task is looked at, at most. None: every document is asked."""
+    runs: int = 1
+    """How often the model is run on the same documents."""
+    plan_only: bool = False
+    """The gates are told, and nothing is evaluated."""
 
     @property
     def allowed_misfits(self) -> tuple[StaleKind, ...]:
@@ -61,25 +68,65 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
         for name in ("baseline_reason", "baseline_merge"):
             if values[name]:
                 raise UserInputError(f"--{name.replace('_', '-')} is given without --save-baseline")
+    recovers = values["against_backend"] is not None or values["against_model_args"] is not None
+    if recovers and values["baseline"]:
+        raise UserInputError("--baseline and --against-model-args: scores are held against one or the other")
+    baselines: Baselines | MeasuredBaselines | None = _baselines(values["baseline"], folder) if values["baseline"] else None
+    names = tuple(values["baseline"] or ())
+    if recovers:
+        _needs_scipy()
+        baselines = MeasuredBaselines()
+        names = (" ".join(values[name] for name in ("against_backend", "against_model_args") if values[name]),)
+    runs = _runs(values["gate_calibrate"])
+    if recovers and runs > 1:
+        raise UserInputError("--gate-calibrate and --against-model-args: calibrate one model at a time")
     return GateSettings(
         file=load_gates(folder / values["gates"]) if values["gates"] else None,
-        baselines=_baselines(values["baseline"], folder) if values["baseline"] else None,
-        baseline_names=tuple(values["baseline"] or ()),
+        baselines=baselines,
+        baseline_names=names,
         policy=_policy(values),
         allowed=_allowed(values["gate_allow"] or ()),
         waivers=load_waivers(folder / values["waivers"]) if values["waivers"] else None,
         today=today,
         save=save,
+        # a baseline and a calibration are of all documents
+        looks=_looks(values["gate_sequential"]) if save is None and runs == 1 else None,
+        runs=runs,
+        plan_only=bool(values["gate_plan"]),
     )
 
 
 def _baselines(names: Sequence[str], folder: Path) -> Baselines:
-    if importlib.util.find_spec("scipy") is None:
-        raise MissingExtraError("scipy, which computes the gate's tests,", "gate")
+    _needs_scipy()
     baselines = read_baselines([folder / name for name in names])
     for key in baselines.keys:
         baselines.find(key)  # a task that two files of a folder hold is told before anything is evaluated
     return baselines
+
+
+def _needs_scipy() -> None:
+    if importlib.util.find_spec("scipy") is None:
+        raise MissingExtraError("scipy, which computes the gate's tests,", "gate")
+
+
+def _looks(text: str | None) -> int | None:
+    if text is None or text == "off":
+        return None
+    if text == "on":
+        return LOOKS
+    if not text.isdecimal() or int(text) < 2:
+        raise UserInputError(
+            f"--gate-sequential {text}: a number of looks from 2 on, or off, was expected; write --gate-sequential={LOOKS}"
+        )
+    return int(text)
+
+
+def _runs(text: str | None) -> int:
+    if text is None:
+        return 1
+    if not text.isdecimal() or int(text) < 2:
+        raise UserInputError(f"--gate-calibrate {text}: a number of runs from 2 on was expected")
+    return int(text)
 
 
 def _policy(values: Mapping[str, Any]) -> Policy:

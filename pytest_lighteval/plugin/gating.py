@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pytest
 
-from pytest_lighteval.baselines import BaselineTask
+from pytest_lighteval.baselines import BaselineTask, MeasuredBaselines, waiver_for
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gate.floors import judge
 from pytest_lighteval.gate.gatefile import gates_for
 from pytest_lighteval.judging.comparing import Side, compare_gate
+from pytest_lighteval.judging.looks import GateLooks, gates_to_look_at
 from pytest_lighteval.judging.plan import plan_gates
 from pytest_lighteval.judging.verdicts import join_verdicts, new_verdict
+from pytest_lighteval.metrics import metric
 from pytest_lighteval.plugin.gatesettings import SKIPPED
-from pytest_lighteval.plugin.session import plan_of
+from pytest_lighteval.plugin.session import Plan, plan_of
 from pytest_lighteval.reports.plain import to_plain
 from pytest_lighteval.types import SampleValue, Task, TaskKey, TaskResult, Verdict
 
-__all__ = ["BaselineScores", "baseline_scores", "is_gated", "judge_item", "plan_session"]
+__all__ = ["BaselineScores", "baseline_scores", "ends_early", "is_gated", "judge_item", "looks_at", "plan_session"]
 
 BaselineScores = Callable[[str, int], Mapping[str, Sequence[SampleValue | None]] | None]
 """A document's id and few-shot seed -> metric -> its repeats in the baseline. None: the baseline does not know it."""
@@ -34,8 +36,12 @@ def plan_session(config: pytest.Config, items: Sequence[tuple[TaskKey, Task]]) -
     if gate.baselines is None:
         return
     baselines = gate.baselines
+    # a reference will have measured whatever is selected
+    reported = {key: {name for entry in task.metrics for name in metric(entry).corpus} for key, task in items if task.skip is None}
 
-    def promised(key: TaskKey) -> Mapping[str, object] | None:
+    def promised(key: TaskKey) -> Collection[str] | None:
+        if isinstance(baselines, MeasuredBaselines):
+            return reported.get(key)
         task = baselines.find(key)
         return None if task is None else task.metrics
 
@@ -53,8 +59,35 @@ def is_gated(config: pytest.Config, key: TaskKey, task: Task) -> bool:
     return plan.gates is not None and key in plan.gates.expected and SKIPPED not in plan.settings.gate.allowed
 
 
-def judge_item(config: pytest.Config, task: Task, result: TaskResult) -> tuple[Verdict, ...]:
-    """What thresholds, baseline and waivers say of an item. Raises LightevalError for a gate that cannot be judged."""
+def ends_early(plan: Plan, key: TaskKey, task: Task) -> bool:
+    """Whether a task may end before all of its documents are asked: it is one gate of its own, and nothing else needs the whole score."""
+    gate = plan.settings.gate
+    if gate.looks is None or plan.gates is None or any(spec.is_floor for spec in gates_for(key, task.gates, gate.file).values()):
+        return False
+    gates = gates_to_look_at(plan.gates, key)
+    waived = gate.waivers is not None and any(waiver_for(gate.waivers, key, entry.metric, gate.today) for entry in gates)
+    return bool(gates) and not waived
+
+
+def looks_at(config: pytest.Config, key: TaskKey, task: Task) -> GateLooks | None:
+    """The looks at a task in sequential mode. None: it is asked as a whole."""
+    plan = plan_of(config)
+    gate, baseline = plan.settings.gate, _baseline_of(config, key)
+    if baseline is None or plan.gates is None or gate.looks is None or not ends_early(plan, key, task):
+        return None
+    return GateLooks(
+        gates_to_look_at(plan.gates, key),
+        baseline,
+        gate.policy,
+        most=gate.looks,
+        max_samples=plan.settings.evaluation.max_samples,
+        settings=to_plain(plan.settings.evaluation),
+        allow=gate.allowed_misfits,
+    )
+
+
+def judge_item(config: pytest.Config, task: Task, result: TaskResult, looks: GateLooks | None = None) -> tuple[Verdict, ...]:
+    """What thresholds, baseline, waivers and looks say of an item. Raises LightevalError for a gate that cannot be judged."""
     plan = plan_of(config)
     gate = plan.settings.gate
     floors = judge(result.metrics, gates_for(result.key, task.gates, gate.file), key=str(result.key))
@@ -64,7 +97,8 @@ def judge_item(config: pytest.Config, task: Task, result: TaskResult) -> tuple[V
         baseline = _baseline_of(config, result.key)
         for entry in plan.gates.tasks.get(result.key, ()) if baseline is not None else ():
             assert baseline is not None
-            paired[entry.metric] = compare_gate(
+            looked = looks.verdict(entry) if looks is not None else None
+            paired[entry.metric] = looked or compare_gate(
                 entry,
                 [Side(result=result, baseline=baseline)],
                 gate.policy,

@@ -21,7 +21,7 @@ class Option(NamedTuple):
 
     name: str
     help: str
-    kind: Literal["text", "flag", "many", "specs"] = "text"
+    kind: Literal["text", "flag", "many", "specs", "maybe"] = "text"
     metavar: str | None = None
 
     @property
@@ -33,6 +33,16 @@ class Option(NamedTuple):
         """What argparse needs. The default is None throughout: only then can the ini file have its say."""
         if self.kind == "flag":
             return {"action": "store_const", "const": True, "default": None, "dest": self.dest, "help": self.help}
+        if self.kind == "maybe":
+            return {
+                "action": "store",
+                "nargs": "?",
+                "const": "on",
+                "default": None,
+                "dest": self.dest,
+                "metavar": self.metavar,
+                "help": self.help,
+            }
         action = "append" if self.kind in ("many", "specs") else "store"
         return {"action": action, "default": None, "dest": self.dest, "help": self.help, "metavar": self.metavar}
 
@@ -70,6 +80,16 @@ OPTIONS = (
     Option(
         name="gate-allow", kind="many", metavar="KIND[,KIND...]", help="misfits of a baseline that are no errors: see docs/baselines.md"
     ),
+    Option(
+        name="gate-sequential",
+        kind="maybe",
+        metavar="LOOKS|off",
+        help="stop a task once its gate is certain, looking so many times (5, written --gate-sequential=5); off: whole runs",
+    ),
+    Option(name="against-backend", metavar="NAME", help="hold scores against this backend's, measured first (default: that of --backend)"),
+    Option(name="against-model-args", metavar="ARGS", help="the model that scores are held against, measured first; as --model-args"),
+    Option(name="gate-calibrate", metavar="K", help="run the model K times, and tell how much its runs differ from one another"),
+    Option(name="gate-plan", kind="flag", help="say what each gate finds and how many documents max_drop takes, and evaluate nothing"),
     Option(name="waivers", metavar="FILE", help="a YAML file of known regressions, expected to fail until a date"),
 )
 
@@ -82,6 +102,7 @@ def add_options(parser: pytest.Parser) -> None:
         "flag": "bool",
         "many": "args",
         "specs": "linelist",
+        "maybe": "string",
     }
     for option in OPTIONS:
         group.addoption(f"--lighteval-{option.name}", **option.keywords)

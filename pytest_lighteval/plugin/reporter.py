@@ -9,9 +9,13 @@ from typing import Any, Literal
 
 import pytest
 
+from pytest_lighteval.baselines import MeasuredBaselines
 from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.judging.calibration import calibrated
+from pytest_lighteval.plugin.collection import REFERENCE
 from pytest_lighteval.plugin.endings import Ending, end_session, save_baseline
 from pytest_lighteval.plugin.environment import environment
+from pytest_lighteval.plugin.reference import forget_exchange
 from pytest_lighteval.plugin.session import plan_of
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER
 from pytest_lighteval.reports.groups import group_results
@@ -40,7 +44,10 @@ class Reporter:
         self.errors: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
         self.own_runs: dict[str, tuple[TaskResult, ...]] = {}
+        self.references: dict[str, TaskResult] = {}
+        self.repeats: dict[str, tuple[TaskResult, ...]] = {}
         self.backend: dict[str, Any] = {}
+        self.reference_backend: dict[str, Any] = {}
         self.cache = {"hits": 0, "misses": 0}
         self.cache_problems: list[str] = []
         self.groups: dict[str, dict[str, MetricResult]] = {}
@@ -52,7 +59,7 @@ class Reporter:
     @property
     def is_used(self) -> bool:
         """Whether anything was evaluated, or should have been. A session of other tests leaves no trace."""
-        return bool(self.results or self.errors or self.skipped or self.own_runs)
+        return bool(self.results or self.errors or self.skipped or self.own_runs or self.references)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -70,11 +77,28 @@ class Reporter:
         self.skipped |= payload.get("skipped", {})
         if "own_runs" in payload:
             self.own_runs[report.nodeid] = tuple(task_result_from_plain(result) for result in payload["own_runs"])
+        self.repeats |= {
+            key: tuple(task_result_from_plain(result) for result in results) for key, results in payload.get("repeats", {}).items()
+        }
         self.backend |= payload.get("backend", {})
         for use in payload.get("cache", ()):
             self.cache = {name: count + use[name] for name, count in self.cache.items()}
             if use["problem"] is not None and use["problem"] not in self.cache_problems:
                 self.cache_problems.append(use["problem"])
+        self.reference_backend |= payload.get("reference_backend", {})
+        for key, result in payload.get("references", {}).items():
+            self._take_reference(key, task_result_from_plain(result))
+            if report.nodeid.endswith(f"-{REFERENCE}]"):  # a rerun; that another item measured it all the same mends no error
+                self.errors.pop(f"{key} ({REFERENCE})", None)
+
+    def _take_reference(self, key: str, result: TaskResult) -> None:
+        """Under xdist the controller learns here what its verdicts are held against."""
+        self.references[key] = result
+        settings = plan_of(self.config).settings
+        if isinstance(settings.gate.baselines, MeasuredBaselines):
+            settings.gate.baselines.add(
+                result, backend=self.reference_backend, environment=environment(), settings=to_plain(settings.evaluation)
+            )
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -86,6 +110,8 @@ class Reporter:
 
     def _must_compare(self, session: pytest.Session) -> bool:
         """Whether the user asked for a comparison of what ran here: a baseline in the ini file is not meant for a project's other tests."""
+        if plan_of(self.config).settings.gate.plan_only:
+            return False
         asked = self.config.getoption("lighteval_baseline") is not None or bool(plan_of(self.config).items)
         return asked and plan_of(self.config).settings.gate.baselines is not None and session.testscollected > 0
 
@@ -142,6 +168,7 @@ class Reporter:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the run's folder, whatever way the session ends: what was measured is kept."""
+        forget_exchange(self.config.stash[RUN_FOLDER])
         if not self.is_used:
             return
         if not self.groups:
@@ -170,9 +197,17 @@ class Reporter:
             errors=dict(sorted(self.errors.items())),
             skipped=dict(sorted(self.skipped.items())),
             own_runs=dict(sorted(self.own_runs.items())),
+            references=tuple(sorted(self.references.values(), key=lambda result: result.key)),
+            reference_backend=self._reference_facts(),
+            repeats=dict(sorted(self.repeats.items())),
+            calibration={key: calibrated([self.results[key], *runs]) for key, runs in sorted(self.repeats.items()) if key in self.results},
             cache=self.cache,
             exit_status=pytest.ExitCode(exit_status).name.lower(),
         )
+
+    def _reference_facts(self) -> dict[str, Any]:
+        against = plan_of(self.config).settings.against
+        return {**self.reference_backend, "arguments": to_plain(against.arguments)} if self.reference_backend and against else {}
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table, and where the reports lie."""

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from pytest_lighteval.baselines import MeasuredBaselines
 from pytest_lighteval.errors import BackendError, LightevalError, UnsupportedRequestError, UserInputError
-from pytest_lighteval.evaluate import EvaluationSettings, evaluate, task_kinds
+from pytest_lighteval.evaluate import EvaluationSettings, Looks, evaluate, task_kinds
 from pytest_lighteval.plugin.cache import cache_of
-from pytest_lighteval.plugin.collection import TaskItem
-from pytest_lighteval.plugin.gating import BaselineScores, baseline_scores, is_gated, judge_item
+from pytest_lighteval.plugin.collection import ReferenceItem, TaskItem
+from pytest_lighteval.plugin.environment import environment
+from pytest_lighteval.plugin.gating import BaselineScores, baseline_scores, is_gated, judge_item, looks_at
 from pytest_lighteval.plugin.progress import ProgressLine
+from pytest_lighteval.plugin.reference import Reference, ReferenceResult, facts_of
 from pytest_lighteval.plugin.session import plan_of
-from pytest_lighteval.plugin.transport import RUN_FOLDER, attach_cache_use, attach_error, attach_outcome, attach_own_run, outcomes_of
+from pytest_lighteval.plugin.transport import (
+    RUN_FOLDER,
+    attach_cache_use,
+    attach_error,
+    attach_outcome,
+    attach_own_run,
+    attach_reference,
+    attach_reference_error,
+    attach_repeats,
+    outcomes_of,
+)
 from pytest_lighteval.reports.details import DetailsWriter
 from pytest_lighteval.reports.junit import properties
 from pytest_lighteval.reports.plain import to_plain
 from pytest_lighteval.selection import Selected, parse_specs
-from pytest_lighteval.types import Backend, Task, TaskKey, TaskResult, Verdict
+from pytest_lighteval.types import Backend, Repeatable, Task, TaskKey, TaskResult, Verdict
 
-__all__ = ["Lighteval", "Outcome", "outcome_of", "run_item"]
+__all__ = ["Lighteval", "Outcome", "outcome_of", "run_item", "run_reference_item"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +46,30 @@ class Outcome:
     verdicts: tuple[Verdict, ...]
 
 
-def run_item(item: TaskItem, backend: object) -> TaskResult:
-    """Evaluate an item's task and judge it. Skips what the backend cannot do, unless a gate waits for it; raises LightevalError."""
+def run_item(item: TaskItem, backend: object, reference: Reference | None = None) -> TaskResult:
+    """Evaluate an item's task and judge it. Skips what the backend cannot do, unless a gate waits for it; raises LightevalError.
+
+    With a reference, its own result comes first, measured here if nobody did so yet, and its model is out of memory before the other one
+    is asked.
+    """
     settings = plan_of(item.config).settings
     key = item.key
+    repeats: list[TaskResult] = []
     try:
-        engine = cache_of(item.config).around(_checked(backend))
+        model = _checked(backend)
+        engine = cache_of(item.config).around(model)
         lacking = _lacking(item.task, engine)
         if lacking is None:
+            if reference is not None:
+                _hold_against(item, reference)
             try:
                 before = baseline_scores(item.config, key)
-                result = _evaluate(item, item.task, key, engine, settings.evaluation, item.config.stash[RUN_FOLDER], before)
-                verdicts = judge_item(item.config, item.task, result)
+                folder, looks = item.config.stash[RUN_FOLDER], looks_at(item.config, key, item.task)
+                result = _evaluate(item, item.task, key, engine, settings.evaluation, folder, before, looks)
+                verdicts = judge_item(item.config, item.task, result, looks)
+                for number in range(1, settings.gate.runs):
+                    again = cache_of(item.config).around(model.repeat(number) if isinstance(model, Repeatable) else model, repeat=number)
+                    repeats.append(_evaluate(item, item.task, key, again, settings.evaluation, folder / "repeats" / str(number), before))
             except UnsupportedRequestError as error:
                 lacking = str(error)
         if lacking is not None and is_gated(item.config, key, item.task):
@@ -57,9 +80,45 @@ def run_item(item: TaskItem, backend: object) -> TaskResult:
     if lacking is not None:
         attach_error(item, key, lacking, skipped=True)
         pytest.skip(lacking)
-    attach_outcome(item, Outcome(result=result, verdicts=verdicts), backend=_facts(engine))
+    attach_outcome(item, Outcome(result=result, verdicts=verdicts), backend=facts_of(engine))
+    attach_repeats(item, key, repeats)
     item.user_properties += properties(result, verdicts)
     return result
+
+
+def run_reference_item(item: ReferenceItem, reference: Reference) -> TaskResult:
+    """Measure an item's task with the reference. Skips what its backend cannot do; raises LightevalError."""
+    held = _reference_result(item, reference)
+    if held.result is None:
+        problem = held.problem or "it has no result"
+        attach_reference_error(item, item.key, problem, skipped=held.lacking)
+        if held.lacking:
+            pytest.skip(f"reference: {problem}")
+        raise BackendError(f"reference: {problem}")
+    attach_reference(item, held.result, backend=held.facts)
+    return held.result
+
+
+def _hold_against(item: TaskItem, reference: Reference) -> None:
+    """Make the reference's result the baseline of an item's task."""
+    held = _reference_result(item, reference)
+    reference.release()
+    if held.result is None:
+        raise BackendError(f"the reference has no score to be held against: {held.problem}")
+    if held.is_new:  # its own item did not get that far
+        attach_reference(item, held.result, backend=held.facts)
+    settings = plan_of(item.config).settings
+    assert isinstance(settings.gate.baselines, MeasuredBaselines)
+    settings.gate.baselines.add(held.result, backend=held.facts, environment=environment(), settings=to_plain(settings.evaluation))
+
+
+def _reference_result(item: TaskItem | ReferenceItem, reference: Reference) -> ReferenceResult:
+    settings = plan_of(item.config).settings.evaluation
+
+    def measure(backend: Backend, folder: Path) -> TaskResult:
+        return _evaluate(item, item.task, item.key, _checked(backend), settings, folder)
+
+    return reference.result(item.key, measure, lacking=lambda backend: _lacking(item.task, backend))
 
 
 def outcome_of(item: pytest.Item, key: TaskKey) -> Outcome:
@@ -98,7 +157,7 @@ class Lighteval:
             pytest.skip(str(error))
         except LightevalError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
-        attach_own_run(node, result, backend=_facts(engine))
+        attach_own_run(node, result, backend=facts_of(engine))
         return result
 
     def _select(self, spec: str) -> Selected:
@@ -119,6 +178,7 @@ def _evaluate(
     settings: EvaluationSettings,
     folder: Path,
     before: BaselineScores = lambda document, seed: None,
+    looks: Looks | None = None,
 ) -> TaskResult:
     progress = ProgressLine(item.config, item.nodeid, str(key))
     try:
@@ -130,6 +190,7 @@ def _evaluate(
                 truncate=key.truncate,
                 settings=settings,
                 data_sets=plan_of(item.config).data_sets,
+                looks=looks,
                 on_detail=lambda detail: details.write(replace(detail, baseline=before(detail.doc.id, detail.few_shot_seed))),
                 on_progress=progress,
             )
@@ -150,7 +211,3 @@ def _checked(backend: object) -> Backend:
         members = [name for name in ("name", *vars(Backend)) if not name.startswith("_") and not hasattr(backend, name)]
         raise BackendError(f"lighteval_backend is of type {type(backend).__name__}, which lacks {', '.join(members)}")
     return backend
-
-
-def _facts(backend: Backend) -> Mapping[str, Any]:
-    return {"name": backend.name, "fingerprint": backend.fingerprint, "max_length": backend.max_length, **backend.describe()}

@@ -26,10 +26,18 @@ from pytest_lighteval.reasoning import DEFAULT_TAGS, parse_tags
 from pytest_lighteval.selection import TaskSpec, parse_specs
 from pytest_lighteval.threads import Threads
 
-__all__ = ["CacheSettings", "Settings", "check_rootdir", "model_args_help", "read_settings"]
+__all__ = ["Against", "CacheSettings", "Settings", "check_rootdir", "model_args_help", "read_settings"]
 
 _DEFAULT_CACHE_SIZE = "5GB"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Against:
+    """What the session's model is held against."""
+
+    backend: str
+    arguments: msgspec.Struct
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +67,8 @@ class Settings:
     data_home: Path | None
     report_dir: Path
     gate: GateSettings
+    against: Against | None = None
+    """The reference that is measured first. None: there is none."""
     cache: CacheSettings | None = None
     """None: nothing is kept."""
     threads: Threads = None
@@ -86,7 +96,7 @@ def read_settings(config: pytest.Config, *, today: date | None = None) -> Settin
     elif values["model_args"] is not None:
         raise UserInputError(f"--model-args is given without --backend; there are: {', '.join(backends.names())}")
     data_home = values["data_home"] or os.environ.get("LIGHTEVAL_DATA_HOME")
-    arguments = None if backend is None else _arguments(backend, values, folder)
+    arguments = None if backend is None else _arguments(backend, values["model_args"], values["override_batch_size"], folder)
     defaults = backends.SessionDefaults() if backend is None else _session_defaults(backend, values, folder)
     _check_processes(config, defaults)
     filled = _fill(values, defaults, has_paths=config.args_source is config.ArgsSource.ARGS)
@@ -103,10 +113,21 @@ def read_settings(config: pytest.Config, *, today: date | None = None) -> Settin
         data_home=_folder(folder / data_home, "--data-home") if data_home else None,
         report_dir=(folder if config.getoption("lighteval_report_dir") else _home(config)) / (values["report_dir"] or "reports"),
         gate=read_gate_settings(values, folder, today=today or datetime.now(UTC).date()),
+        against=_against(values, folder),
         cache=None if values["no_cache"] else _cache(config, values),
         threads=_threads(values["threads"]),
         notes=defaults.notes,
     )
+
+
+def _against(values: Mapping[str, Any], folder: Path) -> Against | None:
+    if values["against_backend"] is None and values["against_model_args"] is None:
+        return None
+    backend = values["against_backend"] or values["backend"]
+    if backend is None:
+        raise UserInputError("--against-model-args is given without --against-backend or --backend")
+    backends.check_name(backend)
+    return Against(backend=backend, arguments=_arguments(backend, values["against_model_args"], values["override_batch_size"], folder))
 
 
 def _cache(config: pytest.Config, values: Mapping[str, Any]) -> CacheSettings:
@@ -128,10 +149,10 @@ def _threads(text: str | None) -> Threads:
     return int(text)
 
 
-def _arguments(backend: str, values: Mapping[str, Any], folder: Path) -> msgspec.Struct:
-    raw = parse_model_args(values["model_args"] or "", folder=folder)
-    if values["override_batch_size"] is not None:
-        raw["batch_size"] = values["override_batch_size"]
+def _arguments(backend: str, text: str | None, batch_size: str | None, folder: Path) -> msgspec.Struct:
+    raw = parse_model_args(text or "", folder=folder)
+    if batch_size is not None:
+        raw["batch_size"] = batch_size
     factory = backends.load_backend(backend)
     # a misspelt argument is told before the file that another one names
     arguments = convert_model_args(raw, factory.Arguments, backend=backend)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,9 @@ __all__ = [
     "attach_outcome",
     "attach_own_run",
     "attach_reason",
+    "attach_reference",
+    "attach_reference_error",
+    "attach_repeats",
     "is_explained",
     "outcomes_of",
     "payload_of",
@@ -70,6 +73,31 @@ def attach_error(item: pytest.Item, key: TaskKey, message: str, *, skipped: bool
     """Keep the reason why there is no result."""
     reason = message.removeprefix(f"{key}: ")
     item.stash.setdefault(_PAYLOAD, {}).setdefault("skipped" if skipped else "errors", {})[str(key)] = reason
+
+
+def attach_repeats(item: pytest.Item, key: TaskKey, repeats: Sequence[TaskResult]) -> None:
+    """Keep what further runs of the same model measured."""
+    from pytest_lighteval.reports.plain import to_plain
+
+    if repeats:
+        item.stash.setdefault(_PAYLOAD, {}).setdefault("repeats", {})[str(key)] = [to_plain(result) for result in repeats]
+
+
+def attach_reference(item: pytest.Item, result: TaskResult, *, backend: Mapping[str, Any]) -> None:
+    """Keep what the reference measured, apart from what is judged."""
+    from pytest_lighteval.reports.plain import to_plain
+
+    payload = item.stash.setdefault(_PAYLOAD, {})
+    payload["reference_backend"] = to_plain(backend)
+    payload.setdefault("references", {})[str(result.key)] = to_plain(result)
+
+
+def attach_reference_error(item: pytest.Item, key: TaskKey, message: str, *, skipped: bool) -> None:
+    """Keep the reason why the reference measured nothing."""
+    from pytest_lighteval.plugin.collection import REFERENCE
+
+    reason = message.removeprefix(f"{key}: ")
+    item.stash.setdefault(_PAYLOAD, {}).setdefault("skipped" if skipped else "errors", {})[f"{key} ({REFERENCE})"] = reason
 
 
 def attach_reason(item: pytest.Item, message: str, *, skipped: bool) -> None:

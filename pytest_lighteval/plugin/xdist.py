@@ -54,6 +54,7 @@ def pytest_configure_node(node: Any) -> None:
         from pytest_lighteval.plugin.session import plan_of
 
         node.workerinput[WORKER_INPUT] = str(node.config.stash[RUN_FOLDER])
+        node.workerinput[NEWEST_ANSWER] = newest_answer(node.config)
         node.workerinput[WORKER_DAY] = plan_of(node.config).settings.gate.today.isoformat()
         node.workerinput[NEWEST_ANSWER] = newest_answer(node.config)
 
@@ -63,17 +64,35 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
     """The controller collects nothing itself: what the first worker found is what the session's gates are."""
     if RUN_FOLDER in node.config.stash:
         from pytest_lighteval.plugin.collection import task_of
+        from pytest_lighteval.plugin.foretelling import gate_lines
         from pytest_lighteval.plugin.gating import plan_session
+        from pytest_lighteval.plugin.session import plan_of
 
         found = (task_of(node.config, nodeid) for nodeid in ids)
+        is_first = plan_of(node.config).items is None
         plan_session(node.config, [item for item in found if item is not None])
+        terminal = node.config.pluginmanager.get_plugin("terminalreporter")
+        if is_first and terminal is not None:
+            for line in gate_lines(node.config):
+                terminal.write_line(line)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tasks differ in length by orders of magnitude: hand them out as workers get free, unless the user chose a way."""
+    """Tasks differ in length by orders of magnitude: hand them out as workers get free, unless the user chose a way.
+
+    With a reference model they are handed out in order, so that all of its tasks are under way before the first of the other model's.
+    """
     if not is_in_use(config) or config.getoption("dist") != "load":
         return None
+    from pytest_lighteval.plugin.session import plan_of
+
+    if plan_of(config).settings.against is not None:
+        from xdist.scheduler import LoadScheduling
+
+        in_order = LoadScheduling(config, log)
+        in_order.maxschedchunk = 1
+        return in_order
     from xdist.scheduler import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log)
@@ -84,12 +103,14 @@ def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: Any
     """A worker that dies in the middle of a task measured nothing: that is an error, not a failed score."""
     if RUN_FOLDER not in sched.config.stash:
         return
-    from pytest_lighteval.plugin.collection import key_of
+    from pytest_lighteval.plugin.collection import REFERENCE, key_of
 
-    key = key_of(sched.config, crashitem)
+    is_reference = crashitem.endswith(f"-{REFERENCE}]")
+    key = key_of(sched.config, crashitem.replace(f"-{REFERENCE}]", "]") if is_reference else crashitem)
     if key is not None:
+        name = f"{key} ({REFERENCE})" if is_reference else str(key)
         report.when = "setup"
-        setattr(report, ATTRIBUTE, {"errors": {str(key): "the worker process that ran it died"}})
+        setattr(report, ATTRIBUTE, {"errors": {name: "the worker process that ran it died"}})
 
 
 def run_folder_of_controller(config: pytest.Config) -> Path | None:

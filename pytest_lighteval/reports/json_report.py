@@ -45,6 +45,7 @@ def results_json(report: RunReport) -> str:
         "summary_general": {
             "truncated": sum(result.num_truncated for result in report.results),
             "non_truncated": sum(len(result.documents) - result.num_truncated for result in report.results),
+            "saved_documents": sum(result.num_saved for result in report.results),
         },
         "metrics": {key: dict(metrics) for key, metrics in numbers.items()},
         "verdicts": {key: list(verdicts) for key, verdicts in report.verdicts.items()},
@@ -58,6 +59,14 @@ def results_json(report: RunReport) -> str:
         "backend": {name: fact for name, fact in report.backend.items() if name != "use"},
         "environment": report.environment,
     }
+    if report.reference_backend or report.references:
+        content["reference"] = {
+            "backend": report.reference_backend,
+            "results": {str(result.key): _lighteval_row(result.metrics) for result in report.references},
+            "metrics": {str(result.key): dict(result.metrics) for result in report.references},
+        }
+    if report.calibration:
+        content["calibration"] = report.calibration
     return to_json(content, indent=2, sort_keys=True) + "\n"
 
 
@@ -105,6 +114,7 @@ def _summary_task(result: TaskResult) -> dict[str, Any]:
         "hashes": {"hash_examples": result.dataset_fingerprint, "hash_full_prompts": result.prompt_digest},
         "truncated": result.num_truncated,
         "non_truncated": len(result.documents) - result.num_truncated,
+        "saved_documents": result.num_saved,
         "effective_few_shots": result.effective_few_shots,
         "notes": list(result.notes),
     }

@@ -16,6 +16,8 @@ def properties(result: TaskResult, verdicts: Iterable[Verdict]) -> list[Property
     found: list[Property] = [("lighteval.task", str(result.key)), ("lighteval.version", result.version)]
     if result.num_truncated:
         found.append(("lighteval.truncated", result.num_truncated))
+    if result.num_saved:
+        found.append(("lighteval.saved_documents", result.num_saved))
     return [*found, *metric_properties(result.metrics, verdicts)]
 
 

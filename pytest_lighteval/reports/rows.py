@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pytest_lighteval.reports.groups import ALL
-from pytest_lighteval.types import MetricResult, RunReport, TaskKey, Verdict
+from pytest_lighteval.types import MetricResult, RunReport, TaskKey, TaskResult, Verdict
 
 __all__ = [
     "STYLES",
@@ -20,6 +20,7 @@ __all__ = [
     "model_name",
     "one_line",
     "ordered_keys",
+    "saved_documents",
     "task_rows",
 ]
 
@@ -96,6 +97,19 @@ def gate_word(verdict: Verdict) -> str:
 def failed_verdicts(report: RunReport) -> list[tuple[str, Verdict]]:
     """Every failed gate with the key that it holds for."""
     return [(key, verdict) for key in ordered_keys(report.verdicts) for verdict in report.verdicts[key] if verdict.outcome == "failed"]
+
+
+def saved_documents(report: RunReport) -> list[tuple[str, str]]:
+    """By task, and in all, how many documents sequential mode did not ask."""
+    stopped = [result for result in report.results if result.num_saved]
+    rows = [(str(result.key), _saved([result])) for result in stopped]
+    return [*rows, ("all tasks", _saved(report.results))] if len(report.results) > 1 and stopped else rows
+
+
+def _saved(results: Sequence[TaskResult]) -> str:
+    saved = sum(result.num_saved for result in results)
+    every = saved + sum(len({document.id for document in result.documents}) for result in results)
+    return f"{saved} of {every} documents saved ({saved / every:.0%}), as the verdict was certain without them"
 
 
 def model_name(report: RunReport) -> str | None:

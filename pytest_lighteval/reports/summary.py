@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.reports.calibration import HEADER, calibration_rows
 from pytest_lighteval.reports.rows import (
     ReportRow,
     failed_verdicts,
@@ -18,6 +19,7 @@ from pytest_lighteval.reports.rows import (
     model_name,
     one_line,
     ordered_keys,
+    saved_documents,
     task_rows,
 )
 from pytest_lighteval.reports.verdict_lines import compared_lines
@@ -49,6 +51,8 @@ def summary_markdown(report: RunReport) -> str:
     cut = {str(result.key): result.num_truncated for result in report.results if result.num_truncated}
     lines += _list("Documents cut to the model's length", ((key, str(cut[key])) for key in ordered_keys(cut)))
     lines += _list("Notes", ((str(result.key), note) for result in report.results for note in result.notes))
+    lines += _list("Stopped early", saved_documents(report))
+    lines += _calibration(report)
     lines += _list("Skipped", ((key, report.skipped[key]) for key in ordered_keys(report.skipped)))
     facts = {
         "run": report.run_id,
@@ -56,6 +60,7 @@ def summary_markdown(report: RunReport) -> str:
         "seconds": f"{report.seconds:.1f}",
         "exit status": report.exit_status,
         "backend": report.backend.get("name"),
+        "held against": report.reference_backend.get("model") or report.reference_backend.get("name"),
     }
     lines += _list(
         "Measured with", ((key, str(value)) for key, value in [*facts.items(), *sorted(report.settings.items())] if value is not None)
@@ -98,6 +103,12 @@ def _table(title: str, rows: Sequence[ReportRow]) -> list[str]:
         *map(_line, rows),
         "",
     ]
+
+
+def _calibration(report: RunReport) -> list[str]:
+    rows = [HEADER, tuple("---" for _ in HEADER), *calibration_rows(report)]
+    cells = [[escape_markdown(cell) if row is not rows[1] else cell for cell in row] for row in rows]
+    return ["### Runs of the same model", "", *(f"| {' | '.join(row)} |" for row in cells), ""] if report.calibration else []
 
 
 def _line(row: ReportRow) -> str:

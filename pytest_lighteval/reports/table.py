@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_lighteval.reports.rows import ReportRow, Style, format_number, gate_word, group_rows, one_line, ordered_keys, task_rows
+from pytest_lighteval.reports.calibration import calibration_lines
+from pytest_lighteval.reports.rows import (
+    ReportRow,
+    Style,
+    format_number,
+    gate_word,
+    group_rows,
+    one_line,
+    ordered_keys,
+    saved_documents,
+    task_rows,
+)
 from pytest_lighteval.types import RunReport, TaskResult
 
 __all__ = ["Style", "terminal_table"]
@@ -42,6 +53,8 @@ def terminal_table(report: RunReport, *, width: int) -> list[tuple[str, Style]]:
             documents = "1 document was" if result.num_truncated == 1 else f"{result.num_truncated} documents were"
             lines.append((f"{result.key}: {documents} cut to the model's length", "plain"))
         lines += [(f"{result.key}: {note}", "plain") for note in result.notes]
+    lines += [(f"{key}: {text}", "plain") for key, text in saved_documents(report)]
+    lines += [(line, "plain") for line in calibration_lines(report)]
     lines += [(f"{key}: {one_line(report.errors[key])}", "error") for key in ordered_keys(report.errors)]
     for reason in dict.fromkeys(report.skipped.values()):
         count = list(report.skipped.values()).count(reason)

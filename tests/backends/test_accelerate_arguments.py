@@ -275,7 +275,7 @@ def test_loading_errors_are_one_clear_line(tmp_path: Path, tiny_folder: Path) ->
     for arguments, message in (
         ({"pretrained": str(broken)}, "broken: cannot load it: "),
         ({"pretrained": str(strange)}, "neverland"),
-        ({"pretrained": str(translator)}, "AutoModelForCausalLM"),
+        ({"pretrained": str(translator)}, "encoder-decoder model"),
         ({"pretrained": str(adapter)}, "an adapter, which is not loaded: merge it into its base model"),
         ({"pretrained": str(without_tokenizer)}, "without: cannot load its tokenizer: "),
         ({"pretrained": str(tmp_path)}, "no config.json"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from pytest_lighteval.backends import cached, load_backend, names
@@ -213,6 +216,25 @@ def test_another_model_or_repeat_or_code_or_hardware_is_asked(sessions: Any, mon
     assert (again.hits, again.misses) == (5, 0)
 
 
+def test_arguments_that_only_round_keep_answers_apart(sessions: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(batch_size: int, timeout: int) -> int:
+        engine = Engine()
+        monkeypatch.setattr(engine, "arguments", SimpleNamespace(batch_size=batch_size, timeout=timeout), raising=False)
+        monkeypatch.setattr(engine, "cached_apart", ("batch_size",), raising=False)
+        ask(sessions(engine), CHOICES)
+        return len(engine.asked)
+
+    assert [asked(1, 10), asked(2, 10), asked(1, 20), asked(2, 20)] == [5, 5, 0, 0]
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_is_cached_apart_is_an_argument(name: str) -> None:
+    backend = load_backend(name)
+
+    known = {field.name for field in msgspec.structs.fields(backend.Arguments)}
+    assert set(getattr(backend, "cached_apart", ())) <= known
+
+
 def test_an_answer_with_an_error_is_never_kept(sessions: Any) -> None:
     failing = Engine()
     failing.failing = {CHOICES[1]}
@@ -340,7 +362,14 @@ def test_only_a_backend_that_says_so_may_be_cached(sessions: Any) -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_every_backend_of_ours_says_whether_it_may_be_cached(name: str) -> None:
-    assert isinstance(getattr(load_backend(name), "cacheable", None), bool)
+    # some say it of the class, some of an instance: of which arguments it has
+    assert "cacheable" in inspect.getsource(type_of(name))
+
+
+def type_of(name: str) -> type:
+    factory: object = load_backend(name)
+    assert isinstance(factory, type)
+    return factory
 
 
 def test_the_hardware_class_is_that_of_the_visible_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,6 +397,8 @@ def test_other_source_is_another_circumstance(tmp_path: Path) -> None:
 
 
 class TestCachedEngine(BackendConformance):
+    is_language_model = False
+
     @pytest.fixture
     def backend(self, tmp_path: Path) -> Iterator[Backend]:
         store = AnswerStore(tmp_path / "cache", limit_bytes=10**8)

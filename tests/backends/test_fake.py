@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.testing import BackendConformance
-from pytest_lighteval.types import Backend, Doc, GenerateRequest, LoglikelihoodRequest
+from pytest_lighteval.types import Backend, Doc, GenerateRequest, LoglikelihoodRequest, Repeatable
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +77,19 @@ def test_generated_golds_are_cut_at_the_stop_sequence_like_any_text() -> None:
     backend.learn(request, Doc(id="test:0", query="q", choices=(" yes. And more",), gold=(0,)))
 
     assert dict(backend.generate([request]))[0].texts == (" yes",)
+
+
+def test_noise_is_the_share_of_documents_in_which_two_runs_differ() -> None:
+    runs = [right(accuracy=0.7, noise=0.2, run=run) for run in range(6)]
+
+    differing = [len(first ^ second) / 400 for first, second in itertools.combinations(runs, 2)]
+    assert sum(differing) / len(differing) == pytest.approx(0.2, abs=0.03)
+    assert right(accuracy=0.7, noise=0.2, run=3) == runs[3]
+    assert right(accuracy=0.7) == right(accuracy=0.7, run=3)
+
+
+def test_a_repeat_is_a_later_run_of_the_same_model() -> None:
+    backend = FakeBackend(noise=0.2, run=1)
+
+    assert isinstance(backend, Repeatable)
+    assert backend.repeat(2).arguments == FakeBackend(noise=0.2, run=3).arguments

@@ -202,7 +202,7 @@ def _resident() -> int:
 def test_its_memory_comes_back_and_a_users_own_engine_starts_in_its_place(backend: VllmBackend) -> None:
     requests = [LoglikelihoodRequest(prompt="The capital of France is", choices=(" Paris", " a very long river"))]
     expected = dict(backend.loglikelihood(requests))
-    folder, facts = str(backend._folder), backend.describe()
+    folder, facts = str(backend._folders.model), backend.describe()
     full = _resident()
 
     backend.close()

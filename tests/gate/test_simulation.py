@@ -56,7 +56,7 @@ def test_a_short_run_holds_every_bar(capsys: pytest.CaptureFixture[str]) -> None
     assert simulation.main(["--quick"]) == 0
 
     told = capsys.readouterr().out
-    assert "71 of 71 bars held" in told
+    assert "87 of 87 bars held" in told
     assert "MISS" not in told
 
 

@@ -71,11 +71,12 @@ def test_everything_of_a_run_is_in_it() -> None:
                 "hashes": {"hash_examples": "d" * 64, "hash_full_prompts": "e" * 64},
                 "truncated": 0,
                 "non_truncated": 2,
+                "saved_documents": 0,
                 "effective_few_shots": 4.5,
                 "notes": [],
             }
         },
-        "summary_general": {"truncated": 0, "non_truncated": 2},
+        "summary_general": {"truncated": 0, "non_truncated": 2, "saved_documents": 0},
         "metrics": {
             "leaderboard|gsm8k|5": {"qem": {"value": 0.35, "stderr": 0.0479, "n": 100, "higher_is_better": True}},
             "all": {"qem": {"value": 0.35, "stderr": 0.0479, "n": 100, "higher_is_better": True}},

@@ -38,6 +38,7 @@ class AccelerateBackend:
 
     Arguments = AccelerateArguments
     cacheable = True
+    cached_apart = ("batch_size",)
     computes_on_cpu = True
     name = "accelerate"
     supports = frozenset(RequestKind)

@@ -41,6 +41,7 @@ class NanotronBackend:
     """A nanotron checkpoint as a `Backend`; docs/backends.md explains its arguments. How it answers is the accelerate backend's."""
 
     Arguments = NanotronArguments
+    cached_apart = ("batch_size",)
     computes_on_cpu = True
     name = "nanotron"
     supports = frozenset(RequestKind)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pytest_lighteval.backends.accelerate.folders import find_model_folder, find_tokenizer_folder, read_max_length, resolve
-from pytest_lighteval.backends.references import ModelReference
+from pytest_lighteval.backends.accelerate.folders import Folders, NamedFolders, read_max_length
 from pytest_lighteval.backends.vllm.arguments import ENGINE_ARGUMENTS, VllmArguments
 from pytest_lighteval.backends.vllm.fingerprint import fingerprint_folder, fingerprint_running, package_versions
 from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError
@@ -45,7 +44,7 @@ class VllmBackend:
         self.arguments = arguments
         self._given = given
         """An `LLM` that runs already. None: the arguments say what to start."""
-        self._references = resolve(arguments.named()) if given is None else None
+        self._named = NamedFolders(arguments.named()) if given is None else None
         self._closed = False
         self._last_facts: dict[str, Any] = {}
         """What a closed engine said of itself, for the report that is written afterwards."""
@@ -91,7 +90,7 @@ class VllmBackend:
                 "config": model.hf_config.to_json_string(),
             }
             return fingerprint_running(folder if folder.is_dir() else None, self.arguments, facts)
-        return fingerprint_folder(self._folder, self._tokenizer_folder, self.arguments)
+        return fingerprint_folder(self._folders.model, self._folders.tokenizer, self.arguments)
 
     @cached_property
     def max_length(self) -> int:
@@ -100,7 +99,7 @@ class VllmBackend:
             return self.arguments.max_model_length
         if self._given is not None:
             return int(self._given.llm_engine.vllm_config.model_config.max_model_len)
-        return read_max_length(self._folder, self.arguments.model, trust_remote_code=self.arguments.trust_remote_code)
+        return read_max_length(self._folders.model, self.arguments.model, trust_remote_code=self.arguments.trust_remote_code)
 
     def count_tokens(self, prompt: Prompt) -> int:
         """See `Backend.count_tokens`. Loads the tokenizer alone."""
@@ -122,8 +121,8 @@ class VllmBackend:
         for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
             if getattr(arguments, name) > 1:
                 facts[name] = getattr(arguments, name)
-        if self._references is not None and self._references[0].kind == "hub":
-            facts["revision"] = arguments.revision
+        if self._named is not None and self._named.revision is not None:
+            facts["revision"] = self._named.revision
         if arguments.quantization is not None:
             facts["quantization"] = arguments.quantization
         if "max_length" in self.__dict__:
@@ -153,19 +152,11 @@ class VllmBackend:
             del self.__dict__["_engine"]
         self._given = None
 
-    @cached_property
-    def _folder(self) -> Path:
-        return find_model_folder(self._named[0], self.arguments.named())
-
-    @cached_property
-    def _tokenizer_folder(self) -> Path:
-        return find_tokenizer_folder(self._named[1], self._folder, self.arguments.named())
-
     @property
-    def _named(self) -> tuple[ModelReference, ModelReference | None]:
-        if self._references is None:
+    def _folders(self) -> Folders:
+        if self._named is None:
             raise BackendError(f"{self.arguments.model}: the backend is closed")
-        return self._references
+        return self._named
 
     @cached_property
     def _texts(self) -> Texts:
@@ -174,7 +165,7 @@ class VllmBackend:
         from pytest_lighteval.backends.accelerate.texts import Texts
 
         named = self.arguments.named()
-        tokenizer = self._given.get_tokenizer() if self._given is not None else load_tokenizer(self._tokenizer_folder, named)
+        tokenizer = self._given.get_tokenizer() if self._given is not None else load_tokenizer(self._folders.tokenizer, named)
         return Texts(tokenizer, named)
 
     @cached_property
@@ -193,9 +184,9 @@ class VllmBackend:
         if self.arguments.data_parallel_size > 1:
             from pytest_lighteval.backends.vllm.replicas import Replicas
 
-            where = (self._folder, self._tokenizer_folder, self.arguments, self.max_length)
+            where = (self._folders.model, self._folders.tokenizer, self.arguments, self.max_length)
             return Replicas(*where, devices=visible_devices(), start=start_engine)
-        return start_engine(self._folder, self._tokenizer_folder, self.arguments, self.max_length)
+        return start_engine(self._folders.model, self._folders.tokenizer, self.arguments, self.max_length)
 
     def _require_open(self) -> None:
         if self._closed:

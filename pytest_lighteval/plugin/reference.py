@@ -1,0 +1,123 @@
+"""Recovery mode: a second model is measured on the same documents first, and the session's model is held against it.
+
+The reference's items come before all others, so that a process holds one model at a time. What they measure passes through the run's
+folder, as under xdist another worker may need it; whoever needs a result that is not there yet makes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pytest_lighteval.errors import BackendError, LightevalError
+from pytest_lighteval.reports.details import details_path
+from pytest_lighteval.reports.plain import task_result_from_plain, to_plain
+from pytest_lighteval.types import Backend, TaskKey, TaskResult
+
+__all__ = ["FOLDER", "Reference", "ReferenceResult", "facts_of", "forget_exchange"]
+
+FOLDER = "reference"
+"""Of the run's folder, for the reference's details."""
+_EXCHANGE = ".exchange"
+"""Below it, for results on their way to other workers; gone when the run ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceResult:
+    """What the reference measured of one task, or why it measured nothing."""
+
+    result: TaskResult | None
+    facts: Mapping[str, Any]
+    """Of its backend."""
+    problem: str | None = None
+    """None: there is a result."""
+    lacking: bool = False
+    """The problem is that the backend cannot do what the task asks."""
+    is_new: bool = False
+    """It was measured for whoever asked, not before."""
+
+
+class Reference:
+    """The reference of one process. Its model is in memory from the first task that is measured with it until `release`.
+
+    Args:
+        make: a backend, cheaply; called again after a release.
+        folder: the run's.
+    """
+
+    def __init__(self, make: Callable[[], Backend], folder: Path) -> None:
+        self._make = make
+        self._folder = folder / FOLDER
+        self._backend: Backend | None = None
+
+    def result(
+        self, key: TaskKey, measure: Callable[[Backend, Path], TaskResult], *, lacking: Callable[[Backend], str | None]
+    ) -> ReferenceResult:
+        """What the reference measured of a task, once in a run whichever worker asks first; others wait for it.
+
+        Args:
+            key: of the task.
+            measure: evaluates it, with details below the folder; its LightevalErrors are kept as the task's problem.
+            lacking: what the backend cannot do of it.
+        """
+        path = details_path(self._folder / _EXCHANGE, key).with_suffix(".msgpack")
+        with _locked(path.with_suffix(".lock")):
+            is_new = not path.exists()
+            if is_new:
+                content = msgspec.msgpack.encode(self._measured(measure, lacking))
+                unfinished = path.with_suffix(".tmp")
+                unfinished.write_bytes(content)
+                unfinished.replace(path)
+            plain = msgspec.msgpack.decode(path.read_bytes())
+        result = None if plain["result"] is None else task_result_from_plain(plain["result"])
+        return ReferenceResult(result=result, facts=plain["facts"], problem=plain["problem"], lacking=plain["lacking"], is_new=is_new)
+
+    def _measured(self, measure: Callable[[Backend, Path], TaskResult], lacking: Callable[[Backend], str | None]) -> dict[str, Any]:
+        outcome: dict[str, Any] = {"result": None, "facts": {}, "problem": None, "lacking": False}
+        try:
+            if self._backend is None:
+                self._backend = self._make()
+            outcome["facts"] = to_plain(facts_of(self._backend))
+            outcome["problem"] = lacking(self._backend)
+            outcome["lacking"] = outcome["problem"] is not None
+            if outcome["problem"] is None:
+                outcome["result"] = to_plain(measure(self._backend, self._folder))
+        except LightevalError as error:
+            outcome["problem"] = str(error)
+        return outcome
+
+    def release(self) -> None:
+        """Give the model's memory back."""
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
+
+
+def facts_of(backend: Backend) -> dict[str, Any]:
+    """What a report says of a backend."""
+    return {"name": backend.name, "fingerprint": backend.fingerprint, "max_length": backend.max_length, **backend.describe()}
+
+
+def forget_exchange(folder: Path) -> None:
+    """Remove what passed between workers, at the end of a run."""
+    shutil.rmtree(folder / FOLDER / _EXCHANGE, ignore_errors=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that the system takes back from a process that dies. Raises BackendError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise BackendError(f"{error.filename or path}: the reference's results cannot be kept: {error.strerror}") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
