@@ -106,6 +106,8 @@ def _files(config: pytest.Config, path: str) -> Iterator[Path]:
     folders = [folder if folder.is_dir() else folder.parent for folder in (*plan.named, *plan.roots)]
     candidates = [config.rootpath, *folders, *(folder.parent for folder in folders)]
     yield from dict.fromkeys(found for folder in candidates if (found := folder / path).is_file())
+    if not path:  # a named file outside the rootdir has no other name to pytest than its being named
+        yield from (file for file in plan.named if file.is_file())
     if (shipped := plan.catalogue.shipped / path.removeprefix("suites/")).is_file():
         yield shipped
 

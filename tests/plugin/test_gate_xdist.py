@@ -73,3 +73,21 @@ def test_last_failed_judges_what_failed(pytester: pytest.Pytester, suite: Path) 
 
     first.assert_outcomes(passed=1, failed=2)  # one of them, and both together
     again.assert_outcomes(failed=1)
+
+
+@pytest.mark.parametrize("named", ["gated.yaml", "--custom-tasks=../suites"], ids=["file", "folder"])
+def test_two_workers_judge_suites_outside_the_rootdir(
+    pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """The controller knows their tasks by what pytest calls them, and outside the rootdir that is not their path."""
+    (pytester.path / "elsewhere").mkdir()
+    (pytester.path / "elsewhere" / "pytest.ini").write_text("[pytest]\n")
+    monkeypatch.chdir(suite.parent if named == "gated.yaml" else pytester.path / "elsewhere")
+
+    result = pytester.runpytest_subprocess(
+        named, "-c", str(pytester.path / "elsewhere" / "pytest.ini"), *SESSION[1:5], f"--baseline={pytester.path / 'base.json'}",
+        "-k", "alone", "-n", "2",
+    )  # fmt: skip
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["gated|alone|0: acc *REGRESSED (allowed 2.0)"])
