@@ -37,6 +37,11 @@ class VllmBackend:
     """A model in vLLM, as a `Backend`; docs/backends.md explains its arguments."""
 
     Arguments = VllmArguments
+    cacheable = True
+    cached_apart = (
+        *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "batch_size"),
+        *("enforce_eager", "enable_prefix_caching"),
+    )
     name = "vllm"
     supports = frozenset(RequestKind)
 
