@@ -29,7 +29,8 @@ def verdict_lines(report: RunReport, *, verbosity: int) -> list[tuple[str, Style
             lines.append((f"{key}: {_told(verdict)}", STYLES[verdict.outcome]))
         if verbosity > 0 and verdict.paired is not None:
             lines += [(f"    {text}", "plain") for text in _flips(verdict.paired.flips, all_of_them=verbosity > 1)]
-    return [("compared with the baseline", "plain"), *lines] if lines else []
+    other = "the reference" if report.reference_backend else "the baseline"
+    return [(f"compared with {other}", "plain"), *lines] if lines else []
 
 
 def _ordered(report: RunReport) -> list[tuple[str, Verdict]]:
