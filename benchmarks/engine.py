@@ -240,7 +240,7 @@ def _second_run(threads: int) -> str:
             )
             seconds.append(time.perf_counter() - started)
             if ran.returncode:
-                raise UserInputError(f"{' '.join(command[1:])} ended with {ran.returncode}: {(ran.stdout + ran.stderr)[-500:]}")
+                raise UserInputError(f"{' '.join(command[1:])} ended with {ran.returncode}: {str(ran.stdout)[-500:]}")
     return f"`pytest --tasks '{WARM_TASK}' --max-samples 100`, whole: {seconds[0]:.1f} s at first, {seconds[1]:.1f} s the second time."
 
 
