@@ -1,7 +1,7 @@
 """How fast the accelerate backend's engine is, beside Lighteval 0.9.2 and lm-evaluation-harness.
 
-`python -m benchmarks.engine [--only WORKLOAD]... [--repeats N] [--threads N] [--write]` asks all three the same requests (same model in
-fp32, same texts, same threads), in turns, and prints a table: seconds of the evaluation itself (loading is left out), tokens that went
+`python -m benchmarks.engine [--only WORKLOAD]... [--documents N] [--repeats N] [--threads N] [--write]` asks all three the same requests
+(same model in fp32, same texts, same threads), in turns, and prints a table: seconds of the evaluation itself (loading is left out), tokens that went
 through the model, memory beyond what was in use before, and how far the log-likelihoods differ. The peers live in environments of their
 own, which are made when they are not there. It exits with 1 if a score differs.
 """
@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit status: 0, 1 if scores differ, 2 if it could not be tried."""
     options = _parser().parse_args(arguments)
     try:
-        workloads = _chosen(options.only)
+        workloads = [_at_most(workload, options.documents) for workload in _chosen(options.only)]
         if options.write and len(workloads) < len(WORKLOADS):
             raise UserInputError(f"--write: {DOCUMENT.name} is written from all workloads; leave --only out")
         rows, problems, versions = _compare(workloads, options.repeats, options.threads)
@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     names = ", ".join(workload.name for workload in WORKLOADS)
     parser.add_argument("--only", action="append", metavar="WORKLOAD", help=f"may be given several times: {names}")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each workload on each side (default: %(default)s)")
+    parser.add_argument("--documents", type=int, metavar="N", help="at most so many of each workload (default: its own number)")
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--threads", type=int, default=cores, metavar="N", help="CPU threads of each side (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help=f"write the table into {DOCUMENT.relative_to(ROOT)}")
@@ -113,6 +114,10 @@ def _chosen(names: Sequence[str] | None) -> list[Workload]:
         if name not in known:
             raise UserInputError(f"--only: there is no workload {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}")
     return [workload for workload in WORKLOADS if not names or workload.name in names]
+
+
+def _at_most(workload: Workload, documents: int | None) -> Workload:
+    return workload if documents is None else replace(workload, documents=min(workload.documents, documents))
 
 
 def _compare(workloads: Sequence[Workload], repeats: int, threads: int) -> tuple[list[tuple[str, ...]], list[str], list[str]]:

@@ -54,14 +54,14 @@ WORKLOADS = (
     ),
     Workload(
         name="arc-25", title="ARC-challenge, 25-shot, few-shots drawn per document", task="leaderboard|arc:challenge",
-        few_shots=25, documents=24, targets={"lighteval": 3, "lm-eval": 3},
+        few_shots=25, documents=6, targets={"lighteval": 3, "lm-eval": 3},
     ),
     Workload(
-        name="truthfulqa", title="TruthfulQA mc, 0-shot", task="leaderboard|truthfulqa:mc", few_shots=0, documents=40,
+        name="truthfulqa", title="TruthfulQA mc, 0-shot", task="leaderboard|truthfulqa:mc", few_shots=0, documents=10,
         targets={"lighteval": 6, "lm-eval": 6},
     ),
     Workload(
-        name="hellaswag-0", title="HellaSwag, 0-shot", task="leaderboard|hellaswag", few_shots=0, documents=100,
+        name="hellaswag-0", title="HellaSwag, 0-shot", task="leaderboard|hellaswag", few_shots=0, documents=24,
         targets={"lighteval": 2, "lm-eval": 1.7},
     ),
     Workload(
