@@ -1,9 +1,9 @@
 """How fast the accelerate backend's engine is, beside Lighteval 0.9.2 and lm-evaluation-harness.
 
 `python -m benchmarks.engine [--only WORKLOAD]... [--documents N] [--repeats N] [--threads N] [--write]` asks all three the same requests
-(same model in fp32, same texts, same threads), in turns, and prints a table: seconds of the evaluation itself (loading is left out), tokens that went
-through the model, memory beyond what was in use before, and how far the log-likelihoods differ. The peers live in environments of their
-own, which are made when they are not there. It exits with 1 if a score differs.
+(same model in fp32, same texts, same threads), in turns, and prints a table: seconds of the evaluation itself (loading is left out),
+tokens that went through the model, memory beyond what the loaded model takes, and how far the log-likelihoods differ. The peers live in
+environments of their own, which are made when they are not there. It exits with 1 if a score differs.
 """
 
 from __future__ import annotations
