@@ -16,6 +16,7 @@ import pytest
 
 from pytest_lighteval.backends import load_backend
 from pytest_lighteval.backends.accelerate import GenerationParameters
+from pytest_lighteval.backends.cached import is_cacheable
 from pytest_lighteval.backends.vllm import VllmArguments, VllmBackend, fingerprint
 from pytest_lighteval.backends.vllm.fingerprint import vllm_version
 from pytest_lighteval.backends.vllm.starting import known_settings, visible_devices
@@ -209,6 +210,14 @@ def test_a_running_engine_takes_no_arguments_that_start_one(tiny_folder: Path) -
     with pytest.raises(UserInputError, match="generation_parameters: there is no 'x'"):
         VllmBackend.from_engine(llm, generation_parameters={"x": 1})
     assert VllmBackend.from_engine(llm).max_length == 64
+
+
+def test_only_answers_of_an_engine_that_the_backend_starts_are_kept(tiny_folder: Path) -> None:
+    config = SimpleNamespace(model=str(tiny_folder), max_model_len=64)
+    llm = SimpleNamespace(llm_engine=SimpleNamespace(vllm_config=SimpleNamespace(model_config=config)))
+
+    assert is_cacheable(VllmBackend(VllmArguments(pretrained=str(tiny_folder))))
+    assert not is_cacheable(VllmBackend.from_engine(llm))
 
 
 def test_visible_devices_are_those_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:

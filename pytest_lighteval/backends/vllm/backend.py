@@ -37,7 +37,6 @@ class VllmBackend:
     """A model in vLLM, as a `Backend`; docs/backends.md explains its arguments."""
 
     Arguments = VllmArguments
-    cacheable = True
     cached_apart = (
         *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "batch_size"),
         *("enforce_eager", "enable_prefix_caching"),
@@ -49,6 +48,8 @@ class VllmBackend:
         self.arguments = arguments
         self._given = given
         """An `LLM` that runs already. None: the arguments say what to start."""
+        self.cacheable = given is None
+        """Of an engine in memory the fingerprint sees names and files; its weights may have been changed, its GPUs may be others."""
         self._named = NamedFolders(arguments.named()) if given is None else None
         self._closed = False
         self._last_facts: dict[str, Any] = {}
