@@ -19,7 +19,7 @@ from pytest_lighteval.backends.accelerate import GenerationParameters
 from pytest_lighteval.backends.cached import is_cacheable
 from pytest_lighteval.backends.vllm import VllmArguments, VllmBackend, fingerprint
 from pytest_lighteval.backends.vllm.fingerprint import vllm_version
-from pytest_lighteval.backends.vllm.starting import known_settings, visible_devices
+from pytest_lighteval.backends.vllm.starting import known_settings
 from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError
 from pytest_lighteval.model_args import convert_model_args, describe_arguments, parse_model_args
 from pytest_lighteval.types import LoglikelihoodRequest
@@ -218,10 +218,3 @@ def test_only_answers_of_an_engine_that_the_backend_starts_are_kept(tiny_folder:
 
     assert is_cacheable(VllmBackend(VllmArguments(pretrained=str(tiny_folder))))
     assert not is_cacheable(VllmBackend.from_engine(llm))
-
-
-def test_visible_devices_are_those_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-5a,")
-    assert visible_devices() == ["2", "GPU-5a"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert visible_devices() == []
