@@ -6,14 +6,24 @@ Knows nothing of any engine: who scores the pairs is the caller's.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from pytest_lighteval.backends.tokenization import TextPair, TokenPair, rolling_windows, with_start_space
 from pytest_lighteval.types import LoglikelihoodRequest, LoglikelihoodResponse, PerplexityRequest, PerplexityResponse, Prompt
 
-__all__ = ["Asked", "PairScore", "TextsToIds", "ask_choices", "ask_rolling", "loglikelihood_response", "perplexity_response"]
+__all__ = [
+    "Asked",
+    "PairScore",
+    "TextsToIds",
+    "ask_choices",
+    "ask_rolling",
+    "gather",
+    "loglikelihood_response",
+    "pairs_of",
+    "perplexity_response",
+]
 
 
 class TextsToIds(Protocol):
@@ -73,6 +83,34 @@ def ask_rolling(requests: Sequence[PerplexityRequest], texts: TextsToIds, *, sta
     """Order out is order in; a text longer than `fed` tokens is several windows (see `rolling_windows`)."""
     windows = [tuple(rolling_windows(tokens, start, fed)) for tokens in texts.rolling([request.text for request in requests])]
     return [Asked(pairs=pairs) if pairs else Asked(error="the text has no tokens") for pairs in windows]
+
+
+def pairs_of(asked: Sequence[Asked]) -> list[TokenPair]:
+    """The pairs of all requests, one request's after the other's; `gather` counts its places in them."""
+    return [pair for one in asked for pair in one.pairs]
+
+
+def gather(asked: Sequence[Asked], scored: Iterable[tuple[int, PairScore | str]]) -> Iterator[tuple[int, Asked, list[PairScore]]]:
+    """Each request once, by its index, as soon as it is complete: with the scores of its pairs in their order, or as one with an error.
+
+    `scored` gives every pair of `pairs_of(asked)` by its place, in any order: its score, or why it has none. Requests without pairs come
+    first.
+    """
+    owners = [(index, position) for index, one in enumerate(asked) for position in range(len(one.pairs))]
+    waiting: dict[int, dict[int, PairScore]] = {index: {} for index, one in enumerate(asked) if one.pairs}
+    yield from ((index, one, []) for index, one in enumerate(asked) if not one.pairs)
+    for place, score in scored:
+        index, position = owners[place]
+        if index not in waiting:  # another pair of it has failed
+            continue
+        if isinstance(score, str):
+            del waiting[index]
+            yield index, Asked(error=score), []
+            continue
+        waiting[index][position] = score
+        if len(waiting[index]) == len(asked[index].pairs):
+            scores = waiting.pop(index)
+            yield index, asked[index], [scores[position] for position in range(len(scores))]
 
 
 def loglikelihood_response(asked: Asked, scores: Sequence[PairScore], choices: int) -> LoglikelihoodResponse:

@@ -6,7 +6,6 @@ The hooks are optional ones: without xdist nobody calls them. Everything else of
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -31,7 +30,6 @@ __all__ = [
     "pytest_xdist_make_scheduler",
     "pytest_xdist_node_collection_finished",
     "run_folder_of_controller",
-    "visible_gpus",
     "worker_count",
 ]
 
@@ -43,7 +41,11 @@ NEWEST_ANSWER = "lighteval_newest_answer"
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """`-n auto` is one worker for each visible GPU, one without a GPU; a session that evaluates nothing keeps xdist's own rule."""
-    return max(1, len(visible_gpus())) if is_in_use(config) else None
+    if not is_in_use(config):
+        return None
+    from pytest_lighteval.devices import visible_gpus
+
+    return max(1, len(visible_gpus()))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -143,6 +145,7 @@ def crowded_note(config: pytest.Config, backend: str | None, asked: Threads) -> 
     if workers == 1 or backend is None or asked == "share":
         return
     from pytest_lighteval.backends import load_backend
+    from pytest_lighteval.devices import visible_gpus
     from pytest_lighteval.threads import choose_threads, usable_cores
 
     if not getattr(load_backend(backend), "computes_on_cpu", False):
@@ -156,20 +159,10 @@ def crowded_note(config: pytest.Config, backend: str | None, asked: Threads) -> 
         )
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them. Asks the driver's tool, never torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [gpu.strip() for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [str(index) for index, line in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
-
-
 def pin_gpu(worker_id: str) -> None:
     """Give worker `gw<n>` the n-th visible GPU alone (round robin), before anything imports torch."""
+    from pytest_lighteval.devices import visible_gpus
+
     gpus = visible_gpus()
     number = worker_id.removeprefix("gw")
     if len(gpus) > 1 and number.isdecimal():

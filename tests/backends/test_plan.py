@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_lighteval.backends.accelerate.plan import Ask, Batch, Limits, Row, TooBig, plan_rows, run_in_batches, truncated
+from pytest_lighteval.backends.accelerate.plan import Ask, Batch, Limits, Row, TooBig, plan_rows, run_in_batches
 from pytest_lighteval.backends.tokenization import TokenPair
 
 TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=6).map(tuple)
@@ -36,21 +35,6 @@ def test_every_pair_is_asked_once_of_a_row_that_feeds_it(pairs: list[TokenPair])
             assert row.tokens == pair.context + pair.continuation[:-1]
             assert (ask.first, ask.targets) == (len(pair.context) - 1, pair.continuation)
         assert row.asked_from == min(ask.first for ask in row.asks)
-
-
-def test_a_long_context_is_cut_on_the_left() -> None:
-    pair = TokenPair(context=(1, 2, 3, 4), continuation=(5, 6))
-
-    assert truncated(pair, 5) == (pair, 0)
-    assert truncated(pair, 3) == (TokenPair(context=(3, 4), continuation=(5, 6)), 2)
-
-
-def test_a_choice_that_fits_only_without_any_context_is_an_error() -> None:
-    pair = TokenPair(context=(1, 2), continuation=(5, 6, 7))
-
-    assert truncated(pair, 3) == (TokenPair(context=(2,), continuation=(5, 6, 7)), 1)
-    with pytest.raises(ValueError, match="a choice of 3 tokens does not fit into the model's 2"):
-        truncated(pair, 2)
 
 
 @given(

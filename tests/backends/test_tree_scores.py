@@ -87,7 +87,7 @@ def test_the_engine_takes_the_tree_for_models_that_can(kind: str) -> None:
     facts = backend.describe()
     assert facts["engine"] == "prefix tree"
     assert facts.get("notes") is None
-    assert facts["use"]["tokens_scored"] == 1
+    assert facts["use"]["tokens_scored"] == len(tiny_tokenizer()("One").input_ids)
 
 
 @pytest.mark.parametrize("kind", BY_PLAIN_ROWS)

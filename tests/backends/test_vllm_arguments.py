@@ -16,9 +16,10 @@ import pytest
 
 from pytest_lighteval.backends import load_backend
 from pytest_lighteval.backends.accelerate import GenerationParameters
+from pytest_lighteval.backends.cached import is_cacheable
 from pytest_lighteval.backends.vllm import VllmArguments, VllmBackend, fingerprint
 from pytest_lighteval.backends.vllm.fingerprint import vllm_version
-from pytest_lighteval.backends.vllm.starting import known_settings, visible_devices
+from pytest_lighteval.backends.vllm.starting import known_settings
 from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError
 from pytest_lighteval.model_args import convert_model_args, describe_arguments, parse_model_args
 from pytest_lighteval.types import LoglikelihoodRequest
@@ -211,8 +212,9 @@ def test_a_running_engine_takes_no_arguments_that_start_one(tiny_folder: Path) -
     assert VllmBackend.from_engine(llm).max_length == 64
 
 
-def test_visible_devices_are_those_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-5a,")
-    assert visible_devices() == ["2", "GPU-5a"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert visible_devices() == []
+def test_only_answers_of_an_engine_that_the_backend_starts_are_kept(tiny_folder: Path) -> None:
+    config = SimpleNamespace(model=str(tiny_folder), max_model_len=64)
+    llm = SimpleNamespace(llm_engine=SimpleNamespace(vllm_config=SimpleNamespace(model_config=config)))
+
+    assert is_cacheable(VllmBackend(VllmArguments(pretrained=str(tiny_folder))))
+    assert not is_cacheable(VllmBackend.from_engine(llm))

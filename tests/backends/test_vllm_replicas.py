@@ -89,6 +89,10 @@ def test_a_replica_that_dies_is_told_with_its_exit_code() -> None:
 
     with pytest.raises(BackendError, match=r"owner/model: a replica ended \(exit code 3\)"):
         list(replicas.read([read(99), read(20)]))
+    # and so is every later job
+    for _ in range(2):
+        with pytest.raises(BackendError, match=r"owner/model: a replica ended \(exit code 3\)"):
+            list(replicas.read([read(20), read(21)]))
     replicas.close()
     replicas.close()
 

@@ -98,18 +98,3 @@ def test_auto_means_one_worker_a_gpu_each_with_its_own(pytester: pytest.Pytester
 
 def test_auto_is_left_to_xdist_in_a_session_that_evaluates_nothing(pytester: pytest.Pytester) -> None:
     assert xdist.pytest_xdist_auto_num_workers(pytester.parseconfig()) is None
-
-
-@pytest.mark.parametrize(
-    ("visible", "expected"),
-    [
-        pytest.param("0,1, 2", ["0", "1", "2"], id="indices"),
-        pytest.param("GPU-8f1a,MIG-2c", ["GPU-8f1a", "MIG-2c"], id="names"),
-        pytest.param("", [], id="none"),
-        pytest.param("-1", [], id="hidden"),
-    ],
-)
-def test_visible_gpus_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch, visible: str, expected: list[str]) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-
-    assert xdist.visible_gpus() == expected

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -25,13 +23,22 @@ from pytest_lighteval.backends.accelerate.loglikelihood import (
     hidden_window,
     unsupported,
 )
-from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow, truncated
+from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow
 from pytest_lighteval.backends.accelerate.prefix_tree import Limits as TreeLimits
-from pytest_lighteval.backends.accelerate.scoring import Scored, Scorer, evaluating, peak_memory, unless_out_of_memory
+from pytest_lighteval.backends.accelerate.scoring import Scorer, evaluating, peak_memory, unless_out_of_memory
 from pytest_lighteval.backends.accelerate.texts import Texts
 from pytest_lighteval.backends.accelerate.tree_scoring import TreeScorer
+from pytest_lighteval.backends.asking import (
+    Asked,
+    PairScore,
+    ask_choices,
+    ask_rolling,
+    gather,
+    loglikelihood_response,
+    pairs_of,
+    perplexity_response,
+)
 from pytest_lighteval.backends.foreign import first_line, quiet_transformers
-from pytest_lighteval.backends.tokenization import TextPair, TokenPair, rolling_windows, with_start_space
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
     GenerateRequest,
@@ -70,26 +77,6 @@ _ROWS_GENERATED_OTHERS = 256
 """Rows that are generated at a time under `batch_size=auto`: more of them make a step longer and the whole hardly faster."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _Asked:
-    """One request on its way: its pairs, and the scores that have come in."""
-
-    index: int
-    pairs: list[TokenPair]
-    truncated: int = 0
-    scores: dict[int, Scored] = field(default_factory=dict)
-    """By position in `pairs`."""
-    error: str | None = None
-
-    @property
-    def complete(self) -> bool:
-        return self.error is not None or len(self.scores) == len(self.pairs)
-
-    @property
-    def ordered(self) -> list[Scored]:
-        return [self.scores[position] for position in range(len(self.pairs))]
-
-
 class Engine:
     """A model in memory and the rules by which it is asked."""
 
@@ -108,23 +95,16 @@ class Engine:
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """See `Backend.loglikelihood`."""
-        asked = self._ask_choices(requests)
-        for done in self._score(asked):
-            count = len(requests[done.index].choices)
-            yield done.index, _loglikelihood_response(done, count)
+        start_space = self._arguments.multichoice_continuations_start_space
+        asked = ask_choices(requests, self._texts, start_space=start_space, fed=self._max_length)
+        for index, done, scores in gather(asked, self._score(asked)):
+            yield index, loglikelihood_response(done, scores, len(requests[index].choices))
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`."""
-        asked = []
-        for index, tokens in enumerate(self._texts.rolling([request.text for request in requests])):
-            windows = rolling_windows(tokens, self._texts.special.start, self._max_length)
-            asked.append(_Asked(index=index, pairs=windows, error=None if windows else "the text has no tokens"))
-        for done in self._score(asked):
-            if done.error is not None:
-                yield done.index, PerplexityResponse(error=done.error)
-                continue
-            count = sum(len(window.continuation) for window in done.pairs)
-            yield done.index, PerplexityResponse(logprob=math.fsum(score.logprob for score in done.ordered), token_count=count)
+        asked = ask_rolling(requests, self._texts, start=self._texts.special.start, fed=self._max_length)
+        for index, done, scores in gather(asked, self._score(asked)):
+            yield index, perplexity_response(done, scores)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`."""
@@ -194,42 +174,6 @@ class Engine:
             **{f"out_of_memory_{unit}": count for unit, count in self._shrunk_to.items()},
         }
         return facts
-
-    def _ask_choices(self, requests: Sequence[LoglikelihoodRequest]) -> list[_Asked]:
-        start_space = self._arguments.multichoice_continuations_start_space
-        texts: list[TextPair] = []
-        spans = []
-        for request in requests:
-            first = len(texts)
-            for prompt in (request.prompt, request.unconditioned_prompt):
-                if prompt is not None:
-                    context, rendered = self._texts.text(prompt)
-                    texts += [
-                        TextPair(context=context, continuation=with_start_space(choice, start_space), rendered=rendered)
-                        for choice in request.choices
-                    ]
-            spans.append(slice(first, len(texts)))
-        pairs = self._texts.pairs(texts)
-        return [self._fit(index, request, pairs[span]) for index, (request, span) in enumerate(zip(requests, spans, strict=True))]
-
-    def _fit(self, index: int, request: LoglikelihoodRequest, pairs: Sequence[TokenPair]) -> _Asked:
-        """The request with its contexts cut to the model's length, or with the reason why it cannot be asked."""
-        if not request.choices:
-            return _Asked(index=index, pairs=[], error="the request has no choices")
-        asked = _Asked(index=index, pairs=[])
-        for position, pair in enumerate(pairs):
-            choice = position % len(request.choices)
-            if not request.choices[choice] or not pair.continuation:
-                return _Asked(
-                    index=index, pairs=[], error=f"choice {choice} ({request.choices[choice]!r}) is empty: it has no tokens to score"
-                )
-            try:
-                fitting, cut = truncated(pair, self._max_length)
-            except ValueError as error:
-                return _Asked(index=index, pairs=[], error=f"choice {choice}: {error}")
-            asked.pairs.append(fitting)
-            asked.truncated = max(asked.truncated, cut)
-        return asked
 
     def _choose_scoring(self) -> Scoring:
         """By prefix tree if the model gives the same log-likelihoods with it, else by plain rows; the report says why."""
@@ -303,23 +247,11 @@ class Engine:
         pieces = self._arguments.batch_size if isinstance(self._arguments.batch_size, int) else None
         return TreeLimits(tokens=tokens, logits=logits, kept=kept, pieces=pieces)
 
-    def _score(self, asked: Sequence[_Asked]) -> Iterator[_Asked]:
-        """Each of them once, as soon as it is complete."""
-        owners = [(one, position) for one in asked for position in range(len(one.pairs)) if one.error is None]
-        yield from (one for one in asked if one.complete)
-        for batch in self._scoring.score([one.pairs[position] for one, position in owners]):
-            waiting = []
+    def _score(self, asked: Sequence[Asked]) -> Iterator[tuple[int, PairScore | str]]:
+        """See `gather`."""
+        for batch in self._scoring.score(pairs_of(asked)):
             for answer in batch:
-                one, position = owners[answer.owner]
-                if one.error is not None:
-                    continue
-                if isinstance(answer, Failed):
-                    one.error = answer.error
-                else:
-                    one.scores[position] = answer
-                waiting.append(one)
-            # a request may wait for rows of several batches, and have several in this one
-            yield from {one.index: one for one in waiting if one.complete}.values()
+                yield answer.owner, answer.error if isinstance(answer, Failed) else PairScore(logprob=answer.logprob, greedy=answer.greedy)
 
     def _attempt(self, run: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> Result | None:
         """What it returns in eval mode, or None when memory ran out. Whatever else goes wrong in the model is a BackendError."""
@@ -355,19 +287,4 @@ def _generate_response(row: PromptRow, samples: list[Generated], num_samples: in
         finish_reasons=tuple(sample.finish_reason for sample in samples),
         prompt_token_ids=row.prompt,
         truncated_tokens=cut,
-    )
-
-
-def _loglikelihood_response(done: _Asked, count: int) -> LoglikelihoodResponse:
-    if done.error is not None:
-        return LoglikelihoodResponse(error=done.error)
-    scores, pairs = done.ordered, done.pairs
-    return LoglikelihoodResponse(
-        logprobs=tuple(score.logprob for score in scores[:count]),
-        greedy=tuple(score.greedy for score in scores[:count]),
-        token_counts=tuple(len(pair.continuation) for pair in pairs[:count]),
-        unconditioned_logprobs=tuple(score.logprob for score in scores[count:]) or None,
-        prompt_token_ids=pairs[0].context,
-        choice_token_ids=tuple(pair.continuation for pair in pairs[:count]),
-        truncated_tokens=done.truncated,
     )

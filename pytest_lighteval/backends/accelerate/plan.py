@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from pytest_lighteval.backends.tokenization import TokenPair
 
-__all__ = ["Ask", "Batch", "Generated", "Limits", "PromptRow", "Row", "TooBig", "plan_rows", "run_in_batches", "truncated"]
+__all__ = ["Ask", "Batch", "Generated", "Limits", "PromptRow", "Row", "TooBig", "plan_rows", "run_in_batches"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -97,19 +97,6 @@ class TooBig(Generic[Item]):
     """An item that did not fit into memory even alone."""
 
     item: Item
-
-
-def truncated(pair: TokenPair, max_length: int) -> tuple[TokenPair, int]:
-    """The pair with its context cut on the left so that what is fed (all but the last token) fits, and how many tokens were cut.
-
-    Raises ValueError if the continuation alone does not fit behind one token of context.
-    """
-    excess = len(pair.context) + len(pair.continuation) - 1 - max_length
-    if excess <= 0:
-        return pair, 0
-    if excess >= len(pair.context):
-        raise ValueError(f"a choice of {len(pair.continuation)} tokens does not fit into the model's {max_length}")
-    return TokenPair(context=pair.context[excess:], continuation=pair.continuation), excess
 
 
 def plan_rows(pairs: Sequence[TokenPair]) -> list[Row]:

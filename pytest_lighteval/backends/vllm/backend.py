@@ -13,6 +13,7 @@ import msgspec
 from pytest_lighteval.backends.accelerate.folders import Folders, NamedFolders, read_max_length
 from pytest_lighteval.backends.vllm.arguments import ENGINE_ARGUMENTS, VllmArguments
 from pytest_lighteval.backends.vllm.fingerprint import fingerprint_folder, fingerprint_running, package_versions
+from pytest_lighteval.devices import visible_gpus
 from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError
 from pytest_lighteval.types import (
     GenerateRequest,
@@ -37,7 +38,6 @@ class VllmBackend:
     """A model in vLLM, as a `Backend`; docs/backends.md explains its arguments."""
 
     Arguments = VllmArguments
-    cacheable = True
     cached_apart = (
         *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "batch_size"),
         *("enforce_eager", "enable_prefix_caching"),
@@ -49,6 +49,8 @@ class VllmBackend:
         self.arguments = arguments
         self._given = given
         """An `LLM` that runs already. None: the arguments say what to start."""
+        self.cacheable = given is None
+        """Of an engine in memory the fingerprint sees names and files; its weights may have been changed, its GPUs may be others."""
         self._named = NamedFolders(arguments.named()) if given is None else None
         self._closed = False
         self._last_facts: dict[str, Any] = {}
@@ -182,15 +184,17 @@ class VllmBackend:
         return Engine(texts, self._start(), self.arguments, self.max_length)
 
     def _start(self) -> Running:
-        from pytest_lighteval.backends.vllm.starting import LocalEngine, start_engine, visible_devices
+        from pytest_lighteval.backends.vllm.starting import LocalEngine, start_engine
 
         if self._given is not None:
             return LocalEngine(self._given, owned=False)
         if self.arguments.data_parallel_size > 1:
+            import torch
+
             from pytest_lighteval.backends.vllm.replicas import Replicas
 
             where = (self._folders.model, self._folders.tokenizer, self.arguments, self.max_length)
-            return Replicas(*where, devices=visible_devices(), start=start_engine)
+            return Replicas(*where, devices=visible_gpus(torch.cuda.device_count), start=start_engine)
         return start_engine(self._folders.model, self._folders.tokenizer, self.arguments, self.max_length)
 
     def _require_open(self) -> None:

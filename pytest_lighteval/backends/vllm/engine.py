@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pytest_lighteval.backends.accelerate.texts import Texts
-from pytest_lighteval.backends.asking import Asked, PairScore, ask_choices, ask_rolling, loglikelihood_response, perplexity_response
+from pytest_lighteval.backends.asking import (
+    Asked,
+    PairScore,
+    ask_choices,
+    ask_rolling,
+    gather,
+    loglikelihood_response,
+    pairs_of,
+    perplexity_response,
+)
 from pytest_lighteval.backends.foreign import first_line
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.backends.vllm.generation import Writer, plan_prompt, read_answer
@@ -65,14 +74,14 @@ class Engine:
         """See `Backend.loglikelihood`."""
         start_space = self._arguments.multichoice_continuations_start_space
         asked = ask_choices(requests, self._texts, start_space=start_space, fed=self._fed)
-        for index, scores in self._score(asked):
-            yield index, loglikelihood_response(asked[index], scores, len(requests[index].choices))
+        for index, done, scores in self._score(asked):
+            yield index, loglikelihood_response(done, scores, len(requests[index].choices))
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`."""
         asked = ask_rolling(requests, self._texts, start=self._texts.special.start, fed=self._fed)
-        for index, scores in self._score(asked):
-            yield index, perplexity_response(asked[index], scores)
+        for index, done, scores in self._score(asked):
+            yield index, perplexity_response(done, scores)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`."""
@@ -104,17 +113,10 @@ class Engine:
         """Give the memory back."""
         self._running.close()
 
-    def _score(self, asked: Sequence[Asked]) -> Iterator[tuple[int, list[PairScore]]]:
-        """Each request's scores in the order of its pairs, once all are known; those without pairs first."""
-        owners = [(index, position) for index, one in enumerate(asked) for position in range(len(one.pairs))]
-        found: list[dict[int, PairScore]] = [{} for _ in asked]
-        yield from ((index, []) for index, one in enumerate(asked) if not one.pairs)
+    def _score(self, asked: Sequence[Asked]) -> Iterator[tuple[int, Asked, list[PairScore]]]:
+        """See `gather`."""
         with self._one_line():
-            for place, score in score_pairs([pair for one in asked for pair in one.pairs], self._running):
-                index, position = owners[place]
-                found[index][position] = score
-                if len(found[index]) == len(asked[index].pairs):
-                    yield index, [found[index][position] for position in range(len(found[index]))]
+            yield from gather(asked, score_pairs(pairs_of(asked), self._running))
 
     @contextlib.contextmanager
     def _one_line(self) -> Iterator[None]:

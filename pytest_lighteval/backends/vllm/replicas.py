@@ -115,7 +115,7 @@ class Replicas:
             for replica, share in zip(self._replicas, shares, strict=True):
                 if share:
                     busy.append((replica, share.start))
-                    replica.connection.send((method, (prompts[share.start : share.stop], *more)))
+                    self._send(replica, (method, (prompts[share.start : share.stop], *more)))
             while busy:
                 for ready in wait([replica.connection for replica, _ in busy]):
                     replica, first = next(one for one in busy if one[0].connection is ready)
@@ -140,13 +140,23 @@ class Replicas:
             raise BackendError(content)
         return content
 
+    def _send(self, replica: _Replica, job: tuple[str, Any]) -> None:
+        with self._ended(replica):
+            replica.connection.send(job)
+
     def _receive(self, replica: _Replica) -> tuple[str, Any]:
-        try:
+        with self._ended(replica):
             kind, content = replica.connection.recv()
+        return kind, content
+
+    @contextlib.contextmanager
+    def _ended(self, replica: _Replica) -> Iterator[None]:
+        """A connection that breaks means that the process is gone."""
+        try:
+            yield
         except (EOFError, OSError) as error:
             replica.process.join(1.0)
             raise BackendError(f"{self._name}: a replica ended (exit code {replica.process.exitcode})") from error
-        return kind, content
 
 
 def device_groups(devices: Sequence[str], replicas: int, each: int) -> list[tuple[str, ...]]:

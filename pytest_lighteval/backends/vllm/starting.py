@@ -22,7 +22,7 @@ from pytest_lighteval.backends.vllm.probing import probe
 from pytest_lighteval.backends.vllm.runner import Runner
 from pytest_lighteval.errors import BackendError
 
-__all__ = ["LocalEngine", "free_memory", "known_settings", "start_engine", "stop_engine", "visible_devices"]
+__all__ = ["LocalEngine", "free_memory", "known_settings", "start_engine", "stop_engine"]
 
 logger = logging.getLogger(__name__)
 
@@ -143,16 +143,6 @@ def free_memory() -> None:
 
     cleanup_dist_env_and_memory()
     gc.collect()
-
-
-def visible_devices() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [device.strip() for device in named.split(",") if device.strip()]
-    import torch
-
-    return [str(device) for device in range(torch.cuda.device_count())]
 
 
 def _engine_length(folder: Path, arguments: VllmArguments, max_length: int) -> int:
