@@ -14,7 +14,10 @@ from pytest_lighteval.errors import BackendError, UnsupportedRequestError, did_y
 if TYPE_CHECKING:  # transformers, which importing a backend must not cost
     from pytest_lighteval.backends.accelerate.texts import Texts
 
-__all__ = ["Server"]
+__all__ = ["NEWER_LIMIT", "Server"]
+
+NEWER_LIMIT = "max_completion_tokens"
+"""What newer models of OpenAI's own service want `max_tokens` of a chat to be called."""
 
 _PROBE = "The quick brown fox jumps over 12 lazy dogs."
 _PROBE_WORDS = "brown fox jumps over 12 lazy"
@@ -26,6 +29,8 @@ class Server:
 
     def __init__(self, arguments: OpenAIArguments, client: Client, texts: Texts | None) -> None:
         self.arguments, self.client, self.texts = arguments, client, texts
+        self.limit_name = "max_tokens"
+        """Of new tokens, in a chat."""
 
     @property
     def model(self) -> str:
