@@ -81,8 +81,27 @@ def test_a_key_is_not_needed_unless_its_variable_was_named(monkeypatch: pytest.M
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
     assert make().arguments.key() is None
-    with pytest.raises(UserInputError, match="api_key_env: the environment variable NO_SUCH_KEY is not set"):
+    with pytest.raises(UserInputError, match="api_key_env: the environment variable that it names is not set"):
         make(api_key_env="NO_SUCH_KEY")
+
+
+def test_a_key_of_upper_case_letters_that_stands_for_the_name_is_not_repeated() -> None:
+    with pytest.raises(UserInputError) as caught:
+        make(api_key_env="AKIA0SECRET7")
+
+    assert "AKIA0SECRET7" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "key", ["sk-begins\nsk-ends", "sk-begins\rsk-ends", "sk-begins sk-ends", "sk-beginsésk-ends", "sk-begins\x7fsk-ends"]
+)
+def test_a_key_that_no_header_can_hold_is_refused_without_being_repeated(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+
+    with pytest.raises(UserInputError, match="the variable OPENAI_API_KEY holds characters that no key has") as caught:
+        make()
+    assert "sk-begins" not in str(caught.value)
+    assert "sk-ends" not in str(caught.value)
 
 
 def test_the_fingerprint_is_of_what_may_change_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

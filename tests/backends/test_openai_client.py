@@ -108,6 +108,38 @@ def test_a_wait_longer_than_the_timeout_is_not_waited(server: TinyServer, make_c
     assert waits == []
 
 
+def test_a_server_that_asks_everybody_to_wait_too_long_is_given_up(server: TinyServer, make_client: MakeClient) -> None:
+    client = make_client()
+    server.faults = [Fault(status=429, headers={"Retry-After": "3600"}, body="quota used up")] * 8
+
+    for _ in range(7):
+        with pytest.raises(UnansweredError):
+            client.post("/completions", {})
+    with pytest.raises(BackendError, match="8 requests in a row have no answer: the server asks to wait 3600 seconds"):
+        client.post("/completions", {})
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_outage"),
+    [
+        *(pytest.param(Fault(status=status), True, id=str(status)) for status in (408, 425, 429, 502, 503, 504)),
+        pytest.param(Fault(breaks=True), True, id="broken connection"),
+        pytest.param(Fault(delay=0.6), True, id="timeout"),
+        pytest.param(Fault(status=429, headers={"Retry-After": "3600"}), True, id="asked to wait"),
+        pytest.param(Fault(status=500), False, id="500"),
+        pytest.param(Fault(status=400), False, id="refused"),
+    ],
+)
+def test_an_outage_is_told_from_an_answer_that_the_server_cannot_give(
+    server: TinyServer, make_client: MakeClient, fault: Fault, is_outage: bool
+) -> None:
+    server.faults = [fault] * 2
+
+    with pytest.raises(UnansweredError) as caught:
+        make_client(retries=1, timeout=0.3).post("/completions", {})
+    assert caught.value.is_outage is is_outage
+
+
 def test_a_request_that_runs_out_of_tries_fails_alone(server: TinyServer, make_client: MakeClient) -> None:
     server.faults = [*([Fault(status=500, body='{"error": {"message": "out of\\n memory"}}')] * 4), GOOD]
     client = make_client()
@@ -119,15 +151,16 @@ def test_a_request_that_runs_out_of_tries_fails_alone(server: TinyServer, make_c
 
 @pytest.mark.parametrize("status", [400, 403, 413, 422])
 def test_a_refusal_is_no_reason_to_ask_again(server: TinyServer, make_client: MakeClient, status: int) -> None:
-    server.faults = [Fault(status=status, body='{"detail": "too long"}'), GOOD]
+    server.faults = [GOOD, Fault(status=status, body='{"detail": "too long"}'), GOOD]
     client = make_client()
+    client.post("/completions", {})
 
     with pytest.raises(RefusedError, match=rf"status {status}\): too long"):
         client.post("/completions", {})
     assert client.post("/completions", {})
 
 
-@pytest.mark.parametrize("status", [404, 405, 501])
+@pytest.mark.parametrize("status", [403, 404, 405, 501])
 def test_a_status_that_all_would_get_ends_everything(server: TinyServer, make_client: MakeClient, status: int) -> None:
     server.faults = [Fault(status=status, body='{"detail": "Not Found"}')]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -199,6 +200,29 @@ def test_a_limit_that_goes_by_another_name_is_sent_under_it(server: TinyServer, 
 
     assert [answer.error for answer in answers.values()] == [None, None]
     assert [payload.get("max_completion_tokens") for payload in server.seen] == [None, 2, 3]
+
+
+def test_requests_that_learn_at_the_same_time_that_the_limit_has_another_name_are_all_answered(
+    server: TinyServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.behaviour.limit_name = "max_completion_tokens"
+    together, chat = threading.Barrier(16), server.chat
+
+    def refuse_together(payload: dict[str, Any]) -> dict[str, Any]:
+        if "max_tokens" in payload:
+            together.wait(60)
+        return chat(payload)
+
+    monkeypatch.setattr(server, "chat", refuse_together)
+    backend = connect()
+    requests = [GenerateRequest(prompt=(Message(role="user", content=str(number)),), max_new_tokens=2) for number in range(16)]
+
+    answers = dict(backend.generate(requests))
+
+    assert [answer.error for answer in answers.values()] == [None] * 16
+    server.seen.clear()
+    assert ask(backend, prompt=TURNS, max_new_tokens=2).error is None
+    assert [payload.get("max_completion_tokens") for payload in server.seen] == [2]
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,74 @@ def test_an_outage_among_the_first_questions_is_an_error_and_is_forgotten(serve:
     check_scores(dict(backend.loglikelihood(REQUESTS[:1])), REQUESTS[:1])
 
 
+def count_probes(server: TinyServer, connect: Connect, tokenizer_folder: str) -> int:
+    """How many requests find out what the server can do."""
+    backend = connect(server, tokenizer=tokenizer_folder)
+    list(backend.loglikelihood(REQUESTS[:1]))
+    first = len(server.seen)
+    list(backend.loglikelihood(REQUESTS[:1]))
+    return 2 * first - len(server.seen)
+
+
+def test_an_outage_at_any_question_about_the_server_is_an_error_and_decides_nothing(
+    serve: Serve, connect: Connect, tokenizer_folder: str
+) -> None:
+    server = serve(Behaviour())
+    probes = count_probes(server, connect, tokenizer_folder)
+
+    assert probes > 4
+    for place in range(probes):
+        server.faults = [*([Fault(passes=True)] * place), Fault(status=429, body="busy")]
+        backend = connect(server, tokenizer=tokenizer_folder)
+        with pytest.raises(BackendError, match="no answer after 1 try: status 429: busy") as caught:
+            list(backend.loglikelihood(REQUESTS[:1]))
+        assert not isinstance(caught.value, UnsupportedRequestError)
+        check_scores(dict(backend.loglikelihood(REQUESTS[:1])), REQUESTS[:1])
+        assert backend.describe()["prompts"] == "token ids"
+
+
+def test_an_outage_that_ends_within_the_retries_goes_unnoticed(
+    serve: Serve, connect: Connect, tokenizer_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_lighteval.backends.openai.client._FIRST_DELAY", 0.001)
+    server = serve(Behaviour())
+    probes = count_probes(server, connect, tokenizer_folder)
+
+    for place in range(probes):
+        faults = [Fault(status=status, body="busy") for status in (503, 503, 429, 429)]
+        server.faults = [*([Fault(passes=True)] * place), *faults]
+        backend = connect(server, tokenizer=tokenizer_folder, retries=5)
+        check_scores(dict(backend.loglikelihood(REQUESTS[:1])), REQUESTS[:1])
+        assert backend.describe()["prompts"] == "token ids"
+        assert server.faults == []
+
+
+def test_a_server_that_answers_500_to_what_it_cannot_do_is_one_that_cannot(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_lighteval.backends.openai.client._FIRST_DELAY", 0.001)
+    server = serve(Behaviour())
+    server.faults = [Fault(status=500, body="logits_all is off")] * 3
+
+    with pytest.raises(UnsupportedRequestError, match="no answer after 3 tries: status 500: logits_all is off"):
+        list(connect(server, retries=2).loglikelihood(REQUESTS[:1]))
+
+
+def test_a_service_that_forbids_log_probabilities_cannot_score_and_one_that_forbids_everything_is_an_error(
+    serve: Serve, connect: Connect
+) -> None:
+    server = serve(Behaviour())
+    forbidden = Fault(status=403, body="You are not allowed to request logprobs from this model")
+    server.faults = [forbidden]
+    with pytest.raises(UnsupportedRequestError, match="status 403: You are not allowed to request logprobs"):
+        list(connect(server).loglikelihood(REQUESTS[:1]))
+
+    server.faults = [forbidden, forbidden]
+    with pytest.raises(BackendError, match="/completions: status 403") as caught:
+        list(connect(server).loglikelihood(REQUESTS[:1]))
+    assert not isinstance(caught.value, UnsupportedRequestError)
+
+
 def test_another_models_tokenizer_is_refused(serve: Serve, connect: Connect, tmp_path: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

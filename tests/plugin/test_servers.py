@@ -63,6 +63,23 @@ def test_a_suite_runs_on_a_server_and_the_report_counts_tokens_and_knows_no_key(
     assert KEY not in result.stdout.str() + result.stderr.str()
 
 
+@pytest.mark.parametrize("key", [f"{KEY}\nof-two-lines", f"{KEY}é"], ids=["two lines", "beyond ASCII"])
+def test_a_key_that_cannot_be_sent_is_an_error_and_is_written_nowhere(
+    project: pytest.Pytester, server: TinyServer, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+
+    result = project.runpytest("suites", *arguments(server), "--junitxml=junit.xml", "-v")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "holds characters that no key has" in result.stdout.str()
+    assert server.seen == []
+    assert (project.path / "junit.xml").exists()
+    for shown in (KEY, "of-two-lines"):
+        assert shown not in result.stdout.str() + result.stderr.str()
+        assert not [path for path in project.path.rglob("*") if path.is_file() and shown.encode() in path.read_bytes()]
+
+
 def test_what_a_server_cannot_score_is_skipped_with_its_reason_and_red_where_it_is_gated(
     project: pytest.Pytester, results: Results, server: TinyServer
 ) -> None:

@@ -99,11 +99,18 @@ class OpenAIArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def key(self) -> str | None:
         """The API key, out of the environment at the moment of asking. None: the variable is not set, and none is sent.
 
-        Raises UserInputError for a variable that was named but is not set.
+        Raises UserInputError for a variable that was named but is not set, and for a value that cannot be sent in a header.
         """
         key = os.environ.get(self.api_key_env, "").strip()
         if not key and self.api_key_env != _KEY_VARIABLE:
-            raise UserInputError(f"api_key_env: the environment variable {self.api_key_env} is not set")
+            # not shown: a key of upper-case letters looks like a name
+            raise UserInputError("api_key_env: the environment variable that it names is not set")
+        # an HTTP library would repeat such a key in its own error, escaped, where no one finds it to take it out
+        if not (key.isascii() and key.isprintable() and " " not in key):
+            raise UserInputError(
+                f"api_key_env: the variable {self.api_key_env} holds characters that no key has (a line break, a space, a letter beyond"
+                " ASCII)"
+            )
         return key or None
 
 

@@ -37,7 +37,17 @@ _LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 
 
 class UnansweredError(Exception):
-    """This one request has no answer; others may have one."""
+    """This one request has no answer; others may have one.
+
+    Args:
+        message: why.
+        is_outage: nobody was there to answer it, which says nothing of what the server can do. A status 500 is no outage: several
+            servers answer so to what they cannot do.
+    """
+
+    def __init__(self, message: str, *, is_outage: bool = False) -> None:
+        self.is_outage = is_outage
+        super().__init__(message)
 
 
 class RefusedError(UnansweredError):
@@ -75,16 +85,20 @@ class Client:
         self._http: httpx.Client | None = None
         self._unanswered_in_a_row = 0
         self._gone = False
+        self._has_answered = False
+        """Some request of a model; a list of models is no sign that this key may use one."""
         self.counts: Counter[str] = Counter()
         """`requests` (answered), `retries`, and what the server's `usage` adds up to."""
 
-    def post(self, path: str, payload: Mapping[str, Any], *, retries: int | None = None) -> dict[str, Any]:
-        """The JSON object that the server answers with. `retries`: fewer than the client's own."""
-        return self._ask("POST", path, dict(payload), self._retries if retries is None else min(retries, self._retries))
+    def post(self, path: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON object that the server answers with."""
+        answer = self._ask("POST", path, dict(payload))
+        self._has_answered = True
+        return answer
 
     def get(self, path: str) -> dict[str, Any]:
         """The same, of a resource."""
-        return self._ask("GET", path, None, self._retries)
+        return self._ask("GET", path, None)
 
     def close(self) -> None:
         """Wake whoever waits to try again, and close the connections."""
@@ -94,13 +108,13 @@ class Client:
                 self._http.close()
                 self._http = None
 
-    def _ask(self, method: str, path: str, payload: dict[str, Any] | None, retries: int) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, payload: dict[str, Any] | None) -> dict[str, Any]:
         body = b"" if payload is None else json.dumps(payload).encode()
         # its own numbers for each request, so that requests that failed together do not all come back together
         jitter = random.Random(body)
         attempt = 0
         while True:
-            trouble, is_connected, asked_delay = "", True, None
+            trouble, is_connected, is_outage, asked_delay = "", True, True, None
             connection = self._connection()
             try:
                 reply = connection.request(method, self._base_url + path, content=body or None)
@@ -119,13 +133,16 @@ class Client:
                         said = self._shown(f"{said}: moved to {reply.headers['location']}: is base_url right?")
                     self._raise_if_final(reply.status_code, said, path)
                     trouble = f"status {reply.status_code}: {said}"
+                    is_outage = reply.status_code != 500
                     asked_delay = _retry_after(reply.headers.get("retry-after"))
             attempt += 1
-            if self._gone or attempt > retries:
+            if self._gone or attempt > self._retries:
                 self._note_trouble(trouble, is_connected)
-                raise UnansweredError(f"no answer after {attempt} {'try' if attempt == 1 else 'tries'}: {trouble}")
+                raise UnansweredError(f"no answer after {attempt} {'try' if attempt == 1 else 'tries'}: {trouble}", is_outage=is_outage)
             if asked_delay is not None and asked_delay > self._timeout:
-                raise UnansweredError(f"the server asks to wait {asked_delay:.0f} seconds, more than timeout={self._timeout:g}: {trouble}")
+                trouble = f"the server asks to wait {asked_delay:.0f} seconds, more than timeout={self._timeout:g}: {trouble}"
+                self._note_trouble(trouble, is_connected)
+                raise UnansweredError(trouble, is_outage=is_outage)
             with self._lock:
                 self.counts["retries"] += 1
             delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (attempt - 1)) * (1 - jitter.random() / 2)
@@ -174,7 +191,8 @@ class Client:
         if status == 401:
             missing = "" if self._key is not None else "; no key was sent, as its environment variable is not set (api_key_env)"
             raise BackendError(f"{self._base_url}: the server refuses the key (status 401): {said}{missing}")
-        if status in _FINAL:
+        # a service that has answered before refuses this one request
+        if status in _FINAL or (status == 403 and not self._has_answered):
             raise FinalStatusError(status, f"{self._base_url}{path}: status {status}: {said}")
         if status not in _TRANSIENT and status < 500:
             self._note_answer({})

@@ -63,17 +63,17 @@ class Echo:
         return math.fsum(known), greedy
 
 
-def ask_echo(client: Client, model: str, prompt: str | Sequence[int], *, retries: int | None = None) -> Echo:
+def ask_echo(client: Client, model: str, prompt: str | Sequence[int]) -> Echo:
     """Have a prompt (text, or token ids) scored by the server. Raises UnansweredError, also where its answer holds no such scores."""
     # one new token, which is thrown away: several servers take 0 for "no limit"
     payload = {"model": model, "prompt": _plain(prompt), "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
-    return _read(client.post("/completions", payload, retries=retries))
+    return _read(client.post("/completions", payload))
 
 
-def count_prompt_tokens(client: Client, model: str, prompt: str | Sequence[int], *, retries: int | None = None) -> int | None:
+def count_prompt_tokens(client: Client, model: str, prompt: str | Sequence[int]) -> int | None:
     """How many tokens the server makes of a prompt. None: it does not say. Raises UnansweredError."""
     payload = {"model": model, "prompt": _plain(prompt), "max_tokens": 1, "temperature": 0}
-    usage = client.post("/completions", payload, retries=retries).get("usage")
+    usage = client.post("/completions", payload).get("usage")
     count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
     return count if isinstance(count, int) else None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_lighteval.backends.openai.client import FinalStatusError, RefusedError, UnansweredError
 from pytest_lighteval.backends.openai.pool import work_through
-from pytest_lighteval.backends.openai.server import Server
+from pytest_lighteval.backends.openai.server import NEWER_LIMIT, Server
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import GenerateRequest, GenerateResponse, Message, Prompt
 
@@ -58,7 +58,6 @@ class Generator:
     def __init__(self, server: Server) -> None:
         self._server, self._arguments, self._client = server, server.arguments, server.client
         self._parameters = server.arguments.generation()
-        self._limit_name = "max_tokens"
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`."""
@@ -115,7 +114,7 @@ class Generator:
     def _stops(self, request: GenerateRequest) -> list[str]:
         return [stop for stop in dict.fromkeys((*request.stop_sequence, *self._parameters.stop_tokens)) if stop]
 
-    def _payload(self, one: _Asked, sample: int) -> dict[str, Any]:
+    def _payload(self, one: _Asked, sample: int, limit_name: str) -> dict[str, Any]:
         payload: dict[str, Any] = {"model": self._server.model}
         is_chat = isinstance(one.prompt, tuple)
         if isinstance(one.prompt, tuple):
@@ -123,7 +122,7 @@ class Generator:
         else:
             payload["prompt"] = one.prompt
         if (limit := self._limit(one, is_chat=is_chat)) is not None:
-            payload[self._limit_name if is_chat else "max_tokens"] = limit
+            payload[limit_name if is_chat else "max_tokens"] = limit
         if stops := self._stops(one.request)[:_STOPS_SENT]:
             payload["stop"] = stops
         sampled = self._is_sampled(one.request)
@@ -157,14 +156,15 @@ class Generator:
             return one.failure
         path = "/chat/completions" if isinstance(one.prompt, tuple) else "/completions"
         try:
+            # what this request was sent with: other threads learn the name meanwhile
+            limit_name = self._server.limit_name
             try:
-                answer = self._client.post(path, self._payload(one, sample))
+                answer = self._client.post(path, self._payload(one, sample, limit_name))
             except RefusedError as error:
-                # newer models of OpenAI's own service want another name
-                if "max_completion_tokens" not in str(error) or self._limit_name == "max_completion_tokens":
+                if NEWER_LIMIT not in str(error) or limit_name == NEWER_LIMIT:
                     raise
-                self._limit_name = "max_completion_tokens"
-                answer = self._client.post(path, self._payload(one, sample))
+                self._server.limit_name = NEWER_LIMIT
+                answer = self._client.post(path, self._payload(one, sample, NEWER_LIMIT))
             return self._read(answer, one)
         except FinalStatusError as error:
             raise self._server.no_answer(error) from None

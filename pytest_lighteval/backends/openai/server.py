@@ -14,7 +14,10 @@ from pytest_lighteval.errors import BackendError, UnsupportedRequestError, did_y
 if TYPE_CHECKING:  # transformers, which importing a backend must not cost
     from pytest_lighteval.backends.accelerate.texts import Texts
 
-__all__ = ["Server"]
+__all__ = ["NEWER_LIMIT", "Server"]
+
+NEWER_LIMIT = "max_completion_tokens"
+"""What newer models of OpenAI's own service want `max_tokens` of a chat to be called."""
 
 _PROBE = "The quick brown fox jumps over 12 lazy dogs."
 _PROBE_WORDS = "brown fox jumps over 12 lazy"
@@ -26,6 +29,8 @@ class Server:
 
     def __init__(self, arguments: OpenAIArguments, client: Client, texts: Texts | None) -> None:
         self.arguments, self.client, self.texts = arguments, client, texts
+        self.limit_name = "max_tokens"
+        """Of new tokens, in a chat."""
 
     @property
     def model(self) -> str:
@@ -52,7 +57,10 @@ class Server:
 
     @cached_property
     def takes_ids(self) -> bool:
-        """Whether completions may be asked with the tokenizer's own ids. Raises BackendError for a tokenizer of another model."""
+        """Whether completions may be asked with the tokenizer's own ids.
+
+        Raises BackendError for a tokenizer of another model, and for an outage, after which the next one to ask finds out anew.
+        """
         if self.texts is None:
             return False
         ids = self.texts.prompts([_PROBE])[0]
@@ -66,8 +74,10 @@ class Server:
                 f" {counted}"
             )
         try:
-            return count_prompt_tokens(self.client, self.model, ids, retries=1) == len(ids)
-        except UnansweredError:
+            return count_prompt_tokens(self.client, self.model, ids) == len(ids)
+        except UnansweredError as error:
+            if error.is_outage:
+                raise self._outage(error) from None
             return False
 
     def require_scores(self) -> None:
@@ -79,12 +89,18 @@ class Server:
     def _lacks_scores(self) -> str | None:
         """Why the server cannot score. None: it can. Whatever else is wrong with it is raised, so that an outage is no inability."""
         try:
-            echo = ask_echo(self.client, self.model, _PROBE, retries=1)
+            echo = ask_echo(self.client, self.model, _PROBE)
         except FinalStatusError as error:
+            if error.status == 403:
+                # a service that refuses log-probabilities alone, or everything
+                self._count_probe()
+                return f"the server at {self.arguments.base_url} gives no log-probabilities of a prompt: {error}"
             if error.status not in (404, 405, 501) or (error.status == 404 and self.model not in self.models):
                 raise self.no_answer(error) from None
             return f"the server at {self.arguments.base_url} has no completions API, which gives log-probabilities: {error}"
         except UnansweredError as error:
+            if error.is_outage:
+                raise self._outage(error) from None
             # only a server that does answer the same prompt otherwise is one that cannot do this
             self._count_probe()
             return f"the server at {self.arguments.base_url} gives no log-probabilities of a prompt: {error}"
@@ -99,7 +115,7 @@ class Server:
             if self.takes_ids and self.texts is not None:
                 self._check_ids(ask_echo(self.client, self.model, self.texts.prompts([_PROBE])[0]))
         except UnansweredError as error:
-            raise BackendError(f"{self.arguments.base_url}: {error}") from None
+            raise self._outage(error) from None
         return None
 
     def no_answer(self, error: FinalStatusError) -> BackendError:
@@ -128,7 +144,10 @@ class Server:
         except FinalStatusError as error:
             raise self.no_answer(error) from None
         except UnansweredError as error:
-            raise BackendError(f"{self.arguments.base_url}: {error}") from None
+            raise self._outage(error) from None
+
+    def _outage(self, error: UnansweredError) -> BackendError:
+        return BackendError(f"{self.arguments.base_url}: {error}")
 
     def _no_model(self, error: FinalStatusError) -> BackendError:
         names: Sequence[str] = sorted(self.models)
