@@ -186,6 +186,16 @@ def test_the_pooled_test_fails_a_session_whose_gates_all_pass(pytester: pytest.P
     assert properties_of(pytester, "pooled")["lighteval.pooled.verdict"] == "REGRESSED"
 
 
+def test_the_pooled_test_counts_a_document_of_two_gates_once(pytester: pytest.Pytester, suite: Path) -> None:
+    pytester.makefile(".yaml", gates="gated|alone: {acc: {max_drop: 0.02}, acc_norm: {max_drop: 0.02}}\n")
+
+    result = pytester.runpytest(*LOSING, *BASELINE, *ALONE, "--gates", "gates.yaml")
+
+    pooled = results_of(pytester)["verdicts"]["pooled"][0]["paired"]
+    assert pooled["n"] == 400
+    result.stdout.fnmatch_lines(["pooled: *n = 400 *[[]2 gates; a document of several gates counts once, with the mean of its losses]"])
+
+
 def test_holms_p_value_is_told_beside_bonferronis_verdict(pytester: pytest.Pytester, suite: Path) -> None:
     pytester.runpytest(*LOSING, *BASELINE)
 
