@@ -180,7 +180,8 @@ def test_every_document_is_pooled_once_however_many_gates_it_has() -> None:
     member = pooled((gate(), [alone]), (gate(members=(A, B)), [alone, other]))
 
     once = pair([1.0] * 100, [0.0] * 8 + [1.0] * 92)
-    assert (metrics.n, metrics.lost, metrics.loss) == (100, 8, pytest.approx(0.08))
+    assert (metrics.n, metrics.lost) == (100, 8)
+    assert metrics.loss == pytest.approx(0.08)
     assert compare(metrics, alpha=0.05).p_loss == pytest.approx(compare(once, alpha=0.05).p_loss) == pytest.approx(2.0**-8)
     assert (member.n, member.lost) == (150, 8)
     assert compare(member, alpha=0.05).p_loss == pytest.approx(2.0**-8)
@@ -217,4 +218,5 @@ def test_metrics_of_a_task_in_other_units_are_averaged_as_shares_of_what_is_allo
     together = pooled((gate(), [both]), (replace(LOW, spec=GateSpec(max_drop=0.4)), [both]))
 
     assert together.loss == pytest.approx((0.05 + 0.02) / 2)
-    assert (together.n, together.lost, together.worst) == (100, 100, pytest.approx(1.0))
+    assert (together.n, together.lost) == (100, 100)
+    assert together.worst == pytest.approx(1.0)

@@ -158,6 +158,17 @@ def test_a_task_of_a_superset_is_a_gate_if_it_is_asked_to_be(pytester: pytest.Py
     assert verdicts["gated|many:first|0"][0]["paired"]["alpha"] == pytest.approx(0.02)
 
 
+def test_a_superset_is_held_to_the_metric_that_the_gates_file_names_for_it(pytester: pytest.Pytester, suite: Path) -> None:
+    """Its tasks are compared by another one."""
+    pytester.makefile(".yaml", gates="gated|many: {acc_norm: {max_drop: 0.01}}\n")
+
+    result = pytester.runpytest(*LOSING, *BASELINE, *MANY, "--gates", "gates.yaml")
+
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(["FAILED *gated|many:_average|0: acc_norm *n = 600 *REGRESSED (allowed 1.0)"])
+    assert results_of(pytester)["verdicts"]["gated|many:first|0"][0]["metric"] == "acc"
+
+
 def test_one_task_of_a_superset_is_a_gate_of_its_own(pytester: pytest.Pytester, suite: Path) -> None:
     pytester.runpytest(*LOSING, *BASELINE, "-k", "first").assert_outcomes(failed=1)
 
