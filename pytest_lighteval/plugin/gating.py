@@ -17,10 +17,11 @@ from pytest_lighteval.judging.verdicts import join_verdicts, new_verdict
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.plugin.gatesettings import SKIPPED
 from pytest_lighteval.plugin.session import Plan, plan_of
+from pytest_lighteval.reports.groups import group_key
 from pytest_lighteval.reports.plain import to_plain
 from pytest_lighteval.types import SampleValue, Task, TaskKey, TaskResult, Verdict
 
-__all__ = ["BaselineScores", "baseline_scores", "ends_early", "is_gated", "judge_item", "looks_at", "plan_session"]
+__all__ = ["BaselineScores", "baseline_scores", "ends_early", "has_floor", "is_gated", "judge_item", "looks_at", "plan_session"]
 
 BaselineScores = Callable[[str, int], Mapping[str, Sequence[SampleValue | None]] | None]
 """A document's id and few-shot seed -> metric -> its repeats in the baseline. None: the baseline does not know it."""
@@ -54,15 +55,24 @@ def plan_session(config: pytest.Config, items: Sequence[tuple[TaskKey, Task]]) -
 def is_gated(config: pytest.Config, key: TaskKey, task: Task) -> bool:
     """Whether the session is red without a score of this task."""
     plan = plan_of(config)
-    if any(gate.is_floor for gate in gates_for(key, task.gates, plan.settings.gate.file).values()):
+    if has_floor(plan, key, task):
         return True
     return plan.gates is not None and key in plan.gates.expected and SKIPPED not in plan.settings.gate.allowed
+
+
+def has_floor(plan: Plan, key: TaskKey, task: Task) -> bool:
+    """Whether a score of the task has a threshold of its own."""
+    return any(spec.is_floor for spec in gates_for(key, task.gates, plan.settings.gate.file).values())
 
 
 def ends_early(plan: Plan, key: TaskKey, task: Task) -> bool:
     """Whether a task may end before all of its documents are asked: it is one gate of its own, and nothing else needs the whole score."""
     gate = plan.settings.gate
-    if gate.looks is None or plan.gates is None or any(spec.is_floor for spec in gates_for(key, task.gates, gate.file).values()):
+    if gate.looks is None or plan.gates is None or has_floor(plan, key, task):
+        return False
+    group = group_key(key)
+    # the floor of a superset is held against its tasks' scores, whether or not it is a gate
+    if group is not None and any(spec.is_floor for spec in gates_for(group, {}, gate.file).values()):
         return False
     gates = gates_to_look_at(plan.gates, key)
     waived = gate.waivers is not None and any(waiver_for(gate.waivers, key, entry.metric, gate.today) for entry in gates)
