@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pytest
 
-from pytest_lighteval.baselines import BaselineTask, MeasuredBaselines, waiver_for
+from pytest_lighteval.baselines import BaselineTask, MeasuredBaselines, StaleKind, truncation_problem, waiver_for
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gate.floors import judge
 from pytest_lighteval.gate.gatefile import gates_for
@@ -21,7 +21,17 @@ from pytest_lighteval.reports.groups import group_key
 from pytest_lighteval.reports.plain import to_plain
 from pytest_lighteval.types import SampleValue, Task, TaskKey, TaskResult, Verdict
 
-__all__ = ["BaselineScores", "baseline_scores", "ends_early", "has_floor", "is_gated", "judge_item", "looks_at", "plan_session"]
+__all__ = [
+    "BaselineScores",
+    "baseline_scores",
+    "ends_early",
+    "has_floor",
+    "is_gated",
+    "judge_item",
+    "looks_at",
+    "plan_session",
+    "unfit_for_floors",
+]
 
 BaselineScores = Callable[[str, int], Mapping[str, Sequence[SampleValue | None]] | None]
 """A document's id and few-shot seed -> metric -> its repeats in the baseline. None: the baseline does not know it."""
@@ -100,7 +110,9 @@ def judge_item(config: pytest.Config, task: Task, result: TaskResult, looks: Gat
     """What thresholds, baseline, waivers and looks say of an item. Raises LightevalError for a gate that cannot be judged."""
     plan = plan_of(config)
     gate = plan.settings.gate
-    floors = judge(result.metrics, gates_for(result.key, task.gates, gate.file), key=str(result.key))
+    floors = judge(
+        result.metrics, gates_for(result.key, task.gates, gate.file), key=str(result.key), unfit=unfit_for_floors(plan, [result])
+    )
     paired = {}
     if plan.gates is not None:
         paired = {name: new_verdict(name, result.metrics[name]) for name in plan.gates.new.get(result.key, ())}
@@ -116,6 +128,12 @@ def judge_item(config: pytest.Config, task: Task, result: TaskResult, looks: Gat
                 allow=gate.allowed_misfits,
             )
     return join_verdicts(result.key, result.metrics, floors, paired, waivers=gate.waivers, today=gate.today)
+
+
+def unfit_for_floors(plan: Plan, results: Sequence[TaskResult]) -> str | None:
+    """Why the scores of these tasks meet no floor. None: they may."""
+    problem = None if StaleKind.TRUNCATED in plan.settings.gate.allowed_misfits else truncation_problem(results)
+    return None if problem is None else f"{problem} (--gate-allow {StaleKind.TRUNCATED})"
 
 
 def baseline_scores(config: pytest.Config, key: TaskKey) -> BaselineScores:
