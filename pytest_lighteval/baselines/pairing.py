@@ -13,9 +13,10 @@ from pytest_lighteval.baselines.values import BaselineTask, Repeated
 from pytest_lighteval.errors import did_you_mean
 from pytest_lighteval.types import DocumentScore, SampleValue, TaskKey, TaskResult
 
-__all__ = ["Pairs", "Stale", "StaleKind", "StaleReason", "corpus_rows", "mean_scores", "pair_up"]
+__all__ = ["Pairs", "Stale", "StaleKind", "StaleReason", "corpus_rows", "mean_scores", "pair_up", "truncation_problem"]
 
 _MOST_NAMED = 5
+_MOST_TRUNCATED = 0.05
 
 
 class StaleKind(StrEnum):
@@ -87,7 +88,7 @@ def pair_up(
     *,
     settings: Mapping[str, Any] | None = None,
     allow: Collection[StaleKind] = (),
-    most_truncated: float = 0.05,
+    most_truncated: float = _MOST_TRUNCATED,
     stopped_early: bool = False,
 ) -> Pairs | Stale:
     """Align the documents of one metric, or list every reason why they cannot be compared.
@@ -211,10 +212,16 @@ def _identity(result: TaskResult, baseline: BaselineTask, settings: Mapping[str,
         yield StaleReason(kind=StaleKind.UNKNOWN_PROMPTS, text=text + (f" ({', '.join(changed)})" if changed else ""))
 
 
+def truncation_problem(results: Sequence[TaskResult], *, most: float = _MOST_TRUNCATED) -> str | None:
+    """What is wrong with scores of documents of which more than this share lost part of their prompt. None: nothing."""
+    truncated, documents = sum(result.num_truncated for result in results), sum(len(result.documents) for result in results)
+    if truncated <= most * documents:
+        return None
+    return f"{truncated} of {documents} documents lost part of their prompt; at most {most:.0%} may"
+
+
 def _truncation(result: TaskResult, most: float) -> Iterator[StaleReason]:
-    share = result.num_truncated / len(result.documents) if result.documents else 0.0
-    if share > most:
-        text = f"{result.num_truncated} of {len(result.documents)} documents lost part of their prompt; at most {most:.0%} may"
+    if (text := truncation_problem([result], most=most)) is not None:
         yield StaleReason(kind=StaleKind.TRUNCATED, text=text)
 
 

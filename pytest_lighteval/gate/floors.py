@@ -11,15 +11,18 @@ from pytest_lighteval.types import GateSpec, MetricResult, Verdict
 __all__ = ["judge"]
 
 
-def judge(result_metrics: Mapping[str, MetricResult], gates: Mapping[str, GateSpec], *, key: str) -> tuple[Verdict, ...]:
+def judge(
+    result_metrics: Mapping[str, MetricResult], gates: Mapping[str, GateSpec], *, key: str, unfit: str | None = None
+) -> tuple[Verdict, ...]:
     """One verdict for each metric of a task or group that has a threshold, in the order of the gates.
 
-    A score that is not a number fails every threshold. Raises UserInputError for a gate on a metric that is not reported.
+    A score that is not a number fails every threshold, as does any score where `unfit` says what is wrong with them. Raises UserInputError
+    for a gate on a metric that is not reported.
     """
-    return tuple(_judge(result_metrics, metric, gate, key) for metric, gate in gates.items() if gate.is_floor)
+    return tuple(_judge(result_metrics, metric, gate, key, unfit) for metric, gate in gates.items() if gate.is_floor)
 
 
-def _judge(result_metrics: Mapping[str, MetricResult], metric: str, gate: GateSpec, key: str) -> Verdict:
+def _judge(result_metrics: Mapping[str, MetricResult], metric: str, gate: GateSpec, key: str, unfit: str | None) -> Verdict:
     if metric not in result_metrics:
         known = ", ".join(result_metrics) or "none"
         raise UserInputError(f"{key}: gate on {metric!r}: no such metric is reported, only {known}{did_you_mean(metric, result_metrics)}")
@@ -29,8 +32,8 @@ def _judge(result_metrics: Mapping[str, MetricResult], metric: str, gate: GateSp
     below = gate.max is None or result.value <= gate.max
     return Verdict(
         metric=metric,
-        outcome="passed" if above and below else "failed",
-        message=_message(metric, result, gate, above=above, below=below),
+        outcome="passed" if above and below and unfit is None else "failed",
+        message=_message(metric, result, gate, above=above, below=below) + (f", but {unfit}" if unfit else ""),
         value=result.value,
         stderr=result.stderr,
         n=result.n,

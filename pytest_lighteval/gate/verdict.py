@@ -6,17 +6,17 @@ Knows numbers and the policy in one place; knows nothing of files, tasks or pyte
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from pytest_lighteval.errors import UserInputError
-from pytest_lighteval.gate.paired import Comparison, Paired, stratified
+from pytest_lighteval.gate.paired import Comparison
 from pytest_lighteval.gate.power import Settlement, settlement
 from pytest_lighteval.types import GateSpec
 
-__all__ = ["Decision", "Family", "Holm", "Outcome", "Policy", "decide", "holm", "line", "policy_for", "pool"]
+__all__ = ["Decision", "Family", "Holm", "Outcome", "Policy", "decide", "holm", "line", "policy_for"]
 
 
 class Outcome(StrEnum):
@@ -196,16 +196,6 @@ def holm(p_values: Mapping[str, float], family: Family) -> dict[str, Holm]:
         least = max(least, p_values[gate] * (family.gates - rank))
         adjusted[gate] = Holm(p=min(1.0, least * family.alpha / together), lost=least <= together)
     return {gate: adjusted[gate] for gate in p_values}
-
-
-def pool(parts: Sequence[tuple[Paired, Policy]], policy: Policy) -> Paired:
-    """All gated documents as one stratified sample, for the pooled test with `policy.pooled`.
-
-    Every document counts the same, its loss measured in units of what its own gate allows: where a gate has another `max_drop` than the
-    session (another unit, often), its losses are scaled to the session's. The weights so never depend on what was measured, and a task
-    that was stopped early brings the documents it has seen.
-    """
-    return stratified([paired for paired, _ in parts], [policy.max_drop / own.max_drop for _, own in parts])
 
 
 # ------------------------------------------------------------------------------------------------------- in words

@@ -9,12 +9,12 @@ from typing import Any
 
 from pytest_lighteval.baselines import BaselineTask, Pairs, Stale, StaleKind, corpus_rows, mean_scores, pair_up
 from pytest_lighteval.baselines.values import Repeated
-from pytest_lighteval.gate.paired import Comparison, Paired, compare, compare_corpus, concatenate, pair
+from pytest_lighteval.gate.paired import Comparison, Paired, compare, compare_corpus, concatenate, pair, stratified
 from pytest_lighteval.gate.verdict import Decision, Policy, decide, line, policy_for
 from pytest_lighteval.judging.plan import PairedGate
-from pytest_lighteval.types import CorpusMetric, Flip, PairedVerdict, SampleValue, TaskResult
+from pytest_lighteval.types import CorpusMetric, Flip, PairedVerdict, SampleValue, TaskKey, TaskResult
 
-__all__ = ["Side", "compare_gate", "flips_of", "in_points", "own_policy", "pool_part", "verdict_of"]
+__all__ = ["PoolPart", "Side", "compare_gate", "flips_of", "in_points", "own_policy", "pool_part", "pooled_documents", "verdict_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +65,62 @@ def compare_gate(
     )
 
 
-def pool_part(
-    gate: PairedGate, sides: Sequence[Side], session: Policy, *, allow: Collection[StaleKind] = ()
-) -> tuple[Paired, Policy] | None:
-    """A gate's documents for the pooled test, those up to its stop. None: it has no score, does not fit, or is of the whole corpus."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolPart:
+    """A gate's documents for the pooled test, those up to its stop."""
+
+    pairs: tuple[Pairs, ...]
+    """One a task."""
+    policy: Policy
+    """The gate's own, in its metric's unit."""
+
+
+def pool_part(gate: PairedGate, sides: Sequence[Side], session: Policy, *, allow: Collection[StaleKind] = ()) -> PoolPart | None:
+    """What a gate brings to the pooled test. None: it has no score, does not fit, or is of the whole corpus."""
     if not gate.corpus.is_mean or not sides:
         return None
     pairs, misfits = _aligned(gate, sides, settings=None, allow=allow)
     if misfits:
         return None
-    return concatenate([_paired(part) for part in pairs]), own_policy(gate, [side.baseline for side in sides], session)
+    return PoolPart(pairs=tuple(pairs), policy=own_policy(gate, [side.baseline for side in sides], session))
+
+
+def pooled_documents(parts: Sequence[PoolPart], session: Policy) -> Paired:
+    """All gated documents, each once, as one stratified sample for the pooled test with `session.pooled`.
+
+    A document's loss is measured in units of what its gate allows: where a gate has another `max_drop` than the session (another unit,
+    often), its losses are scaled to the session's. A document of several gates (metrics of one task, a superset and its task) is one unit
+    with the mean of its scaled losses, since its scores say much the same and the test counts on units that do not hang together. The
+    weights never depend on what was measured, and a task that was stopped early brings the documents it has seen.
+    """
+    by_task: dict[TaskKey, list[tuple[Pairs, float]]] = {}
+    for part in parts:
+        for pairs in part.pairs:
+            by_task.setdefault(pairs.key, []).append((pairs, session.max_drop / part.policy.max_drop))
+    once = [
+        stratified([_paired(of_task[0][0])], [of_task[0][1]]) if len(of_task) == 1 else _averaged(of_task) for of_task in by_task.values()
+    ]
+    return concatenate(once)
+
+
+def _averaged(of_task: Sequence[tuple[Pairs, float]]) -> Paired:
+    """The documents of a task under several gates, with the mean of their scaled scores, turned so that higher is better."""
+    before: dict[str, list[float]] = {}
+    after: dict[str, list[float]] = {}
+    clusters: dict[str, str | None] = {}
+    for pairs, factor in of_task:
+        scale = factor if pairs.higher_is_better else -factor
+        old, new = map(_averages, mean_scores(pairs))
+        for place, document in enumerate(pairs.ids):
+            before.setdefault(document, []).append(old[place] * scale)
+            after.setdefault(document, []).append(new[place] * scale)
+            clusters[document] = None if pairs.clusters is None else pairs.clusters[place]
+    return pair(
+        _averages([tuple(scores) for scores in before.values()]),
+        _averages([tuple(scores) for scores in after.values()]),
+        clusters=list(clusters.values()) if any(clusters.values()) else None,
+        most=max(factor * pair(*mean_scores(pairs)).worst for pairs, factor in of_task),
+    )
 
 
 def _aligned(

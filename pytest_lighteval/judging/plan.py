@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
+from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.gate.gatefile import GateFile, gates_for, merged
 from pytest_lighteval.gate.verdict import Family, Policy
 from pytest_lighteval.metrics import metric as registered
@@ -65,12 +66,14 @@ def plan_gates(items: Iterable[tuple[TaskKey, Task]], *, promised: Promised, fil
 
     Of a task, the metrics that its suite or the gates file names are compared; where none is named, the first that it reports and the
     baseline holds. Two or more tasks of a superset are one gate, on the metrics that the gates file names for the superset, else on those
-    that all of them are compared by; the tasks themselves are then advisory, unless one says `paired: gate`.
+    that all of them are compared by; the tasks themselves are then advisory, unless one says `paired: gate`. A task all of whose metrics
+    are ignored stays out of its superset's gate. Raises UserInputError for a metric of a superset that its tasks do not report.
     """
+    items = sorted(items, key=lambda item: item[0])
     chosen: dict[TaskKey, dict[str, _Choice]] = {}
     new: dict[TaskKey, tuple[str, ...]] = {}
     expected = set()
-    for key, task in sorted(items, key=lambda item: item[0]):
+    for key, task in items:
         held = promised(key)
         choices = _choices(task, gates_for(key, task.gates, file), held or ()) if task.skip is None else {}
         if held is None:
@@ -84,8 +87,13 @@ def plan_gates(items: Iterable[tuple[TaskKey, Task]], *, promised: Promised, fil
     for key in chosen:
         if (group := group_key(key)) is not None:
             members.setdefault(group, []).append(key)
-    for group, keys in members.items():
-        if len(keys) > 1 and (gates := _group_choices(gates_for(group, {}, file), [chosen[key] for key in keys])):
+    tasks = dict(items)
+    for group, siblings in members.items():
+        specs = gates_for(group, {}, file)
+        keys = members[group] = [key for key in siblings if chosen[key]]
+        if len(siblings) > 1 and not keys and any(spec.paired != "ignored" for spec in specs.values()):
+            raise UserInputError(f"{group}: gate on {', '.join(specs)}: every metric of all its tasks is 'paired: ignored'")
+        if len(keys) > 1 and (gates := _group_choices(group, specs, {key: (tasks[key], chosen[key]) for key in keys})):
             groups[group] = gates
             for key in keys:
                 chosen[key] = {name: replace(choice, covered=True) for name, choice in chosen[key].items()}
@@ -136,7 +144,7 @@ class _Choice:
 
 
 def _choices(task: Task, specs: Mapping[str, GateSpec], held: Container[str]) -> dict[str, _Choice]:
-    reported = {name: corpus for entry in task.metrics for name, corpus in registered(entry).corpus.items()}
+    reported = _reported(task)
     if not specs:
         first = next((name for name in reported if name in held), next(iter(reported)))
         specs = {first: GateSpec()}
@@ -145,23 +153,33 @@ def _choices(task: Task, specs: Mapping[str, GateSpec], held: Container[str]) ->
     }
 
 
-def _group_choices(specs: Mapping[str, GateSpec], members: Sequence[Mapping[str, _Choice]]) -> dict[str, _Choice]:
-    """What a superset is compared by: each metric must be one that all members are compared by."""
-    shared = [name for name in members[0] if all(name in member for member in members)]
-    wanted = [name for name in shared if name in specs] or shared
+def _reported(task: Task) -> dict[str, CorpusMetric]:
+    return {name: corpus for entry in task.metrics for name, corpus in registered(entry).corpus.items()}
+
+
+def _group_choices(
+    group: TaskKey, specs: Mapping[str, GateSpec], members: Mapping[TaskKey, tuple[Task, Mapping[str, _Choice]]]
+) -> dict[str, _Choice]:
+    """What a superset is compared by: the metrics that the gates file names for it, else those that all members are compared by."""
+    compared = [choices for _, choices in members.values()]
+    reported = [_reported(task) for task, _ in members.values()]
+    shared = [name for name in compared[0] if all(name in choices for choices in compared)]
     choices = {}
-    for name in wanted:
-        own = [member[name].spec for member in members]
-        spec = merged(_agreed(own), replace(specs.get(name, GateSpec()), min=None, max=None))
+    for name in specs or shared:
+        for key, metrics in zip(members, reported, strict=True):
+            if name not in metrics:
+                raise UserInputError(f"{group}: gate on {name!r}: {key} reports only {', '.join(metrics)}{did_you_mean(name, metrics)}")
+        own = [choices[name].spec for choices in compared if name in choices]
+        spec = merged(_agreed(own) if len(own) == len(compared) else GateSpec(), replace(specs.get(name, GateSpec()), min=None, max=None))
         if spec.paired != "ignored":
-            choices[name] = _Choice(corpus=members[0][name].corpus, spec=spec)
+            choices[name] = _Choice(corpus=reported[0][name], spec=spec)
     return choices
 
 
 def _agreed(specs: Sequence[GateSpec]) -> GateSpec:
-    """The policy that all of them state alike."""
+    """The policy that all of them state alike; and advisory, where all of them are."""
     shared = {name: getattr(specs[0], name) for name in _POLICY if len({getattr(spec, name) for spec in specs}) == 1}
     if shared.get("max_drop") is None:
         shared.pop("min_effect", None)
     assert shared.keys() <= {entry.name for entry in fields(GateSpec)}
-    return GateSpec(**shared)
+    return GateSpec(**shared, paired="advisory" if all(spec.paired == "advisory" for spec in specs) else None)

@@ -9,8 +9,8 @@ from typing import Any
 
 from pytest_lighteval.baselines import BaselineTask, StaleKind, WaiverFile, waiver_for
 from pytest_lighteval.gate.paired import compare
-from pytest_lighteval.gate.verdict import Policy, decide, holm, pool
-from pytest_lighteval.judging.comparing import Side, compare_gate, pool_part, verdict_of
+from pytest_lighteval.gate.verdict import Policy, decide, holm
+from pytest_lighteval.judging.comparing import Side, compare_gate, pool_part, pooled_documents, verdict_of
 from pytest_lighteval.judging.plan import GatePlan, PairedGate
 from pytest_lighteval.types import PairedVerdict, TaskKey, TaskResult, Verdict
 
@@ -67,22 +67,27 @@ class SessionGates:
         return sides
 
     def pooled(self) -> PairedVerdict | None:
-        """The pooled test over all gates that are means over documents, those under a waiver left out. None: there are not two such."""
+        """The pooled test over the documents of all gates that are means over documents, those under a waiver left out.
+
+        None: there are not two such.
+        """
         alpha = self.plan.family.pooled_alpha
         gates = [gate for gate in self.plan.gates if not self._is_waived(gate)]
         parts = [part for gate in gates if (part := pool_part(gate, self._sides(gate), self.policy, allow=self.allow)) is not None]
         if alpha is None or len(parts) < 2:
             return None
         policy = self.policy.pooled
-        paired = pool(parts, self.policy)
+        paired = pooled_documents(parts, self.policy)
         comparison = compare(paired, alpha=alpha, certify_alpha=policy.alpha)
         decision = decide(comparison, policy, alpha=alpha, certify_alpha=policy.alpha)
         notes = [f"{len(parts)} gates"]
-        if any(own.max_drop != self.policy.max_drop for _, own in parts):
+        if sum(len(pairs.ids) for part in parts for pairs in part.pairs) > paired.n:
+            notes.append("a document of several gates counts once, with the mean of its losses")
+        if any(part.policy.max_drop != self.policy.max_drop for part in parts):
             notes.append("losses are in units of what each gate allows, scaled to the session's max_drop")
         if left_out := len(self.plan.gates) - len(parts):
             which = "1 gate is" if left_out == 1 else f"{left_out} gates are"
-            notes.append(f"{which} left out: no mean over documents, no score, or a waiver")
+            notes.append(f"{which} not in it: of the whole corpus, without a score that fits, or under a waiver")
         return verdict_of("score", decision, alpha=alpha, points=True, notes=tuple(notes))
 
     def _is_waived(self, gate: PairedGate) -> bool:

@@ -18,6 +18,7 @@ from pytest_lighteval.gate.gatefile import gates_for, unmatched
 from pytest_lighteval.judging.session import POOLED, SessionGates
 from pytest_lighteval.judging.verdicts import join_verdicts
 from pytest_lighteval.plugin.gatesettings import SKIPPED, UNGATED
+from pytest_lighteval.plugin.gating import has_floor, unfit_for_floors
 from pytest_lighteval.plugin.session import Plan, plan_of
 from pytest_lighteval.reports.groups import group_key
 from pytest_lighteval.reports.plain import to_plain
@@ -70,13 +71,15 @@ def end_session(
         _judge_group(ended, plan, group, session_gates, results, [key for key in unscored if group_key(key) == group], groups)
     if session_gates is not None:
         _judge_pool(ended, session_gates)
-        _hold_to_promise(ended, plan, results, errors, skipped)
+    _hold_to_promise(ended, plan, results, errors, skipped)
+    if session_gates is not None:
         ended.verdicts = session_gates.with_adjusted(ended.verdicts)
     if gate.file is not None:
-        ended.notices += [
-            f"{gate.file.path}:{entry.line}: {entry.text}: nothing in this run is held to it"
-            for entry in unmatched(gate.file, [*measured, *supersets])
-        ]
+        idle = unmatched(gate.file, [*measured, *supersets])
+        ended.notices += [f"{gate.file.path}:{entry.line}: {entry.text}: nothing in this run is held to it" for entry in idle]
+        if len(idle) == len(gate.file.entries) and UNGATED not in gate.allowed and config.getoption("lighteval_gates") is not None:
+            problem = f"{gate.file.path}: nothing in this session is held to any of its gates (--gate-allow {UNGATED})"
+            ended.reports.append(Ending(name="gates", problem=problem))
     if gate.waivers is not None:
         ended.notices += expired_waivers(gate.waivers, gate.today)
         ended.notices += unmatched_waivers(gate.waivers, [*measured, *supersets])
@@ -122,7 +125,8 @@ def _judge_group(
         # a superset of which one task is left has no row of its own, and its floor holds all the same
         metrics = groups.get(text) or next((dict(result.metrics) for key, result in results.items() if group_key(key) == group), {})
         groups.setdefault(text, metrics)
-        floors = judge(metrics, wanted, key=text)
+        members = [result for key, result in results.items() if group_key(key) == group]
+        floors = judge(metrics, wanted, key=text, unfit=unfit_for_floors(plan, members))
         ended.verdicts[text] = join_verdicts(group, metrics, floors, paired, waivers=gate.waivers, today=gate.today)
         ended.reports.append(_ending(text, ended.verdicts[text]))
     except LightevalError as error:
@@ -165,15 +169,18 @@ def _ending(name: str, verdicts: Sequence[Verdict]) -> Ending:
 def _hold_to_promise(
     ended: Endings, plan: Plan, results: Mapping[TaskKey, TaskResult], errors: Mapping[str, str], skipped: Mapping[str, str]
 ) -> None:
-    """Fail where a baseline was given and something was not held against it."""
+    """Fail where a selected task with a floor has no score, or a baseline was given and something was not held against it."""
     gates, gate = plan.gates, plan.settings.gate
-    assert gates is not None
-    for key in sorted(gates.expected):
+    wanted = {key: "it has a floor" for key, task in plan.items or () if has_floor(plan, key, task)}
+    wanted |= dict.fromkeys(gates.expected if gates is not None else (), "the baseline promises it")
+    for key, because in sorted(wanted.items()):
         text = str(key)
         if key in results or text in errors or SKIPPED in gate.allowed:
             continue
         why = f"it was skipped: {skipped[text]}" if text in skipped else "it did not run"
-        ended.reports.append(Ending(name=text, problem=f"{text}: the baseline promises it, and {why} (--gate-allow {SKIPPED})"))
+        ended.reports.append(Ending(name=text, problem=f"{text}: {because}, and {why} (--gate-allow {SKIPPED})"))
+    if gates is None:
+        return
     known = {key for key, _ in plan.items or ()}
     if unplanned := [str(key) for key in results if key not in known]:
         # under xdist the controller finds the tasks by their ids; a suite that it cannot find must not go unjudged

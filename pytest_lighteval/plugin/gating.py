@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pytest
 
-from pytest_lighteval.baselines import BaselineTask, MeasuredBaselines, waiver_for
+from pytest_lighteval.baselines import BaselineTask, MeasuredBaselines, StaleKind, truncation_problem, waiver_for
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gate.floors import judge
 from pytest_lighteval.gate.gatefile import gates_for
@@ -17,10 +17,21 @@ from pytest_lighteval.judging.verdicts import join_verdicts, new_verdict
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.plugin.gatesettings import SKIPPED
 from pytest_lighteval.plugin.session import Plan, plan_of
+from pytest_lighteval.reports.groups import group_key
 from pytest_lighteval.reports.plain import to_plain
 from pytest_lighteval.types import SampleValue, Task, TaskKey, TaskResult, Verdict
 
-__all__ = ["BaselineScores", "baseline_scores", "ends_early", "is_gated", "judge_item", "looks_at", "plan_session"]
+__all__ = [
+    "BaselineScores",
+    "baseline_scores",
+    "ends_early",
+    "has_floor",
+    "is_gated",
+    "judge_item",
+    "looks_at",
+    "plan_session",
+    "unfit_for_floors",
+]
 
 BaselineScores = Callable[[str, int], Mapping[str, Sequence[SampleValue | None]] | None]
 """A document's id and few-shot seed -> metric -> its repeats in the baseline. None: the baseline does not know it."""
@@ -54,15 +65,24 @@ def plan_session(config: pytest.Config, items: Sequence[tuple[TaskKey, Task]]) -
 def is_gated(config: pytest.Config, key: TaskKey, task: Task) -> bool:
     """Whether the session is red without a score of this task."""
     plan = plan_of(config)
-    if any(gate.is_floor for gate in gates_for(key, task.gates, plan.settings.gate.file).values()):
+    if has_floor(plan, key, task):
         return True
     return plan.gates is not None and key in plan.gates.expected and SKIPPED not in plan.settings.gate.allowed
+
+
+def has_floor(plan: Plan, key: TaskKey, task: Task) -> bool:
+    """Whether a score of the task has a threshold of its own."""
+    return any(spec.is_floor for spec in gates_for(key, task.gates, plan.settings.gate.file).values())
 
 
 def ends_early(plan: Plan, key: TaskKey, task: Task) -> bool:
     """Whether a task may end before all of its documents are asked: it is one gate of its own, and nothing else needs the whole score."""
     gate = plan.settings.gate
-    if gate.looks is None or plan.gates is None or any(spec.is_floor for spec in gates_for(key, task.gates, gate.file).values()):
+    if gate.looks is None or plan.gates is None or has_floor(plan, key, task):
+        return False
+    group = group_key(key)
+    # the floor of a superset is held against its tasks' scores, whether or not it is a gate
+    if group is not None and any(spec.is_floor for spec in gates_for(group, {}, gate.file).values()):
         return False
     gates = gates_to_look_at(plan.gates, key)
     waived = gate.waivers is not None and any(waiver_for(gate.waivers, key, entry.metric, gate.today) for entry in gates)
@@ -90,7 +110,9 @@ def judge_item(config: pytest.Config, task: Task, result: TaskResult, looks: Gat
     """What thresholds, baseline, waivers and looks say of an item. Raises LightevalError for a gate that cannot be judged."""
     plan = plan_of(config)
     gate = plan.settings.gate
-    floors = judge(result.metrics, gates_for(result.key, task.gates, gate.file), key=str(result.key))
+    floors = judge(
+        result.metrics, gates_for(result.key, task.gates, gate.file), key=str(result.key), unfit=unfit_for_floors(plan, [result])
+    )
     paired = {}
     if plan.gates is not None:
         paired = {name: new_verdict(name, result.metrics[name]) for name in plan.gates.new.get(result.key, ())}
@@ -106,6 +128,12 @@ def judge_item(config: pytest.Config, task: Task, result: TaskResult, looks: Gat
                 allow=gate.allowed_misfits,
             )
     return join_verdicts(result.key, result.metrics, floors, paired, waivers=gate.waivers, today=gate.today)
+
+
+def unfit_for_floors(plan: Plan, results: Sequence[TaskResult]) -> str | None:
+    """Why the scores of these tasks meet no floor. None: they may."""
+    problem = None if StaleKind.TRUNCATED in plan.settings.gate.allowed_misfits else truncation_problem(results)
+    return None if problem is None else f"{problem} (--gate-allow {StaleKind.TRUNCATED})"
 
 
 def baseline_scores(config: pytest.Config, key: TaskKey) -> BaselineScores:

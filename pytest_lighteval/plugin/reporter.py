@@ -15,6 +15,7 @@ from pytest_lighteval.judging.calibration import calibrated
 from pytest_lighteval.plugin.collection import REFERENCE
 from pytest_lighteval.plugin.endings import Ending, end_session, save_baseline
 from pytest_lighteval.plugin.environment import environment
+from pytest_lighteval.plugin.gating import has_floor
 from pytest_lighteval.plugin.reference import forget_exchange
 from pytest_lighteval.plugin.session import plan_of
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER
@@ -28,6 +29,9 @@ from pytest_lighteval.reports.verdict_lines import verdict_lines
 from pytest_lighteval.types import MetricResult, RunReport, TaskResult, Verdict
 
 __all__ = ["Reporter"]
+
+_ASKING = ("baseline", "against_backend", "against_model_args", "gates", "save_baseline")
+"""Options after which a session that evaluates nothing is a mistake."""
 
 GROUP_NODE = "lighteval"
 """Group verdicts belong to no file; this stands where a test's file would."""
@@ -104,16 +108,23 @@ class Reporter:
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """When all items are done, judge what needs all of them; a session that was stopped is red without it."""
         outcome = yield
-        if (self.is_used or self._must_compare(session)) and not session.config.option.collectonly:
+        option = session.config.option
+        if (self.is_used or self._must_judge(session)) and not (option.collectonly or option.setupplan):
             self._end(session)
         return outcome
 
-    def _must_compare(self, session: pytest.Session) -> bool:
-        """Whether the user asked for a comparison of what ran here: a baseline in the ini file is not meant for a project's other tests."""
-        if plan_of(self.config).settings.gate.plan_only:
+    def _must_judge(self, session: pytest.Session) -> bool:
+        """Whether something was asked of what ran here, though nothing was evaluated.
+
+        What the ini file asks is not meant for a project's other tests.
+        """
+        plan = plan_of(self.config)
+        if plan.settings.gate.plan_only or session.testscollected == 0:
             return False
-        asked = self.config.getoption("lighteval_baseline") is not None or bool(plan_of(self.config).items)
-        return asked and plan_of(self.config).settings.gate.baselines is not None and session.testscollected > 0
+        given = any(self.config.getoption(f"lighteval_{name}") is not None for name in _ASKING)
+        return given or bool(
+            plan.items and (plan.settings.gate.baselines is not None or any(has_floor(plan, *item) for item in plan.items))
+        )
 
     def _end(self, session: pytest.Session) -> None:
         results = {result.key: result for result in self.results.values()}

@@ -13,7 +13,7 @@ from benchmarks import gate as simulation
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gate.paired import Comparison, Paired, compare, concatenate, pair
 from pytest_lighteval.gate.power import Settlement
-from pytest_lighteval.gate.verdict import Decision, Family, Outcome, Policy, decide, holm, line, pool
+from pytest_lighteval.gate.verdict import Decision, Family, Outcome, Policy, decide, holm, line
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
@@ -197,7 +197,7 @@ def test_the_pooled_test_finds_a_loss_that_is_everywhere_and_in_no_task() -> Non
     tasks = [_documents(lost=46, won=34, n=1319) for _ in range(20)]
 
     alone = {decide(compare(task, alpha=family.gate_alpha, certify_alpha=0.05), policy, alpha=family.gate_alpha).outcome for task in tasks}
-    together = pool([(task, policy) for task in tasks], policy)
+    together = concatenate(tasks)
     decision = decide(compare(together, alpha=family.pooled_alpha or 0, certify_alpha=0.05), policy.pooled, alpha=family.pooled_alpha or 0)
 
     assert Outcome.REGRESSED not in alone
@@ -209,15 +209,6 @@ def test_the_pooled_test_tolerates_a_quarter_and_never_fails_for_doubt() -> None
     pooled = Policy(max_drop=0.04, inconclusive="fail").pooled
 
     assert (pooled.max_drop, pooled.least_loss, pooled.inconclusive, pooled.alpha) == (0.01, 0.005, "warn", 0.05)
-
-
-def test_losses_in_other_units_are_pooled_as_shares_of_what_is_allowed() -> None:
-    accuracy, perplexity = _documents(5, 0, 100), pair([20.0] * 100, [20.4] * 100, higher_is_better=False)
-    together = pool([(accuracy, Policy()), (perplexity, Policy(max_drop=0.4))], Policy())
-
-    # 2.5 times what is allowed in one half of the documents, exactly what is allowed in the other
-    assert together.loss == pytest.approx((0.05 + 0.02) / 2)
-    assert together.n == 200
 
 
 def test_a_superset_is_one_gate_of_all_its_documents() -> None:

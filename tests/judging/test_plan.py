@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gate.gatefile import GateEntry, GateFile
 from pytest_lighteval.gate.verdict import Policy
 from pytest_lighteval.judging.plan import GatePlan, plan_gates
@@ -134,6 +135,46 @@ def test_a_superset_has_the_policy_that_its_tasks_state_alike_and_the_files_befo
     assert stated.spec == GateSpec(max_drop=0.1, min_effect=0.01, inconclusive="fail")
     assert unstated.spec == GateSpec()
     assert filed.spec == GateSpec(max_drop=0.3, inconclusive="fail")
+
+
+def test_a_metric_that_the_file_names_for_a_superset_is_compared_though_its_tasks_are_compared_by_another() -> None:
+    plan = planned(task("m:a"), task("m:b", {"acc_norm": GateSpec(min=0.1)}), file={"m": {"mcc": GateSpec(max_drop=0.1)}})
+
+    assert told(plan) == {"m:a": [("acc", True)], "m:b": [("acc_norm", True)], "m:_average": [("mcc", False)]}
+    assert plan.groups[key("m:_average")][0].spec == GateSpec(max_drop=0.1)
+    assert plan.groups[key("m:_average")][0].members == (key("m:a"), key("m:b"))
+
+
+def test_a_metric_of_a_superset_that_a_task_does_not_report_is_refused() -> None:
+    with pytest.raises(UserInputError, match=r"^s\|m:_average\|0: gate on 'mcx': s\|m:a\|0 reports only acc, acc_norm, mcc"):
+        planned(task("m:a"), task("m:b"), file={"m": {"mcx": GateSpec(max_drop=0.1)}})
+
+
+IGNORED = {"acc": GateSpec(paired="ignored")}
+
+
+def test_a_task_that_ignores_all_metrics_stays_out_of_its_supersets_gate() -> None:
+    plan = planned(task("m:a"), task("m:b", IGNORED), task("m:c"))
+
+    assert told(plan) == {"m:a": [("acc", True)], "m:c": [("acc", True)], "m:_average": [("acc", False)]}
+    assert plan.groups[key("m:_average")][0].members == (key("m:a"), key("m:c"))
+
+
+def test_a_gate_of_a_superset_all_of_whose_tasks_are_ignored_is_refused() -> None:
+    with pytest.raises(UserInputError, match="gate on acc: every metric of all its tasks is 'paired: ignored'"):
+        planned(task("m:a", IGNORED), task("m:b", IGNORED), file={"m": {"acc": GateSpec(max_drop=0.1)}})
+
+
+def test_a_superset_whose_tasks_are_all_advisory_is_advisory_unless_the_file_makes_it_a_gate() -> None:
+    tasks = [task(name, {"acc": GateSpec(paired="advisory")}) for name in ("m:a", "m:b")]
+    mixed = [tasks[0], task("m:b", {"acc": GateSpec(max_drop=0.1)})]
+
+    advisory, filed = planned(*tasks), planned(*tasks, file={"m": {"acc": GateSpec(paired="gate")}})
+
+    assert told(advisory)["m:_average"] == [("acc", True)]
+    assert advisory.gates == ()
+    assert told(filed)["m:_average"] == [("acc", False)]
+    assert told(planned(*mixed))["m:_average"] == [("acc", False)]
 
 
 def test_a_superset_that_is_ignored_leaves_its_tasks_gates() -> None:

@@ -158,6 +158,17 @@ def test_a_task_of_a_superset_is_a_gate_if_it_is_asked_to_be(pytester: pytest.Py
     assert verdicts["gated|many:first|0"][0]["paired"]["alpha"] == pytest.approx(0.02)
 
 
+def test_a_superset_is_held_to_the_metric_that_the_gates_file_names_for_it(pytester: pytest.Pytester, suite: Path) -> None:
+    """Its tasks are compared by another one."""
+    pytester.makefile(".yaml", gates="gated|many: {acc_norm: {max_drop: 0.01}}\n")
+
+    result = pytester.runpytest(*LOSING, *BASELINE, *MANY, "--gates", "gates.yaml")
+
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(["FAILED *gated|many:_average|0: acc_norm *n = 600 *REGRESSED (allowed 1.0)"])
+    assert results_of(pytester)["verdicts"]["gated|many:first|0"][0]["metric"] == "acc"
+
+
 def test_one_task_of_a_superset_is_a_gate_of_its_own(pytester: pytest.Pytester, suite: Path) -> None:
     pytester.runpytest(*LOSING, *BASELINE, "-k", "first").assert_outcomes(failed=1)
 
@@ -184,6 +195,16 @@ def test_the_pooled_test_fails_a_session_whose_gates_all_pass(pytester: pytest.P
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["FAILED lighteval::pooled - *pooled: score 0.* n = 1000 *REGRESSED (allowed 1.2)"])
     assert properties_of(pytester, "pooled")["lighteval.pooled.verdict"] == "REGRESSED"
+
+
+def test_the_pooled_test_counts_a_document_of_two_gates_once(pytester: pytest.Pytester, suite: Path) -> None:
+    pytester.makefile(".yaml", gates="gated|alone: {acc: {max_drop: 0.02}, acc_norm: {max_drop: 0.02}}\n")
+
+    result = pytester.runpytest(*LOSING, *BASELINE, *ALONE, "--gates", "gates.yaml")
+
+    pooled = results_of(pytester)["verdicts"]["pooled"][0]["paired"]
+    assert pooled["n"] == 400
+    result.stdout.fnmatch_lines(["pooled: *n = 400 *[[]2 gates; a document of several gates counts once, with the mean of its losses]"])
 
 
 def test_holms_p_value_is_told_beside_bonferronis_verdict(pytester: pytest.Pytester, suite: Path) -> None:

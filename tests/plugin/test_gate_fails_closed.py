@@ -144,6 +144,81 @@ def test_a_session_that_was_stopped_is_judged_no_further(pytester: pytest.Pytest
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
+# ---------------------------------------------------------------------------------------------- without a baseline
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])
+@pytest.mark.parametrize("how", ["suite", "mark"])
+def test_a_task_with_a_floor_that_is_skipped_is_red(pytester: pytest.Pytester, suite: Path, how: str, workers: tuple[str, ...]) -> None:
+    skipped = ", skip: too slow" if how == "suite" else ""
+    suite.write_text(suite.read_text().replace("{name: alone,", f"{{name: alone, gates: {{acc: {{min: 0.1}}}}{skipped},"))
+    if how == "mark":
+        pytester.makeconftest(
+            """
+            import pytest
+
+            def pytest_collection_modifyitems(items):
+                for item in items:
+                    item.add_marker(pytest.mark.skip(reason="too slow"))
+            """
+        )
+
+    refused = pytester.runpytest_subprocess(*FAKE, "-k", "alone", *workers)
+    allowed = pytester.runpytest_subprocess(*FAKE, "-k", "alone", *workers, "--gate-allow", "skipped")
+
+    assert {name: count for name, count in refused.parseoutcomes().items() if name != "deselected"} == {"skipped": 1, "failed": 1}
+    refused.stdout.fnmatch_lines(["FAILED *gated|alone|0*it has a floor, and it *(--gate-allow skipped)"])
+    assert allowed.ret == pytest.ExitCode.OK
+
+
+def test_a_floor_of_what_was_not_selected_is_not_missed(pytester: pytest.Pytester, suite: Path) -> None:
+    suite.write_text(suite.read_text().replace("{name: alone,", "{name: alone, gates: {acc: {min: 0.1}},"))
+
+    pytester.runpytest(*FAKE, "-k", "first").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("selected", ["alone", "other"])
+def test_a_gates_file_to_which_nothing_is_held_is_red(pytester: pytest.Pytester, suite: Path, selected: str) -> None:
+    pytester.makefile(".yaml", gates="gated|many: {acc: {min: 0.1}}\n")
+    pytester.makepyfile(test_other="def test_other(): pass\n")
+    given = ("test_other.py", *FAKE, "-k", selected)
+
+    refused = pytester.runpytest(*given, "--gates", "gates.yaml")
+    allowed = pytester.runpytest(*given, "--gates", "gates.yaml", "--gate-allow", "ungated")
+    pytester.makeini("[pytest]\nlighteval_gates = gates.yaml\n")
+    configured = pytester.runpytest(*given)
+
+    refused.assert_outcomes(passed=1, failed=1)
+    refused.stdout.fnmatch_lines(["FAILED lighteval::gates - *nothing in this session is held to any of its gates (--gate-allow ungated)"])
+    allowed.assert_outcomes(passed=1)
+    configured.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("task", ["alone", "many"])
+def test_scores_of_truncated_prompts_meet_no_floor(pytester: pytest.Pytester, suite: Path, task: str) -> None:
+    pytester.makefile(".yaml", gates=f"gated|{task}: {{acc: {{min: 0.1}}}}\n")
+    given = ("suites", "--backend", "fake", "--model-args", "accuracy=0.7,max_length=2", "-k", task, "--gates", "gates.yaml")
+
+    refused = pytester.runpytest(*given)
+    allowed = pytester.runpytest(*given, "--gate-allow", "truncated")
+
+    assert refused.parseoutcomes()["failed"] == 1
+    refused.stdout.fnmatch_lines(
+        ["FAILED *at or above the floor 0.1*, but * documents lost part of their prompt; at most 5% may (--gate-allow *"]
+    )
+    assert allowed.ret == pytest.ExitCode.OK
+
+
+def test_a_baseline_that_is_to_be_saved_of_nothing_is_red(pytester: pytest.Pytester, suite: Path) -> None:
+    pytester.makepyfile(test_other="def test_other(): pass\n")
+
+    result = pytester.runpytest("test_other.py", "--save-baseline", "new.json")
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["FAILED lighteval::save-baseline - *no task has a score, so there is nothing to save"])
+    assert not (pytester.path / "new.json").exists()
+
+
 def test_nothing_collected_is_pytests_own_exit_status(pytester: pytest.Pytester, suite: Path) -> None:
     result = pytester.runpytest(*FAKE, "--baseline", "base.json", "-k", "nothing")
 

@@ -142,6 +142,16 @@ def test_a_reference_lets_the_model_stop_early_too(project: pytest.Pytester) -> 
     assert results_in(project)["summary_tasks"]["mini|choice|0"]["saved_documents"] > 0
 
 
+@pytest.mark.parametrize("option", [("--against-model-args", "accuracy=0.7"), ("--against-backend", "fake")], ids=lambda option: option[0])
+def test_a_reference_to_which_nothing_is_held_is_red(project: pytest.Pytester, option: tuple[str, ...]) -> None:
+    project.makepyfile(test_other="def test_other(): pass\n")
+
+    result = project.runpytest("test_other.py", "--backend", "fake", *option)
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["FAILED lighteval::baseline - *nothing in this session is held against *(--gate-allow ungated)"])
+
+
 def test_a_reference_whose_worker_dies_is_an_error_and_nobody_waits_for_it(project: pytest.Pytester) -> None:
     project.makeconftest(
         """

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.plugin.conftest import write_mini
+from tests.plugin.gated import FAKE
 from tests.plugin.test_xdist import without_times
 
 ALLOWED = ("--gate-max-drop", "0.03", "-k", "choice")
@@ -102,6 +103,36 @@ def test_what_needs_the_whole_score_is_asked_as_a_whole(measured: pytest.Pyteste
 
     result.stdout.fnmatch_lines(["sequential: up to 5 looks at 0 tasks; 4 are asked as a whole (docs/gate.md says why)"])
     assert not any(saved(results_in(measured)).values())
+
+
+@pytest.mark.parametrize(
+    ("selected", "suite_gates"),
+    [("second", ""), ("many", "gates: {acc: {paired: ignored}}"), ("many", "")],
+    ids=["one task of it", "of which the others are ignored", "compared by another metric in each"],
+)
+def test_the_floor_of_a_superset_needs_its_tasks_whole_scores(
+    pytester: pytest.Pytester, suite: Path, selected: str, suite_gates: str
+) -> None:
+    """None of these supersets is a gate, so that its tasks could end early by themselves."""
+    parts = {part: (suite_gates if part != "second" else "gates: {acc: {max_drop: 0.05}}") for part in ("first", "second", "third")}
+    if not suite_gates:
+        parts |= {"first": "gates: {acc_norm: {max_drop: 0.05}}"}
+    tasks = "".join(
+        f'  - {{name: "many:{part}", data_files: {{test: "{part}.jsonl"}}{gates and f", {gates}"}}}\n' for part, gates in parts.items()
+    )
+    head, _, _ = suite.read_text().partition('  - {name: "many:{part}"')
+    suite.write_text(head + tasks)
+    pytester.makefile(".yaml", gates="gated|many: {acc: {min: 0.1, paired: ignored}}\n")
+    options = (*FAKE, "--baseline", "base.json", "--gate-sequential", "--gate-max-drop", "0.05", "-k", selected)
+
+    pytester.runpytest(*options, "--lighteval-report-dir", "stopped")
+    pytester.runpytest(*options, "--gates", "gates.yaml", "--lighteval-report-dir", "whole")
+
+    assert any(saved(results_in(pytester, "stopped")).values())
+    whole = results_in(pytester, "whole")
+    assert not any(saved(whole).values())
+    (verdict,) = [entry for entry in whole["verdicts"]["gated|many:_average|0"] if entry["min"] == 0.1]
+    assert verdict["outcome"] == "passed"
 
 
 def test_a_baseline_is_saved_of_every_document(measured: pytest.Pytester) -> None:
