@@ -239,6 +239,24 @@ def test_a_row_that_memory_never_suffices_for_is_an_error_and_the_others_are_ans
     assert backend.describe()["use"]["out_of_memory_rows"] == 1
 
 
+def test_a_stem_that_memory_never_suffices_for_fails_the_rows_behind_it_and_no_row_that_is_on_its_way(llama: Any) -> None:
+    prompts = ("The capital of France is", FEW_SHOTS * 2 + "Question: What?", FEW_SHOTS * 2 + "Question: Who is it?")
+    requests = requests_of(prompts, (30, 4, 5))
+    expected = tokens_of(loaded(llama), requests)
+    start = torch.tensor(tiny_tokenizer()(FEW_SHOTS).input_ids[:4])
+    backend = loaded(llama)
+
+    def limited(inputs: dict[str, Any]) -> None:
+        if "position_ids" in inputs and inputs["input_ids"].shape[1] >= 4 and torch.equal(inputs["input_ids"][0, :4], start):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with watched(llama, limited):
+        answers = dict(backend.generate(requests))
+
+    assert answers[0].token_ids == expected[0]
+    assert [(answers[index].error or "").partition(" of ")[0] for index in (1, 2)] == ["memory ran out on a single prompt"] * 2
+
+
 def test_memory_that_runs_out_late_costs_time_but_no_token(llama: Any) -> None:
     expected = tokens_of(loaded(llama), requests_of())
     backend = loaded(llama)

@@ -288,12 +288,13 @@ class _Decoding:
         for one in rows:
             one.kept = 0
         self._waiting.extendleft(reversed(rows))
-        if len(rows) <= 1 and self._limits.tokens <= _FEWEST_TOKENS:
-            return [self._waiting.popleft()]
-        if len(rows) > 1:
-            self._limits = replace(self._limits, rows=len(rows) // 2)
+        if rows and self._limits.rows > 1:
+            # down to one row at a time, which is done before the next one's stems are tried: what fails then is the first in line
+            self._limits = replace(self._limits, rows=max(1, len(rows) // 2))
             self._decoder.on_shrink(self._limits.rows, "rows")
-        else:
+        elif self._limits.tokens > _FEWEST_TOKENS:
             self._limits = replace(self._limits, tokens=max(_FEWEST_TOKENS, self._limits.tokens // 2))
             self._decoder.on_shrink(self._limits.tokens, "tokens")
+        else:
+            return [self._waiting.popleft()]
         return []
