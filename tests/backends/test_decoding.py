@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend, decoding
+from pytest_lighteval.backends.accelerate.choosing import Choices
+from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import GenerateRequest
 from tests.backends.tiny import save_tiny, tiny_model, tiny_tokenizer
 
@@ -271,6 +273,18 @@ def test_memory_that_runs_out_late_costs_time_but_no_token(llama: Any) -> None:
 
     assert found == expected
     assert "out_of_memory_rows" in backend.describe()["use"]
+
+
+def test_memory_that_runs_out_while_tokens_are_chosen_is_one_line(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = loaded(llama)
+
+    def refuse(self: Choices, scores: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Choices, "_drawn", refuse)
+
+    with pytest.raises(BackendError, match=r"^memory ran out while the next tokens of 3 rows were chosen: ask for fewer with batch_size$"):
+        list(backend.generate([GenerateRequest(prompt="One", max_new_tokens=2, do_sample=True, num_samples=3)]))
 
 
 def test_a_long_prompt_is_fed_in_parts(llama: Any, fed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,11 @@ from pytest_lighteval.backends.accelerate.decoding_attention import DecodeRun, K
 from pytest_lighteval.backends.accelerate.generation_plan import GenerationPlan, PlannedRow
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.plan import Generated, PromptRow
+from pytest_lighteval.backends.accelerate.scoring import unless_out_of_memory
 from pytest_lighteval.backends.accelerate.slots import Slots
 from pytest_lighteval.backends.accelerate.stopping import StopRule
 from pytest_lighteval.backends.accelerate.texts import Texts
+from pytest_lighteval.errors import BackendError
 
 __all__ = ["Decoder", "DecodingLimits"]
 
@@ -130,9 +132,16 @@ class Decoder:
         return logits
 
     def choose(self, logits: torch.Tensor, rows: Sequence[_Live]) -> list[int]:
-        """The next token of each row."""
-        with torch.inference_mode():
-            return self._choices.choose(logits, [one.choice for one in rows], [one.new for one in rows])
+        """The next token of each row. Raises BackendError when memory runs out: random numbers are drawn by then, and cannot be again."""
+
+        def choose() -> list[int]:
+            with torch.inference_mode():
+                return self._choices.choose(logits, [one.choice for one in rows], [one.new for one in rows])
+
+        chosen = unless_out_of_memory(choose)
+        if chosen is None:
+            raise BackendError(f"memory ran out while the next tokens of {len(rows)} rows were chosen: ask for fewer with batch_size")
+        return chosen
 
 
 class _Decoding:
