@@ -185,6 +185,30 @@ def test_the_fingerprint_of_a_model_in_memory_follows_its_weights() -> None:
     assert len({fingerprint(0), fingerprint(1), fingerprint(0, template=None), fingerprint(0, adds_bos=True)}) == 4
 
 
+def test_the_fingerprint_of_a_model_in_memory_follows_what_ends_and_bends_its_texts() -> None:
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    found = [AccelerateBackend.from_model(model, tokenizer).fingerprint]
+
+    model.generation_config.repetition_penalty = 1.3
+    found.append(AccelerateBackend.from_model(model, tokenizer).fingerprint)
+    model.generation_config.eos_token_id = [2, 3]
+    found.append(AccelerateBackend.from_model(model, tokenizer).fingerprint)
+    tokenizer.eos_token = "<|turn|>"
+    found.append(AccelerateBackend.from_model(model, tokenizer).fingerprint)
+
+    assert len(set(found)) == 4
+
+
+def test_weights_that_are_not_in_memory_have_no_fingerprint_and_one_line_says_so(tmp_path: Path) -> None:
+    import accelerate
+
+    layers = {"model.embed_tokens": "cpu", "model.layers": "disk", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
+    spread = accelerate.dispatch_model(tiny_model(), layers, main_device="cpu", offload_dir=str(tmp_path), force_hooks=True)
+
+    with pytest.raises(BackendError, match=r"^LlamaForCausalLM: its weights are not all in memory, .*model\.layers\.0\..* is offloaded.*$"):
+        AccelerateBackend.from_model(spread, tiny_tokenizer()).fingerprint  # noqa: B018  # it is computed when it is asked for
+
+
 def test_a_model_in_memory_takes_no_argument_about_loading() -> None:
     for arguments in ({"dtype": "float16"}, {"pretrained": "gpt2"}, {"device": "cpu"}):
         with pytest.raises(UserInputError, match="the model is loaded already"):

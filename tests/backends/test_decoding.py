@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend, decoding
+from pytest_lighteval.backends.accelerate.choosing import Choices
+from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import GenerateRequest
 from tests.backends.tiny import save_tiny, tiny_model, tiny_tokenizer
 
@@ -239,6 +241,24 @@ def test_a_row_that_memory_never_suffices_for_is_an_error_and_the_others_are_ans
     assert backend.describe()["use"]["out_of_memory_rows"] == 1
 
 
+def test_a_stem_that_memory_never_suffices_for_fails_the_rows_behind_it_and_no_row_that_is_on_its_way(llama: Any) -> None:
+    prompts = ("The capital of France is", FEW_SHOTS * 2 + "Question: What?", FEW_SHOTS * 2 + "Question: Who is it?")
+    requests = requests_of(prompts, (30, 4, 5))
+    expected = tokens_of(loaded(llama), requests)
+    start = torch.tensor(tiny_tokenizer()(FEW_SHOTS).input_ids[:4])
+    backend = loaded(llama)
+
+    def limited(inputs: dict[str, Any]) -> None:
+        if "position_ids" in inputs and inputs["input_ids"].shape[1] >= 4 and torch.equal(inputs["input_ids"][0, :4], start):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with watched(llama, limited):
+        answers = dict(backend.generate(requests))
+
+    assert answers[0].token_ids == expected[0]
+    assert [(answers[index].error or "").partition(" of ")[0] for index in (1, 2)] == ["memory ran out on a single prompt"] * 2
+
+
 def test_memory_that_runs_out_late_costs_time_but_no_token(llama: Any) -> None:
     expected = tokens_of(loaded(llama), requests_of())
     backend = loaded(llama)
@@ -253,6 +273,18 @@ def test_memory_that_runs_out_late_costs_time_but_no_token(llama: Any) -> None:
 
     assert found == expected
     assert "out_of_memory_rows" in backend.describe()["use"]
+
+
+def test_memory_that_runs_out_while_tokens_are_chosen_is_one_line(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = loaded(llama)
+
+    def refuse(self: Choices, scores: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Choices, "_drawn", refuse)
+
+    with pytest.raises(BackendError, match=r"^memory ran out while the next tokens of 3 rows were chosen: ask for fewer with batch_size$"):
+        list(backend.generate([GenerateRequest(prompt="One", max_new_tokens=2, do_sample=True, num_samples=3)]))
 
 
 def test_a_long_prompt_is_fed_in_parts(llama: Any, fed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,12 @@ import torch
 
 from pytest_lighteval.backends.accelerate.arguments import GenerationParameters
 from pytest_lighteval.backends.accelerate.plan import PromptRow
+from pytest_lighteval.errors import BackendError
 
 __all__ = ["Choice", "Choices"]
+
+_ROWS_DRAWN_AT_ONCE = 16
+"""Rows whose vocabulary is sorted and summed, in float64, at a time."""
 
 
 class Choice:
@@ -37,19 +41,26 @@ class Choices:
     def choose(self, logits: torch.Tensor, rows: Sequence[Choice], texts: Sequence[Sequence[int]]) -> list[int]:
         """The next token of each row, of its logits `[rows, vocabulary]` in fp32 and of the tokens generated so far.
 
-        A row draws one random number a call, so that calling this once a token gives the same text in any company.
+        A row draws one random number a call, so that calling this once a token gives the same text in any company. Raises BackendError
+        for logits that are no numbers.
         """
         logits = self._penalized(logits, rows, texts)
         for index, (row, text) in enumerate(zip(rows, texts, strict=True)):
             if len(text) < (self._parameters.min_new_tokens or 0):
                 logits[index, row.ends] = -torch.inf
         chosen = logits.argmax(-1)
+        # what is no number counts as the largest; asked for together with the tokens, in one wait for the device
+        likeliest = logits.gather(1, chosen[:, None])[:, 0]
         draws = {index: row.draw for index, row in enumerate(rows) if row.draw is not None}
         if draws:
             places = torch.tensor(list(draws), device=logits.device)
-            chosen[places] = self._drawn(logits[places], [draw.random() for draw in draws.values()])
-        tokens: list[int] = chosen.tolist()
-        return tokens
+            numbers = torch.tensor([draw.random() for draw in draws.values()], dtype=torch.float64)
+            parts = zip(places.split(_ROWS_DRAWN_AT_ONCE), numbers.split(_ROWS_DRAWN_AT_ONCE), strict=True)
+            chosen[places] = torch.cat([self._drawn(logits[rows], asked) for rows, asked in parts])
+        tokens, wrong = torch.stack([chosen, likeliest.isnan()]).tolist()
+        if any(wrong):
+            raise BackendError("the model's logits are not numbers (nan); try dtype=bfloat16 or float32")
+        return list(tokens)
 
     def _penalized(self, logits: torch.Tensor, rows: Sequence[Choice], texts: Sequence[Sequence[int]]) -> torch.Tensor:
         parameters = self._parameters
@@ -71,8 +82,8 @@ class Choices:
             logits = logits - parameters.frequency_penalty * counts - parameters.presence_penalty * (counts > 0)
         return logits
 
-    def _drawn(self, scores: torch.Tensor, numbers: Sequence[float]) -> torch.Tensor:
-        """One token a row: the place of the row's random number in its cumulated probabilities."""
+    def _drawn(self, scores: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        """One token a row: the place of the row's random number (`[rows]`, on the CPU) in its cumulated probabilities."""
         parameters = self._parameters
         # float64, so that where a number falls does not hang on how sums are rounded; Apple's GPUs have none
         scores = scores.to(torch.float32 if scores.device.type == "mps" else torch.float64)
@@ -82,13 +93,15 @@ class Choices:
         if parameters.top_p is not None and parameters.top_p < 1:
             ordered, places = scores.sort(descending=True, stable=True)
             before = ordered.softmax(-1).cumsum(-1).roll(1, -1)
-            before[:, 0] = 0.0
-            scores = scores.masked_fill((before >= parameters.top_p).scatter(1, places, before >= parameters.top_p), -torch.inf)
+            hidden = before >= parameters.top_p
+            # the likeliest is always left
+            hidden[:, 0] = False
+            scores = scores.masked_fill(hidden.scatter(1, places, hidden), -torch.inf)
         probabilities = scores.softmax(-1)
         if parameters.min_p is not None:
             probabilities = probabilities.masked_fill(probabilities < parameters.min_p * probabilities.amax(-1, keepdim=True), 0.0)
         reached = probabilities.cumsum(-1)
-        asked = torch.tensor(numbers, dtype=reached.dtype, device=reached.device)[:, None] * reached[:, -1:]
+        asked = numbers.to(reached)[:, None] * reached[:, -1:]
         return torch.searchsorted(reached, asked, right=True)[:, 0].clamp(max=scores.shape[1] - 1)
 
 

@@ -16,9 +16,11 @@ from pytest_lighteval.backends.accelerate.decoding_attention import DecodeRun, K
 from pytest_lighteval.backends.accelerate.generation_plan import GenerationPlan, PlannedRow
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.plan import Generated, PromptRow
+from pytest_lighteval.backends.accelerate.scoring import unless_out_of_memory
 from pytest_lighteval.backends.accelerate.slots import Slots
 from pytest_lighteval.backends.accelerate.stopping import StopRule
 from pytest_lighteval.backends.accelerate.texts import Texts
+from pytest_lighteval.errors import BackendError
 
 __all__ = ["Decoder", "DecodingLimits"]
 
@@ -130,9 +132,16 @@ class Decoder:
         return logits
 
     def choose(self, logits: torch.Tensor, rows: Sequence[_Live]) -> list[int]:
-        """The next token of each row."""
-        with torch.inference_mode():
-            return self._choices.choose(logits, [one.choice for one in rows], [one.new for one in rows])
+        """The next token of each row. Raises BackendError when memory runs out: random numbers are drawn by then, and cannot be again."""
+
+        def choose() -> list[int]:
+            with torch.inference_mode():
+                return self._choices.choose(logits, [one.choice for one in rows], [one.new for one in rows])
+
+        chosen = unless_out_of_memory(choose)
+        if chosen is None:
+            raise BackendError(f"memory ran out while the next tokens of {len(rows)} rows were chosen: ask for fewer with batch_size")
+        return chosen
 
 
 class _Decoding:
@@ -288,12 +297,13 @@ class _Decoding:
         for one in rows:
             one.kept = 0
         self._waiting.extendleft(reversed(rows))
-        if len(rows) <= 1 and self._limits.tokens <= _FEWEST_TOKENS:
-            return [self._waiting.popleft()]
-        if len(rows) > 1:
-            self._limits = replace(self._limits, rows=len(rows) // 2)
+        if rows and self._limits.rows > 1:
+            # down to one row at a time, which is done before the next one's stems are tried: what fails then is the first in line
+            self._limits = replace(self._limits, rows=max(1, len(rows) // 2))
             self._decoder.on_shrink(self._limits.rows, "rows")
-        else:
+        elif self._limits.tokens > _FEWEST_TOKENS:
             self._limits = replace(self._limits, tokens=max(_FEWEST_TOKENS, self._limits.tokens // 2))
             self._decoder.on_shrink(self._limits.tokens, "tokens")
+        else:
+            return [self._waiting.popleft()]
         return []

@@ -52,19 +52,31 @@ def fingerprint_folder(folder: Path, tokenizer_folder: Path, arguments: Accelera
 
 
 def fingerprint_loaded(model: Any, tokenizer: Any, arguments: AccelerateArguments) -> str:
-    """For a model in memory: the bytes of its parameters and buffers as they are now, its configuration, its tokenizer."""
+    """For a model in memory: the bytes of its parameters and buffers as they are now, its settings, its tokenizer.
+
+    Raises BackendError for weights that are not in memory.
+    """
     import torch
 
     weights = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
+        if tensor.is_meta:
+            raise BackendError(
+                f"{arguments.model}: its weights are not all in memory, so nothing can tell whether they change ({name} is offloaded): "
+                "give its folder as pretrained=..., with model_parallel=true"
+            )
         weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    generation = getattr(model, "generation_config", None)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     return fingerprint_content(
         {
             "weights": weights.hexdigest(),
             "config": model.config.to_json_string(),
+            # which tokens end a text, penalties
+            "generation": None if generation is None else generation.to_json_string(),
             "tokenizer": backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items()),
+            "special": tokenizer.special_tokens_map,
             "template": tokenizer.chat_template,
         },
         arguments,
