@@ -6,6 +6,7 @@ Knows every step's module and nothing of pytest, torch or files.
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,9 +32,11 @@ from pytest_lighteval.types import (
     GenerateRequest,
     GenerateResponse,
     LoglikelihoodRequest,
+    LoglikelihoodResponse,
     Metric,
     MetricResult,
     PerplexityRequest,
+    PerplexityResponse,
     Prompt,
     Request,
     RequestKind,
@@ -342,7 +345,7 @@ def _ask(
 
 
 def _score(case: Case, responses: Mapping[Ask, Response], metrics: Sequence[Metric], settings: EvaluationSettings) -> Detail:
-    error = next((response.error for response in responses.values() if response.error is not None), None)
+    error = next((reason for response in responses.values() if (reason := _failure(response)) is not None), None)
     scored = {ask: _without_reasoning(response, settings.reasoning_tags) for ask, response in responses.items()}
     values: dict[str, SampleValue | None] = {}
     if error is None:
@@ -365,6 +368,16 @@ def _score(case: Case, responses: Mapping[Ask, Response], metrics: Sequence[Metr
         truncated=case.lost_shots > 0 or any(response.truncated_tokens > 0 for response in responses.values()),
         error=error,
     )
+
+
+def _failure(response: Response) -> str | None:
+    """Why there is nothing to score. What is not a number is no answer, whichever backend gave it."""
+    numbers: tuple[float, ...] = ()
+    if isinstance(response, LoglikelihoodResponse):
+        numbers = (*response.logprobs, *(response.unconditioned_logprobs or ()))
+    elif isinstance(response, PerplexityResponse) and response.logprob is not None:
+        numbers = (response.logprob,)
+    return response.error or ("a log-probability is not a number (nan)" if any(map(math.isnan, numbers)) else None)
 
 
 def _without_reasoning(response: Response, tags: ReasoningTags) -> Response:

@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 
+_NOT_A_NUMBER = "the model's log-probabilities are not numbers (nan): something overflowed; try dtype=bfloat16 or float32"
+
+
 class TextsToIds(Protocol):
     """A tokenizer under the arguments of its backend; `accelerate.texts.Texts` is one."""
 
@@ -117,6 +120,8 @@ def loglikelihood_response(asked: Asked, scores: Sequence[PairScore], choices: i
     """The answer to a request of so many choices, from the scores of its pairs."""
     if asked.error is not None:
         return LoglikelihoodResponse(error=asked.error)
+    if any(math.isnan(score.logprob) for score in scores):
+        return LoglikelihoodResponse(error=_NOT_A_NUMBER)
     return LoglikelihoodResponse(
         logprobs=tuple(score.logprob for score in scores[:choices]),
         greedy=tuple(score.greedy for score in scores[:choices]),
@@ -133,7 +138,8 @@ def perplexity_response(asked: Asked, scores: Sequence[PairScore]) -> Perplexity
     if asked.error is not None:
         return PerplexityResponse(error=asked.error)
     count = sum(len(pair.continuation) for pair in asked.pairs)
-    return PerplexityResponse(logprob=math.fsum(score.logprob for score in scores), token_count=count)
+    logprob = math.fsum(score.logprob for score in scores)
+    return PerplexityResponse(error=_NOT_A_NUMBER) if math.isnan(logprob) else PerplexityResponse(logprob=logprob, token_count=count)
 
 
 def _fit(request: LoglikelihoodRequest, pairs: Sequence[TokenPair], fed: int) -> Asked:

@@ -169,6 +169,20 @@ def test_a_row_that_does_not_fit_alone_fails_its_own_request(llama: Any) -> None
     assert answers[1].error is None
 
 
+def test_a_model_that_answers_no_numbers_is_an_error_of_each_document() -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        model.lm_head.weight[7] = torch.nan
+    backend = AccelerateBackend.from_model(model, tiny_tokenizer())
+
+    answers = dict(backend.loglikelihood(REQUESTS))
+    texts = dict(backend.perplexity([PerplexityRequest(text="One, two, three")]))
+
+    assert {answer.error for answer in (*answers.values(), *texts.values())} == {
+        "the model's log-probabilities are not numbers (nan): something overflowed; try dtype=bfloat16 or float32"
+    }
+
+
 def test_an_error_that_is_not_about_memory_is_not_swallowed(llama: Any) -> None:
     broken = Counted(llama)
     backend = AccelerateBackend.from_model(broken.model, tiny_tokenizer())

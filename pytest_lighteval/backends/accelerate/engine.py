@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
-from pytest_lighteval.backends.accelerate.decoding import DecodingLimits
+from pytest_lighteval.backends.accelerate.budgets import Budgets
 from pytest_lighteval.backends.accelerate.generation import Generation, choose_generation
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.loglikelihood import (
@@ -23,8 +23,7 @@ from pytest_lighteval.backends.accelerate.loglikelihood import (
     hidden_window,
     unsupported,
 )
-from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow
-from pytest_lighteval.backends.accelerate.prefix_tree import Limits as TreeLimits
+from pytest_lighteval.backends.accelerate.plan import Generated, PromptRow
 from pytest_lighteval.backends.accelerate.scoring import Scorer, evaluating, peak_memory, unless_out_of_memory
 from pytest_lighteval.backends.accelerate.texts import Texts
 from pytest_lighteval.backends.accelerate.tree_scoring import TreeScorer
@@ -56,26 +55,6 @@ Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
-_TOKENS_SCORED = {"cpu": 2048}
-_TOKENS_KEPT = {"cpu": 16384}
-_OTHER_DEVICES = 16384, 32768
-"""Padded tokens of a batch under `batch_size=auto`, when they are scored and when their keys and values are kept to generate.
-
-Constants for each kind of device: were they taken from what is free at the moment, a score's last digits would depend on it. More than
-2048 tokens at a time bring nothing on a CPU; generation there is bound by reading the weights, and gains with every row.
-"""
-_LOGITS_AT_ONCE = 2**28
-"""Elements of logits that a batch may keep under `batch_size=auto` (1 GiB in fp32)."""
-_STEM_BYTES = {"cpu": 2**30}
-_STEM_BYTES_OTHERS = 2**32
-"""Keys and values of shared prefixes that are kept at a time."""
-_SLOT_BYTES = {"cpu": 2**31}
-_SLOT_BYTES_OTHERS = 2**33
-"""Keys and values that are kept at a time to generate."""
-_ROWS_GENERATED = {"cpu": 64}
-_ROWS_GENERATED_OTHERS = 256
-"""Rows that are generated at a time under `batch_size=auto`: more of them make a step longer and the whole hardly faster."""
-
 
 class Engine:
     """A model in memory and the rules by which it is asked."""
@@ -84,13 +63,13 @@ class Engine:
         self._texts, self._arguments, self._max_length = texts, arguments, max_length
         self._loaded = loaded
         self._parameters = arguments.generation()
-        self._scoring_limits = self._limits(_TOKENS_SCORED.get(loaded.device.type, _OTHER_DEVICES[0]))
         self._shrunk_to: dict[str, int] = {}
         """The fewest rows, or tokens, that memory allowed. Empty: it never ran out."""
         self._plain_reason: str | None = None
         """Why log-likelihoods are computed by plain rows. None: they are computed over the prefix tree."""
         with self._one_line("its first rows"):
             self._scorer = Scorer(loaded.model, loaded.device, texts.special.start)
+        self._budgets = Budgets(loaded, arguments.batch_size, all_logits=self._scorer.keep == "all")
         self._scoring = self._choose_scoring()
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
@@ -153,7 +132,7 @@ class Engine:
             "dtype": self._loaded.dtype,
             "threads": torch.get_num_threads(),
             "engine": f"plain rows: {self._plain_reason}" if self._plain_reason else "prefix tree",
-            "batch_tokens": self._scoring_limits.tokens,
+            "batch_tokens": (self._budgets.plain_rows if self._plain_reason else self._budgets.tree).tokens,
             "head_at": {"each": "asked positions", "shared": "positions asked in the batch", "all": "all positions"}[self._scorer.keep],
         }
         notes, tokens_generating = [], 0
@@ -178,20 +157,20 @@ class Engine:
     def _choose_scoring(self) -> Scoring:
         """By prefix tree if the model gives the same log-likelihoods with it, else by plain rows; the report says why."""
         model = self._loaded.model
-        plain = PlainRows(self._scorer, self._scoring_limits, self._attempt, self._on_shrink)
+        plain = PlainRows(self._scorer, self._budgets.plain_rows, self._attempt, self._on_shrink)
         self._plain_reason = unsupported(model.config)
         if self._plain_reason is not None:
             return plain
-        limits = self._tree_limits()
         scorer = TreeScorer(model, self._loaded.device, takes_places=self._scorer.keep != "all")
         try:
+            with self._one_line("its configuration"):
+                limits = self._budgets.tree
             self._plain_reason = find_disagreement(
                 # no waste at all: every shared path is a stem then, however short
                 PrefixTree(scorer, limits, self._attempt, tolerated_waste=0),
-                PlainRows(self._scorer, self._scoring_limits, self._attempt),
+                PlainRows(self._scorer, self._budgets.plain_rows, self._attempt),
                 vocabulary=model.config.get_text_config().vocab_size,
-                # quantized weights are multiplied in half precision, whatever the others' dtype
-                exact=self._loaded.dtype in ("float32", "float64") and not getattr(model, "is_quantized", False),
+                exact=self._loaded.is_exact,
                 max_length=self._max_length,
             )
         except BackendError as error:
@@ -209,43 +188,13 @@ class Engine:
             self._texts,
             self._parameters,
             max_length=self._max_length,
-            slots=self._decoding_limits,
-            batches=self._limits(_TOKENS_KEPT.get(self._loaded.device.type, _OTHER_DEVICES[1])),
+            slots=lambda: self._budgets.slots,
+            batches=self._budgets.generated_rows,
             takes_places=self._scorer.keep != "all",
             known_reason=self._plain_reason,
             attempt=self._attempt,
             on_shrink=self._on_shrink,
         )
-
-    def _decoding_limits(self) -> DecodingLimits:
-        device, batch_size = self._loaded.device.type, self._arguments.batch_size
-        logits = max(1, _LOGITS_AT_ONCE // self._loaded.model.config.get_text_config().vocab_size)
-        tokens = _TOKENS_SCORED.get(device, _OTHER_DEVICES[0])
-        rows = min(_ROWS_GENERATED.get(device, _ROWS_GENERATED_OTHERS), logits)
-        return DecodingLimits(
-            rows=batch_size if isinstance(batch_size, int) else rows,
-            kept=_SLOT_BYTES.get(device, _SLOT_BYTES_OTHERS) // self._token_bytes,
-            tokens=min(tokens, logits) if self._scorer.keep == "all" else tokens,
-        )
-
-    @property
-    def _token_bytes(self) -> int:
-        """What the keys and values of a token take."""
-        config = self._loaded.model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        size: int = 2 * config.num_hidden_layers * heads * head_dim * getattr(torch, self._loaded.dtype).itemsize
-        return size
-
-    def _tree_limits(self) -> TreeLimits:
-        config = self._loaded.model.config.get_text_config()
-        tokens = _TOKENS_SCORED.get(self._loaded.device.type, _OTHER_DEVICES[0])
-        kept = _STEM_BYTES.get(self._loaded.device.type, _STEM_BYTES_OTHERS) // self._token_bytes
-        logits = max(1, _LOGITS_AT_ONCE // config.vocab_size)
-        if self._scorer.keep == "all":
-            tokens = min(tokens, logits)
-        pieces = self._arguments.batch_size if isinstance(self._arguments.batch_size, int) else None
-        return TreeLimits(tokens=tokens, logits=logits, kept=kept, pieces=pieces)
 
     def _score(self, asked: Sequence[Asked]) -> Iterator[tuple[int, PairScore | str]]:
         """See `gather`."""
@@ -270,12 +219,6 @@ class Engine:
     def _on_shrink(self, count: int, unit: str = "rows") -> None:
         self._shrunk_to[unit] = min(count, self._shrunk_to.get(unit, count))
         logger.warning("memory ran out: the batch is run again, %d %s at a time", count, unit)
-
-    def _limits(self, tokens: int) -> Limits:
-        if isinstance(self._arguments.batch_size, int):
-            return Limits(rows=self._arguments.batch_size)
-        vocabulary: int = self._loaded.model.config.get_text_config().vocab_size
-        return Limits(tokens=tokens, logits=max(1, _LOGITS_AT_ONCE // vocabulary))
 
 
 def _generate_response(row: PromptRow, samples: list[Generated], num_samples: int, cut: int) -> GenerateResponse:

@@ -155,7 +155,7 @@ def _find_disagreement(decoder: Decoder, choices: _RecordingChoices, loaded: Loa
     new = max(1, min(_PROBE_TOKENS, max_length // 4))
     rows = [PromptRow(owner=owner, prompt=prompt, max_new_tokens=new) for owner, prompt in enumerate(dict.fromkeys(prompts))]
     plan = plan_generation(rows, tokens_saved=1, shortest_stem=1)
-    exact = loaded.dtype in ("float32", "float64") and not getattr(loaded.model, "is_quantized", False)
+    exact = loaded.is_exact
     # few slots and short steps, so that rows wait for one another and prompts come in parts
     for row, generated in decoder.generate(plan, DecodingLimits(rows=4, kept=10**6, tokens=12)):
         if generated is None:

@@ -35,6 +35,11 @@ class LoadedModel:
     dtype: str
     """Of the weights as they are computed with, e.g. `float32`."""
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether it computes in fp32 or better. Quantized weights are multiplied in half precision, whatever the others' dtype."""
+        return self.dtype in ("float32", "float64") and not getattr(self.model, "is_quantized", False)
+
 
 def choose_device(asked: str | None) -> torch.device:
     """The device asked for, or the first GPU, else the CPU. Raises BackendError if the one asked for is not there."""
