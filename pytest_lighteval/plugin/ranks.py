@@ -43,7 +43,7 @@ def _names_backend(arguments: Sequence[str]) -> bool:
     """Whether a command line chooses one of this plugin's backends, by either name of the option."""
     from pytest_lighteval.backends import names
 
-    chosen = []
+    chosen: list[str] = []
     for place, argument in enumerate(arguments):
         option, is_joined, value = argument.partition("=")
         if option in ("--backend", "--lighteval-backend"):
