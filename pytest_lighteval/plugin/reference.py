@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from pytest_lighteval.errors import BackendError, LightevalError
+from pytest_lighteval.errors import BackendError, LightevalError, UnsupportedRequestError
 from pytest_lighteval.reports.details import details_path
 from pytest_lighteval.reports.plain import task_result_from_plain, to_plain
 from pytest_lighteval.types import Backend, TaskKey, TaskResult
@@ -89,6 +89,8 @@ class Reference:
             outcome["lacking"] = outcome["problem"] is not None
             if outcome["problem"] is None:
                 outcome["result"] = to_plain(measure(self._backend, self._folder))
+        except UnsupportedRequestError as error:  # found out when it was asked
+            outcome |= {"problem": str(error), "lacking": True}
         except LightevalError as error:
             outcome["problem"] = str(error)
         return outcome

@@ -19,6 +19,7 @@ from pytest_lighteval.plugin.gating import has_floor
 from pytest_lighteval.plugin.reference import forget_exchange
 from pytest_lighteval.plugin.session import plan_of
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER
+from pytest_lighteval.plugin.usage import use_of_all
 from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.reports.junit import metric_properties
 from pytest_lighteval.reports.plain import task_result_from_plain, to_plain, verdict_from_plain
@@ -51,6 +52,8 @@ class Reporter:
         self.references: dict[str, TaskResult] = {}
         self.repeats: dict[str, tuple[TaskResult, ...]] = {}
         self.backend: dict[str, Any] = {}
+        self.uses: dict[str, dict[str, Any]] = {}
+        """What each process used so far, by worker; "" without workers."""
         self.reference_backend: dict[str, Any] = {}
         self.cache = {"hits": 0, "misses": 0}
         self.cache_problems: list[str] = []
@@ -85,6 +88,8 @@ class Reporter:
             key: tuple(task_result_from_plain(result) for result in results) for key, results in payload.get("repeats", {}).items()
         }
         self.backend |= payload.get("backend", {})
+        if "use" in payload.get("backend", {}):
+            self.uses[getattr(report, "worker_id", "")] = payload["backend"]["use"]
         for use in payload.get("cache", ()):
             self.cache = {name: count + use[name] for name, count in self.cache.items()}
             if use["problem"] is not None and use["problem"] not in self.cache_problems:
@@ -199,7 +204,7 @@ class Reporter:
             run_id=self.config.stash[RUN_FOLDER].name,
             started=self.started.isoformat(timespec="seconds"),
             seconds=(datetime.now(self.started.tzinfo) - self.started).total_seconds(),
-            backend={**self.backend, "arguments": to_plain(settings.arguments)} if self.backend else {},
+            backend=self._backend_facts(),
             settings=to_plain(settings.evaluation) | {"few_shots": settings.few_shots, "threads": settings.threads},
             environment=environment(),
             results=tuple(sorted(self.results.values(), key=lambda result: result.key)),
@@ -215,6 +220,12 @@ class Reporter:
             cache=self.cache,
             exit_status=pytest.ExitCode(exit_status).name.lower(),
         )
+
+    def _backend_facts(self) -> dict[str, Any]:
+        if not self.backend:
+            return {}
+        use = {"use": use_of_all(self.uses.values())} if self.uses else {}
+        return {**self.backend, **use, "arguments": to_plain(plan_of(self.config).settings.arguments)}
 
     def _reference_facts(self) -> dict[str, Any]:
         against = plan_of(self.config).settings.against

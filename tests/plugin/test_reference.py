@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_lighteval.backends.fake import FakeBackend
-from pytest_lighteval.errors import BackendError, RequestsFailedError
+from pytest_lighteval.errors import BackendError, RequestsFailedError, UnsupportedRequestError
 from pytest_lighteval.plugin.reference import Reference, forget_exchange
 from pytest_lighteval.types import Backend, TaskKey, TaskResult
 from tests.baselines.samples import GSM8K, result
@@ -104,6 +104,16 @@ def test_what_a_backend_cannot_do_is_told_apart(made: Made, tmp_path: Path) -> N
     held = Reference(made.make, tmp_path).result(GSM8K, lambda backend, folder: None, lacking=lambda backend: "no log-likelihoods")  # type: ignore[arg-type, return-value]
 
     assert (held.problem, held.lacking) == ("no log-likelihoods", True)
+
+
+def test_what_a_backend_turns_out_to_be_unable_to_do_is_told_apart_too(made: Made, tmp_path: Path) -> None:
+    def unable(backend: Backend, folder: Path) -> TaskResult:
+        raise UnsupportedRequestError("no log-probabilities")
+
+    first, second = (Reference(made.make, tmp_path).result(GSM8K, unable, lacking=lambda backend: None) for _ in range(2))
+
+    assert (first.problem, first.lacking, first.result) == ("no log-probabilities", True, None)
+    assert (second.problem, second.lacking, second.is_new) == ("no log-probabilities", True, False)
 
 
 def test_a_bug_is_nobodys_result(made: Made, tmp_path: Path) -> None:
