@@ -1,4 +1,4 @@
-"""Sessions on vLLM, which a package with its names and a random model stands in for: a user's own engine, and what an installed version lacks."""
+"""A session on a user's own vLLM engine, for which a package with its names and a random model stands in."""
 
 from __future__ import annotations
 
@@ -115,13 +115,3 @@ def test_a_conftest_brings_an_engine_that_runs(vllm_project: pytest.Pytester, re
     # of an engine in memory nothing is kept
     run(vllm_project).assert_outcomes(passed=5)
     assert take_answered(vllm_project) > 0
-
-
-def test_what_vllm_lacks_is_told_below_the_table(vllm_project: pytest.Pytester, results: Results) -> None:
-    arguments = "pretrained=model,swap_space=4"
-
-    result = run(vllm_project, "--backend", "vllm", "--model-args", arguments, "-k", "prose", "--no-cache")
-
-    note = "swap_space is ignored: this vLLM has none; it recomputes sequences that it had to put aside"
-    result.stdout.fnmatch_lines([f"vllm: {note}"])
-    assert results()["backend"]["notes"] == [note]
