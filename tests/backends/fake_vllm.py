@@ -40,6 +40,7 @@ class OldSamplingParameters:
     presence_penalty: float = 0.0
     prompt_logprobs: int | None = None
     detokenize: bool = True
+    output_kind: Any = None
 
 
 @dataclass(kw_only=True)
@@ -85,6 +86,19 @@ class FakeLLM:
         self.forgotten = 0
         self.aborted: list[str] = []
         self.stuck = False
+        config = model.config
+        self.vllm_config = SimpleNamespace(
+            model_config=SimpleNamespace(
+                model="tiny", dtype="torch.float32", quantization=None, revision=None, hf_config=config, architectures=["Tiny"],
+                max_model_len=config.max_position_embeddings, get_vocab_size=lambda: config.vocab_size, try_get_generation_config=dict,
+            ),
+            cache_config=SimpleNamespace(enable_prefix_caching=caching, block_size=block_size),
+            device_config=SimpleNamespace(device_type="fake"),
+        )  # fmt: skip
+        """As far as it is looked at; may be changed."""
+
+    def get_tokenizer(self) -> Any:
+        return self.tokenizer
 
     def reset_prefix_cache(self) -> bool:
         self.cached.clear()

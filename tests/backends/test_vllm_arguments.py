@@ -19,7 +19,7 @@ from pytest_lighteval.backends.accelerate import GenerationParameters
 from pytest_lighteval.backends.cached import is_cacheable
 from pytest_lighteval.backends.vllm import VllmArguments, VllmBackend, fingerprint
 from pytest_lighteval.backends.vllm.fingerprint import vllm_version
-from pytest_lighteval.backends.vllm.starting import known_settings
+from pytest_lighteval.backends.vllm.starting import ignored_settings, known_settings
 from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError
 from pytest_lighteval.model_args import convert_model_args, describe_arguments, parse_model_args
 from pytest_lighteval.types import LoglikelihoodRequest
@@ -76,15 +76,14 @@ def test_what_is_left_to_vllm_is_not_passed_on() -> None:
     ]
 
 
-def test_swap_space_is_passed_to_a_vllm_that_has_it_and_ignored_with_one_warning_by_one_that_has_not(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_swap_space_is_passed_to_a_vllm_that_has_it_and_ignored_with_one_note_by_one_that_has_not() -> None:
     arguments = read("pretrained=owner/model,swap_space=4")
 
     assert known_settings(arguments, {"swap_space"}, on_cpu=False)["swap_space"] == 4.0
-    assert not caplog.messages
+    assert ignored_settings(arguments, {"swap_space"}) == ignored_settings(read("pretrained=owner/model"), {"dtype"}) == []
     assert "swap_space" not in known_settings(arguments, {"dtype"}, on_cpu=False)
-    assert caplog.messages == ["swap_space is ignored: this vLLM has none; it recomputes sequences that it had to put aside"]
+    (note,) = ignored_settings(arguments, {"dtype"})
+    assert note == "swap_space is ignored: this vLLM has none; it recomputes sequences that it had to put aside"
 
 
 def test_a_cpu_gets_no_compilation_and_a_cache_that_fits_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from pytest_lighteval.backends.foreign import first_line
 from pytest_lighteval.backends.vllm.runner import Abilities, Runner
 from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
 from pytest_lighteval.errors import BackendError
@@ -14,8 +14,6 @@ from pytest_lighteval.errors import BackendError
 __all__ = ["probe"]
 
 Answer = TypeVar("Answer")
-
-logger = logging.getLogger(__name__)
 
 _TOLERANCES = {"float32": 1e-3}
 _COARSE = 0.5
@@ -29,7 +27,7 @@ def probe(
     """Ask for the same scores in the plain way and in each fast way that the installed version knows by name.
 
     `caches`: the engine keeps prefixes, in blocks of `block_size` tokens. A fast way that raises or gives something else is not used, and
-    a log line says so.
+    a note says so.
     """
     known = inspect.signature(sampling_parameters).parameters
     length = min(2 * block_size + 3, max_model_len - 2)
@@ -51,21 +49,26 @@ def probe(
         wanted = dict(plain.read([ReadPrompt(tokens=(*text[:-1], candidate), scored=1) for candidate in candidates]))
         return all(abs(score.logprob - wanted[place].logprob) <= tolerance for place, score in enumerate(found))
 
+    problems = {
+        "reading cached prefixes while scoring": _problem(reads_cache, "skip_reading_prefix_cache" in known) if caches else None,
+        "asking for named tokens": _problem(names_tokens, "logprob_token_ids" in known),
+    }
+    reading, naming = problems.values()
     return Abilities(
-        reads_cache=caches and "skip_reading_prefix_cache" in known and _works(reads_cache, "reading cached prefixes while scoring"),
-        names_tokens="logprob_token_ids" in known and _works(names_tokens, "asking for named tokens"),
+        reads_cache=caches and reading is None,
+        names_tokens=naming is None,
+        notes=tuple(f"{what} does not work here, the slower plain way is used: {problem}" for what, problem in problems.items() if problem),
     )
 
 
-def _works(check: Callable[[], bool], what: str) -> bool:
+def _problem(check: Callable[[], bool], known: bool) -> str | None:
+    """Why a fast way is not to be used. None: it is right."""
+    if not known:
+        return "this vLLM does not know it"
     try:
-        right = check()
-        reason = "it gives other numbers than the plain way"
+        return None if check() else "it gives other numbers than the plain way"
     except _UNUSABLE as error:
-        right, reason = False, f"{type(error).__name__}: {error}"
-    if not right:
-        logger.warning("vLLM: %s does not work here, the plain way is used: %s", what, reason.partition("\n")[0])
-    return right
+        return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _only(answers: Iterator[tuple[int, Answer]]) -> Answer:

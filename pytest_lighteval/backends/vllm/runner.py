@@ -36,6 +36,8 @@ class Abilities:
     """Prompt log-probabilities of a prompt whose front lies in the prefix cache."""
     names_tokens: bool = False
     """Log-probabilities of named tokens in place of the next one."""
+    notes: tuple[str, ...] = ()
+    """Why a fast way is not used, for the report; the user's own choices need no note."""
 
 
 class Runner:

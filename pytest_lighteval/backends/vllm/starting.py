@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import inspect
-import logging
 import os
 import random
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,7 @@ from pytest_lighteval.backends.vllm.probing import probe
 from pytest_lighteval.backends.vllm.runner import Runner
 from pytest_lighteval.errors import BackendError
 
-__all__ = ["LocalEngine", "free_memory", "known_settings", "start_engine", "stop_engine"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["LocalEngine", "free_memory", "ignored_settings", "known_settings", "start_engine", "stop_engine"]
 
 _ENVIRONMENT = {
     # in a process of its own, the engine gets requests at its own pace: which ones share a batch, and so last digits, would be chance
@@ -41,7 +38,8 @@ one question have in common rarely fills one of vLLM's 128 there."""
 class LocalEngine(Runner):
     """A real `LLM` in this process, its abilities probed."""
 
-    def __init__(self, llm: Any, *, owned: bool) -> None:
+    def __init__(self, llm: Any, *, owned: bool, notes: Sequence[str] = ()) -> None:
+        """`notes`: what else the report should tell of it."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -61,7 +59,7 @@ class LocalEngine(Runner):
         declared = _declared_generation(model)
         super().__init__(llm, parameters, abilities, repetition_penalty=float(declared.get("repetition_penalty") or 1.0))
         ends = declared.get("eos_token_id")
-        described = {
+        described: dict[str, Any] = {
             "architecture": next(iter(getattr(model, "architectures", None) or ()), "unknown"),
             "device": str(config.device_config.device_type),
             "dtype": dtype,
@@ -69,6 +67,8 @@ class LocalEngine(Runner):
             "names_tokens": abilities.names_tokens,
             "reads_cache": abilities.reads_cache,
         }
+        if notes or abilities.notes:
+            described["notes"] = [*notes, *abilities.notes]
         self.facts = EngineFacts(
             max_model_len=model.max_model_len,
             ends=frozenset(ends if isinstance(ends, list) else [ends] if ends is not None else []),
@@ -99,7 +99,8 @@ def start_engine(folder: Path, tokenizer_folder: Path, arguments: VllmArguments,
         from vllm.engine.arg_utils import EngineArgs
         from vllm.platforms import current_platform
 
-        settings = known_settings(arguments, inspect.signature(EngineArgs).parameters, on_cpu=current_platform.is_cpu())
+        known = inspect.signature(EngineArgs).parameters
+        settings = known_settings(arguments, known, on_cpu=current_platform.is_cpu())
         llm = LLM(
             model=str(folder),
             tokenizer=str(tokenizer_folder),
@@ -107,14 +108,13 @@ def start_engine(folder: Path, tokenizer_folder: Path, arguments: VllmArguments,
             disable_log_stats=True,
             **settings,
         )
-    return LocalEngine(llm, owned=True)
+    return LocalEngine(llm, owned=True, notes=ignored_settings(arguments, known))
 
 
 def known_settings(arguments: VllmArguments, known: Collection[str], *, on_cpu: bool) -> dict[str, Any]:
     """What `LLM` is started with beside the model and its length, as far as the installed version knows it by name."""
     settings = arguments.engine()
     if "swap_space" in settings and "swap_space" not in known:
-        logger.warning("swap_space is ignored: this vLLM has none; it recomputes sequences that it had to put aside")
         del settings["swap_space"]
     if "use_tqdm_on_load" in known:
         settings["use_tqdm_on_load"] = False
@@ -125,6 +125,13 @@ def known_settings(arguments: VllmArguments, known: Collection[str], *, on_cpu: 
         if arguments.gpu_memory_utilization is None:
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", _CPU_CACHE_GIB)
     return settings
+
+
+def ignored_settings(arguments: VllmArguments, known: Collection[str]) -> list[str]:
+    """A line for each argument that `known_settings` leaves out, since the installed version has nothing like it."""
+    if arguments.swap_space is None or "swap_space" in known:
+        return []
+    return ["swap_space is ignored: this vLLM has none; it recomputes sequences that it had to put aside"]
 
 
 def stop_engine(llm: Any) -> None:
