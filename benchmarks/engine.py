@@ -49,8 +49,11 @@ WARM_TASK = "leaderboard|mmlu:anatomy|5|0"
 class Side:
     """One system in its process, and what it measured of the workload at hand."""
 
+    system: str
     process: subprocess.Popen[str]
     replies: Any
+    said: Path
+    """What it wrote to its standard error."""
     hello: Mapping[str, Any]
     runs: list[dict[str, Any]] = field(default_factory=list)
 
@@ -61,7 +64,9 @@ class Side:
         self.process.stdin.flush()
         line = self.replies.readline()
         if not line:
-            raise UserInputError(f"{' '.join(map(str, self.process.args[1:3]))}: the process ended")  # type: ignore[index]
+            raise UserInputError(
+                f"{self.system}: its process ended; the end of what it said: {self.said.read_text('utf-8', 'replace')[-500:]}"
+            )
         reply: dict[str, Any] = json.loads(line)
         return reply
 
@@ -78,15 +83,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.write and len(workloads) < len(WORKLOADS):
             raise UserInputError(f"--write: {DOCUMENT.name} is written from all workloads; leave --only out")
         rows, problems, versions = _compare(workloads, options.repeats, options.threads)
+        header = ("workload", "", "seconds", "ours is faster by (target)", "tokens", "memory beyond the loaded, MiB", "largest difference")
+        text = f"{_setting(versions, options)}\n\n{table(header, rows)}"
+        print(text, *problems, sep="\n", flush=True)
         warm = _second_run(options.threads)
+        print(warm)
+        if options.write:
+            _write(f"{text}\n\n{warm}")
     except LightevalError as error:
         print(error, file=sys.stderr)
         return 2
-    header = ("workload", "", "seconds", "ours is faster by (target)", "tokens", "memory beyond the weights, MiB", "largest difference")
-    text = f"{_setting(versions, options)}\n\n{table(header, rows)}\n\n{warm}"
-    print(text, *problems, sep="\n")
-    if options.write:
-        _write(text)
     return 1 if problems else 0
 
 
@@ -195,17 +201,19 @@ def _side(system: str, threads: int, folder: Path) -> Iterator[Side]:
     mine, theirs = os.pipe()
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     command = [str(python), str(ROOT / "benchmarks" / "engine_side.py"), system, str(model), str(threads), str(theirs)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        text=True, pass_fds=(theirs,), env=environment, cwd=ROOT if system == OURS else None,
-    )  # fmt: skip
+    said = folder / f"{system}.stderr"
+    with said.open("wb") as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors,
+            text=True, pass_fds=(theirs,), env=environment, cwd=ROOT if system == OURS else None,
+        )  # fmt: skip
     os.close(theirs)
     with os.fdopen(mine) as replies:
         line = replies.readline()
         if not line:
-            raise UserInputError(f"{system}: its process ended before it was ready")
+            raise UserInputError(f"{system}: its process ended before it was ready: {said.read_text('utf-8', 'replace')[-500:]}")
         try:
-            yield Side(process=process, replies=replies, hello=json.loads(line))
+            yield Side(system=system, process=process, replies=replies, said=said, hello=json.loads(line))
         finally:
             assert process.stdin is not None
             process.stdin.close()
@@ -223,14 +231,17 @@ def _second_run(threads: int) -> str:
         seconds = []
         for _ in range(2):
             started = time.perf_counter()
-            subprocess.run(
+            ran = subprocess.run(
                 command,
-                check=True,
+                check=False,
                 capture_output=True,
+                text=True,
                 env={**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"},
                 cwd=folder,
             )
             seconds.append(time.perf_counter() - started)
+            if ran.returncode:
+                raise UserInputError(f"{' '.join(command[1:])} ended with {ran.returncode}: {ran.stdout[-500:]}")
     return f"`pytest --tasks '{WARM_TASK}' --max-samples 100`, whole: {seconds[0]:.1f} s at first, {seconds[1]:.1f} s the second time."
 
 

@@ -19,6 +19,8 @@ from typing import Any
 BATCH_SIZE = 8
 """Rows of a batch for the peers, whose own search for one starts at sizes that exhaust a CPU's memory."""
 
+WARM_UP = [{"prompt": "One, two,", "choices": [" three", " four and five"]}]
+
 Requests = Sequence[dict[str, Any]]
 Answer = Callable[[Requests], Any]
 
@@ -33,16 +35,20 @@ def main() -> None:
     fed = {"tokens": 0}
     # positions that the model computes: padding included, the tokens of every decoding step too
     module.register_forward_pre_hook(lambda _, arguments, named: _count(fed, arguments, named), with_kwargs=True)
+    # weights that are mapped from a file lie in memory once they were used
+    scores(WARM_UP)
+    loaded = _resident()
     with os.fdopen(int(replies), "w") as out:
         print(json.dumps({"versions": versions, "threads": torch.get_num_threads()}), file=out, flush=True)
         for line in sys.stdin:
             requests = json.loads(Path(line.strip()).read_text("utf-8"))
             fed["tokens"] = 0
-            before = _resident(reset=True)
+            # the peak is counted anew from here on
+            Path("/proc/self/clear_refs").write_text("5")
             started = time.perf_counter()
             answers = (scores if "choices" in requests[0] else texts)(requests)
             seconds = time.perf_counter() - started
-            reply = {"seconds": seconds, "tokens": fed["tokens"], "peak_bytes": _peak() - before, "answers": answers}
+            reply = {"seconds": seconds, "tokens": fed["tokens"], "peak_bytes": _peak() - loaded, "answers": answers}
             print(json.dumps(reply), file=out, flush=True)
 
 
@@ -51,10 +57,8 @@ def _count(fed: dict[str, int], arguments: Any, named: dict[str, Any]) -> None:
     fed["tokens"] += (arguments[0] if inputs is None else inputs).numel()
 
 
-def _resident(*, reset: bool) -> int:
-    """Bytes of memory in use; the peak is counted anew from here on."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
+def _resident() -> int:
+    """Bytes of memory in use."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
@@ -83,8 +87,7 @@ def ours(folder: str) -> tuple[Answer, Answer, Any, dict[str, str]]:
         answers = dict(backend.generate(asked))
         return [answers[index].texts[0] for index in range(len(asked))]
 
-    # the engine loads at the first request
-    scores([{"prompt": "One, two,", "choices": [" three"]}])
+    scores(WARM_UP)  # the engine loads at the first request
     return scores, texts, backend._engine._loaded.model, _versions("pytest-lighteval")
 
 

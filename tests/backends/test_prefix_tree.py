@@ -40,6 +40,7 @@ def test_every_token_of_the_tree_is_planned_once_and_sees_its_own_prefix(pairs: 
     seen = Counter(seen_by(plan, piece, place) for piece in plan.pieces for place in range(len(piece.tokens)))
     assert seen == Counter(prefixes)
     assert plan.tokens == len(prefixes)
+    assert all(len(piece.tokens) <= most for piece in plan.pieces)
 
 
 @given(pairs=PAIRS, waste=WASTE, most=st.integers(1, 12))

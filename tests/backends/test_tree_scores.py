@@ -14,9 +14,10 @@ import torch
 
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
 from pytest_lighteval.backends.accelerate.attention import prefix_tree_attention
-from pytest_lighteval.backends.accelerate.loglikelihood import Failed, PrefixTree
+from pytest_lighteval.backends.accelerate.loglikelihood import Failed, PlainRows, PrefixTree
+from pytest_lighteval.backends.accelerate.plan import Limits as RowLimits
 from pytest_lighteval.backends.accelerate.prefix_tree import Limits
-from pytest_lighteval.backends.accelerate.scoring import Scored, unless_out_of_memory
+from pytest_lighteval.backends.accelerate.scoring import Scored, Scorer, unless_out_of_memory
 from pytest_lighteval.backends.accelerate.tree_scoring import TreeScorer
 from pytest_lighteval.backends.tokenization import TokenPair
 from pytest_lighteval.types import LoglikelihoodRequest
@@ -207,6 +208,48 @@ def test_a_stem_that_does_not_fit_fails_all_that_stand_behind_it_and_nothing_els
         Failed(owner=owner, error="memory ran out on a single row of 50 tokens") for owner in range(4)
     ]
     assert isinstance(answers[4], Scored)
+
+
+def test_what_does_not_fit_together_is_scored_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    document = tuple(range(30))
+    pairs = [TokenPair(context=document, continuation=(100 + choice, *range(8))) for choice in range(4)]
+    whole = TreeScorer.score
+
+    def small(self: TreeScorer, plan: Any, numbers: Sequence[int]) -> Any:
+        if sum(len(plan.pieces[number].tokens) for number in numbers) > 40:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, plan, numbers)
+
+    monkeypatch.setattr(TreeScorer, "score", small)
+
+    def attempt(run: Any, items: Any) -> Any:
+        return unless_out_of_memory(lambda: run(items))
+
+    plain = PlainRows(Scorer(model, torch.device("cpu"), 0), RowLimits(tokens=40), attempt)
+    tree = PrefixTree(TreeScorer(model, torch.device("cpu"), takes_places=True), AMPLE, attempt, plain=plain)
+
+    found = scores_of(tree, pairs)
+
+    assert [logprob for logprob, _ in found] == pytest.approx([score_alone(model, p.context, p.continuation)[0] for p in pairs], abs=1e-4)
+    assert tree.tokens_computed == 4 * 38
+
+
+def test_a_long_text_is_fed_in_parts_of_which_none_asks_for_more_logits_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(max_length=400)
+    text = tuple(place % 90 for place in range(300))
+    fed: list[int] = []
+    whole = TreeScorer.score
+
+    def counted(self: TreeScorer, plan: Any, numbers: Sequence[int]) -> Any:
+        fed.append(sum(len(plan.pieces[number].tokens) for number in numbers))
+        return whole(self, plan, numbers)
+
+    monkeypatch.setattr(TreeScorer, "score", counted)
+    ((logprob, _),) = scores_of(tree_of(model, limits=replace(AMPLE, logits=64)), [TokenPair(context=text[:1], continuation=text[1:])])
+
+    assert fed == [64, 64, 64, 64, 43]
+    assert logprob == pytest.approx(score_alone(model, text[:1], text[1:])[0], abs=1e-3)
 
 
 def test_the_models_own_attention_is_back_after_every_batch() -> None:

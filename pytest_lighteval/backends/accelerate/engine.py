@@ -256,7 +256,7 @@ class Engine:
             self._plain_reason = hidden_window(model.config, self._max_length)
         if self._plain_reason is not None:
             return plain
-        return PrefixTree(scorer, limits, self._attempt, lambda tokens: self._on_shrink(tokens, "tokens"))
+        return PrefixTree(scorer, limits, self._attempt, lambda tokens: self._on_shrink(tokens, "tokens"), plain=plain)
 
     @cached_property
     def _generation(self) -> Generation:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from pytest_lighteval.backends.accelerate.plan import Limits as RowLimits
 from pytest_lighteval.backends.accelerate.plan import Row, TooBig, plan_rows, run_in_batches
+from pytest_lighteval.backends.accelerate.prefix_tree import MOST_TOKENS, plan_tree, run_plan
 from pytest_lighteval.backends.accelerate.prefix_tree import Limits as TreeLimits
 from pytest_lighteval.backends.accelerate.prefix_tree import TooBig as TreeTooBig
-from pytest_lighteval.backends.accelerate.prefix_tree import plan_tree, run_plan
 from pytest_lighteval.backends.accelerate.scoring import Scored, Scorer
 from pytest_lighteval.backends.accelerate.tree_scoring import PartialScore, TreeScorer
 from pytest_lighteval.backends.tokenization import TokenPair
@@ -88,10 +88,18 @@ class PrefixTree:
         on_shrink: Callable[[int], None] = _ignore,
         *,
         tolerated_waste: int | None = None,
+        plain: Scoring | None = None,
     ) -> None:
-        """`tolerated_waste`: see `plan_tree`. None: its default."""
+        """`tolerated_waste`: see `plan_tree`. None: its default.
+
+        `plain` scores the pairs of a piece that does not fit into memory, each of which may fit alone. None: they fail.
+        """
         self._scorer, self._limits, self._attempt, self._on_shrink = scorer, limits, attempt, on_shrink
-        self._planning = {} if tolerated_waste is None else {"tolerated_waste": tolerated_waste}
+        self._plain = plain
+        # logits of a piece are computed at once, and every place of it may be asked
+        self._planning = {"most_tokens": min(MOST_TOKENS, limits.logits)}
+        if tolerated_waste is not None:
+            self._planning["tolerated_waste"] = tolerated_waste
         self.tokens_computed = 0
 
     def score(self, pairs: Sequence[TokenPair]) -> Iterator[list[Scored | Failed]]:
@@ -105,15 +113,26 @@ class PrefixTree:
         try:
             for batch in run_plan(plan, self._limits, run, self._scorer.release, self._on_shrink):
                 if isinstance(batch, TreeTooBig):
+                    owners = list(dict.fromkeys(ask.owner for number in batch.pieces for ask in plan.pieces[number].asks))
+                    for owner in owners:
+                        unfinished.pop(owner, None)
                     piece = plan.pieces[batch.pieces[0]]
-                    error = f"memory ran out on a single row of {piece.start + len(piece.tokens)} tokens"
-                    owners = dict.fromkeys(ask.owner for number in batch.pieces for ask in plan.pieces[number].asks)
-                    yield [Failed(owner=owner, error=error) for owner in owners]
+                    yield from self._alone(owners, pairs, piece.start + len(piece.tokens))
                     continue
                 self.tokens_computed += sum(len(plan.pieces[number].tokens) for number in batch.pieces)
                 yield list(_completed(batch.result, pairs, unfinished))
         finally:
             self._scorer.clear()
+
+    def _alone(self, owners: Sequence[int], pairs: Sequence[TokenPair], tokens: int) -> Iterator[list[Scored | Failed]]:
+        """The pairs of pieces that did not fit, by plain rows."""
+        if self._plain is None:
+            yield [Failed(owner=owner, error=f"memory ran out on a single row of {tokens} tokens") for owner in owners]
+            return
+        before = self._plain.tokens_computed
+        for batch in self._plain.score([pairs[owner] for owner in owners]):
+            yield [replace(one, owner=owners[one.owner]) for one in batch]
+        self.tokens_computed += self._plain.tokens_computed - before
 
 
 def _completed(

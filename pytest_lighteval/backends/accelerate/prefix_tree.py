@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from pytest_lighteval.backends.tokenization import TokenPair
 
-__all__ = ["Ask", "Batch", "Limits", "Piece", "TooBig", "TreePlan", "plan_tree", "run_plan"]
+__all__ = ["MOST_TOKENS", "Ask", "Batch", "Limits", "Piece", "TooBig", "TreePlan", "plan_tree", "run_plan"]
 
 Result = TypeVar("Result")
 
@@ -26,8 +26,8 @@ _TOLERATED_WASTE = 192
 
 A piece is attended densely under a mask. Where this is a few positions, an extra forward pass costs more than it saves.
 """
-_MOST_TOKENS = 4096
-"""Tokens of a piece that is a tree: its mask has the square of that."""
+MOST_TOKENS = 4096
+"""Tokens of a piece. A tree has a mask of the square of that, and a longer path is fed in parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +136,12 @@ class _Node:
         return self.end - self.start
 
 
-def plan_tree(pairs: Sequence[TokenPair], *, tolerated_waste: int = _TOLERATED_WASTE, most_tokens: int = _MOST_TOKENS) -> TreePlan:
+def plan_tree(pairs: Sequence[TokenPair], *, tolerated_waste: int = _TOLERATED_WASTE, most_tokens: int = MOST_TOKENS) -> TreePlan:
     """The pieces that answer all pairs; every token of the prefix tree is in exactly one of them.
 
     What is fed for a pair is its context and its continuation but for the last token. A subtree is one piece unless it has more than
-    `most_tokens` or its tokens would attend to more than `tolerated_waste` positions in vain.
+    `most_tokens` or its tokens would attend to more than `tolerated_waste` positions in vain. No piece has more than `most_tokens`: a
+    longer path is a stem, or several behind one another.
     """
     fed: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for owner, pair in enumerate(pairs):
@@ -149,6 +150,7 @@ def plan_tree(pairs: Sequence[TokenPair], *, tolerated_waste: int = _TOLERATED_W
     keyed = sorted((array("I", tokens).tobytes(), tokens) for tokens in fed)
     sequences = [tokens for _, tokens in keyed]
     nodes, ends_at = _build([key for key, _ in keyed])
+    _cut_long_paths(nodes, most_tokens)
     members = _cut(nodes, tolerated_waste, most_tokens)
     asks: list[list[Ask]] = [[] for _ in members]
     for tokens, last in zip(sequences, ends_at, strict=True):
@@ -184,6 +186,18 @@ def _build(keys: Sequence[bytes]) -> tuple[list[_Node], list[int]]:
         ends_at.append(stack[-1])
         previous = key
     return nodes, ends_at
+
+
+def _cut_long_paths(nodes: list[_Node], most_tokens: int) -> None:
+    """Make every path that is too long several behind one another; the last of them keeps the node's number."""
+    for number in range(1, len(nodes)):
+        node = nodes[number]
+        while node.length > most_tokens:
+            front = _Node(sequence=node.sequence, start=node.start, end=node.start + most_tokens, parent=node.parent, children=[number])
+            siblings = nodes[node.parent].children
+            siblings[siblings.index(number)] = len(nodes)
+            node.start, node.parent = front.end, len(nodes)
+            nodes.append(front)
 
 
 def _common_prefix(one: bytes, other: bytes) -> int:
