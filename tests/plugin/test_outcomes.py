@@ -198,6 +198,8 @@ def test_an_engine_that_cannot_be_made_is_an_error_of_every_item_and_in_the_resu
 @pytest.mark.parametrize("last", ["errs", "is skipped"])
 def test_the_verdict_of_a_first_try_does_not_outlive_a_rerun_without_a_score(project: pytest.Pytester, results: Results, last: str) -> None:
     """A plugin runs each item again, as those for flaky tests do."""
+    first = ("--save-baseline", "b.json", "--lighteval-report-dir", "first")
+    project.runpytest("suites", "--backend", "fake", "-k", "choice and 0-shot", *first).assert_outcomes(passed=1)
     project.makeconftest(
         f"""
         import pytest
@@ -230,8 +232,6 @@ def test_the_verdict_of_a_first_try_does_not_outlive_a_rerun_without_a_score(pro
         project.makefile(".yaml", gates="mini|choice|0: {acc: {min: 0.0}}\n")
 
     given = ("--gates", "gates.yaml") if last == "errs" else ("--baseline", "b.json", "--gate-allow", "skipped")
-    if last != "errs":
-        project.makefile(".json", b='{"version": 1, "tasks": {}}')
     project.runpytest("suites", "--lighteval-report-dir", "reports", "--no-cache", "-k", "choice and 0-shot", *given)
 
     found = results()
