@@ -1,7 +1,17 @@
 """Baselines: what later runs are compared with, kept in one small file; waivers beside them; and what other harnesses left behind."""
 
 from pytest_lighteval.baselines.measured import MeasuredBaselines
-from pytest_lighteval.baselines.pairing import Pairs, Stale, StaleKind, StaleReason, corpus_rows, mean_scores, pair_up, truncation_problem
+from pytest_lighteval.baselines.pairing import (
+    Pairs,
+    Stale,
+    StaleKind,
+    StaleReason,
+    corpus_rows,
+    mean_scores,
+    pair_up,
+    rows_of,
+    truncation_problem,
+)
 from pytest_lighteval.baselines.reading import Baselines, read_baseline, read_baselines
 from pytest_lighteval.baselines.repeats import discordance, merge_runs
 from pytest_lighteval.baselines.saving import Refresh, baseline_of, write_baseline
@@ -31,6 +41,7 @@ __all__ = [
     "pair_up",
     "read_baseline",
     "read_baselines",
+    "rows_of",
     "truncation_problem",
     "unmatched_waivers",
     "waiver_for",

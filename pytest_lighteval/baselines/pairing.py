@@ -13,7 +13,7 @@ from pytest_lighteval.baselines.values import BaselineTask, Repeated
 from pytest_lighteval.errors import did_you_mean
 from pytest_lighteval.types import DocumentScore, SampleValue, TaskKey, TaskResult
 
-__all__ = ["Pairs", "Stale", "StaleKind", "StaleReason", "corpus_rows", "mean_scores", "pair_up", "truncation_problem"]
+__all__ = ["Pairs", "Stale", "StaleKind", "StaleReason", "corpus_rows", "mean_scores", "pair_up", "rows_of", "truncation_problem"]
 
 _MOST_NAMED = 5
 _MOST_TRUNCATED = 0.05
@@ -156,19 +156,24 @@ def _numbers(repeats: tuple[SampleValue, ...]) -> float | tuple[float, ...]:
     return numbers[0] if len(numbers) == 1 else tuple(numbers)
 
 
-def corpus_rows(pairs: Pairs) -> tuple[list[SampleValue], list[SampleValue], list[str | None] | None]:
+def rows_of(pairs: Pairs) -> int:
+    """How many rows a document needs so that the repeats of either side are in them equally often: their least common multiple."""
+    return math.lcm(*{len(repeats) for repeats in (*pairs.baseline, *pairs.candidate)})
+
+
+def corpus_rows(pairs: Pairs, *, rows: int | None = None) -> tuple[list[SampleValue], list[SampleValue], list[str | None] | None]:
     """Baseline, candidate and clusters as a test of a corpus metric takes them, which knows one value a row.
 
-    With one repeat a side, a row is a document. With more, each side stands there as often as the least common multiple of their
-    repeats asks: an aggregate of sums or means is then that of all repeats together, and the rows of a document are one cluster, so that
-    resampling knows them for what they are. A comparison's `n` is then rows: `len(pairs.ids)` is the number of documents.
+    With one repeat a side, a row is a document. With more, each document has `rows_of` rows, or the multiple of it that `rows` is, so that
+    several tasks can have as many: an aggregate of sums or means is then that of all repeats together, and the rows of a document are one
+    cluster, so that resampling knows them for what they are. A comparison's `n` is then rows: `len(pairs.ids)` is the number of documents.
     """
     before: list[SampleValue] = []
     after: list[SampleValue] = []
     clusters: list[str | None] = []
     names = pairs.clusters or (None,) * len(pairs.ids)
     # every document counts as much as any other, so all have the same number of rows
-    rows = math.lcm(*{len(repeats) for repeats in (*pairs.baseline, *pairs.candidate)})
+    rows = rows or rows_of(pairs)
     for document, old, new, cluster in zip(pairs.ids, pairs.baseline, pairs.candidate, names, strict=True):
         before += [value for value in old for _ in range(rows // len(old))]
         after += [value for value in new for _ in range(rows // len(new))]

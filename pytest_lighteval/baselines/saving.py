@@ -176,8 +176,8 @@ def prepare_baseline(
 
     Raises:
         UserInputError: without a reason, the new baseline would demand less than the file does (a score that is worse in its own direction,
-            a metric that is gone, fewer documents); a repeat is of something else; the run has no scores; the path is a folder; the file
-            there is damaged.
+            a metric that is gone, fewer documents or repeats); a repeat is of something else; the run has no scores; the path is a folder;
+            the file there is damaged.
     """
     if not baseline.tasks:
         raise UserInputError(f"--save-baseline {path}: no task has a score, so there is nothing to save")
@@ -234,4 +234,6 @@ def _weakened(old: BaselineTask, new: BaselineTask) -> list[str]:
     gone = [f"{old.key}: {name} is not reported any more" for name in old.metrics if name not in new.metrics]
     if new.documents < old.documents:
         gone.append(f"{old.key}: {new.documents} documents instead of {old.documents}")
+    if new.repeats < old.repeats:
+        gone.append(f"{old.key}: {new.repeats} repeats of a document instead of {old.repeats}")
     return gone

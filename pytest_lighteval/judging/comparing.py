@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_lighteval.baselines import BaselineTask, Pairs, Stale, StaleKind, corpus_rows, mean_scores, pair_up
+from pytest_lighteval.baselines import BaselineTask, Pairs, Stale, StaleKind, corpus_rows, mean_scores, pair_up, rows_of
 from pytest_lighteval.baselines.values import Repeated
 from pytest_lighteval.gate.paired import Comparison, Paired, compare, compare_corpus, concatenate, pair, stratified
 from pytest_lighteval.gate.verdict import Decision, Policy, decide, line, policy_for
@@ -15,6 +15,8 @@ from pytest_lighteval.judging.plan import PairedGate
 from pytest_lighteval.types import CorpusMetric, Flip, PairedVerdict, SampleValue, TaskKey, TaskResult
 
 __all__ = ["PoolPart", "Side", "compare_gate", "flips_of", "in_points", "own_policy", "pool_part", "pooled_documents", "verdict_of"]
+
+_MOST_NOTES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +63,17 @@ def compare_gate(
         advisory=gate.advisory,
         points=in_points(gate, [side.baseline for side in sides]),
         flips=flips_of(pairs[0]) if len(pairs) == 1 and gate.corpus.is_mean else (),
-        notes=tuple(dict.fromkeys(f"{part.key}: {note}" if len(pairs) > 1 else note for part in pairs for note in part.notes)),
+        notes=_notes(pairs),
     )
+
+
+def _notes(pairs: Sequence[Pairs]) -> tuple[str, ...]:
+    """Of a superset the first few: each task may have its own."""
+    if len(pairs) == 1:
+        return tuple(dict.fromkeys(pairs[0].notes))
+    notes = [f"{part.key}: {note}" for part in pairs for note in dict.fromkeys(part.notes)]
+    more = len(notes) - _MOST_NOTES
+    return (*notes[:_MOST_NOTES], f"and {more} more") if more > 0 else tuple(notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +187,10 @@ def _compare_corpus(pairs: Sequence[Pairs], corpus: CorpusMetric, *, alpha: floa
     before: list[SampleValue] = []
     after: list[SampleValue] = []
     clusters: list[str | None] = []
+    # every document counts as much as any other, whatever its task's repeats
+    rows = math.lcm(*(rows_of(part) for part in pairs))
     for part in pairs:
-        old, new, names = corpus_rows(part)
+        old, new, names = corpus_rows(part, rows=rows)
         before += old
         after += new
         clusters += [name and f"{part.key} {name}" for name in names or [None] * len(old)]

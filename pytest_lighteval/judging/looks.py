@@ -32,7 +32,8 @@ class GateLooks:
     """The looks at one task (`evaluate.Looks`), and what they decided.
 
     A metric's verdict is that of the look at which it became certain; the task ends when that holds for every gate. Where the documents
-    are not exactly those that the baseline promises, the task is asked as a whole, so that the usual comparison can tell why.
+    are not exactly those that the baseline promises, or one has no score, the task is asked as a whole, so that the usual comparison can
+    tell why.
 
     Args:
         gates: of the task, on metrics that are means over documents; not empty.
@@ -89,7 +90,10 @@ class GateLooks:
         for gate in self._gates if self._look_of else ():
             pairs = None if gate.metric in self.decided else self._pair_up(gate, result)
             if isinstance(pairs, Pairs):
-                decision = look(self._by_look(pairs), self._ends[gate.metric], self._policies[gate.metric], alpha=gate.alpha)
+                parts = self._by_look(pairs)
+                if list(itertools.accumulate(part.n for part in parts)) != list(self._ends[gate.metric][: len(parts)]):
+                    continue  # documents without a score, which the user allows: the shares of alpha were made for others
+                decision = look(parts, self._ends[gate.metric], self._policies[gate.metric], alpha=gate.alpha)
                 if decision.stop:
                     self.decided[gate.metric], self._pairs[gate.metric] = decision, pairs
         return len(self.decided) == len(self._gates)

@@ -78,10 +78,13 @@ class Reporter:
             self.results[key] = task_result_from_plain(outcome["result"])
             self.verdicts[key] = tuple(verdict_from_plain(verdict) for verdict in outcome["verdicts"])
             self.errors.pop(key, None)
+            self.skipped.pop(key, None)
         for key, message in payload.get("errors", {}).items():
-            self.results.pop(key, None)
+            self._forget(key)
             self.errors[key] = message
-        self.skipped |= payload.get("skipped", {})
+        for key, reason in payload.get("skipped", {}).items():
+            self._forget(key)
+            self.skipped[key] = reason
         if "own_runs" in payload:
             self.own_runs[report.nodeid] = tuple(task_result_from_plain(result) for result in payload["own_runs"])
         self.repeats |= {
@@ -99,6 +102,11 @@ class Reporter:
             self._take_reference(key, task_result_from_plain(result))
             if report.nodeid.endswith(f"-{REFERENCE}]"):  # a rerun; that another item measured it all the same mends no error
                 self.errors.pop(f"{key} ({REFERENCE})", None)
+
+    def _forget(self, key: str) -> None:
+        """What an earlier try left, which a rerun without a score must not be judged by."""
+        for told in (self.results, self.verdicts, self.errors, self.skipped, self.repeats):
+            told.pop(key, None)
 
     def _take_reference(self, key: str, result: TaskResult) -> None:
         """Under xdist the controller learns here what its verdicts are held against."""
@@ -138,6 +146,10 @@ class Reporter:
             self.config, results=results, errors=self.errors, skipped=self.skipped, groups=self.groups, verdicts=self.verdicts
         )
         self.verdicts, self.notices = ended.verdicts, ended.notices
+        gates = plan_of(self.config).gates
+        if gates is not None and gates.gates and (hits := self.cache["hits"]):
+            answers = f"{hits} of {hits + self.cache['misses']} answers"
+            self.notices.append(f"{answers} are remembered ones, of an engine with this version; --no-cache measures it")
         for ending in ended.reports:
             self._tell(session, ending)
         if plan_of(self.config).settings.gate.save is not None:

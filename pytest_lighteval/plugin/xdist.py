@@ -58,7 +58,6 @@ def pytest_configure_node(node: Any) -> None:
         node.workerinput[WORKER_INPUT] = str(node.config.stash[RUN_FOLDER])
         node.workerinput[NEWEST_ANSWER] = newest_answer(node.config)
         node.workerinput[WORKER_DAY] = plan_of(node.config).settings.gate.today.isoformat()
-        node.workerinput[NEWEST_ANSWER] = newest_answer(node.config)
 
 
 @pytest.hookimpl(optionalhook=True)

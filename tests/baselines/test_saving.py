@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_lighteval.baselines import baseline_of, read_baseline, read_baselines, write_baseline
+from pytest_lighteval.baselines import baseline_of, merge_runs, read_baseline, read_baselines, write_baseline
 from pytest_lighteval.baselines.saving import Refresh
 from pytest_lighteval.baselines.values import Baseline, HistoryEntry
 from pytest_lighteval.errors import UserInputError
@@ -72,6 +72,18 @@ def test_demanding_less_needs_a_reason(tmp_path: Path, after: TaskResult, line: 
             'if that is right, say why with --baseline-reason "..."'
         )  # fmt: skip
     assert path.read_bytes() == before
+
+
+def test_fewer_repeats_need_a_reason(tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    once = saved(result({"qem": [1.0, 0.0]}))
+    write_baseline(path, merge_runs([once, once, once]))
+
+    with pytest.raises(UserInputError, match=r"leaderboard\|gsm8k\|5: 1 repeats of a document instead of 3;"):
+        write_baseline(path, once)
+    write_baseline(path, once, reason="repeats are too dear")
+
+    assert read_baseline(path).tasks[GSM8K].repeats == 1
 
 
 def test_a_higher_score_of_a_metric_that_is_better_lower_needs_a_reason(tmp_path: Path) -> None:

@@ -135,6 +135,33 @@ def test_a_metric_of_the_whole_corpus_is_resampled_and_repeats_are_no_documents(
     assert pool_part(gate(corpus), [side_of], Policy()) is None
 
 
+def test_documents_of_a_superset_count_the_same_whatever_their_tasks_repeats() -> None:
+    """Half of the documents, those of a task with two repeats, are lost."""
+    corpus = CorpusMetric(aggregate=lambda values: sum(values) / len(values), higher_is_better=True, is_mean=False)
+    lost, kept = side([1.0] * 40, [0.0] * 40, corpus=corpus), side([1.0] * 40, [1.0] * 40, key=B, corpus=corpus)
+    repeated = merge_runs([Baseline(tasks={A: lost.baseline})] * 2).tasks[A]
+
+    verdict = compare_gate(gate(corpus, members=(A, B)), [Side(result=lost.result, baseline=repeated), kept], Policy())
+
+    assert verdict.n == 80
+    assert verdict.candidate == pytest.approx(0.5)
+
+
+def test_a_superset_tells_the_notes_of_its_first_tasks_and_how_many_more_there_are() -> None:
+    keys = [TaskKey(suite="s", task=f"m:{name}", few_shots=0) for name in "abcdef"]
+    limited = [
+        Side(result=replace(measured([1.0] * 5, key=key), max_samples=5), baseline=baseline(measured([1.0] * 9, key=key))) for key in keys
+    ]
+
+    many = compare_gate(gate(members=tuple(keys)), limited, Policy()).notes
+    few = compare_gate(gate(members=tuple(keys[:2])), limited[:2], Policy()).notes
+
+    assert [note.partition(":")[0] for note in few] == ["s|m", "s|m"]
+    assert len(many) == 4
+    assert many[:2] == few
+    assert many[3] == "and 3 more"
+
+
 @pytest.mark.parametrize(
     ("scores", "points", "max_drop"),
     [([0.0, 1.0], True, 0.02), ([0.25, 0.5], True, 0.02), ([10.0, 30.0], False, 0.4), ([-2.0, -4.0], False, 0.06)],

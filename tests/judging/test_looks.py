@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.backends.fake import FakeBackend
-from pytest_lighteval.baselines import baseline_of
+from pytest_lighteval.baselines import StaleKind, baseline_of
 from pytest_lighteval.baselines.values import BaselineTask
 from pytest_lighteval.evaluate import Case, EvaluationSettings, evaluate
 from pytest_lighteval.gate.sequential import look_ends
@@ -198,6 +198,20 @@ def test_a_baseline_of_other_prompts_never_ends_a_run(task: Task) -> None:
     result = measured(replace(task, prompt=replace(task.prompt, query="Q: {{ question }}")), looks=looks)
 
     assert (result.num_saved, looks.decided) == (0, {})
+    assert looks.verdict(gate("acc")) is None
+
+
+def test_documents_that_lost_their_score_are_not_looked_at_and_are_compared_without_them(task: Task) -> None:
+    """The user allows them; alpha was shared out for looks at other documents."""
+    baseline, whole = baseline_task(measured(task)), measured(task)
+    looks = GateLooks([gate("acc")], baseline, Policy(max_drop=0.03), most=5, allow=[StaleKind.SCORES])
+    asked(looks, task)
+    documents = tuple(
+        replace(document, values={**document.values, "acc": None}) if row % 5 == 0 else document
+        for row, document in enumerate(whole.documents)
+    )
+
+    assert not looks.enough(replace(whole, documents=documents))
     assert looks.verdict(gate("acc")) is None
 
 

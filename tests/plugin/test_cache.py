@@ -101,6 +101,9 @@ class Project:
         return self.pytester.path / "cache" / "answers-1.sqlite3"
 
 
+NOTICE = "* of * answers are remembered ones, of an engine with this version; --no-cache measures it"
+
+
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("COLUMNS", "400")
@@ -437,3 +440,15 @@ def test_an_engine_that_breaks_in_an_unforeseen_way_is_an_error_of_its_task(proj
     results = project.results()
     assert results["errors"] == {"mini|prose|0": "division by zero"}
     assert use(results) == (0, 40)
+
+
+def test_a_gate_says_that_it_judged_remembered_answers(project: Project) -> None:
+    project.run("--save-baseline", "b.json", "-k", "choice", passed=2)
+
+    again = project.run("--baseline", "b.json", "-k", "choice", passed=3)
+    measured = project.run("--baseline", "b.json", "-k", "choice", "--no-cache", passed=3)
+    ungated = project.run("-k", "choice", passed=2)
+
+    again.stdout.fnmatch_lines([NOTICE])
+    for result in (measured, ungated):
+        result.stdout.no_fnmatch_line(NOTICE)

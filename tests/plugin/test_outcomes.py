@@ -195,6 +195,51 @@ def test_an_engine_that_cannot_be_made_is_an_error_of_every_item_and_in_the_resu
     assert results()["errors"] == {"mini|choice|0": "the port is taken", "mini|choice|2": "the port is taken"}
 
 
+@pytest.mark.parametrize("last", ["errs", "is skipped"])
+def test_the_verdict_of_a_first_try_does_not_outlive_a_rerun_without_a_score(project: pytest.Pytester, results: Results, last: str) -> None:
+    """A plugin runs each item again, as those for flaky tests do."""
+    first = ("--save-baseline", "b.json", "--lighteval-report-dir", "first")
+    project.runpytest("suites", "--backend", "fake", "-k", "choice and 0-shot", *first).assert_outcomes(passed=1)
+    project.makeconftest(
+        f"""
+        import pytest
+        from _pytest.runner import runtestprotocol
+        from pytest_lighteval.backends.fake import FakeBackend
+        from pytest_lighteval.errors import BackendError, UnsupportedRequestError
+
+        tries = []
+
+        class Flaky(FakeBackend):
+            def loglikelihood(self, requests):
+                tries.append(1)
+                if len(tries) > 1:
+                    raise {"BackendError" if last == "errs" else "UnsupportedRequestError"}("the engine is gone")
+                return super().loglikelihood(requests)
+
+        @pytest.fixture(scope="session")
+        def lighteval_backend():
+            return Flaky()
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_protocol(item, nextitem):
+            for _ in range(2):
+                item._initrequest()
+                runtestprotocol(item, nextitem=nextitem)
+            return True
+        """
+    )
+    if last == "errs":
+        project.makefile(".yaml", gates="mini|choice|0: {acc: {min: 0.0}}\n")
+
+    given = ("--gates", "gates.yaml") if last == "errs" else ("--baseline", "b.json", "--gate-allow", "skipped")
+    project.runpytest("suites", "--lighteval-report-dir", "reports", "--no-cache", "-k", "choice and 0-shot", *given)
+
+    found = results()
+    assert "mini|choice|0" not in found["results"]
+    assert "mini|choice|0" not in found["verdicts"]
+    assert "the engine is gone" in found["errors" if last == "errs" else "skipped"]["mini|choice|0"]
+
+
 def test_a_skipped_task_says_why_in_the_terminal_and_in_the_results(project: pytest.Pytester, results: Results) -> None:
     path = project.path / "suites" / "mini" / "mini.yaml"
     path.write_text(path.read_text().replace("  - name: prose", "  - name: prose\n    skip: its judge is not free"))
