@@ -160,6 +160,9 @@ class AnswerStore:
                         if unchecked >= self._limit_bytes // _CHECKS_PER_LIMIT:
                             _evict(connection, self._limit_bytes)
                             unchecked = 0
+            except Exception as error:
+                # whatever it is: with this thread gone, everybody who waits for what was written would wait for ever
+                self._give_up(f"{type(error).__name__}: {error}")
             finally:
                 for _ in messages:
                     self._queue.task_done()
@@ -171,8 +174,10 @@ class AnswerStore:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            said = " ".join(str(getattr(error, "strerror", None) or error).split())
-            self.problem = self.problem or f"{self.path}: {said}"
+            self._give_up(str(getattr(error, "strerror", None) or error))
+
+    def _give_up(self, reason: str) -> None:
+        self.problem = self.problem or f"{self.path}: {' '.join(reason.split())}"
 
 
 def store_path(folder: Path) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_lighteval.backends import answer_store
 from pytest_lighteval.backends.answer_store import AnswerStore, newest_number, store_path
 
 LIMIT = 10**8
@@ -240,3 +241,18 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
     with opened(tmp_path / "file" / "cache") as store:
         assert store.problem == f"{tmp_path / 'file' / 'cache' / 'answers-1.sqlite3'}: Not a directory"
+
+
+def test_whatever_goes_wrong_in_writing_is_one_line_and_nobody_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> int:
+        raise MemoryError("no room\nfor a page")
+
+    monkeypatch.setattr(answer_store, "_commit", refuse)
+    with opened(tmp_path) as store:
+        store.write(key(1), CALL, b"value")
+        store.flush()
+
+        assert store.problem == f"{store_path(tmp_path)}: MemoryError: no room for a page"
+        # from then on nothing is kept, and nothing waits
+        store.write(key(2), CALL, b"value")
+        store.flush()

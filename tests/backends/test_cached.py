@@ -381,8 +381,37 @@ def test_the_hardware_class_is_that_of_the_visible_gpus(tmp_path: Path, monkeypa
         (folder / "information").write_text("Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   1\n")
 
     assert circumstances(tmp_path, root=tmp_path)[1] == "NVIDIA H100 80GB HBM3"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert circumstances(tmp_path, root=tmp_path)[1] == "NVIDIA H100 80GB HBM3"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert circumstances(tmp_path, root=tmp_path)[1] == processor
+
+
+@pytest.mark.parametrize(
+    ("visible", "order", "expected"),
+    [
+        pytest.param(None, None, "NVIDIA A10, NVIDIA T4", id="all"),
+        pytest.param("1", "PCI_BUS_ID", "NVIDIA T4", id="one"),
+        pytest.param("2, 0", "PCI_BUS_ID", "NVIDIA A10", id="two"),
+        # by default CUDA numbers GPUs by speed, which nobody here knows
+        pytest.param("1", None, "NVIDIA A10, NVIDIA T4 (CUDA_VISIBLE_DEVICES=1)", id="by speed"),
+        pytest.param("GPU-4f1c", "PCI_BUS_ID", "NVIDIA A10, NVIDIA T4 (CUDA_VISIBLE_DEVICES=GPU-4f1c)", id="name"),
+        pytest.param("0,9", "PCI_BUS_ID", "NVIDIA A10, NVIDIA T4 (CUDA_VISIBLE_DEVICES=0,9)", id="none such"),
+    ],
+)
+def test_of_several_kinds_of_gpus_those_count_that_are_visible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, order: str | None, expected: str
+) -> None:
+    for name, value in (("CUDA_VISIBLE_DEVICES", visible), ("CUDA_DEVICE_ORDER", order)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    for bus, model in enumerate(("NVIDIA A10", "NVIDIA T4", "NVIDIA A10")):
+        folder = tmp_path / f"proc/driver/nvidia/gpus/0000:0{bus}:00.0"
+        folder.mkdir(parents=True)
+        (folder / "information").write_text(f"Model: \t\t {model}\nIRQ:   1\n")
+
+    assert circumstances(tmp_path, root=tmp_path)[1] == expected
 
 
 def test_other_source_is_another_circumstance(tmp_path: Path) -> None:

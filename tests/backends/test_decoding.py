@@ -99,7 +99,22 @@ class watched:  # noqa: N801  # reads as a with-statement's verb
 
 @pytest.mark.parametrize(
     "kind",
-    ["llama", "qwen2", "qwen3", "gemma2", "gemma3", "gpt2", "mistral", "mistral-window", "phi", "olmo2", "mixtral", "gpt-oss", "opt"],
+    [
+        "llama",
+        "qwen2",
+        "qwen3",
+        "gemma2",
+        "gemma3",
+        "gpt2",
+        "mistral",
+        "mistral-window",
+        "phi",
+        "olmo2",
+        "mixtral",
+        "gpt-oss",
+        "gpt-neox",
+        "opt",
+    ],
 )
 def test_greedy_tokens_are_those_of_generate_on_each_prompt_alone(kind: str) -> None:
     model = tiny_model(kind, seed=3, max_length=512)
@@ -285,6 +300,17 @@ def test_memory_that_runs_out_while_tokens_are_chosen_is_one_line(llama: Any, mo
 
     with pytest.raises(BackendError, match=r"^memory ran out while the next tokens of 3 rows were chosen: ask for fewer with batch_size$"):
         list(backend.generate([GenerateRequest(prompt="One", max_new_tokens=2, do_sample=True, num_samples=3)]))
+
+
+def test_a_model_that_fails_in_slots_is_generated_in_padded_batches_and_says_why_in_short(
+    llama: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any, **keywords: Any) -> Any:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr("pytest_lighteval.backends.accelerate.decoding_attention.DecodeRun.attend", broken)
+
+    assert loaded(llama).describe()["generation"] == "padded batches: it failed on a probe: RuntimeError: no such kernel"
 
 
 def test_a_long_prompt_is_fed_in_parts(llama: Any, fed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:

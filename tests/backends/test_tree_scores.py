@@ -12,7 +12,7 @@ import accelerate
 import pytest
 import torch
 
-from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
+from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend, attention
 from pytest_lighteval.backends.accelerate.attention import prefix_tree_attention
 from pytest_lighteval.backends.accelerate.loglikelihood import Failed, PlainRows, PrefixTree
 from pytest_lighteval.backends.accelerate.plan import Limits as RowLimits
@@ -26,7 +26,7 @@ from tests.backends.tiny import VOCABULARY, save_tiny, score_alone, tiny_model, 
 AMPLE = Limits(tokens=10_000, logits=10_000, kept=10_000)
 ON_THE_TREE = (
     *("llama", "qwen2", "qwen3", "gemma2", "gemma3", "gpt2", "opt", "mistral", "mistral-window", "phi", "olmo2", "mixtral"),
-    "gpt-oss",
+    *("gpt-oss", "gpt-neox"),
 )
 BY_PLAIN_ROWS = {"gpt-neo": "on a probe", "bloom": "on a probe", "mamba": "it has no attention heads"}
 
@@ -58,9 +58,11 @@ def scores_of(way: Any, pairs: Sequence[TokenPair]) -> list[tuple[float, bool]]:
     return [(found[owner].logprob, found[owner].greedy) for owner in range(len(pairs))]
 
 
-def tree_of(model: Any, *, limits: Limits = AMPLE, tolerated_waste: int | None = 0, takes_places: bool = True) -> PrefixTree:
+def tree_of(
+    model: Any, *, limits: Limits = AMPLE, tolerated_waste: int | None = 0, takes_places: bool = True, fused: bool = True
+) -> PrefixTree:
     """The prefix tree around a model, without an engine's rules and fallbacks."""
-    scorer = TreeScorer(model, torch.device("cpu"), takes_places=takes_places)
+    scorer = TreeScorer(model, torch.device("cpu"), takes_places=takes_places, fused=fused)
     return PrefixTree(
         scorer, limits, lambda run, items: unless_out_of_memory(lambda: run(items)), lambda tokens: None, tolerated_waste=tolerated_waste
     )
@@ -151,6 +153,45 @@ def test_a_model_without_logits_to_keep_is_scored_from_all_its_logits() -> None:
     assert [logprob for logprob, _ in found] == pytest.approx([logprob for logprob, _ in expected], abs=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["qwen3", "gemma3"])
+def test_without_fused_kernels_a_mask_is_not_repeated_for_heads_and_scores_are_the_same(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(kind)
+    pairs = make_pairs(seed=8)
+    expected = scores_of(tree_of(model), pairs)
+    whole = attention._plain
+    masks = 0
+
+    def watched(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor | None, *rest: Any) -> Any:
+        nonlocal masks
+        if allowed is not None:
+            masks += 1
+            assert allowed.shape[1:] == (query.shape[2], key.shape[2])
+        return whole(query, key, value, allowed, *rest)
+
+    monkeypatch.setattr(attention, "_plain", watched)
+    monkeypatch.setattr(attention, "fused_on_cpu", None)
+    found = scores_of(tree_of(model, fused=False), pairs)
+
+    assert masks
+    assert [logprob for logprob, _ in found] == pytest.approx([logprob for logprob, _ in expected], abs=1e-4)
+
+
+def test_masks_of_windowed_layers_are_made_once_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("gemma3")
+    whole = attention._Layer._make_allowed
+    made: list[tuple[int, int | None]] = []
+
+    def watched(self: Any, rows: Any, device: torch.device) -> torch.Tensor:
+        made.append((len(rows.places), self.rules.window))
+        return whole(self, rows, device)
+
+    monkeypatch.setattr(attention._Layer, "_make_allowed", watched)
+    scores_of(tree_of(model, tolerated_waste=10_000), [TokenPair(context=tuple(range(60)), continuation=(1, 2))])
+
+    # of four layers two have the window, and the others need no mask
+    assert [window for _, window in made] == [16]
+
+
 def test_every_token_of_the_tree_is_fed_once() -> None:
     pairs = make_pairs(seed=3)
     tree = tree_of(tiny_model())
@@ -161,13 +202,34 @@ def test_every_token_of_the_tree_is_fed_once() -> None:
     assert tree.tokens_computed == len({tokens[: length + 1] for tokens in fed for length in range(len(tokens))})
 
 
-def test_half_precision_stays_near_fp32() -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_near_fp32(dtype: torch.dtype) -> None:
     pairs = make_pairs(seed=4)
     exact = scores_of(tree_of(tiny_model("qwen3")), pairs)
 
-    found = scores_of(tree_of(tiny_model("qwen3").to(torch.bfloat16)), pairs)
+    found = scores_of(tree_of(tiny_model("qwen3").to(dtype)), pairs)
 
     assert [logprob for logprob, _ in found] == pytest.approx([logprob for logprob, _ in exact], abs=0.05, rel=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_check_at_load_notices_stems_that_are_not_attended_to(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention._Layer, "behind", lambda *arguments: None)
+    backend = AccelerateBackend.from_model(tiny_model().to(dtype), tiny_tokenizer(), max_length=128)
+    list(backend.loglikelihood([LoglikelihoodRequest(prompt="One", choices=(" two",))]))
+
+    assert backend.describe()["engine"].startswith("plain rows: on a probe it gives")
+
+
+def test_a_long_context_is_fed_once_for_all_its_choices() -> None:
+    draw = random.Random(9)
+    context = tuple(draw.randrange(VOCABULARY) for _ in range(3_000))
+    pairs = [TokenPair(context=context, continuation=(choice, 5, 6, 7)) for choice in range(4)]
+    tree = tree_of(tiny_model(max_length=4096), tolerated_waste=None)
+
+    scores_of(tree, pairs)
+
+    assert tree.tokens_computed == len(context) + 4 * 3
 
 
 def test_memory_running_out_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

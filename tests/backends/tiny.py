@@ -79,6 +79,7 @@ def tiny_model(kind: str = "llama", *, seed: int = 0, max_length: int = 128) -> 
         "gpt-oss": lambda: transformers.GptOssConfig(
             **sized, num_key_value_heads=2, head_dim=8, sliding_window=16, num_local_experts=4, num_experts_per_tok=2
         ),
+        "gpt-neox": lambda: transformers.GPTNeoXConfig(**sized),
         "gpt-neo": lambda: transformers.GPTNeoConfig(
             **common,
             hidden_size=32,

@@ -24,7 +24,6 @@ __all__ = [
     "Run",
     "StemSpan",
     "TreeRun",
-    "folded",
     "fused_on_cpu",
     "merge",
     "prefix_tree_attention",
@@ -36,8 +35,6 @@ IMPLEMENTATION = "lighteval_prefix_tree"
 
 _SCORES_AT_ONCE = 2**25
 """Attention scores that are held at a time where no fused kernel runs."""
-
-_Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, torch.Tensor]]
 
 Keys = dict[Any, tuple[torch.Tensor, torch.Tensor]]
 """Attention layer (the module itself) -> its keys and values, `[1, kv_heads, tokens, head_dim]`."""
@@ -87,7 +84,10 @@ class Rules:
     def plain(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Attention by its definition. A query that sees no key has an output of 0 and a log-sum-exp of -inf."""
+        """Attention by its definition. A query that sees no key has an output of 0 and a log-sum-exp of -inf.
+
+        `allowed` is `[rows or 1, queries, keys]`, the same for all heads; it is not copied for them.
+        """
         return _plain(query, key, value, allowed, self.scale, self.softcap)
 
     def unmasked(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,8 +96,8 @@ class Rules:
             if query.device.type == "cpu":
                 return fused_on_cpu(query, key, value, None, self.scale, causal=False)
             if query.device.type == "cuda":
-                return folded(query, key, value, None, lambda q, k, v, _: _fused_on_cuda(q, k, v, self.scale))
-        return folded(query, key, value, None, self.plain)
+                return _fused_on_cuda(query, key, value, self.scale, causal=False)
+        return self.plain(query, key, value, None)
 
 
 class Run(Protocol):
@@ -132,11 +132,10 @@ class TreeRun:
     """Stretches of the flat run that are stems, and where their keys and values go."""
     fused: bool = True
     """Whether fused kernels may be used; a model that they fail on runs without."""
-    calls: int = 0
     windows_seen: bool = False
     """Whether a layer said that it has a sliding window."""
     _on_device: dict[tuple[int, torch.device], torch.Tensor] = field(default_factory=dict)
-    _biases: dict[tuple[int, torch.dtype], torch.Tensor] = field(default_factory=dict)
+    _made: dict[Any, torch.Tensor] = field(default_factory=dict)
 
     @property
     def last_position(self) -> int:
@@ -145,7 +144,6 @@ class TreeRun:
 
     def called(self, *, windowed: bool) -> None:
         """See `Run.called`."""
-        self.calls += 1
         self.windows_seen |= windowed
 
     def attend(
@@ -172,14 +170,11 @@ class TreeRun:
             self._on_device[key] = tensor.to(device)
         return self._on_device[key]
 
-    def bias(self, rows: OwnRows, dtype: torch.dtype) -> torch.Tensor | None:
-        """The rows' mask as fused kernels on the CPU want it, `[pieces, 1, longest, longest]` of 0 and -inf; likewise made once."""
-        if rows.allowed is None:
-            return None
-        key = (id(rows), dtype)
-        if key not in self._biases:
-            self._biases[key] = _bias(rows.allowed, dtype)
-        return self._biases[key]
+    def once(self, name: Any, device: torch.device, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """What layers of a device need alike, made for the first of them."""
+        if (name, device) not in self._made:
+            self._made[name, device] = make().to(device)
+        return self._made[name, device]
 
 
 _RUN: ContextVar[Run | None] = ContextVar("lighteval_run", default=None)
@@ -265,13 +260,12 @@ class _Layer:
                     for tensor in (query, key, value)
                 )
             if self.rules.is_fused(query, value) and query.device.type == "cpu":
-                bias = (
-                    self.run.bias(rows, query.dtype) if self.rules.window is None else _bias(self._allowed(rows, query.device), query.dtype)
-                )
+                bias = self._bias(rows, query.dtype)
                 part, part_lse = fused_on_cpu(q, k, v, bias, self.rules.scale, causal=bias is None)
+            elif self.rules.is_fused(query, value) and query.device.type == "cuda" and self._is_causal(rows):
+                part, part_lse = _fused_on_cuda(q, k, v, self.rules.scale, causal=True)
             else:
-                allowed = self._allowed(rows, query.device)
-                part, part_lse = folded(q, k, v, allowed, self.rules.plain)
+                part, part_lse = self.rules.plain(q, k, v, self._allowed(rows, query.device))
             part, part_lse = part.transpose(0, 1).flatten(1, 2), part_lse.transpose(0, 1).flatten(1, 2)
             if rows.real is not None:
                 real = self.run.on(query.device, rows.real)
@@ -290,28 +284,46 @@ class _Layer:
             if int(positions.min()) - last >= self.rules.window:
                 return None
             if int(positions.max()) - stem.start >= self.rules.window:
-                keys = torch.arange(stem.start, stem.start + stem.length)
-                allowed = (positions[:, None] - keys < self.rules.window)[None].to(query.device)
+                # the first position behind the window of each key
+                behind = torch.arange(stem.start, stem.start + stem.length) + self.rules.window
+                allowed = self.run.once(("stem", id(stem), self.rules.window), query.device, lambda: (positions[:, None] < behind)[None])
         query = query[:, :, stem.span]
         if allowed is None:
             return self.rules.unmasked(query, key, value)
         # where a window hides all of these keys from a query, fused kernels would answer NaN
-        return folded(query, key, value, allowed, self.rules.plain)
+        return self.rules.plain(query, key, value, allowed)
+
+    def _is_causal(self, rows: OwnRows) -> bool:
+        """Whether each token sees all of its piece up to itself."""
+        return rows.allowed is None and self.rules.window is None
+
+    def _bias(self, rows: OwnRows, dtype: torch.dtype) -> torch.Tensor | None:
+        """The mask as fused kernels on the CPU want it, `[pieces, 1, longest, longest]` of 0 and -inf. None: the causal one."""
+        if self._is_causal(rows):
+            return None
+        cpu = torch.device("cpu")
+
+        def make() -> torch.Tensor:
+            allowed = self._make_allowed(rows, cpu)
+            return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, -torch.inf)[:, None]
+
+        return self.run.once(("bias", id(rows), self.rules.window, dtype), cpu, make)
 
     def _allowed(self, rows: OwnRows, device: torch.device) -> torch.Tensor:
         """Who sees whom among the rows' own tokens, `[pieces, longest, longest]`, also where their mask is the causal one."""
+        return self.run.once(("allowed", id(rows), self.rules.window), device, lambda: self._make_allowed(rows, device))
+
+    def _make_allowed(self, rows: OwnRows, device: torch.device) -> torch.Tensor:
         longest = rows.places.shape[1]
-        allowed = torch.ones((1, longest, longest), dtype=torch.bool, device=device).tril()
-        if rows.allowed is not None:
+        if rows.allowed is None:
+            allowed = torch.ones((1, longest, longest), dtype=torch.bool, device=device).tril()
+        else:
             allowed = self.run.on(device, rows.allowed)
         if self.rules.window is None:
             return allowed
-        positions = self.run.positions[rows.places]
-        return allowed & (positions[:, :, None] - positions[:, None, :] < self.rules.window).to(device)
-
-
-def _bias(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, -torch.inf)[:, None]
+        positions = self.run.positions[rows.places].to(device)
+        # compared, not subtracted: a difference would be eight bytes for each pair of tokens
+        return allowed & (positions[:, :, None] < (positions + self.rules.window)[:, None, :])
 
 
 def fused_on_cpu(
@@ -322,38 +334,41 @@ def fused_on_cpu(
     return out.float(), lse
 
 
-def _fused_on_cuda(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same on a GPU, for queries that see all keys; it pads the log-sum-exp."""
-    out, lse, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, None, True, scale=scale)
-    return out.float(), lse[:, :, : query.shape[2]]
-
-
-def folded(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor | None, attend: _Attend
+def _fused_on_cuda(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, *, causal: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Heads that share keys as more queries of one head, one behind the other, so that no key is repeated."""
+    """The same on a GPU, for queries that see all keys, or all up to themselves; it pads the log-sum-exp."""
     rows, heads, queries, width = query.shape
-    groups = heads // key.shape[1]
-    folded = query.reshape(rows, key.shape[1], groups * queries, width)
-    out, lse = attend(folded, key, value, None if allowed is None else allowed[:, None].repeat(1, 1, groups, 1))
-    return out.reshape(rows, heads, queries, -1), lse.reshape(rows, heads, queries)
+    shape = query.shape
+    if causal:
+        # the kernel wants a head of keys for each of queries
+        key, value = (tensor.repeat_interleave(heads // tensor.shape[1], 1) for tensor in (key, value))
+    else:
+        # heads that share keys as more queries of one head, one behind the other, so that no key is repeated
+        query = query.reshape(rows, key.shape[1], -1, width)
+    out, lse, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, None, True, is_causal=causal, scale=scale)
+    return out.float().reshape(*shape[:3], -1), lse[:, :, : query.shape[2]].reshape(rows, heads, queries)
 
 
 def _plain(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor | None, scale: float, softcap: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention by its definition. A query that sees no key has an output of 0 and a log-sum-exp of -inf."""
-    rows, heads, queries, _ = query.shape
-    step = max(1, _SCORES_AT_ONCE // (rows * heads * key.shape[2]))
+    """Attention by its definition; see `Rules.plain`."""
+    rows, heads, queries, width = query.shape
+    shared, keys = key.shape[1:3]
+    # heads that share keys as more queries of one head, so that no key is repeated
+    query = query.reshape(rows, shared, -1, queries, width)
+    step = max(1, _SCORES_AT_ONCE // (rows * heads * keys))
     outs, lses = [], []
     for start in range(0, queries, step):
-        scores = (query[:, :, start : start + step] @ key.transpose(2, 3)).float() * scale
+        part = query[:, :, :, start : start + step]
+        scores = (part.flatten(2, 3) @ key.transpose(2, 3)).float().mul_(scale).view(*part.shape[:4], keys)
         if softcap is not None:
             scores = torch.tanh(scores / softcap) * softcap
         if allowed is not None:
-            scores.masked_fill_(~allowed[:, :, start : start + step], -torch.inf)
+            scores.masked_fill_(~allowed[:, None, None, start : start + step], -torch.inf)
         lse = scores.logsumexp(-1)
         weights = scores.sub_(lse.masked_fill(lse == -torch.inf, 0.0)[..., None]).exp_()
-        outs.append((weights.to(value.dtype) @ value).float())
+        outs.append((weights.flatten(2, 3).to(value.dtype) @ value).float().view(*part.shape[:4], -1))
         lses.append(lse)
-    return torch.cat(outs, 2), torch.cat(lses, 2)
+    return torch.cat(outs, 3).flatten(1, 2), torch.cat(lses, 3).flatten(1, 2)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from pytest_lighteval.backends.accelerate.attention import Rules, folded, fused_on_cpu, merge
+from pytest_lighteval.backends.accelerate.attention import Rules, fused_on_cpu, merge
 
 __all__ = ["DecodeRun", "KeyBuffer", "Span", "StemReaders"]
 
@@ -132,20 +132,21 @@ class DecodeRun:
 
         def allowed() -> torch.Tensor:
             behind = torch.tensor(self.lengths)[:, None] - 1 - torch.arange(longest)
-            return ((behind >= 0) & (behind < (window or longest)))[:, None, None]
+            return ((behind >= 0) & (behind < (window or longest)))[:, None]
 
+        keys, values = keys[:count, :, :longest], values[:count, :, :longest]
+        if query.device.type != "cpu" or not rules.is_fused(query, values):
+            mask = self._once(("allowed", window), query.device, allowed)
+            out, lse = rules.plain(query.transpose(0, 1)[:, :, None], keys, values, mask)
+            return out[:, :, 0].transpose(0, 1), lse[:, :, 0].transpose(0, 1)
         # heads, rows, head_dim -> rows, kv_heads, heads that share them, head_dim
         split = query.reshape(keys.shape[1], -1, *query.shape[1:]).permute(2, 0, 1, 3)
-        keys, values = keys[:count, :, :longest], values[:count, :, :longest]
-        if query.device.type == "cpu" and rules.is_fused(query, values):
-            bias = self._once(
-                ("bias", window, query.dtype),
-                query.device,
-                lambda: torch.zeros((count, 1, 1, longest), dtype=query.dtype).masked_fill_(~allowed(), -torch.inf),
-            )
-            part, part_lse = fused_on_cpu(split, keys, values, bias, rules.scale, causal=False)
-        else:
-            part, part_lse = rules.plain(split, keys, values, self._once(("allowed", window), query.device, allowed))
+        bias = self._once(
+            ("bias", window, query.dtype),
+            query.device,
+            lambda: torch.zeros((count, 1, 1, longest), dtype=query.dtype).masked_fill_(~allowed()[:, None], -torch.inf),
+        )
+        part, part_lse = fused_on_cpu(split, keys, values, bias, rules.scale, causal=False)
         return part.permute(1, 2, 0, 3).flatten(0, 1), part_lse.permute(1, 2, 0).flatten(0, 1)
 
     def _over_span(
@@ -165,7 +166,7 @@ class DecodeRun:
             return ((behind >= 0) & (behind < (rules.window or span.end)))[None]
 
         mask = self._once(("span", span.flat.start, rules.window), query.device, allowed)
-        return folded(query, keys[slot, :, : span.end], values[slot, :, : span.end], mask, rules.plain)
+        return rules.plain(query, keys[slot, :, : span.end], values[slot, :, : span.end], mask)
 
     def _over_stem(
         self,
@@ -186,10 +187,14 @@ class DecodeRun:
         if rules.window is None:
             part = rules.unmasked(readers, keys, values)
         else:
-            positions = self.positions if read_by is None else self.positions[read_by]
-            behind = positions[:, None] - torch.arange(stem.start, stem.start + stem.keys.capacity)
+            window = rules.window
+
+            def allowed() -> torch.Tensor:
+                positions = self.positions if read_by is None else self.positions[read_by]
+                return (positions[:, None] < torch.arange(stem.start, stem.start + stem.keys.capacity) + window)[None]
+
             # where a window hides all of these keys from a query, fused kernels would answer NaN
-            part = folded(readers, keys, values, (behind < rules.window)[None].to(query.device), rules.plain)
+            part = rules.plain(readers, keys, values, self._once(("stem", id(stem), window), query.device, allowed))
         if read_by is None:
             merge(out, lse, *part)
             return

@@ -18,6 +18,7 @@ from pytest_lighteval.backends.accelerate.padded_generation import InBatches, Pl
 from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow
 from pytest_lighteval.backends.accelerate.scoring import evaluating
 from pytest_lighteval.backends.accelerate.texts import Texts
+from pytest_lighteval.backends.foreign import first_line
 from pytest_lighteval.errors import BackendError
 
 __all__ = ["Generation", "choose_generation"]
@@ -116,7 +117,8 @@ def choose_generation(
         try:
             reason = _find_disagreement(decoder(recording, lambda count, unit: None), recording, loaded, max_length)
         except BackendError as error:
-            reason = str(error)
+            cause = error.__cause__
+            reason = str(error) if cause is None else f"it failed on a probe: {type(cause).__name__}: {first_line(cause)}"
     if reason is None:
         return InSlots(decoder(choices, on_shrink), slots())
     return InBatches(

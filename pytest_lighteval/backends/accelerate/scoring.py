@@ -7,6 +7,7 @@ import gc
 import inspect
 import math
 import resource
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -167,7 +168,8 @@ def peak_memory(device: torch.device) -> int:
     """The most bytes that were in use so far: torch's own on a GPU, the whole process's elsewhere."""
     if device.type == "cuda":
         return sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # in bytes on macOS, in kibibytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def free_memory() -> None:

@@ -38,12 +38,12 @@ class PartialScore:
 class TreeScorer:
     """A loaded causal model that scores a plan's pieces, and keeps the keys and values of its stems in between."""
 
-    def __init__(self, model: Any, device: torch.device, *, takes_places: bool) -> None:
-        """`takes_places`: the model's `logits_to_keep` may be a tensor of places."""
+    def __init__(self, model: Any, device: torch.device, *, takes_places: bool, fused: bool = True) -> None:
+        """`takes_places`: the model's `logits_to_keep` may be a tensor of places. `fused`: fused kernels may be used."""
+        self._fused = fused
         self._model, self._device, self._takes_places = model, device, takes_places
         self._stems: dict[int, Keys] = {}
         self.windows_seen = False
-        self.calls = 0
         # the registry is transformers' own; registering the same function again changes nothing
         AttentionInterface.register(IMPLEMENTATION, prefix_tree_attention)
 
@@ -64,6 +64,7 @@ class TreeScorer:
             own=list(_own_rows(pieces, offsets)),
             stems=list(self._stem_spans(plan, pieces, offsets)),
             keep=[(slice(offsets[index], offsets[index + 1]), new[number]) for index, number in enumerate(numbers) if number in new],
+            fused=self._fused,
         )
         asks = [(offset, ask) for piece, offset in zip(pieces, offsets, strict=False) for ask in piece.asks]
         asked = [offset + ask.first + step for offset, ask in asks for step in range(len(ask.targets))]
@@ -73,7 +74,6 @@ class TreeScorer:
             logits, places = self._logits(inputs, run.positions, asked)
             logprobs, greedy = token_scores(logits, places, targets)
         self.windows_seen |= run.windows_seen
-        self.calls += run.calls
         self._stems |= new
         return list(_partial_scores(asks, logprobs, greedy))
 
