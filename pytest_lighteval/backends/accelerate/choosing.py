@@ -55,7 +55,7 @@ class Choices:
         if draws:
             places = torch.tensor(list(draws), device=logits.device)
             numbers = torch.tensor([draw.random() for draw in draws.values()], dtype=torch.float64)
-            parts = zip(places.split(_ROWS_DRAWN_AT_ONCE), numbers.split(_ROWS_DRAWN_AT_ONCE), strict=True)
+            parts = zip(torch.split(places, _ROWS_DRAWN_AT_ONCE), torch.split(numbers, _ROWS_DRAWN_AT_ONCE), strict=True)
             chosen[places] = torch.cat([self._drawn(logits[rows], asked) for rows, asked in parts])
         tokens, wrong = torch.stack([chosen, likeliest.isnan()]).tolist()
         if any(wrong):
