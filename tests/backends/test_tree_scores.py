@@ -107,6 +107,21 @@ def test_the_engine_takes_plain_rows_for_models_that_cannot_and_says_why(kind: s
     assert answer.logprobs == pytest.approx(alone, abs=1e-4)
 
 
+def test_a_model_that_fused_kernels_fail_on_runs_on_the_tree_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any, **keywords: Any) -> Any:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr("pytest_lighteval.backends.accelerate.attention.fused_on_cpu", broken)
+    model = tiny_model()
+    backend = AccelerateBackend.from_model(model, tiny_tokenizer())
+    (answer,) = dict(backend.loglikelihood([LoglikelihoodRequest(prompt="One, two,", choices=(" three",))])).values()
+
+    assert backend.describe()["engine"] == "prefix tree"
+    assert answer.prompt_token_ids is not None
+    assert answer.choice_token_ids is not None
+    assert answer.logprobs[0] == pytest.approx(score_alone(model, answer.prompt_token_ids, answer.choice_token_ids[0])[0], abs=1e-4)
+
+
 def test_a_model_that_fails_on_the_tree_runs_by_plain_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model()
 

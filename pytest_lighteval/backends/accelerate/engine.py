@@ -161,25 +161,33 @@ class Engine:
         self._plain_reason = unsupported(model.config)
         if self._plain_reason is not None:
             return plain
-        scorer = TreeScorer(model, self._loaded.device, takes_places=self._scorer.keep != "all")
+        # kernels that a machine lacks, or that fail on a model's shapes, are not worth giving up the tree for
+        for fused in (True, False):
+            scorer = TreeScorer(model, self._loaded.device, takes_places=self._scorer.keep != "all", fused=fused)
+            self._plain_reason = self._why_plain(scorer)
+            if self._plain_reason is None:
+                return PrefixTree(scorer, self._budgets.tree, self._attempt, lambda tokens: self._on_shrink(tokens, "tokens"), plain=plain)
+        return plain
+
+    def _why_plain(self, scorer: TreeScorer) -> str | None:
+        """Why this scorer cannot be used for the model. None: it can."""
+        config = self._loaded.model.config
         try:
             with self._one_line("its configuration"):
                 limits = self._budgets.tree
-            self._plain_reason = find_disagreement(
+            reason = find_disagreement(
                 # no waste at all: every shared path is a stem then, however short
                 PrefixTree(scorer, limits, self._attempt, tolerated_waste=0),
                 PlainRows(self._scorer, self._budgets.plain_rows, self._attempt),
-                vocabulary=model.config.get_text_config().vocab_size,
+                vocabulary=config.get_text_config().vocab_size,
                 exact=self._loaded.is_exact,
                 max_length=self._max_length,
             )
         except BackendError as error:
-            self._plain_reason = str(error).removeprefix(f"{self._arguments.model}: ")
-        if self._plain_reason is None and not scorer.windows_seen:
-            self._plain_reason = hidden_window(model.config, self._max_length)
-        if self._plain_reason is not None:
-            return plain
-        return PrefixTree(scorer, limits, self._attempt, lambda tokens: self._on_shrink(tokens, "tokens"), plain=plain)
+            return str(error).removeprefix(f"{self._arguments.model}: ")
+        if reason is None and not scorer.windows_seen:
+            return hidden_window(config, self._max_length)
+        return reason
 
     @cached_property
     def _generation(self) -> Generation:
