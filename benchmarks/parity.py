@@ -127,7 +127,7 @@ few-shot examples, contexts, tokens, model, metrics, aggregates. Only the rows t
 length, number of documents) are taken from the recording.
 
 What must hold: documents in the same order; contexts, choices, stop sequences and all token ids equal; every log-likelihood
-within max(5e-4, 1e-6 x |sum|) nats of the recorded sum; the same choice predicted, unless the two best are closer than that; the
+within max(5e-4, 5e-6 x |sum|) nats of the recorded sum; the same choice predicted, unless the two best are closer than that; the
 same greedy flags; the same generated text, unless our model prefers its token by less than 1e-3 nats where the texts part;
 every document's value and every aggregate the same (to 1e-9 where they come from texts). Anything else is a difference, and the
 command exits with 1.

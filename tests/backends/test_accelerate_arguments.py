@@ -230,7 +230,7 @@ def test_a_folder_is_loaded_in_the_dtype_and_way_asked_for(tiny_folder: Path) ->
 
     assert (plain["architecture"], plain["dtype"], plain["device"], plain["max_length"]) == ("LlamaForCausalLM", "float32", "cpu", 128)
     assert plain["threads"] >= 1
-    assert (half["dtype"], half["batch_size"], half["batch_tokens"]) == ("bfloat16", 2, None)
+    assert (half["dtype"], half["batch_size"], half["batch_tokens"]) == ("bfloat16", 2, 2048)
 
 
 def test_model_parallel_gives_the_same_answers(tiny_folder: Path) -> None:

@@ -21,8 +21,8 @@ def recorded(run: str, most: int) -> list[dict[str, Any]]:
 
 
 def tolerance(logprob: float) -> float:
-    """How far a sum may be from the recorded one, in nats."""
-    return max(5e-4, 1e-6 * abs(logprob))
+    """How far a sum may be from the recorded one, in nats; what is recorded is itself off (`benchmarks.comparison.tolerance`)."""
+    return max(5e-4, 5e-6 * abs(logprob))
 
 
 @pytest.mark.parametrize(("run", "most"), [("arc_challenge_0", 6), ("blimp_anaphor_gender_0", 10), ("lambada_openai_0", 4)])

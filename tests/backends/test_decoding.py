@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import accelerate
 import pytest
 import torch
 
-from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend, decoding
+from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend, budgets, decoding
 from pytest_lighteval.backends.accelerate.choosing import Choices
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import GenerateRequest
@@ -223,7 +224,7 @@ def test_texts_that_outgrow_their_slots_wait_and_lose_nothing(llama: Any, monkey
     unlimited = loaded(llama)
     expected = tokens_of(unlimited, requests)
     monkeypatch.setattr(decoding, "_NEW_TOKENS_RESERVED", 4)
-    monkeypatch.setattr("pytest_lighteval.backends.accelerate.engine._SLOT_BYTES", {"cpu": 60 * 2 * 2 * 2 * 8 * 4})
+    monkeypatch.setattr(budgets, "_CPU", replace(budgets._CPU, slot_bytes=60 * 2 * 2 * 2 * 8 * 4))
     backend = loaded(llama)
     rows = []
 
@@ -315,7 +316,7 @@ def test_a_model_that_fails_in_slots_is_generated_in_padded_batches_and_says_why
 
 def test_a_long_prompt_is_fed_in_parts(llama: Any, fed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
     expected = tokens_of(loaded(llama), requests_of())
-    monkeypatch.setattr("pytest_lighteval.backends.accelerate.engine._TOKENS_SCORED", {"cpu": 16})
+    monkeypatch.setattr(budgets, "_CPU", replace(budgets._CPU, tokens=16))
     backend = loaded(llama)
     fed.clear()
 
