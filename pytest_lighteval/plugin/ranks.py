@@ -40,13 +40,15 @@ def silence(config: pytest.Config, arguments: Iterable[str]) -> None:
 
 
 def _names_backend(arguments: Sequence[str]) -> bool:
-    """Whether a command line chooses one of this plugin's backends, by either name of the option."""
+    """Whether a command line has the prefixed option, or the short one with one of this plugin's backends."""
     from pytest_lighteval.backends import names
 
     chosen: list[str] = []
     for place, argument in enumerate(arguments):
         option, is_joined, value = argument.partition("=")
-        if option in ("--backend", "--lighteval-backend"):
+        if option == "--lighteval-backend":
+            return True
+        if option == "--backend":
             chosen += [value] if is_joined else arguments[place + 1 : place + 2]
     return not set(chosen).isdisjoint(names())
 
