@@ -65,8 +65,12 @@ WORKLOADS = (
         targets={"lighteval": 2, "lm-eval": 1.7},
     ),
     Workload(
-        name="gsm8k", title="GSM8K, 5-shot, 128 new tokens", task="leaderboard|gsm8k", few_shots=5, documents=32,
-        targets={"lighteval": 2, "lm-eval": 2}, max_new_tokens=128,
+        name="gsm8k", title="GSM8K, 5-shot, few-shots drawn per document, 128 new tokens", task="leaderboard|gsm8k", few_shots=5,
+        documents=32, targets={"lighteval": 2, "lm-eval": 2}, max_new_tokens=128,
+    ),
+    Workload(
+        name="gsm8k-shared", title="GSM8K, 5-shot, the same few-shots for all, 128 new tokens", task="leaderboard|gsm8k", few_shots=5,
+        documents=32, targets={"lighteval": 2, "lm-eval": 2}, few_shots_select="sequential", max_new_tokens=128,
     ),
 )  # fmt: skip
 
