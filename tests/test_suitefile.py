@@ -435,7 +435,7 @@ def test_a_mistake_is_named_with_its_line_and_field(tmp_path: Path, text: str, m
         pytest.param("[a]: x\n", "1: the key a list or mapping is not text: quote it", id="list as key"),
         pytest.param("a: &a\n  b: *a\n", "1: contains itself", id="recursion"),
         pytest.param("a: &a {b: 1}\nc:\n  <<: *a\n", "3: '<<' is not merged here", id="merge key"),
-        pytest.param("[" * 100_000, "1: not valid YAML: nested too deeply", id="depth"),
+        pytest.param("[" * 100_000, "1: not valid YAML: ", id="depth"),
     ],
 )
 def test_what_is_not_plain_yaml_is_an_error_at_its_line(tmp_path: Path, text: str, message: str) -> None:
