@@ -77,7 +77,10 @@ def end_session(
     if gate.file is not None:
         idle = unmatched(gate.file, [*measured, *supersets])
         ended.notices += [f"{gate.file.path}:{entry.line}: {entry.text}: nothing in this run is held to it" for entry in idle]
-        if len(idle) == len(gate.file.entries) and UNGATED not in gate.allowed and config.getoption("lighteval_gates") is not None:
+        # part of a session, such as --lf, may be held to a baseline or a suite's floor alone
+        is_gated = bool(plan.gates is not None and plan.gates.gates) or any(has_floor(plan, key, task) for key, task in plan.items or ())
+        is_idle = len(idle) == len(gate.file.entries) and not is_gated
+        if is_idle and UNGATED not in gate.allowed and config.getoption("lighteval_gates") is not None:
             problem = f"{gate.file.path}: nothing in this session is held to any of its gates (--gate-allow {UNGATED})"
             ended.reports.append(Ending(name="gates", problem=problem))
     if gate.waivers is not None:
