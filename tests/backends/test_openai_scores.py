@@ -12,7 +12,7 @@ import pytest
 
 from pytest_lighteval.backends.accelerate import AccelerateBackend
 from pytest_lighteval.backends.openai import OpenAIArguments, OpenAIBackend
-from pytest_lighteval.backends.openai.client import UnansweredError
+from pytest_lighteval.backends.openai.client import Client, UnansweredError
 from pytest_lighteval.backends.openai.echo import Echo
 from pytest_lighteval.errors import BackendError, UnsupportedRequestError
 from pytest_lighteval.testing import BackendConformance
@@ -273,6 +273,22 @@ def test_an_outage_at_the_first_question_is_no_inability(serve: Serve, connect: 
     assert not isinstance(caught.value, UnsupportedRequestError)
     server.faults = []
     check_scores(dict(backend.loglikelihood(REQUESTS[:1])), REQUESTS[:1])
+
+
+def test_an_outage_of_the_list_of_models_is_an_error_and_is_forgotten(
+    serve: Serve, connect: Connect, tokenizer_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = connect(serve(Behaviour()), tokenizer=tokenizer_folder)
+
+    def unanswered(client: Client, path: str) -> dict[str, Any]:
+        raise UnansweredError("status 503: starting", is_outage=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Client, "get", unanswered)
+        with pytest.raises(BackendError, match="status 503: starting"):
+            list(backend.loglikelihood(REQUESTS[:1]))
+    check_scores(dict(backend.loglikelihood(REQUESTS[:1])), REQUESTS[:1])
+    assert backend.describe()["served"]["max_model_len"] == 128
 
 
 @pytest.mark.parametrize("answered", [1, 2, 3])

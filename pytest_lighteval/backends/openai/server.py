@@ -39,10 +39,17 @@ class Server:
 
     @cached_property
     def models(self) -> dict[str, dict[str, Any]]:
-        """What `/models` says, by name. Empty: the server keeps no such list."""
+        """What `/models` says, by name. Empty: the server keeps no such list.
+
+        Raises BackendError for an outage, after which the next one to ask finds out anew: without a length long prompts would be refused.
+        """
         try:
             listed = self.client.get("/models").get("data")
-        except (FinalStatusError, UnansweredError):
+        except FinalStatusError:
+            return {}
+        except UnansweredError as error:
+            if error.is_outage:
+                raise self._outage(error) from None
             return {}
         entries = listed if isinstance(listed, list) else []
         return {entry["id"]: entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)}
