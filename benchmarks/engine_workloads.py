@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.recordings import SHARED, declared_task
+from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.data import DataSets
 from pytest_lighteval.evaluate import EvaluationSettings, evaluate
 from pytest_lighteval.types import (
@@ -15,12 +16,7 @@ from pytest_lighteval.types import (
     GenerateResponse,
     LoglikelihoodRequest,
     LoglikelihoodResponse,
-    Message,
-    PerplexityRequest,
-    PerplexityResponse,
-    Prompt,
     Request,
-    RequestKind,
 )
 
 __all__ = ["WORKLOADS", "Workload", "requests_of"]
@@ -101,41 +97,19 @@ def _plain(request: Request) -> dict[str, Any]:
     raise TypeError(f"no workload asks for a {type(request).__name__}")
 
 
-class _Recorder:
-    """A backend that writes down what it is asked, and answers with nothing."""
-
-    name = "recorder"
-    fingerprint = "recorder"
-    supports = frozenset(RequestKind)
-    max_length = None
+class _Recorder(FakeBackend):
+    """Writes down what it is asked."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.requests: list[Request] = []
 
-    def count_tokens(self, prompt: Prompt) -> None:
-        return None
-
-    def render(self, messages: Sequence[Message]) -> None:
-        return None
-
-    def describe(self) -> Mapping[str, Any]:
-        return {}
-
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
+        """See `Backend.loglikelihood`."""
         self.requests += requests
-        for index, request in enumerate(requests):
-            count = len(request.choices)
-            yield index, LoglikelihoodResponse(logprobs=(-1.0,) * count, greedy=(False,) * count, token_counts=(1,) * count)
+        return super().loglikelihood(requests)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+        """See `Backend.generate`."""
         self.requests += requests
-        for index, _ in enumerate(requests):
-            yield index, GenerateResponse(texts=("",), finish_reasons=("stop",))
-
-    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
-        self.requests += requests
-        for index, _ in enumerate(requests):
-            yield index, PerplexityResponse(logprob=-1.0, token_count=1)
-
-    def close(self) -> None:
-        pass
+        return super().generate(requests)
