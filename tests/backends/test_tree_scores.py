@@ -20,7 +20,7 @@ from pytest_lighteval.backends.accelerate.prefix_tree import Limits
 from pytest_lighteval.backends.accelerate.scoring import Scored, Scorer, unless_out_of_memory
 from pytest_lighteval.backends.accelerate.tree_scoring import TreeScorer
 from pytest_lighteval.backends.tokenization import TokenPair
-from pytest_lighteval.types import LoglikelihoodRequest
+from pytest_lighteval.types import GenerateRequest, LoglikelihoodRequest
 from tests.backends.tiny import VOCABULARY, save_tiny, score_alone, tiny_model, tiny_tokenizer
 
 AMPLE = Limits(tokens=10_000, logits=10_000, kept=10_000)
@@ -111,12 +111,15 @@ def test_a_model_that_fused_kernels_fail_on_runs_on_the_tree_without_them(monkey
     def broken(*arguments: Any, **keywords: Any) -> Any:
         raise RuntimeError("no such kernel")
 
-    monkeypatch.setattr("pytest_lighteval.backends.accelerate.attention.fused_on_cpu", broken)
+    for module in ("attention", "decoding_attention"):
+        monkeypatch.setattr(f"pytest_lighteval.backends.accelerate.{module}.fused_on_cpu", broken)
     model = tiny_model()
     backend = AccelerateBackend.from_model(model, tiny_tokenizer())
     (answer,) = dict(backend.loglikelihood([LoglikelihoodRequest(prompt="One, two,", choices=(" three",))])).values()
+    (text,) = dict(backend.generate([GenerateRequest(prompt="One, two,", max_new_tokens=3)])).values()
 
-    assert backend.describe()["engine"] == "prefix tree"
+    facts = backend.describe()
+    assert (facts["engine"], facts["generation"], text.error) == ("prefix tree", "slots over shared prefixes", None)
     assert answer.prompt_token_ids is not None
     assert answer.choice_token_ids is not None
     assert answer.logprobs[0] == pytest.approx(score_alone(model, answer.prompt_token_ids, answer.choice_token_ids[0])[0], abs=1e-4)

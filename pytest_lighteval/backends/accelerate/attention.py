@@ -19,11 +19,13 @@ import torch
 __all__ = [
     "IMPLEMENTATION",
     "Keys",
+    "OncePerDevice",
     "OwnRows",
     "Rules",
     "Run",
     "StemSpan",
     "TreeRun",
+    "configurations_of",
     "fused_on_cpu",
     "merge",
     "prefix_tree_attention",
@@ -100,6 +102,19 @@ class Rules:
         return self.plain(query, key, value, None)
 
 
+class OncePerDevice:
+    """Tensors that all layers of a device need alike, made for the first of them."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Any, torch.device], torch.Tensor] = {}
+
+    def __call__(self, name: Any, device: torch.device, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """What goes by the name, on the device."""
+        if (name, device) not in self._made:
+            self._made[name, device] = make().to(device)
+        return self._made[name, device]
+
+
 class Run(Protocol):
     """One forward pass, as its attention sees it."""
 
@@ -134,8 +149,7 @@ class TreeRun:
     """Whether fused kernels may be used; a model that they fail on runs without."""
     windows_seen: bool = False
     """Whether a layer said that it has a sliding window."""
-    _on_device: dict[tuple[int, torch.device], torch.Tensor] = field(default_factory=dict)
-    _made: dict[Any, torch.Tensor] = field(default_factory=dict)
+    once: OncePerDevice = field(default_factory=OncePerDevice)
 
     @property
     def last_position(self) -> int:
@@ -163,29 +177,25 @@ class TreeRun:
 
     def on(self, device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor on a layer's device: it is moved once, however many layers there are."""
-        if tensor.device == device:
-            return tensor
-        key = (id(tensor), device)
-        if key not in self._on_device:
-            self._on_device[key] = tensor.to(device)
-        return self._on_device[key]
-
-    def once(self, name: Any, device: torch.device, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """What layers of a device need alike, made for the first of them."""
-        if (name, device) not in self._made:
-            self._made[name, device] = make().to(device)
-        return self._made[name, device]
+        return tensor if tensor.device == device else self.once(("moved", id(tensor)), device, lambda: tensor)
 
 
 _RUN: ContextVar[Run | None] = ContextVar("lighteval_run", default=None)
 
 
+def configurations_of(model: Any) -> list[Any]:
+    """Where transformers looks up, at every forward pass, by which function each part of the model attends.
+
+    To be asked once: walking through all modules takes as long as a small model's layer.
+    """
+    found = {id(part.config): part.config for part in model.modules() if hasattr(part, "config")}
+    return [config for config in found.values() if hasattr(config, "_attn_implementation")]
+
+
 @contextlib.contextmanager
-def tree_attention(model: Any, run: Run) -> Iterator[None]:
-    """Let a model's forward pass attend as the run says; afterwards its attention is what it was."""
-    # transformers looks the name up at every forward pass, in the configuration of each part of the model
-    configurations = {id(part.config): part.config for part in model.modules() if hasattr(part, "config")}.values()
-    before = [(config, config._attn_implementation) for config in configurations if hasattr(config, "_attn_implementation")]
+def tree_attention(configurations: Sequence[Any], run: Run) -> Iterator[None]:
+    """Let a model of these configurations attend as the run says; afterwards its attention is what it was."""
+    before = [(config, config._attn_implementation) for config in configurations]
     token = _RUN.set(run)
     try:
         for config, _ in before:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-from pytest_lighteval.backends.accelerate.attention import IMPLEMENTATION, prefix_tree_attention, tree_attention
+from pytest_lighteval.backends.accelerate.attention import IMPLEMENTATION, configurations_of, prefix_tree_attention, tree_attention
 from pytest_lighteval.backends.accelerate.choosing import Choice, Choices
 from pytest_lighteval.backends.accelerate.decoding_attention import DecodeRun, KeyBuffer, Span, StemReaders
 from pytest_lighteval.backends.accelerate.generation_plan import GenerationPlan, PlannedRow
@@ -85,17 +85,19 @@ class Decoder:
         seed: int,
         takes_places: bool,
         *,
+        fused: bool,
         attempt: Callable[[Callable[[Any], Any], Any], Any],
         on_shrink: Callable[[int, str], None] = lambda count, unit: None,
     ) -> None:
-        """`takes_places`: the model's `logits_to_keep` may be a tensor of places.
+        """`takes_places`: the model's `logits_to_keep` may be a tensor of places. `fused`: fused kernels may be used.
 
         `attempt` calls its first argument with its second and returns None when memory ran out; `on_shrink` hears the new number of
         rows, or of tokens a step.
         """
         self._model, self._device, self._texts, self._ends = loaded.model, loaded.device, texts, ends
         self._choices, self._seed, self._takes_places = choices, seed, takes_places
-        self.attempt, self.on_shrink = attempt, on_shrink
+        self.fused, self.attempt, self.on_shrink = fused, attempt, on_shrink
+        self._configurations = configurations_of(loaded.model)
         self.tokens_computed = 0
         """Fed to the model so far."""
         # the registry is transformers' own; registering the same function again changes nothing
@@ -122,7 +124,7 @@ class Decoder:
             if self._takes_places:
                 # a stem runs for its keys alone, through one position of the head
                 feed["logits_to_keep"] = torch.arange(max(count, 1), device=self._device)
-            with torch.inference_mode(), tree_attention(self._model, run):
+            with torch.inference_mode(), tree_attention(self._configurations, run):
                 logits: torch.Tensor = self._model(**feed).logits[0, :count].float()
             return logits
 
@@ -231,6 +233,7 @@ class _Decoding:
         positions = [start + count - 1 for start, count in zip(starts, taken, strict=True)]
         positions += [position for start, count in zip(starts, taken, strict=True) for position in range(start, start + count - 1)]
         run = DecodeRun(
+            fused=self._decoder.fused,
             slots=self._keys,
             lengths=[one.kept + count for one, count in zip(rows, taken, strict=True)],
             spans=spans,
@@ -273,6 +276,7 @@ class _Decoding:
         for start in range(0, len(stem.tokens), self._limits.tokens):
             tokens = stem.tokens[start : start + self._limits.tokens]
             run = DecodeRun(
+                fused=self._decoder.fused,
                 slots=self._keys,
                 lengths=[],
                 spans=[Span(buffer=keys, slot=0, start=start, flat=slice(0, len(tokens)))],

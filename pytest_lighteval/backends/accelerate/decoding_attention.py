@@ -6,13 +6,13 @@ a step writes one key a row where it belongs, and all rows read a stem at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from pytest_lighteval.backends.accelerate.attention import Rules, fused_on_cpu, merge
+from pytest_lighteval.backends.accelerate.attention import OncePerDevice, Rules, fused_on_cpu, merge
 
 __all__ = ["DecodeRun", "KeyBuffer", "Span", "StemReaders"]
 
@@ -93,9 +93,10 @@ class DecodeRun:
     stems: Sequence[StemReaders]
     positions: torch.Tensor
     """`[tokens]`: of the flat run, on the CPU."""
-    fused: bool = True
+    fused: bool
+    """Whether fused kernels may be used."""
     last_position: int = field(init=False)
-    _made: dict[Any, torch.Tensor] = field(default_factory=dict)
+    once: OncePerDevice = field(default_factory=OncePerDevice)
 
     def __post_init__(self) -> None:
         self.last_position = int(self.positions.max())
@@ -117,7 +118,7 @@ class DecodeRun:
         count = len(self.lengths)
         if count:
             keys, values = self.slots.layer(module, key, value)
-            rows, newest = self._once("newest", query.device, lambda: torch.stack([torch.arange(count), torch.tensor(self.lengths) - 1]))
+            rows, newest = self.once("newest", query.device, lambda: torch.stack([torch.arange(count), torch.tensor(self.lengths) - 1]))
             keys[rows, :, newest] = key[0, :, :count].transpose(0, 1)
             values[rows, :, newest] = value[0, :, :count].transpose(0, 1)
             out[0, :, :count], lse[0, :, :count] = self._newest(query[0, :, :count], keys, values, rules)
@@ -136,12 +137,12 @@ class DecodeRun:
 
         keys, values = keys[:count, :, :longest], values[:count, :, :longest]
         if query.device.type != "cpu" or not rules.is_fused(query, values):
-            mask = self._once(("allowed", window), query.device, allowed)
+            mask = self.once(("allowed", window), query.device, allowed)
             out, lse = rules.plain(query.transpose(0, 1)[:, :, None], keys, values, mask)
             return out[:, :, 0].transpose(0, 1), lse[:, :, 0].transpose(0, 1)
         # heads, rows, head_dim -> rows, kv_heads, heads that share them, head_dim
         split = query.reshape(keys.shape[1], -1, *query.shape[1:]).permute(2, 0, 1, 3)
-        bias = self._once(
+        bias = self.once(
             ("bias", window, query.dtype),
             query.device,
             lambda: torch.zeros((count, 1, 1, longest), dtype=query.dtype).masked_fill_(~allowed()[:, None], -torch.inf),
@@ -165,7 +166,7 @@ class DecodeRun:
             behind = torch.arange(span.start, span.end)[:, None] - torch.arange(span.end)
             return ((behind >= 0) & (behind < (rules.window or span.end)))[None]
 
-        mask = self._once(("span", span.flat.start, rules.window), query.device, allowed)
+        mask = self.once(("span", span.flat.start, rules.window), query.device, allowed)
         return rules.plain(query, keys[slot, :, : span.end], values[slot, :, : span.end], mask)
 
     def _over_stem(
@@ -182,7 +183,7 @@ class DecodeRun:
         """Merge what a stem's readers see of it into their output, in place."""
         keys, values = stem.keys.layer(module, key, value)
         read_by = stem.places
-        places = slice(None) if read_by is None else self._once(("places", id(stem)), query.device, lambda: read_by)
+        places = slice(None) if read_by is None else self.once(("places", id(stem)), query.device, lambda: read_by)
         readers = query[:, :, places]
         if rules.window is None:
             part = rules.unmasked(readers, keys, values)
@@ -194,16 +195,10 @@ class DecodeRun:
                 return (positions[:, None] < torch.arange(stem.start, stem.start + stem.keys.capacity) + window)[None]
 
             # where a window hides all of these keys from a query, fused kernels would answer NaN
-            part = rules.plain(readers, keys, values, self._once(("stem", id(stem), window), query.device, allowed))
+            part = rules.plain(readers, keys, values, self.once(("stem", id(stem), window), query.device, allowed))
         if read_by is None:
             merge(out, lse, *part)
             return
         merged, merged_lse = out[:, :, places], lse[:, :, places]
         merge(merged, merged_lse, *part)
         out[:, :, places], lse[:, :, places] = merged, merged_lse
-
-    def _once(self, name: Any, device: torch.device, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """What all layers of a device need alike, made for the first of them."""
-        if (name, device) not in self._made:
-            self._made[name, device] = make().to(device)
-        return self._made[name, device]

@@ -62,11 +62,14 @@ class Engine:
     def __init__(self, texts: Texts, loaded: LoadedModel, arguments: AccelerateArguments, max_length: int) -> None:
         self._texts, self._arguments, self._max_length = texts, arguments, max_length
         self._loaded = loaded
+        self._modules = tuple(loaded.model.modules())
         self._parameters = arguments.generation()
         self._shrunk_to: dict[str, int] = {}
         """The fewest rows, or tokens, that memory allowed. Empty: it never ran out."""
         self._plain_reason: str | None = None
         """Why log-likelihoods are computed by plain rows. None: they are computed over the prefix tree."""
+        self._fused = True
+        """Whether fused kernels work here."""
         with self._one_line("its first rows"):
             self._scorer = Scorer(loaded.model, loaded.device, texts.special.start)
         self._budgets = Budgets(loaded, arguments.batch_size, all_logits=self._scorer.keep == "all")
@@ -163,6 +166,7 @@ class Engine:
             return plain
         # kernels that a machine lacks, or that fail on a model's shapes, are not worth giving up the tree for
         for fused in (True, False):
+            self._fused = fused
             scorer = TreeScorer(model, self._loaded.device, takes_places=self._scorer.keep != "all", fused=fused)
             self._plain_reason = self._why_plain(scorer)
             if self._plain_reason is None:
@@ -199,6 +203,7 @@ class Engine:
             slots=lambda: self._budgets.slots,
             batches=self._budgets.generated_rows,
             takes_places=self._scorer.keep != "all",
+            fused=self._fused,
             known_reason=self._plain_reason,
             attempt=self._attempt,
             on_shrink=self._on_shrink,
@@ -212,7 +217,7 @@ class Engine:
 
     def _attempt(self, run: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> Result | None:
         """What it returns in eval mode, or None when memory ran out. Whatever else goes wrong in the model is a BackendError."""
-        with self._one_line(f"a batch of {len(items)}"), evaluating(self._loaded.model):
+        with self._one_line(f"a batch of {len(items)}"), evaluating(self._loaded.model, self._modules):
             return unless_out_of_memory(lambda: run(items))
 
     @contextlib.contextmanager

@@ -95,21 +95,22 @@ def choose_generation(
     slots: Callable[[], DecodingLimits],
     batches: Limits,
     takes_places: bool,
+    fused: bool,
     known_reason: str | None,
     attempt: Callable[[Callable[[Any], Any], Any], Any],
     on_shrink: Callable[[int, str], None],
 ) -> Generation:
     """In slots if the model gives the same logits there, else in padded batches; its description says why.
 
-    `known_reason`: why the model cannot attend to prefixes apart, where that has been found out. `attempt` calls its first argument with
-    its second and returns None when memory ran out; what else goes wrong is a BackendError. `on_shrink` hears what memory allows
-    then: a number and its unit, rows or tokens.
+    `fused`: kernels that return the log-sum-exp work here. `known_reason`: why the model cannot attend to prefixes apart, where that has
+    been found out. `attempt` calls its first argument with its second and returns None when memory ran out; what else goes wrong is a
+    BackendError. `on_shrink` hears what memory allows then: a number and its unit, rows or tokens.
     """
     ends = _find_ends(loaded.model, texts)
     choices = Choices(parameters, parameters.repetition_penalty or own_settings(loaded.model).repetition_penalty or 1.0)
 
     def decoder(choices: Choices, on_shrink: Callable[[int, str], None]) -> Decoder:
-        return Decoder(loaded, texts, ends, choices, parameters.seed, takes_places, attempt=attempt, on_shrink=on_shrink)
+        return Decoder(loaded, texts, ends, choices, parameters.seed, takes_places, fused=fused, attempt=attempt, on_shrink=on_shrink)
 
     reason = known_reason or _unsupported_settings(loaded.model)
     if reason is None:

@@ -134,10 +134,14 @@ def token_scores(logits: torch.Tensor, places: torch.Tensor, targets: torch.Tens
 
 
 @contextlib.contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """The model in eval mode meanwhile; modules that were in training mode (a user's own model's) are so again afterwards."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
+def evaluating(model: Any, modules: Sequence[Any] | None = None) -> Iterator[None]:
+    """The model in eval mode meanwhile; modules that were in training mode (a user's own model's) are so again afterwards.
+
+    `modules` are all of the model's, for a caller that needs them at every step of a generation. None: they are looked for.
+    """
+    training = [module for module in modules or model.modules() if module.training]
+    if training:
+        model.eval()
     try:
         yield
     finally:

@@ -15,6 +15,7 @@ from pytest_lighteval.backends.accelerate.attention import (
     OwnRows,
     StemSpan,
     TreeRun,
+    configurations_of,
     prefix_tree_attention,
     tree_attention,
 )
@@ -42,6 +43,7 @@ class TreeScorer:
         """`takes_places`: the model's `logits_to_keep` may be a tensor of places. `fused`: fused kernels may be used."""
         self._fused = fused
         self._model, self._device, self._takes_places = model, device, takes_places
+        self._configurations = configurations_of(model)
         self._stems: dict[int, Keys] = {}
         self.windows_seen = False
         # the registry is transformers' own; registering the same function again changes nothing
@@ -70,7 +72,7 @@ class TreeScorer:
         asked = [offset + ask.first + step for offset, ask in asks for step in range(len(ask.targets))]
         targets = torch.tensor([target for _, ask in asks for target in ask.targets], dtype=torch.long)
         inputs = torch.tensor([token for piece in pieces for token in piece.tokens])
-        with torch.inference_mode(), tree_attention(self._model, run):
+        with torch.inference_mode(), tree_attention(self._configurations, run):
             logits, places = self._logits(inputs, run.positions, asked)
             logprobs, greedy = token_scores(logits, places, targets)
         self.windows_seen |= run.windows_seen
