@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from pytest_lighteval.backends.continuing import cut_at_stop
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
     Doc,
@@ -139,7 +140,7 @@ class FakeBackend:
                     text = doc.golds[0]
                 else:
                     text = f" fake answer {self._uniform('text', _text(request.prompt), sample):.6f}"
-                texts.append(_cut(text, request.stop_sequence))
+                texts.append(cut_at_stop(text, request.stop_sequence))
             yield (
                 index,
                 GenerateResponse(
@@ -213,9 +214,3 @@ class FakeBackend:
 
 def _text(prompt: Prompt) -> str:
     return prompt if isinstance(prompt, str) else "".join(turn.content for turn in prompt)
-
-
-def _cut(text: str, stop_sequence: Sequence[str]) -> str:
-    for stop in stop_sequence:
-        text = text.partition(stop)[0]
-    return text

@@ -9,11 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pytest_lighteval.backends.accelerate.arguments import GenerationParameters
 from pytest_lighteval.backends.asking import PairScore
+from pytest_lighteval.backends.continuing import Continuation
+from pytest_lighteval.backends.generation_parameters import GenerationParameters
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.backends.vllm.engine import EngineFacts
-from pytest_lighteval.backends.vllm.generation import WritePrompt
 from pytest_lighteval.backends.vllm.runner import Abilities, Runner
 from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
 from pytest_lighteval.errors import BackendError
@@ -216,7 +216,7 @@ class Countdown:
                 os._exit(3)
             yield index, PairScore(logprob=-float(prompt.tokens[0]), greedy=False)
 
-    def write(self, prompts: Sequence[WritePrompt], parameters: GenerationParameters) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
+    def write(self, prompts: Sequence[Continuation], parameters: GenerationParameters) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
         yield from ((index, ((os.getpid(), *prompt.tokens),)) for index, prompt in enumerate(prompts))
 
     def close(self) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_lighteval.backends.accelerate.arguments import GenerationParameters
 from pytest_lighteval.backends.accelerate.choosing import Choice, Choices
 from pytest_lighteval.backends.accelerate.plan import PromptRow
+from pytest_lighteval.backends.generation_parameters import GenerationParameters
 from pytest_lighteval.errors import BackendError
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_lighteval.backends.continuing import Continuation
 from pytest_lighteval.backends.vllm import VllmArguments
-from pytest_lighteval.backends.vllm.generation import WritePrompt
 from pytest_lighteval.backends.vllm.replicas import Replicas, device_groups, share_out
 from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
 from pytest_lighteval.errors import BackendError
@@ -47,7 +47,7 @@ def test_answers_come_back_under_the_index_that_was_asked(replicas: Replicas) ->
 
 
 def test_each_process_gets_neighbours_and_sees_its_own_gpus_alone(replicas: Replicas) -> None:
-    prompts = [WritePrompt(tokens=(number,), max_new_tokens=1) for number in range(6)]
+    prompts = [Continuation(tokens=(number,), max_new_tokens=1) for number in range(6)]
 
     answers = dict(replicas.write(prompts, ARGUMENTS.generation()))
     processes = [answers[index][0][0] for index in range(6)]

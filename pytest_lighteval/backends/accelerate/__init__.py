@@ -1,6 +1,7 @@
 """`--backend accelerate`: a transformers model in this process. Importing it imports neither torch nor transformers."""
 
-from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments, GenerationParameters
+from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
 from pytest_lighteval.backends.accelerate.backend import AccelerateBackend
+from pytest_lighteval.backends.generation_parameters import GenerationParameters
 
 __all__ = ["AccelerateArguments", "AccelerateBackend", "GenerationParameters"]

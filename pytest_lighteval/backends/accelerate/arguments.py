@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from pytest_lighteval.backends.generation_parameters import GenerationParameters, read_generation_parameters
 from pytest_lighteval.errors import UserInputError, did_you_mean
 
-__all__ = ["DTYPES", "LOADING_ARGUMENTS", "QUANTIZED", "AccelerateArguments", "EngineArguments", "GenerationParameters"]
+__all__ = ["DTYPES", "LOADING_ARGUMENTS", "QUANTIZED", "AccelerateArguments", "EngineArguments"]
 
 DTYPES = {
     **{name: name for name in ("float32", "bfloat16", "float16", "float64")},
@@ -32,32 +33,6 @@ LOADING_ARGUMENTS = frozenset(
 )
 """Those that say what to load and how."""
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu|npu)(:\d+)?")
-
-
-_Positive = Annotated[int, Meta(ge=1)]
-_Share = Annotated[float, Meta(ge=0, le=1)]
-_Temperature = Annotated[float, Meta(ge=0)]
-_Factor = Annotated[float, Meta(gt=0)]
-
-
-class GenerationParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How text is generated; the names are Lighteval's. What a task or a metric asks for comes first where both speak."""
-
-    temperature: Annotated[_Temperature | None, Meta(description="given: every text is sampled at it; 0: every text is greedy")] = None
-    top_k: Annotated[_Positive | None, Meta(description="sample among the k likeliest tokens")] = None
-    top_p: Annotated[_Share | None, Meta(description="sample among the likeliest tokens that make up this probability")] = None
-    min_p: Annotated[_Share | None, Meta(description="sample among tokens at least this likely, relative to the best")] = None
-    seed: Annotated[int, Meta(description="seed of every draw, together with the prompt")] = 1234
-    repetition_penalty: Annotated[_Factor | None, Meta(description="above 1: tokens seen in prompt or text become less likely")] = None
-    frequency_penalty: Annotated[float, Meta(description="taken from a token's logit for each time it was generated")] = 0.0
-    presence_penalty: Annotated[float, Meta(description="taken from a token's logit once it was generated")] = 0.0
-    max_new_tokens: Annotated[_Positive | None, Meta(description="limit where the task sets none")] = None
-    min_new_tokens: Annotated[_Positive | None, Meta(description="no end token before this many")] = None
-    stop_tokens: Annotated[tuple[str, ...], Meta(description="texts that end every generation, beside the task's own")] = ()
-    truncate_prompt: Annotated[_Positive | None, Meta(description="keep only this many last tokens of a prompt")] = None
-    early_stopping: Annotated[Any, Meta(description="refused: belongs to beam search, which is never used")] = None
-    length_penalty: Annotated[Any, Meta(description="refused: belongs to beam search, which is never used")] = None
-    response_format: Annotated[Any, Meta(description="refused: constrained decoding is not part of this backend")] = None
 
 
 class EngineArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,7 +68,7 @@ class EngineArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     def generation(self) -> GenerationParameters:
         """`generation_parameters`, checked. Raises UserInputError that names the parameter, with the nearest ones if it is unknown."""
-        return _read_generation_parameters(self.generation_parameters)
+        return read_generation_parameters(self.generation_parameters)
 
     def check_engine(self) -> None:
         """Raise UserInputError for values that contradict one another."""
@@ -132,11 +107,6 @@ _REFUSED = {
     "delta_weights": "delta weights are not loaded: apply them to the base model, and name the resulting folder",
     "base_model": "it belongs to adapter_weights and delta_weights, which are not loaded; name the whole model as `pretrained`",
 }
-_REFUSED_GENERATION = {
-    "early_stopping": "it belongs to beam search, which is never used here",
-    "length_penalty": "it belongs to beam search, which is never used here",
-    "response_format": "this backend does not constrain what is generated",
-}
 
 
 def _check_model(arguments: AccelerateArguments) -> None:
@@ -170,20 +140,3 @@ def _check_limits(arguments: EngineArguments) -> None:
         raise UserInputError(f"max_gen_toks: {arguments.max_gen_toks} tokens are no text; give 1 or more")
     if arguments.max_gen_toks is not None and arguments.generation_parameters.get("max_new_tokens") is not None:
         raise UserInputError("max_gen_toks and generation_parameters.max_new_tokens say the same thing: give one")
-
-
-def _read_generation_parameters(raw: dict[str, Any]) -> GenerationParameters:
-    names = [field.encode_name for field in msgspec.structs.fields(GenerationParameters)]
-    for name in raw:
-        if name not in names:
-            near = did_you_mean(name, names) or f"; there are: {', '.join(names)}"
-            raise UserInputError(f"generation_parameters: there is no {name!r}{near}")
-    try:
-        parameters = msgspec.convert({name: value for name, value in raw.items() if value is not None}, GenerationParameters, strict=False)
-    except msgspec.ValidationError as error:
-        problem, _, place = str(error).partition(" - at `$.")
-        raise UserInputError(f"generation_parameters.{place.rstrip('`')}: {problem}") from error
-    for name, reason in _REFUSED_GENERATION.items():
-        if getattr(parameters, name) not in (None, False):
-            raise UserInputError(f"generation_parameters.{name}: {reason}")
-    return parameters

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,18 +11,8 @@ import msgspec
 from pytest_lighteval.backends.accelerate.arguments import LOADING_ARGUMENTS, QUANTIZED, AccelerateArguments
 from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_folder, fingerprint_loaded, package_versions
 from pytest_lighteval.backends.accelerate.folders import Folders, NamedFolders, declared_length, read_max_length
-from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError
-from pytest_lighteval.types import (
-    GenerateRequest,
-    GenerateResponse,
-    LoglikelihoodRequest,
-    LoglikelihoodResponse,
-    Message,
-    PerplexityRequest,
-    PerplexityResponse,
-    Prompt,
-    RequestKind,
-)
+from pytest_lighteval.backends.local import LocalBackend
+from pytest_lighteval.errors import UserInputError
 
 if TYPE_CHECKING:  # torch and transformers, which importing a backend must not cost
     from pytest_lighteval.backends.accelerate.engine import Engine
@@ -33,7 +21,7 @@ if TYPE_CHECKING:  # torch and transformers, which importing a backend must not 
 __all__ = ["AccelerateBackend"]
 
 
-class AccelerateBackend:
+class AccelerateBackend(LocalBackend["Engine"]):
     """A transformers model in this process, as a `Backend`. One process, one model; docs/backends.md explains its arguments."""
 
     Arguments = AccelerateArguments
@@ -41,17 +29,15 @@ class AccelerateBackend:
     cached_apart = ("batch_size",)
     computes_on_cpu = True
     name = "accelerate"
-    supports = frozenset(RequestKind)
+    packages = ("torch", "transformers")
 
     def __init__(self, arguments: AccelerateArguments, *, given: tuple[Any, Any] | None = None, folders: Folders | None = None) -> None:
         """`folders` are where the model lies if that is not what the arguments name; their `pretrained` is then its name in messages."""
+        super().__init__(arguments.model)
         self.arguments = arguments
         self._given = given
         """A model and a tokenizer that are loaded already. None: the arguments name them."""
         self._folders = None if given is not None else folders or NamedFolders(arguments)
-        self._closed = False
-        self._last_facts: dict[str, Any] = {}
-        """What a closed engine said of itself, for the report that is written afterwards."""
 
     @classmethod
     def from_arguments(cls, arguments: msgspec.Struct) -> AccelerateBackend:
@@ -93,16 +79,31 @@ class AccelerateBackend:
             return declared_length(self._given[0].config)
         return read_max_length(self._folder, self.arguments.model, trust_remote_code=self.arguments.trust_remote_code)
 
-    def count_tokens(self, prompt: Prompt) -> int:
-        """See `Backend.count_tokens`. Loads the tokenizer alone."""
-        return self._texts.count(prompt)
+    def close(self) -> None:
+        """See `Backend.close`."""
+        was_loaded = "_engine" in self.__dict__
+        self._given = None
+        super().close()
+        if was_loaded:
+            from pytest_lighteval.backends.accelerate.scoring import free_memory
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """See `Backend.render`. Loads the tokenizer alone."""
-        return self._texts.render(messages)
+            free_memory()
 
-    def describe(self) -> Mapping[str, Any]:
-        """See `Backend.describe`. Loads nothing: device, dtype and threads are those in use once the model is loaded."""
+    @property
+    def _named(self) -> Folders:
+        if self._folders is None:
+            raise self._closed_error()
+        return self._folders
+
+    @property
+    def _folder(self) -> Path:
+        return self._named.model
+
+    @property
+    def _tokenizer_folder(self) -> Path:
+        return self._named.tokenizer
+
+    def _known(self) -> dict[str, Any]:
         arguments = self.arguments
         facts: dict[str, Any] = {
             "model": arguments.model,
@@ -115,71 +116,18 @@ class AccelerateBackend:
             facts["revision"] = self._folders.revision
         if arguments.dtype in QUANTIZED or arguments.quantization_config:
             facts["quantization"] = arguments.quantization_config or arguments.dtype
-        if "max_length" in self.__dict__:
-            facts["max_length"] = self.max_length
-        facts |= self._engine.describe() if "_engine" in self.__dict__ else self._last_facts
         return facts
 
-    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
-        """See `Backend.loglikelihood`."""
-        yield from self._engine.loglikelihood(requests) if requests else ()
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
-        """See `Backend.generate`."""
-        yield from self._engine.generate(requests) if requests else ()
-
-    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
-        """See `Backend.perplexity`."""
-        yield from self._engine.perplexity(requests) if requests else ()
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-        self._closed = True
-        self._given = None
-        self.__dict__.pop("_texts", None)
-        if "_engine" in self.__dict__:
-            from pytest_lighteval.backends.accelerate.scoring import free_memory
-
-            self._last_facts = self._engine.describe()
-            del self.__dict__["_engine"]
-            free_memory()
-
-    @property
-    def _named(self) -> Folders:
-        if self._folders is None:
-            raise BackendError(f"{self.arguments.model}: the backend is closed")
-        return self._folders
-
-    @property
-    def _folder(self) -> Path:
-        return self._named.model
-
-    @property
-    def _tokenizer_folder(self) -> Path:
-        return self._named.tokenizer
-
-    @cached_property
-    def _texts(self) -> Texts:
-        self._require_open()
+    def _load_texts(self) -> Texts:
         from pytest_lighteval.backends.accelerate.loading import load_tokenizer
         from pytest_lighteval.backends.accelerate.texts import Texts
 
         tokenizer = self._given[1] if self._given is not None else load_tokenizer(self._tokenizer_folder, self.arguments)
         return Texts(tokenizer, self.arguments)
 
-    @cached_property
-    def _engine(self) -> Engine:
-        self._require_open()
+    def _make_engine(self, texts: Texts) -> Engine:
         from pytest_lighteval.backends.accelerate.engine import Engine
         from pytest_lighteval.backends.accelerate.loading import adopt_model, load_model
 
-        texts = self._texts
         loaded = adopt_model(self._given[0]) if self._given is not None else load_model(self._folder, self.arguments)
         return Engine(texts, loaded, self.arguments, self.max_length)
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise BackendError(f"{self.arguments.model}: the backend is closed")
-        for package in ("torch", "transformers"):
-            if importlib.util.find_spec(package) is None:
-                raise MissingExtraError(package, "accelerate")

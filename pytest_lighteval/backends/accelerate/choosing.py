@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from pytest_lighteval.backends.accelerate.arguments import GenerationParameters
 from pytest_lighteval.backends.accelerate.plan import PromptRow
+from pytest_lighteval.backends.generation_parameters import GenerationParameters
 from pytest_lighteval.errors import BackendError
 
 __all__ = ["Choice", "Choices"]

@@ -15,11 +15,12 @@ from pytest_lighteval.backends.accelerate.choosing import Choice, Choices
 from pytest_lighteval.backends.accelerate.decoding_attention import DecodeRun, KeyBuffer, Span, StemReaders
 from pytest_lighteval.backends.accelerate.generation_plan import GenerationPlan, PlannedRow
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
-from pytest_lighteval.backends.accelerate.plan import Generated, PromptRow
+from pytest_lighteval.backends.accelerate.plan import PromptRow
 from pytest_lighteval.backends.accelerate.scoring import unless_out_of_memory
 from pytest_lighteval.backends.accelerate.slots import Slots
 from pytest_lighteval.backends.accelerate.stopping import StopRule
 from pytest_lighteval.backends.accelerate.texts import Texts
+from pytest_lighteval.backends.continuing import Generated
 from pytest_lighteval.errors import BackendError
 
 __all__ = ["Decoder", "DecodingLimits"]

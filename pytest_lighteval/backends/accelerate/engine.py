@@ -23,7 +23,7 @@ from pytest_lighteval.backends.accelerate.loglikelihood import (
     hidden_window,
     unsupported,
 )
-from pytest_lighteval.backends.accelerate.plan import Generated, PromptRow
+from pytest_lighteval.backends.accelerate.plan import PromptRow
 from pytest_lighteval.backends.accelerate.scoring import Scorer, evaluating, peak_memory, unless_out_of_memory
 from pytest_lighteval.backends.accelerate.texts import Texts
 from pytest_lighteval.backends.accelerate.tree_scoring import TreeScorer
@@ -37,6 +37,7 @@ from pytest_lighteval.backends.asking import (
     pairs_of,
     perplexity_response,
 )
+from pytest_lighteval.backends.continuing import Continuation, Generated, generate_response, plan_continuation
 from pytest_lighteval.backends.foreign import first_line, quiet_transformers
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
@@ -91,9 +92,20 @@ class Engine:
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`."""
         prompts = self._texts.prompts([request.prompt for request in requests])
-        plans = [self._plan_prompt(index, request, prompt) for index, (request, prompt) in enumerate(zip(requests, prompts, strict=True))]
+        asked = [
+            plan_continuation(
+                request,
+                prompt,
+                self._parameters,
+                fed=self._max_length,
+                length=self._max_length,
+                special_ids=self._texts.special_ids,
+                default_new_tokens=self._arguments.max_gen_toks,
+            )
+            for request, prompt in zip(requests, prompts, strict=True)
+        ]
         found: dict[int, dict[int, Generated]] = {index: {} for index in range(len(requests))}
-        for row, generated in self._generation.generate([row for plan in plans for row in plan]):
+        for row, generated in self._generation.generate([row for index, one in enumerate(asked) for row in _rows_of(index, one)]):
             samples = found.get(row.owner)
             if samples is None:
                 continue
@@ -102,30 +114,10 @@ class Engine:
                 del found[row.owner]
                 continue
             samples[row.sample or 0] = generated
-            if len(samples) == len(plans[row.owner]):
-                request, cut = requests[row.owner], len(prompts[row.owner]) - len(row.prompt)
-                yield row.owner, _generate_response(row, [samples[sample] for sample in sorted(samples)], request.num_samples, cut)
+            one = asked[row.owner]
+            if len(samples) == (one.samples or 1):
+                yield row.owner, generate_response(requests[row.owner], one, [samples[sample] for sample in sorted(samples)])
                 del found[row.owner]
-
-    def _plan_prompt(self, index: int, request: GenerateRequest, prompt: tuple[int, ...]) -> list[PromptRow]:
-        """The rows of a request: one if it is greedy, else one a sample. Its prompt is cut on the left to fit."""
-        parameters = self._parameters
-        prompt = prompt[-min(self._max_length, parameters.truncate_prompt or self._max_length) :]
-        room = max(1, self._max_length - len(prompt))
-        asked = request.max_new_tokens or parameters.max_new_tokens or self._arguments.max_gen_toks or room
-        stops = (*request.stop_sequence, *parameters.stop_tokens)
-        sampled = request.do_sample if parameters.temperature is None else parameters.temperature > 0
-        return [
-            PromptRow(
-                owner=index,
-                prompt=prompt,
-                max_new_tokens=min(asked, room),
-                stop_sequence=tuple(stop for stop in stops if stop),
-                stop_ids=frozenset(self._texts.special_ids[stop] for stop in stops if stop in self._texts.special_ids),
-                sample=sample if sampled else None,
-            )
-            for sample in range(request.num_samples if sampled else 1)
-        ]
 
     def describe(self) -> dict[str, Any]:
         """What runs, for the report."""
@@ -156,6 +148,9 @@ class Engine:
             **{f"out_of_memory_{unit}": count for unit, count in self._shrunk_to.items()},
         }
         return facts
+
+    def close(self) -> None:
+        """See `ModelEngine.close`: all it holds goes with it."""
 
     def _choose_scoring(self) -> Scoring:
         """By prefix tree if the model gives the same log-likelihoods with it, else by plain rows; the report says why."""
@@ -234,13 +229,16 @@ class Engine:
         logger.warning("memory ran out: the batch is run again, %d %s at a time", count, unit)
 
 
-def _generate_response(row: PromptRow, samples: list[Generated], num_samples: int, cut: int) -> GenerateResponse:
-    # every greedy sample is the same one
-    samples = samples * (num_samples if row.sample is None else 1)
-    return GenerateResponse(
-        texts=tuple(sample.text for sample in samples),
-        token_ids=tuple(sample.token_ids for sample in samples),
-        finish_reasons=tuple(sample.finish_reason for sample in samples),
-        prompt_token_ids=row.prompt,
-        truncated_tokens=cut,
-    )
+def _rows_of(index: int, asked: Continuation) -> list[PromptRow]:
+    """The rows of a request: one if it is greedy, else one a sample."""
+    return [
+        PromptRow(
+            owner=index,
+            prompt=asked.tokens,
+            max_new_tokens=asked.max_new_tokens,
+            stop_sequence=asked.stop_sequence,
+            stop_ids=asked.stop_ids,
+            sample=sample,
+        )
+        for sample in ((None,) if asked.samples is None else range(asked.samples))
+    ]

@@ -9,16 +9,17 @@ from typing import Any, Protocol
 
 import torch
 
-from pytest_lighteval.backends.accelerate.arguments import GenerationParameters
 from pytest_lighteval.backends.accelerate.choosing import Choice, Choices
 from pytest_lighteval.backends.accelerate.decoding import Decoder, DecodingLimits
 from pytest_lighteval.backends.accelerate.generation_plan import plan_generation
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.padded_generation import InBatches, PlainGenerator, own_settings
-from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow
+from pytest_lighteval.backends.accelerate.plan import Limits, PromptRow
 from pytest_lighteval.backends.accelerate.scoring import evaluating
 from pytest_lighteval.backends.accelerate.texts import Texts
+from pytest_lighteval.backends.continuing import Generated
 from pytest_lighteval.backends.foreign import first_line
+from pytest_lighteval.backends.generation_parameters import GenerationParameters
 from pytest_lighteval.errors import BackendError
 
 __all__ = ["Generation", "choose_generation"]

@@ -11,9 +11,10 @@ import transformers
 
 from pytest_lighteval.backends.accelerate.choosing import Choice, Choices
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
-from pytest_lighteval.backends.accelerate.plan import Generated, Limits, PromptRow, TooBig, run_in_batches
+from pytest_lighteval.backends.accelerate.plan import Limits, PromptRow, TooBig, run_in_batches
 from pytest_lighteval.backends.accelerate.stopping import StopRule
 from pytest_lighteval.backends.accelerate.texts import Texts
+from pytest_lighteval.backends.continuing import Generated
 
 __all__ = ["InBatches", "PlainGenerator", "own_settings"]
 

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from pytest_lighteval.backends.tokenization import TokenPair
 
-__all__ = ["Ask", "Batch", "Generated", "Limits", "PromptRow", "Row", "TooBig", "plan_rows", "run_in_batches"]
+__all__ = ["Ask", "Batch", "Limits", "PromptRow", "Row", "TooBig", "plan_rows", "run_in_batches"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -54,15 +54,6 @@ class PromptRow:
     """Special tokens that end this row too: they have no text that a stop sequence could be found in."""
     sample: int | None = None
     """The number of the sample among those of its request. None: greedy."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generated:
-    """What came of a `PromptRow`."""
-
-    token_ids: tuple[int, ...]
-    text: str
-    finish_reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

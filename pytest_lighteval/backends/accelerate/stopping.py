@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from pytest_lighteval.backends.accelerate.plan import Generated, PromptRow
+from pytest_lighteval.backends.accelerate.plan import PromptRow
 from pytest_lighteval.backends.accelerate.texts import Texts
+from pytest_lighteval.backends.continuing import Generated, read_generated
 
 __all__ = ["StopRule"]
 
@@ -32,15 +33,8 @@ class StopRule:
 
     def finish(self, tokens: Sequence[int]) -> Generated:
         """The answer of the first tokens that are one, cut before its first stop sequence."""
-        length = min(self._row.max_new_tokens, len(tokens))
-        length = next((place + 1 for place, token in enumerate(tokens[:length]) if token in self.ends), length)
-        tokens = tuple(tokens[:length])
-        whole = self._texts.decode(tokens)
-        text = whole
-        for stop in self._row.stop_sequence:
-            text = text.partition(stop)[0]
-        ended = text != whole or (bool(tokens) and tokens[-1] in self.ends)
-        return Generated(token_ids=tokens, text=text, finish_reason="stop" if ended else "length")
+        limit, stops = self._row.max_new_tokens, self._row.stop_sequence
+        return read_generated(tokens, max_new_tokens=limit, stop_sequence=stops, ends=self.ends, decode=self._texts.decode)
 
     def _has_stop(self, tokens: Sequence[int]) -> bool:
         if not self._row.stop_sequence:

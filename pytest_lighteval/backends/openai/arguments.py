@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from pytest_lighteval.errors import UserInputError, did_you_mean
+from pytest_lighteval.backends.generation_parameters import BEAM_SEARCH, read_parameters
+from pytest_lighteval.errors import UserInputError
 
 __all__ = ["WITHOUT_EFFECT", "OpenAIArguments", "ServerParameters"]
 
@@ -94,7 +95,10 @@ class OpenAIArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     def generation(self) -> ServerParameters:
         """`generation_parameters`, checked. Raises UserInputError that names the parameter, with the nearest ones if it is unknown."""
-        return _read_parameters(self.generation_parameters)
+        for name, reason in BEAM_SEARCH.items():
+            if name in self.generation_parameters:
+                raise UserInputError(f"generation_parameters.{name}: {reason}")
+        return read_parameters(ServerParameters, self.generation_parameters)
 
     def key(self) -> str | None:
         """The API key, out of the environment at the moment of asking. None: the variable is not set, and none is sent.
@@ -114,12 +118,6 @@ class OpenAIArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return key or None
 
 
-_REFUSED = {
-    "early_stopping": "it belongs to beam search, which is never used here",
-    "length_penalty": "it belongs to beam search, which is never used here",
-}
-
-
 def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
@@ -132,18 +130,3 @@ def _check_url(url: str) -> None:
         has_host = False
     if not has_host:
         raise UserInputError(f"base_url: {url!r} is no address of a server; http://127.0.0.1:8000/v1 would be one")
-
-
-def _read_parameters(raw: dict[str, Any]) -> ServerParameters:
-    names = [field.encode_name for field in msgspec.structs.fields(ServerParameters)]
-    for name in raw:
-        if name in _REFUSED:
-            raise UserInputError(f"generation_parameters.{name}: {_REFUSED[name]}")
-        if name not in names:
-            near = did_you_mean(name, names) or f"; there are: {', '.join(names)}"
-            raise UserInputError(f"generation_parameters: there is no {name!r}{near}")
-    try:
-        return msgspec.convert({name: value for name, value in raw.items() if value is not None}, ServerParameters, strict=False)
-    except msgspec.ValidationError as error:
-        problem, _, place = str(error).partition(" - at `$.")
-        raise UserInputError(f"generation_parameters.{place.rstrip('`')}: {problem}") from error

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_lighteval.backends.continuing import cut_at_stop, is_sampled, stops_of
 from pytest_lighteval.backends.openai.client import FinalStatusError, RefusedError, UnansweredError
 from pytest_lighteval.backends.openai.pool import work_through
 from pytest_lighteval.backends.openai.server import NEWER_LIMIT, Server
@@ -109,10 +110,7 @@ class Generator:
         return self._server.max_length
 
     def _is_sampled(self, request: GenerateRequest) -> bool:
-        return request.do_sample if self._parameters.temperature is None else self._parameters.temperature > 0
-
-    def _stops(self, request: GenerateRequest) -> list[str]:
-        return [stop for stop in dict.fromkeys((*request.stop_sequence, *self._parameters.stop_tokens)) if stop]
+        return is_sampled(request, self._parameters)
 
     def _payload(self, one: _Asked, sample: int, limit_name: str) -> dict[str, Any]:
         payload: dict[str, Any] = {"model": self._server.model}
@@ -123,8 +121,8 @@ class Generator:
             payload["prompt"] = one.prompt
         if (limit := self._limit(one, is_chat=is_chat)) is not None:
             payload[limit_name if is_chat else "max_tokens"] = limit
-        if stops := self._stops(one.request)[:_STOPS_SENT]:
-            payload["stop"] = stops
+        if stops := stops_of(one.request, self._parameters)[:_STOPS_SENT]:
+            payload["stop"] = list(stops)
         sampled = self._is_sampled(one.request)
         given = self._parameters.temperature
         payload["temperature"] = (1.0 if given is None else given) if sampled else 0
@@ -185,9 +183,7 @@ class Generator:
             whole = ""  # all tokens went into thoughts that the server keeps to itself
         if not isinstance(whole, str):
             raise UnansweredError("the server's answer holds no text")
-        text = whole
-        for stop in self._stops(one.request):
-            text = text.partition(stop)[0]
+        text = cut_at_stop(whole, stops_of(one.request, self._parameters))
         return _Sample(text=text, finish_reason="length" if reason == "length" and text == whole else "stop")
 
     def _response(self, one: _Asked) -> GenerateResponse:

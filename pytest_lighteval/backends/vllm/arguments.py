@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments, GenerationParameters
+from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
+from pytest_lighteval.backends.generation_parameters import GenerationParameters
 from pytest_lighteval.errors import UserInputError, did_you_mean
 
 __all__ = ["ENGINE_ARGUMENTS", "VllmArguments"]

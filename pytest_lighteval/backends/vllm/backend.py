@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,21 +9,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pytest_lighteval.backends.accelerate.folders import Folders, NamedFolders, read_max_length
+from pytest_lighteval.backends.local import LocalBackend
 from pytest_lighteval.backends.vllm.arguments import ENGINE_ARGUMENTS, VllmArguments
 from pytest_lighteval.backends.vllm.fingerprint import fingerprint_folder, fingerprint_running, package_versions
 from pytest_lighteval.devices import visible_gpus
-from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError
-from pytest_lighteval.types import (
-    GenerateRequest,
-    GenerateResponse,
-    LoglikelihoodRequest,
-    LoglikelihoodResponse,
-    Message,
-    PerplexityRequest,
-    PerplexityResponse,
-    Prompt,
-    RequestKind,
-)
+from pytest_lighteval.errors import UserInputError
 
 if TYPE_CHECKING:  # torch and vllm, which importing a backend must not cost
     from pytest_lighteval.backends.accelerate.texts import Texts
@@ -34,7 +22,7 @@ if TYPE_CHECKING:  # torch and vllm, which importing a backend must not cost
 __all__ = ["VllmBackend"]
 
 
-class VllmBackend:
+class VllmBackend(LocalBackend["Engine"]):
     """A model in vLLM, as a `Backend`; docs/backends.md explains its arguments."""
 
     Arguments = VllmArguments
@@ -43,18 +31,16 @@ class VllmBackend:
         *("enforce_eager", "enable_prefix_caching"),
     )
     name = "vllm"
-    supports = frozenset(RequestKind)
+    packages = ("transformers", "vllm")
 
     def __init__(self, arguments: VllmArguments, *, given: Any | None = None) -> None:
+        super().__init__(arguments.model)
         self.arguments = arguments
         self._given = given
         """An `LLM` that runs already. None: the arguments say what to start."""
         self.cacheable = given is None
         """Of an engine in memory the fingerprint sees names and files; its weights may have been changed, its GPUs may be others."""
         self._named = NamedFolders(arguments.named()) if given is None else None
-        self._closed = False
-        self._last_facts: dict[str, Any] = {}
-        """What a closed engine said of itself, for the report that is written afterwards."""
 
     @classmethod
     def from_arguments(cls, arguments: msgspec.Struct) -> VllmBackend:
@@ -108,16 +94,18 @@ class VllmBackend:
             return int(self._given.llm_engine.vllm_config.model_config.max_model_len)
         return read_max_length(self._folders.model, self.arguments.model, trust_remote_code=self.arguments.trust_remote_code)
 
-    def count_tokens(self, prompt: Prompt) -> int:
-        """See `Backend.count_tokens`. Loads the tokenizer alone."""
-        return self._texts.count(prompt)
+    def close(self) -> None:
+        """See `Backend.close`."""
+        super().close()
+        self._given = None
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """See `Backend.render`. Loads the tokenizer alone."""
-        return self._texts.render(messages)
+    @property
+    def _folders(self) -> Folders:
+        if self._named is None:
+            raise self._closed_error()
+        return self._named
 
-    def describe(self) -> Mapping[str, Any]:
-        """See `Backend.describe`. Starts nothing: device and dtype are those in use once the engine runs."""
+    def _known(self) -> dict[str, Any]:
         arguments = self.arguments
         facts: dict[str, Any] = {
             "model": arguments.model,
@@ -132,42 +120,9 @@ class VllmBackend:
             facts["revision"] = self._named.revision
         if arguments.quantization is not None:
             facts["quantization"] = arguments.quantization
-        if "max_length" in self.__dict__:
-            facts["max_length"] = self.max_length
-        facts |= self._engine.describe() if "_engine" in self.__dict__ else self._last_facts
         return facts
 
-    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
-        """See `Backend.loglikelihood`."""
-        yield from self._engine.loglikelihood(requests) if requests else ()
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
-        """See `Backend.generate`."""
-        yield from self._engine.generate(requests) if requests else ()
-
-    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
-        """See `Backend.perplexity`."""
-        yield from self._engine.perplexity(requests) if requests else ()
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-        self._closed = True
-        self.__dict__.pop("_texts", None)
-        if "_engine" in self.__dict__:
-            self._last_facts = self._engine.describe()
-            self._engine.close()
-            del self.__dict__["_engine"]
-        self._given = None
-
-    @property
-    def _folders(self) -> Folders:
-        if self._named is None:
-            raise BackendError(f"{self.arguments.model}: the backend is closed")
-        return self._named
-
-    @cached_property
-    def _texts(self) -> Texts:
-        self._require_open()
+    def _load_texts(self) -> Texts:
         from pytest_lighteval.backends.accelerate.loading import load_tokenizer
         from pytest_lighteval.backends.accelerate.texts import Texts
 
@@ -175,12 +130,9 @@ class VllmBackend:
         tokenizer = self._given.get_tokenizer() if self._given is not None else load_tokenizer(self._folders.tokenizer, named)
         return Texts(tokenizer, named)
 
-    @cached_property
-    def _engine(self) -> Engine:
-        self._require_open()
+    def _make_engine(self, texts: Texts) -> Engine:
         from pytest_lighteval.backends.vllm.engine import Engine
 
-        texts = self._texts
         return Engine(texts, self._start(), self.arguments, self.max_length)
 
     def _start(self) -> Running:
@@ -196,10 +148,3 @@ class VllmBackend:
             where = (self._folders.model, self._folders.tokenizer, self.arguments, self.max_length)
             return Replicas(*where, devices=visible_gpus(torch.cuda.device_count), start=start_engine)
         return start_engine(self._folders.model, self._folders.tokenizer, self.arguments, self.max_length)
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise BackendError(f"{self.arguments.model}: the backend is closed")
-        for package in ("transformers", "vllm"):
-            if importlib.util.find_spec(package) is None:
-                raise MissingExtraError(package, "vllm")

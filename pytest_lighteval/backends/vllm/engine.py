@@ -18,9 +18,10 @@ from pytest_lighteval.backends.asking import (
     pairs_of,
     perplexity_response,
 )
+from pytest_lighteval.backends.continuing import Continuation, Generated, generate_response, plan_continuation, read_generated
 from pytest_lighteval.backends.foreign import first_line
+from pytest_lighteval.backends.generation_parameters import GenerationParameters
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
-from pytest_lighteval.backends.vllm.generation import Writer, plan_prompt, read_answer
 from pytest_lighteval.backends.vllm.scoring import Scorer, score_pairs
 from pytest_lighteval.errors import BackendError, LightevalError
 from pytest_lighteval.types import (
@@ -47,8 +48,11 @@ class EngineFacts:
     """Plain facts for the report."""
 
 
-class Running(Scorer, Writer, Protocol):
+class Running(Scorer, Protocol):
     """An engine that runs, in this process or in several others."""
+
+    def write(self, prompts: Sequence[Continuation], parameters: GenerationParameters) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
+        """Continue every prompt: once, by its index, in any order, as soon as its texts are complete, the tokens of each of them."""
 
     @property
     def facts(self) -> EngineFacts:
@@ -87,7 +91,7 @@ class Engine:
         """See `Backend.generate`."""
         prompts = self._texts.prompts([request.prompt for request in requests])
         planned = [
-            plan_prompt(
+            plan_continuation(
                 request,
                 prompt,
                 self._parameters,
@@ -102,8 +106,7 @@ class Engine:
         with self._one_line():
             for place, answers in self._running.write([planned[index] for index in order], self._parameters):
                 index = order[place]
-                cut = len(prompts[index]) - len(planned[index].tokens)
-                yield index, read_answer(requests[index], planned[index], answers, self._texts, cut=cut)
+                yield index, generate_response(requests[index], planned[index], [self._read(planned[index], answer) for answer in answers])
 
     def describe(self) -> dict[str, Any]:
         """What runs, for the report."""
@@ -112,6 +115,10 @@ class Engine:
     def close(self) -> None:
         """Give the memory back."""
         self._running.close()
+
+    def _read(self, asked: Continuation, tokens: Sequence[int]) -> Generated:
+        limit, stops = asked.max_new_tokens, asked.stop_sequence
+        return read_generated(tokens, max_new_tokens=limit, stop_sequence=stops, ends=asked.stop_ids, decode=self._texts.decode)
 
     def _score(self, asked: Sequence[Asked]) -> Iterator[tuple[int, Asked, list[PairScore]]]:
         """See `gather`."""

@@ -17,12 +17,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from pytest_lighteval.backends.accelerate.arguments import GenerationParameters
 from pytest_lighteval.backends.asking import PairScore
+from pytest_lighteval.backends.continuing import Continuation
 from pytest_lighteval.backends.foreign import first_line
+from pytest_lighteval.backends.generation_parameters import GenerationParameters
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.backends.vllm.engine import EngineFacts, Running
-from pytest_lighteval.backends.vllm.generation import WritePrompt
 from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
 from pytest_lighteval.errors import BackendError, LightevalError
 
@@ -91,8 +91,8 @@ class Replicas:
         """See `Scorer.read`."""
         return self._ask("read", prompts)
 
-    def write(self, prompts: Sequence[WritePrompt], parameters: GenerationParameters) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
-        """See `Writer.write`."""
+    def write(self, prompts: Sequence[Continuation], parameters: GenerationParameters) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
+        """See `Running.write`."""
         return self._ask("write", prompts, parameters)
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ Takes the engine and the class of its sampling parameters as objects; what the i
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import warnings
 from collections import defaultdict
@@ -14,15 +15,17 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from pytest_lighteval.backends.accelerate.arguments import GenerationParameters
 from pytest_lighteval.backends.asking import PairScore
-from pytest_lighteval.backends.vllm.generation import WritePrompt
+from pytest_lighteval.backends.continuing import Continuation
+from pytest_lighteval.backends.generation_parameters import GenerationParameters
 from pytest_lighteval.backends.vllm.scoring import MOST_CANDIDATES, ChoicePrompt, ReadPrompt
 from pytest_lighteval.errors import BackendError
 
 __all__ = ["Abilities", "Runner"]
 
 
+_SEEDS = 2**31
+"""How many seeds a request may have; torch takes more, numpy does not."""
 _WORTH_A_PROMPT = 192
 """Tokens of a context that no prompt before has. From so many on, the context is a prompt of its own, which leaves them in the cache: read
 as part of the first choice behind it, each of them would cost a row of logits over the whole vocabulary that nobody asked for."""
@@ -92,8 +95,8 @@ class Runner:
                 for index, rest in waiting[firsts[place].tokens][token]:
                     yield index, PairScore(logprob=math.fsum((first.logprob, rest.logprob)), greedy=first.greedy and rest.greedy)
 
-    def write(self, prompts: Sequence[WritePrompt], parameters: GenerationParameters) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
-        """See `Writer.write`."""
+    def write(self, prompts: Sequence[Continuation], parameters: GenerationParameters) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
+        """See `Running.write`."""
         asked = [self._sampling(prompt, parameters) for prompt in prompts]
         for index, output in self._run([prompt.tokens for prompt in prompts], asked):
             yield index, tuple(tuple(answer.token_ids) for answer in sorted(output.outputs, key=lambda answer: answer.index))
@@ -144,17 +147,17 @@ class Runner:
             if owner is not None:
                 yield owner, output
 
-    def _sampling(self, prompt: WritePrompt, parameters: GenerationParameters) -> Any:
+    def _sampling(self, prompt: Continuation, parameters: GenerationParameters) -> Any:
         settings: dict[str, Any] = {
             "max_tokens": prompt.max_new_tokens,
-            "stop": list(prompt.stops),
-            "stop_token_ids": list(prompt.stop_ids),
+            "stop": list(prompt.stop_sequence),
+            "stop_token_ids": sorted(prompt.stop_ids),
             "repetition_penalty": parameters.repetition_penalty or self._repetition_penalty,
             "frequency_penalty": parameters.frequency_penalty,
             "presence_penalty": parameters.presence_penalty,
             "min_tokens": min(parameters.min_new_tokens or 0, prompt.max_new_tokens),
             # text is only looked at for stop sequences; what is answered is decoded from the tokens
-            "detokenize": bool(prompt.stops),
+            "detokenize": bool(prompt.stop_sequence),
         }
         if prompt.samples is None:
             return self._parameters(temperature=0.0, **settings)
@@ -162,7 +165,7 @@ class Runner:
         return self._parameters(
             temperature=1.0 if parameters.temperature is None else parameters.temperature,
             n=prompt.samples,
-            seed=prompt.seed,
+            seed=_private_seed(prompt, parameters),
             **{name: value for name, value in drawn.items() if value is not None},
             **settings,
         )
@@ -193,6 +196,12 @@ class Runner:
                 # an engine that died while it was asked has said so already
                 with contextlib.suppress(Exception):
                     self._engine.abort_request(list(waiting))
+
+
+def _private_seed(prompt: Continuation, parameters: GenerationParameters) -> int:
+    """Depends on the parameters' seed and on the prompt alone: not on order, company or worker."""
+    digest = hashlib.sha256(repr((parameters.seed, prompt.tokens)).encode()).digest()
+    return int.from_bytes(digest[:8]) % _SEEDS
 
 
 def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
