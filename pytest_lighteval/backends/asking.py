@@ -6,7 +6,7 @@ Knows nothing of any engine: who scores the pairs is the caller's.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,18 +14,22 @@ from pytest_lighteval.backends.tokenization import TextPair, TokenPair, rolling_
 from pytest_lighteval.types import LoglikelihoodRequest, LoglikelihoodResponse, PerplexityRequest, PerplexityResponse, Prompt
 
 __all__ = [
+    "NO_TOKENS",
     "Asked",
     "PairScore",
     "TextsToIds",
     "ask_choices",
     "ask_rolling",
+    "choice_pairs",
     "gather",
     "loglikelihood_response",
     "pairs_of",
     "perplexity_response",
+    "why_not_asked",
 ]
 
 
+NO_TOKENS = "the text has no tokens"
 _NOT_A_NUMBER = "the model's log-probabilities are not numbers (nan): something overflowed; try dtype=bfloat16 or float32"
 
 
@@ -58,8 +62,8 @@ class Asked:
 
     pairs: tuple[TokenPair, ...] = ()
     """Of a choice request: every choice behind the prompt, then every choice behind the unconditioned prompt if there is one."""
-    truncated: int = 0
-    """Tokens cut from the left of a context, the most over the pairs."""
+    cuts: tuple[int, ...] = ()
+    """Of a choice request: the tokens cut from the left of each pair's context."""
     error: str | None = None
     """Why it cannot be asked; it has no pairs then."""
 
@@ -70,22 +74,36 @@ def ask_choices(requests: Sequence[LoglikelihoodRequest], texts: TextsToIds, *, 
     spans = []
     for request in requests:
         first = len(pairs)
-        for prompt in (request.prompt, request.unconditioned_prompt):
-            if prompt is not None:
-                context, rendered = texts.text(prompt)
-                pairs += [
-                    TextPair(context=context, continuation=with_start_space(choice, start_space), rendered=rendered)
-                    for choice in request.choices
-                ]
+        pairs += choice_pairs(request, texts.text, start_space)
         spans.append(slice(first, len(pairs)))
     encoded = texts.pairs(pairs)
     return [_fit(request, encoded[span], fed) for request, span in zip(requests, spans, strict=True)]
 
 
+def choice_pairs(request: LoglikelihoodRequest, text: Callable[[Prompt], tuple[str, bool]], start_space: bool | None) -> list[TextPair]:
+    """Every choice behind the prompt, then every choice behind the unconditioned prompt if there is one. `text` is as in `TextsToIds`."""
+    pairs = []
+    for prompt in (request.prompt, request.unconditioned_prompt):
+        if prompt is not None:
+            context, rendered = text(prompt)
+            pairs += [
+                TextPair(context=context, continuation=with_start_space(choice, start_space), rendered=rendered)
+                for choice in request.choices
+            ]
+    return pairs
+
+
+def why_not_asked(choices: Sequence[str]) -> str | None:
+    """Why these choices cannot be scored, whatever their tokens are. None: they can."""
+    if not choices:
+        return "the request has no choices"
+    return next((_empty(number, choice) for number, choice in enumerate(choices) if not choice), None)
+
+
 def ask_rolling(requests: Sequence[PerplexityRequest], texts: TextsToIds, *, start: int, fed: int) -> list[Asked]:
     """Order out is order in; a text longer than `fed` tokens is several windows (see `rolling_windows`)."""
     windows = [tuple(rolling_windows(tokens, start, fed)) for tokens in texts.rolling([request.text for request in requests])]
-    return [Asked(pairs=pairs) if pairs else Asked(error="the text has no tokens") for pairs in windows]
+    return [Asked(pairs=pairs) if pairs else Asked(error=NO_TOKENS) for pairs in windows]
 
 
 def pairs_of(asked: Sequence[Asked]) -> list[TokenPair]:
@@ -129,7 +147,7 @@ def loglikelihood_response(asked: Asked, scores: Sequence[PairScore], choices: i
         unconditioned_logprobs=tuple(score.logprob for score in scores[choices:]) or None,
         prompt_token_ids=asked.pairs[0].context,
         choice_token_ids=tuple(pair.continuation for pair in asked.pairs[:choices]),
-        truncated_tokens=asked.truncated,
+        truncated_tokens=max(asked.cuts),
     )
 
 
@@ -143,17 +161,21 @@ def perplexity_response(asked: Asked, scores: Sequence[PairScore]) -> Perplexity
 
 
 def _fit(request: LoglikelihoodRequest, pairs: Sequence[TokenPair], fed: int) -> Asked:
-    if not request.choices:
-        return Asked(error="the request has no choices")
-    fitting = []
-    most_cut = 0
+    reason = why_not_asked(request.choices)
+    if reason is not None:
+        return Asked(error=reason)
+    fitting, cuts = [], []
     for position, pair in enumerate(pairs):
         choice = position % len(request.choices)
-        if not request.choices[choice] or not pair.continuation:
-            return Asked(error=f"choice {choice} ({request.choices[choice]!r}) is empty: it has no tokens to score")
+        if not pair.continuation:
+            return Asked(error=_empty(choice, request.choices[choice]))
         cut = max(0, len(pair.context) + len(pair.continuation) - 1 - fed)
         if cut >= len(pair.context):
             return Asked(error=f"choice {choice}: a choice of {len(pair.continuation)} tokens does not fit into the model's {fed}")
         fitting.append(TokenPair(context=pair.context[cut:], continuation=pair.continuation))
-        most_cut = max(most_cut, cut)
-    return Asked(pairs=tuple(fitting), truncated=most_cut)
+        cuts.append(cut)
+    return Asked(pairs=tuple(fitting), cuts=tuple(cuts))
+
+
+def _empty(number: int, choice: str) -> str:
+    return f"choice {number} ({choice!r}) is empty: it has no tokens to score"

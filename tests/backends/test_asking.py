@@ -44,19 +44,20 @@ def score(number: float) -> PairScore:
 def test_a_long_context_is_cut_on_the_left() -> None:
     whole = TokenPair(context=ids("abcd"), continuation=ids("ef"))
 
-    assert ask("abcd", "ef", fed=5) == Asked(pairs=(whole,))
-    assert ask("abcd", "ef", fed=3) == Asked(pairs=(TokenPair(context=ids("cd"), continuation=ids("ef")),), truncated=2)
+    assert ask("abcd", "ef", fed=5) == Asked(pairs=(whole,), cuts=(0,))
+    assert ask("abcd", "ef", fed=3) == Asked(pairs=(TokenPair(context=ids("cd"), continuation=ids("ef")),), cuts=(2,))
 
 
 def test_what_was_cut_is_told_of_the_pair_that_lost_most() -> None:
     asked = ask("abcd", "e", "efg", "ef", fed=4)
 
     assert ["".join(map(chr, pair.context)) for pair in asked.pairs] == ["abcd", "cd", "bcd"]
-    assert asked.truncated == 2
+    assert asked.cuts == (0, 2, 1)
+    assert loglikelihood_response(asked, [score(1)] * 3, 3).truncated_tokens == 2
 
 
 def test_a_choice_that_fits_only_without_any_context_is_an_error() -> None:
-    assert ask("ab", "efg", fed=3) == Asked(pairs=(TokenPair(context=ids("b"), continuation=ids("efg")),), truncated=1)
+    assert ask("ab", "efg", fed=3) == Asked(pairs=(TokenPair(context=ids("b"), continuation=ids("efg")),), cuts=(1,))
     assert ask("ab", "x", "efg", fed=2) == Asked(error="choice 1: a choice of 3 tokens does not fit into the model's 2")
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from pytest_lighteval.backends.asking import NO_TOKENS, ask_choices, ask_rolling, choice_pairs, why_not_asked
 from pytest_lighteval.backends.openai.client import FinalStatusError, UnansweredError
 from pytest_lighteval.backends.openai.echo import Echo, ask_echo, count_prompt_tokens
 from pytest_lighteval.backends.openai.pool import work_through
 from pytest_lighteval.backends.openai.server import Server
-from pytest_lighteval.backends.tokenization import TextPair, TokenPair, move_spaces, rolling_windows, with_start_space
+from pytest_lighteval.backends.tokenization import TextPair, TokenPair, move_spaces
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
     LoglikelihoodRequest,
@@ -46,6 +47,10 @@ class _Asked:
     failure: str | None = None
     """The same, as the thread that met it tells the others at once, so that none asks for more of a request that is lost."""
 
+    def add(self, pairs: Iterable[TokenPair | TextPair]) -> None:
+        """What is to be scored, in order."""
+        self.jobs += [_Job(owner=self, position=position, pair=pair) for position, pair in enumerate(pairs)]
+
     @property
     def is_complete(self) -> bool:
         return self.error is not None or len(self.scores) == len(self.jobs)
@@ -57,10 +62,7 @@ class _Job:
 
     owner: _Asked
     position: int
-    ids: TokenPair | None = None
-    """None: asked as text."""
-    text: TextPair | None = None
-    """None: asked as ids."""
+    pair: TokenPair | TextPair
 
 
 class Scorer:
@@ -79,14 +81,7 @@ class Scorer:
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`. Raises UnsupportedRequestError likewise."""
         self._server.require_scores()
-        asked = []
-        for index, request in enumerate(requests):
-            one = _Asked(index=index)
-            one.jobs += self._windows(one, request.text)
-            if not one.jobs:
-                one.error = "the text has no tokens"
-            asked.append(one)
-        for done in self._score(asked):
+        for done in self._score(self._ask_rolling(requests)):
             if done.error is not None:
                 yield done.index, PerplexityResponse(error=done.error)
                 continue
@@ -97,64 +92,51 @@ class Scorer:
     def _ask_choices(self, requests: Sequence[LoglikelihoodRequest]) -> list[_Asked]:
         """The requests with one job for every choice after every prompt of theirs."""
         asked = [_Asked(index=index) for index in range(len(requests))]
-        pairs: list[TextPair] = []
-        owners: list[_Asked] = []
-        for one, request in zip(asked, requests, strict=True):
-            empty = next((number for number, choice in enumerate(request.choices) if not choice), None)
-            if not request.choices or empty is not None:
-                one.error = "the request has no choices" if empty is None else f"choice {empty} ('') is empty: it has no tokens to score"
-                continue
-            for prompt in (request.prompt, request.unconditioned_prompt):
-                if prompt is not None:
-                    context, rendered = self._text(prompt)
-                    for choice in request.choices:
-                        continuation = with_start_space(choice, self._arguments.multichoice_continuations_start_space)
-                        pairs.append(TextPair(context=context, continuation=continuation, rendered=rendered))
-                        owners.append(one)
+        start_space = self._arguments.multichoice_continuations_start_space
         if self._server.texts is None:
-            for one, pair in zip(owners, pairs, strict=True):
-                one.jobs.append(_Job(owner=one, position=len(one.jobs), text=pair))
+            for one, request in zip(asked, requests, strict=True):
+                one.error = why_not_asked(request.choices)
+                if one.error is None:
+                    one.add(choice_pairs(request, self._text, start_space))
             return asked
-        for one, pair, ids in zip(owners, pairs, self._server.texts.pairs(pairs), strict=True):
-            if one.error is None:
-                self._add_fitting(one, pair, ids)
+        fitted = ask_choices(requests, self._server.texts, start_space=start_space, fed=self._fed)
+        for one, request, ids in zip(asked, requests, fitted, strict=True):
+            one.error, one.truncated = ids.error, max(ids.cuts, default=0)
+            if self._server.takes_ids or one.error is not None:
+                one.add(ids.pairs)
+                continue
+            texts = choice_pairs(request, self._text, start_space)
+            one.add(
+                self._shortened(text, pair.context) if cut else text for text, pair, cut in zip(texts, ids.pairs, ids.cuts, strict=True)
+            )
         return asked
 
-    def _add_fitting(self, one: _Asked, pair: TextPair, ids: TokenPair) -> None:
-        """Add the job with its context cut to the server's length, or note why it cannot be asked."""
-        # the new token that every server wants to make needs a place too
-        room = (self._server.max_length or _UNLIMITED) - 1 - len(ids.continuation)
-        if not ids.continuation:
-            one.error = f"{pair.continuation!r} has no tokens to score"
-        elif room < 1:
-            one.error = f"a choice of {len(ids.continuation)} tokens does not fit the server's {self._server.max_length}"
-        else:
-            kept = ids.context[-room:]
-            cut = len(ids.context) - len(kept)
-            one.truncated = max(one.truncated, cut)
-            if self._server.takes_ids:
-                job = _Job(owner=one, position=len(one.jobs), ids=TokenPair(context=kept, continuation=ids.continuation))
+    @property
+    def _fed(self) -> int:
+        """Most tokens of a context and all but the last token of a choice: the last one is fed too, and every server makes one more."""
+        return max(1, (self._server.max_length or _UNLIMITED) - 2)
+
+    def _ask_rolling(self, requests: Sequence[PerplexityRequest]) -> list[_Asked]:
+        """Whole texts in windows of ids; each as one text where the server takes no ids."""
+        asked = [_Asked(index=index) for index in range(len(requests))]
+        texts = self._server.texts
+        if texts is not None and self._server.takes_ids:
+            for one, fitted in zip(asked, ask_rolling(requests, texts, start=texts.special.start, fed=self._fed), strict=True):
+                one.error = fitted.error
+                one.add(fitted.pairs)
+            return asked
+        for one, request in zip(asked, requests, strict=True):
+            if request.text:
+                one.add([TextPair(context="", continuation=request.text)])
             else:
-                job = _Job(owner=one, position=len(one.jobs), text=self._shortened(pair, kept) if cut else pair)
-            one.jobs.append(job)
+                one.error = NO_TOKENS
+        return asked
 
     def _shortened(self, pair: TextPair, kept: Sequence[int]) -> TextPair:
         moved = move_spaces(pair)
         assert self._server.texts is not None
         context: str = self._server.texts.tokenizer.decode(list(kept), skip_special_tokens=False)
         return TextPair(context=context, continuation=moved.continuation, rendered=pair.rendered)
-
-    def _windows(self, one: _Asked, text: str) -> Iterator[_Job]:
-        """A whole text in windows of ids; as one text where the server takes no ids."""
-        if self._server.texts is None or not self._server.takes_ids:
-            if text:
-                yield _Job(owner=one, position=0, text=TextPair(context="", continuation=text))
-            return
-        (tokens,) = self._server.texts.rolling([text])
-        # a window is fed whole, its last token included, and the server makes one more
-        length = max(1, (self._server.max_length or _UNLIMITED) - 2)
-        for position, window in enumerate(rolling_windows(tokens, self._server.texts.special.start, length)):
-            yield _Job(owner=one, position=position, ids=window)
 
     def _text(self, prompt: Prompt) -> tuple[str, bool]:
         """The text that is fed, and whether it was rendered from turns."""
@@ -184,12 +166,11 @@ class Scorer:
         if job.owner.failure is not None:
             return job.owner.failure
         try:
-            if job.ids is not None:
-                echo = ask_echo(self._client, self._server.model, (*job.ids.context, *job.ids.continuation))
-                count: int = len(job.ids.continuation)
+            if isinstance(job.pair, TokenPair):
+                echo = ask_echo(self._client, self._server.model, (*job.pair.context, *job.pair.continuation))
+                count = len(job.pair.continuation)
             else:
-                assert job.text is not None
-                echo, count = self._ask_text(job.text)
+                echo, count = self._ask_text(job.pair)
             logprob, greedy = echo.score_last(count)
         except FinalStatusError as error:
             raise self._server.no_answer(error) from None
@@ -234,7 +215,7 @@ def _loglikelihood_response(done: _Asked, count: int) -> LoglikelihoodResponse:
     if done.error is not None:
         return LoglikelihoodResponse(error=done.error)
     scores = [done.scores[position] for position in range(len(done.jobs))]
-    ids = [job.ids for job in done.jobs[:count] if job.ids is not None]
+    ids = [job.pair for job in done.jobs[:count] if isinstance(job.pair, TokenPair)]
     return LoglikelihoodResponse(
         logprobs=tuple(score.logprob for score in scores[:count]),
         greedy=tuple(score.greedy for score in scores[:count]),
