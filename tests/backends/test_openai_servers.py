@@ -7,18 +7,20 @@ A small part on llama.cpp's runs wherever `llama-cpp-python[server]` is installe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from pytest_lighteval.backends.accelerate import AccelerateBackend
@@ -82,13 +84,11 @@ def start(command: list[str], log: Path, **environment: str) -> tuple[subprocess
             env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
         )
     end = time.monotonic() + START_SECONDS
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < end and process.poll() is None:
-        try:
-            with opener.open(f"{url}/models", timeout=5):
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/models", timeout=5, trust_env=False).is_success:
                 return process, url
-        except OSError:
-            time.sleep(0.2)
+        time.sleep(0.2)
     stop(process)
     raise AssertionError(f"the server did not start: {log.read_text(errors='replace')[-2000:]}")
 
@@ -113,17 +113,27 @@ def model_folder(smollm2: AccelerateBackend) -> str:
 # ------------------------------------------------------------------------------------------------------------- llama.cpp
 
 
-def llama_command(*options: str) -> list[str]:
-    """llama.cpp's Python server with the GGUF as it is."""
+def start_llama(log: Path, *options: str) -> tuple[subprocess.Popen[bytes], str]:
+    """llama.cpp's Python server with the GGUF as it is. Skips where it was compiled for another processor than this."""
     path = str(resolve_reference(SMOLLM2).path)
     limits = ("--n_ctx", "512", "--n_threads", "1", "--n_threads_batch", "1", "--verbose", "false")
-    return [sys.executable, "-m", "llama_cpp.server", "--model", path, "--model_alias", "smollm2", *limits, *options]
+    process, url = start([sys.executable, "-m", "llama_cpp.server", "--model", path, "--model_alias", "smollm2", *limits, *options], log)
+    try:
+        httpx.post(
+            f"{url}/completions", json={"model": "smollm2", "prompt": "One,", "max_tokens": 1}, timeout=START_SECONDS, trust_env=False
+        )
+    except httpx.TransportError:
+        code = process.wait(timeout=START_SECONDS)
+        if code in (-signal.SIGILL, -signal.SIGSEGV):
+            pytest.skip(f"llama.cpp dies of signal {-code} here: reinstall it with CMAKE_ARGS=-DGGML_NATIVE=OFF")
+        raise
+    return process, url
 
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAIBackend]:
     """The server as it starts by default."""
-    process, url = start(llama_command(), tmp_path_factory.mktemp("llama") / "log")
+    process, url = start_llama(tmp_path_factory.mktemp("llama") / "log")
     backend = connect(url)
     yield backend
     backend.close()
@@ -149,7 +159,7 @@ def test_llama_cpp_moves_log_probabilities_of_a_model_without_a_beginning_token_
 @needs_llama
 @needs_time
 def test_llama_cpp_scores_as_transformers_does_but_for_its_kernels(smollm2: AccelerateBackend, tmp_path: Path) -> None:
-    process, url = start(llama_command("--kv_overrides", "tokenizer.ggml.add_bos_token=bool:true"), tmp_path / "log")
+    process, url = start_llama(tmp_path / "log", "--kv_overrides", "tokenizer.ggml.add_bos_token=bool:true")
     try:
         backend = connect(url, start_text="<|im_end|>")
         answers = dict(backend.loglikelihood(REQUESTS))
@@ -181,7 +191,7 @@ def test_llama_cpp_scores_as_transformers_does_but_for_its_kernels(smollm2: Acce
 def test_llama_cpp_killed_among_answers_gives_an_error_and_no_wrong_answer(llama: OpenAIBackend, tmp_path: Path) -> None:
     requests = [GenerateRequest(prompt=f"{number}, {number + 1}, {number + 2},", max_new_tokens=4) for number in range(12)]
     expected = dict(llama.generate(requests))
-    process, url = start(llama_command(), tmp_path / "log")
+    process, url = start_llama(tmp_path / "log")
     backend = connect(url, retries=1, concurrency=2)
     answers = backend.generate(requests)
     answered = dict([next(answers), next(answers)])
