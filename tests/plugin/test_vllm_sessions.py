@@ -1,15 +1,19 @@
-"""A session on a user's own vLLM engine, for which a package with its names and a random model stands in."""
+"""Sessions on vLLM, for which a package with its names and a random model stands in: a user's own engine, and one that dies."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_lighteval.backends.vllm import VllmArguments
 from tests.backends.tiny import tiny_model, tiny_tokenizer
 from tests.plugin.conftest import Results, write_mini
 
-# here, so that they outlive the sessions inside of this process: torch cannot be imported twice
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytestmark = pytest.mark.skipif(find_spec("vllm") is not None, reason="the real vLLM would be taken")
@@ -57,17 +61,37 @@ MODULES = {
     "distributed": "def cleanup_dist_env_and_memory(): ...\n",
 }
 
+VLLM_OPTIONS = ("--backend", "vllm", "--model-args", "pretrained=model")
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The random model with its tokenizer, once loaded and asked here.
+
+    That imports what sessions inside of this process would import first and then forget: parts of torch cannot be imported twice.
+    """
+    import torch
+    import transformers
+
+    from pytest_lighteval.backends.accelerate.loading import load_tokenizer
+
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model(max_length=512).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    transformers.AutoModelForCausalLM.from_pretrained(folder)(input_ids=torch.tensor([[1]]))
+    load_tokenizer(folder, VllmArguments(pretrained=str(folder)).named())
+    return folder
+
 
 @pytest.fixture
-def vllm_project(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+def vllm_project(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, model_folder: Path) -> pytest.Pytester:
     """The suite `mini` with six documents a task, a model folder `model`, and a package `vllm`."""
     write_mini(project.path / "suites" / "mini", documents=6)
     for name, source in MODULES.items():
         file = project.path / "vllm" / f"{name}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(source)
-    tiny_model(max_length=512).save_pretrained(project.path / "model")
-    tiny_tokenizer().save_pretrained(project.path / "model")
+    shutil.copytree(model_folder, project.path / "model")
     monkeypatch.setenv("ANSWERED", str(project.path / "answered.txt"))
     # left as they are: the variables that starting an engine sets where they are not set
     for variable in ("VLLM_ENABLE_V1_MULTIPROCESSING", "VLLM_LOGGING_LEVEL", "VLLM_CPU_KVCACHE_SPACE"):
@@ -115,3 +139,47 @@ def test_a_conftest_brings_an_engine_that_runs(vllm_project: pytest.Pytester, re
     # of an engine in memory nothing is kept
     run(vllm_project).assert_outcomes(passed=5)
     assert take_answered(vllm_project) > 0
+
+
+def test_an_engine_that_dies_in_mid_run_gives_errors_and_never_a_score(
+    vllm_project: pytest.Pytester, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the choices of the first item are answered, those of the second not all
+    monkeypatch.setenv("DIES_AFTER", "40")
+
+    result = run(vllm_project, *VLLM_OPTIONS)
+
+    result.assert_outcomes(passed=1, errors=4)
+    report = results()
+    assert len(report["errors"]) == 4
+    assert not set(report["metrics"]) & set(report["errors"])
+    assert {reason.partition(": ")[2] for reason in report["errors"].values()} == {
+        "vLLM failed: EngineDeadError: EngineCore encountered an issue."
+    }
+    assert list(vllm_project.path.glob("reports/*/details/mini/choice.0-shot.jsonl"))
+    assert not list(vllm_project.path.glob("reports/*/details/mini/choice.2-shot.jsonl"))
+
+
+def test_a_run_after_an_engines_death_asks_only_what_was_not_answered(
+    vllm_project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def metrics(folder: str) -> Any:
+        (path,) = (vllm_project.path / folder).glob("*/results.json")
+        return json.loads(path.read_text("utf-8"))["metrics"]
+
+    monkeypatch.setenv("DIES_AFTER", "40")
+    killed = run(vllm_project, *VLLM_OPTIONS)
+    assert take_answered(vllm_project) == 40
+    monkeypatch.delenv("DIES_AFTER")
+
+    resumed = run(vllm_project, *VLLM_OPTIONS, "--lighteval-report-dir", "resumed")
+    asked = take_answered(vllm_project)
+    whole = run(vllm_project, *VLLM_OPTIONS, "--lighteval-report-dir", "whole", "--cache-dir", "other")
+
+    killed.assert_outcomes(passed=1, errors=4)
+    resumed.assert_outcomes(passed=5)
+    whole.assert_outcomes(passed=5)
+    assert metrics("resumed") == metrics("whole")
+    # the first item is complete; an answer of the second that lacks one of its choices is asked as a whole
+    saved = take_answered(vllm_project) - asked
+    assert 24 <= saved <= 40
