@@ -118,6 +118,8 @@ class Stopwatch:
         """Of the processor. The engine runs in this process, in one thread, and other processes may want the same core."""
         self.waited = 0.0
         """By the clock on the wall."""
+        self.tokens = 0
+        """That went through the model: of prompts what was not found in the prefix cache, and of generated text."""
         self.answers: list[Any] = []
         """In the order of the requests."""
 
@@ -133,12 +135,23 @@ class Stopwatch:
         return self._timed(lambda: self._backend.generate(requests))
 
     def _timed(self, ask: Callable[[], Iterator[tuple[int, Any]]]) -> Iterator[tuple[int, Any]]:
+        from vllm.v1.core.sched.scheduler import Scheduler
+
         started, waiting = time.process_time(), time.perf_counter()
-        answers = dict(ask())
+        with patch.object(Scheduler, "schedule", self._counted(Scheduler.schedule)):
+            answers = dict(ask())
         self.seconds += time.process_time() - started
         self.waited += time.perf_counter() - waiting
         self.answers = [answers[index] for index in range(len(answers))]
         yield from answers.items()
+
+    def _counted(self, schedule: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **named: Any) -> Any:
+            step = schedule(*arguments, **named)
+            self.tokens += step.total_num_scheduled_tokens
+            return step
+
+        return counted
 
 
 def _ours() -> Backend:

@@ -231,18 +231,67 @@ def test_its_memory_comes_back_and_a_users_own_engine_starts_in_its_place(backen
     llm.llm_engine.engine_core.shutdown()
 
 
-def test_a_suite_runs_on_it_and_reports_as_on_any_backend(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "suites/demo", "--backend", "vllm", "-p", "no:cacheprovider", "--max-samples", "2"]
+def run_suite(folder: Path, *options: str, python_path: str = "", **environment: str) -> dict[str, Any]:
+    """results.json of `suites/demo` through `--backend vllm`, which `folder` is to hold; its `stdout` is what was printed."""
+    model = f"pretrained={SMOLLM2},dtype=float32,max_model_length=2048"
+    command = [sys.executable, "-m", "pytest", "suites/demo", "-p", "no:cacheprovider", "--backend", "vllm", "--model-args", model]
+    paths = os.pathsep.join(filter(None, (python_path, os.environ.get("PYTHONPATH"))))
     ran = subprocess.run(
-        [*command, "--model-args", f"pretrained={SMOLLM2},dtype=float32,max_model_length=2048", f"--report-dir={tmp_path}"],
+        [*command, f"--report-dir={folder}", *options],
         cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": paths} | environment,
         check=False,
         capture_output=True,
         text=True,
     )
+    (path,) = folder.glob("*/results.json")
+    report: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return report | {"stdout": ran.stdout}
 
-    (path,) = tmp_path.glob("*/results.json")
-    results = json.loads(path.read_text("utf-8"))
-    assert not results["errors"], ran.stdout
-    assert len(results["results"]) == 6
-    assert results["backend"]["name"] == "vllm"
+
+def test_a_suite_runs_on_it_and_reports_as_on_any_backend(tmp_path: Path) -> None:
+    report = run_suite(tmp_path, "--max-samples", "2")
+
+    assert not report["errors"], report["stdout"]
+    assert len(report["results"]) == 6
+    assert report["backend"]["name"] == "vllm"
+
+
+KILLER = """
+import multiprocessing
+
+from pytest_lighteval.backends.vllm import VllmBackend
+
+whole = VllmBackend.generate
+
+
+def generate(self, requests):
+    for answer in whole(self, requests):
+        yield answer
+        for process in multiprocessing.active_children():
+            process.kill()
+            process.join()
+
+
+VllmBackend.generate = generate
+"""
+
+
+def test_an_engine_killed_among_texts_is_errors_and_the_next_run_asks_only_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "killer.py").write_text(KILLER, encoding="utf-8")
+    options = ("--max-samples", "12", "--cache-dir", str(tmp_path / "cache"))
+
+    # its own process is what can be killed
+    killed = run_suite(tmp_path / "killed", *options, "-p", "killer", python_path=str(tmp_path), VLLM_ENABLE_V1_MULTIPROCESSING="1")
+    resumed = run_suite(tmp_path / "resumed", *options)
+    whole = run_suite(tmp_path / "whole", *options, "--cache-dir", str(tmp_path / "other"))
+
+    assert not resumed["errors"]
+    assert not whole["errors"]
+    assert killed["errors"], killed["stdout"]
+    assert all("vLLM failed: EngineDeadError" in reason for reason in killed["errors"].values())
+    assert not set(killed["errors"]) & set(killed["metrics"])
+    assert set(killed["errors"]) | set(killed["metrics"]) == set(whole["metrics"])
+    assert resumed["metrics"] == whole["metrics"]
+    assert resumed["run"]["cache"]["hits"] > 0
+    assert resumed["run"]["cache"]["misses"] < whole["run"]["cache"]["misses"]

@@ -17,6 +17,7 @@ from pytest_lighteval.backends.accelerate.folders import read_max_length
 from pytest_lighteval.backends.foreign import first_line
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.backends.vllm.engine import EngineFacts
+from pytest_lighteval.backends.vllm.liveness import DeathWatch
 from pytest_lighteval.backends.vllm.probing import probe
 from pytest_lighteval.backends.vllm.runner import Runner
 from pytest_lighteval.errors import BackendError
@@ -43,6 +44,7 @@ class LocalEngine(Runner):
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
+        self._death_watch = DeathWatch(getattr(llm.llm_engine, "engine_core", None))
         parameters = partial(SamplingParams, output_kind=RequestOutputKind.FINAL_ONLY)
         config = llm.llm_engine.vllm_config
         model, cache = config.model_config, config.cache_config
@@ -83,6 +85,7 @@ class LocalEngine(Runner):
         if llm is None:
             return
         del self._engine, self._forget
+        self._death_watch.close()
         if self._owned:
             stop_engine(llm)
             del llm
