@@ -16,3 +16,9 @@ settings.load_profile("timeless")
 def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fixtures of a session are older: the real model, made by one, keeps its conversion in the user's cache."""
     monkeypatch.setenv("LIGHTEVAL_CACHE", str(tmp_path / "user-cache"))
+
+
+@pytest.fixture(autouse=True)
+def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session inside of a test is nobody's worker, though the test may run in one."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)

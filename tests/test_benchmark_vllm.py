@@ -16,10 +16,10 @@ def measured(**changes: Any) -> dict[str, Any]:
     return {
         "task": "leaderboard|gsm8k|5",
         "documents": 4,
-        "generation_size": 48,
         "metric": "qem",
         "seconds": {"ours": [2.0, 4.0, 3.0], "lm-eval": [9.0, 8.0, 30.0]},
         "waited": {"ours": [20.0], "lm-eval": [90.0]},
+        "tokens": {"ours": 1200, "lm-eval": 1300},
         "scores": {"ours": 0.25, "lm-eval": 0.25},
         "largest_difference": None,
         "agree": True,
@@ -31,7 +31,7 @@ def test_a_row_shows_the_median_of_every_side_and_how_many_times_it_is() -> None
     line = benchmark._table({"gsm8k": measured()}).splitlines()[2]
 
     assert [part.strip() for part in line.replace("\\|", "/").strip("|").split("|")] == [
-        *("leaderboard/gsm8k/5 (of 48 tokens at most)", "4", "3.0 (2.0, 4.0, 3.0)", "9.0 (9.0, 8.0, 30.0)", "3.0", "20, 90"),
+        *("leaderboard/gsm8k/5", "4", "3.0 (2.0, 4.0, 3.0)", "9.0 (9.0, 8.0, 30.0)", "3.0", "1,200, 1,300", "20.0, 90.0"),
         *("qem 0.2500", "qem 0.2500", "same texts"),
     ]
 

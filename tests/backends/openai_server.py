@@ -61,6 +61,13 @@ def keep(answers: Iterator[tuple[int, GenerateResponse]], kept: dict[int, Genera
         kept.update([answer])
 
 
+class _Threads(http.server.ThreadingHTTPServer):
+    """A thread for each connection."""
+
+    request_queue_size = 128
+    """Connections that may wait to be accepted. With the five of the default, some of many that come at once are dropped."""
+
+
 class TinyServer:
     """`with TinyServer(model, tokenizer) as server:` listens at `server.url` until the block ends or `die` is called."""
 
@@ -85,7 +92,7 @@ class TinyServer:
         class Handler(_Handler):
             server_of = owner
 
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
+        self._http = _Threads(("127.0.0.1", self._port), Handler)
         self._http.daemon_threads = True
         self.port: int = self._http.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}/v1"

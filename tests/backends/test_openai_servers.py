@@ -20,7 +20,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from pytest_lighteval.backends.accelerate import AccelerateBackend
@@ -74,6 +73,8 @@ def free_port() -> int:
 
 def start(command: list[str], log: Path, **environment: str) -> tuple[subprocess.Popen[bytes], str]:
     """A server's process and address, once it answers."""
+    import httpx
+
     port = free_port()
     url = f"http://127.0.0.1:{port}/v1"
     with log.open("wb") as output:
@@ -115,6 +116,8 @@ def model_folder(smollm2: AccelerateBackend) -> str:
 
 def start_llama(log: Path, *options: str) -> tuple[subprocess.Popen[bytes], str]:
     """llama.cpp's Python server with the GGUF as it is. Skips where it was compiled for another processor than this."""
+    import httpx
+
     path = str(resolve_reference(SMOLLM2).path)
     limits = ("--n_ctx", "512", "--n_threads", "1", "--n_threads_batch", "1", "--verbose", "false")
     process, url = start([sys.executable, "-m", "llama_cpp.server", "--model", path, "--model_alias", "smollm2", *limits, *options], log)

@@ -23,6 +23,10 @@ KEY = "sk-not-for-any-report"
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[TinyServer]:
     """A server around a random model in 512 positions; each test says how it behaves."""
+    # a session in this process forgets what it has imported first; httpx, which other tests have imported, would keep the old errors of
+    # its httpcore, which it imports late
+    import httpcore  # noqa: F401
+
     from tests.backends.tiny import tiny_model, tiny_tokenizer
 
     with TinyServer(tiny_model(max_length=512), tiny_tokenizer(), Behaviour(max_model_len=512)) as server:

@@ -84,7 +84,8 @@ class Client:
         self._lock = threading.Lock()
         self._http: httpx.Client | None = None
         self._unanswered_in_a_row = 0
-        self._gone = False
+        self._gone: str | None = None
+        """Why nobody is waited for any more: no request is tried a second time then. An answer, whoever gets it, ends it."""
         self._has_answered = False
         """Some request of a model; a list of models is no sign that this key may use one."""
         self.counts: Counter[str] = Counter()
@@ -136,7 +137,7 @@ class Client:
                     is_outage = reply.status_code != 500
                     asked_delay = _retry_after(reply.headers.get("retry-after"))
             attempt += 1
-            if self._gone or attempt > self._retries:
+            if self._gone is not None or attempt > self._retries:
                 self._note_trouble(trouble, is_connected)
                 raise UnansweredError(f"no answer after {attempt} {'try' if attempt == 1 else 'tries'}: {trouble}", is_outage=is_outage)
             if asked_delay is not None and asked_delay > self._timeout:
@@ -201,7 +202,7 @@ class Client:
     def _note_answer(self, answer: Mapping[str, Any]) -> None:
         usage = answer.get("usage")
         with self._lock:
-            self._unanswered_in_a_row, self._gone = 0, False
+            self._unanswered_in_a_row, self._gone = 0, None
             self.counts["requests"] += 1
             for name in ("prompt_tokens", "completion_tokens"):
                 count = usage.get(name) if isinstance(usage, dict) else None
@@ -210,11 +211,13 @@ class Client:
     def _note_trouble(self, trouble: str, is_connected: bool) -> None:
         with self._lock:
             self._unanswered_in_a_row += 1
-            self._gone = self._gone or not is_connected or self._unanswered_in_a_row >= _UNANSWERED_IN_A_ROW
-            gone, failed = self._gone, self._unanswered_in_a_row
-        if gone:
-            often = f"{failed} requests in a row have no answer" if is_connected and failed > 1 else "the server is gone"
-            raise BackendError(f"{self._base_url}: {often}: {trouble}")
+            if not is_connected:
+                self._gone = "the server is gone"
+            elif self._gone is None and self._unanswered_in_a_row >= _UNANSWERED_IN_A_ROW:
+                self._gone = f"{self._unanswered_in_a_row} requests in a row have no answer"
+            gone = self._gone
+        if gone is not None:
+            raise BackendError(f"{self._base_url}: {gone}: {trouble}")
 
     def _shown(self, text: str) -> str:
         """A server's words in one line, without the key, should it repeat that."""
