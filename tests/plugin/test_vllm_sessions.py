@@ -141,6 +141,19 @@ def test_a_conftest_brings_an_engine_that_runs(vllm_project: pytest.Pytester, re
     assert take_answered(vllm_project) > 0
 
 
+def test_an_engine_that_dies_of_its_first_prompt_is_one_line(
+    vllm_project: pytest.Pytester, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIES_AFTER", "0")
+
+    result = run(vllm_project, *VLLM_OPTIONS, "-k", "prose")
+
+    result.assert_outcomes(errors=1)
+    (reason,) = results()["errors"].values()
+    assert reason.endswith("model: vLLM cannot answer: EngineDeadError: EngineCore encountered an issue.")
+    assert "Traceback" not in result.stdout.str()
+
+
 def test_an_engine_that_dies_in_mid_run_gives_errors_and_never_a_score(
     vllm_project: pytest.Pytester, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:

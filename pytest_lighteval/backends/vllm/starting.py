@@ -40,24 +40,29 @@ class LocalEngine(Runner):
     """A real `LLM` in this process, its abilities probed."""
 
     def __init__(self, llm: Any, *, owned: bool, notes: Sequence[str] = ()) -> None:
-        """`notes`: what else the report should tell of it."""
+        """`notes`: what else the report should tell of it. Raises BackendError for an engine that fails at its first prompts."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        self._death_watch = DeathWatch(getattr(llm.llm_engine, "engine_core", None))
         parameters = partial(SamplingParams, output_kind=RequestOutputKind.FINAL_ONLY)
         config = llm.llm_engine.vllm_config
         model, cache = config.model_config, config.cache_config
         dtype = str(model.dtype).removeprefix("torch.")
-        abilities = probe(
-            llm,
-            parameters,
-            caches=bool(cache.enable_prefix_caching),
-            block_size=cache.block_size,
-            max_model_len=model.max_model_len,
-            vocabulary=model.get_vocab_size(),
-            dtype=dtype,
-        )
+        self._death_watch = DeathWatch(getattr(llm.llm_engine, "engine_core", None))
+        try:
+            with _one_line(f"{model.model}: vLLM cannot answer"):
+                abilities = probe(
+                    llm,
+                    parameters,
+                    caches=bool(cache.enable_prefix_caching),
+                    block_size=cache.block_size,
+                    max_model_len=model.max_model_len,
+                    vocabulary=model.get_vocab_size(),
+                    dtype=dtype,
+                )
+        except BackendError:
+            self._death_watch.close()
+            raise
         declared = _declared_generation(model)
         super().__init__(llm, parameters, abilities, repetition_penalty=float(declared.get("repetition_penalty") or 1.0))
         ends = declared.get("eos_token_id")
@@ -111,7 +116,11 @@ def start_engine(folder: Path, tokenizer_folder: Path, arguments: VllmArguments,
             disable_log_stats=True,
             **settings,
         )
-    return LocalEngine(llm, owned=True, notes=ignored_settings(arguments, known))
+    try:
+        return LocalEngine(llm, owned=True, notes=ignored_settings(arguments, known))
+    except BackendError:
+        stop_engine(llm)
+        raise
 
 
 def known_settings(arguments: VllmArguments, known: Collection[str], *, on_cpu: bool) -> dict[str, Any]:
@@ -190,15 +199,19 @@ def _random_states_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_line(what: str) -> Iterator[None]:
-    """Turn what vLLM raises for bad files, settings and too little memory into one BackendError."""
+    """Turn what vLLM raises for bad files, settings, too little memory and its own mistakes into one BackendError."""
     try:
         yield
-    except (OSError, ValueError, ImportError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError, MemoryError) as error:
+    except Exception as error:  # its own errors have no base in common
         raise BackendError(f"{what}: {_reason(error)}") from error
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: Exception) -> str:
     """Its own words. pydantic, which checks vLLM's settings, puts the reason on a line behind two others."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = next((line for line in lines if line.startswith(("Value error, ", "Assertion failed, "))), None)
-    return told.partition(", ")[2].partition(" [type=")[0] if told is not None else first_line(error)
+    if told is not None:
+        return told.partition(", ")[2].partition(" [type=")[0]
+    # what speaks to the user says enough; of others the kind says more than the words
+    speaks = isinstance(error, OSError | ValueError | ImportError | RuntimeError | MemoryError)
+    return first_line(error) if speaks else f"{type(error).__name__}: {first_line(error)}"
