@@ -7,6 +7,7 @@ LightevalError
 ├── PromptError           a row could not be rendered into a Doc
 ├── MissingExtraError     an optional dependency is not installed; names the `pip install` line
 └── BackendError          the model could not be loaded, or cannot do what was asked
+    ├── BackendLostError      nothing more may be asked of the backend: the session ends
     ├── RequestsFailedError   some requests of a task have no answer; the task has no score
     └── UnsupportedRequestError   a kind of request turns out to be beyond the backend; the task is skipped, or red where it is gated
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 
 __all__ = [
     "BackendError",
+    "BackendLostError",
     "DataError",
     "LightevalError",
     "MissingExtraError",
@@ -65,6 +67,13 @@ class MissingExtraError(LightevalError):
 
 class BackendError(LightevalError):
     """The model could not be loaded, or cannot do what was asked."""
+
+
+class BackendLostError(BackendError):
+    """The backend failed in a way after which its answers may be wrong or never come. The session ends with it.
+
+    One of several processes that answer together is out of step, say.
+    """
 
 
 class RequestsFailedError(BackendError):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_lighteval.baselines import MeasuredBaselines
-from pytest_lighteval.errors import BackendError, LightevalError, UnsupportedRequestError, UserInputError
+from pytest_lighteval.errors import BackendError, BackendLostError, LightevalError, UnsupportedRequestError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings, Looks, evaluate, task_kinds
 from pytest_lighteval.plugin.cache import cache_of
 from pytest_lighteval.plugin.collection import ReferenceItem, TaskItem
@@ -27,6 +27,7 @@ from pytest_lighteval.plugin.transport import (
     attach_reference,
     attach_reference_error,
     attach_repeats,
+    attach_use,
     outcomes_of,
 )
 from pytest_lighteval.reports.details import DetailsWriter
@@ -55,6 +56,7 @@ def run_item(item: TaskItem, backend: object, reference: Reference | None = None
     settings = plan_of(item.config).settings
     key = item.key
     repeats: list[TaskResult] = []
+    model: Backend | None = None
     try:
         model = _checked(backend)
         engine = cache_of(item.config).around(model)
@@ -76,9 +78,14 @@ def run_item(item: TaskItem, backend: object, reference: Reference | None = None
             raise BackendError(f"{lacking}, and the task is gated")
     except LightevalError as error:
         attach_error(item, key, str(error))
+        if model is not None:
+            attach_use(item, model.describe())
+        if isinstance(error, BackendLostError):
+            item.session.shouldfail = str(error)
         raise
     if lacking is not None:
         attach_error(item, key, lacking, skipped=True)
+        attach_use(item, model.describe())
         pytest.skip(lacking)
     attach_outcome(item, Outcome(result=result, verdicts=verdicts), backend=facts_of(engine))
     attach_repeats(item, key, repeats)

@@ -23,6 +23,7 @@ __all__ = [
     "attach_reference",
     "attach_reference_error",
     "attach_repeats",
+    "attach_use",
     "is_explained",
     "outcomes_of",
     "payload_of",
@@ -73,6 +74,12 @@ def attach_error(item: pytest.Item, key: TaskKey, message: str, *, skipped: bool
     """Keep the reason why there is no result."""
     reason = message.removeprefix(f"{key}: ")
     item.stash.setdefault(_PAYLOAD, {}).setdefault("skipped" if skipped else "errors", {})[str(key)] = reason
+
+
+def attach_use(item: pytest.Item, backend: Mapping[str, Any]) -> None:
+    """Keep what a backend has used up so far, where an item has no result; of a backend that counts it."""
+    if "use" in backend:
+        item.stash.setdefault(_PAYLOAD, {}).setdefault("backend", {})["use"] = dict(backend["use"])
 
 
 def attach_repeats(item: pytest.Item, key: TaskKey, repeats: Sequence[TaskResult]) -> None:

@@ -148,7 +148,8 @@ class TinyServer:
         if not ids:
             raise ValueError("the prompt is empty")
         new, text, reason = self._continue(ids, payload)
-        answer: dict[str, Any] = {"text": text, "finish_reason": reason, "logprobs": None}
+        whole = self._tokenizer.decode(ids) + text if payload.get("echo") else text
+        answer: dict[str, Any] = {"text": whole, "finish_reason": reason, "logprobs": None}
         if payload.get("logprobs") is not None:
             answer["logprobs"] = self._scores(ids, new, echo=bool(payload.get("echo")), count=payload["logprobs"])
         return {"object": "text_completion", "model": self.name, "choices": [answer], **self._usage(ids, new)}

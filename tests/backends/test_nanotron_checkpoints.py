@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors import SafetensorError
 
 from pytest_lighteval.backends.accelerate import AccelerateBackend
 from pytest_lighteval.backends.nanotron import NanotronArguments, NanotronBackend, conversion
@@ -309,6 +310,7 @@ def change(config: Path, path: str, value: Any) -> None:
         ("model.model_config.rope_seq_len_interpolation_factor", 2.0, "interpolation_factor: scaled rotary positions are not mapped"),
         ("model.model_config.sliding_window_size", 64, "sliding_window_size: nanotron's sliding window of this architecture is not"),
         ("model.model_config.query_norm", True, "model_config.query_norm: not known of a llama, so that what it does"),
+        ("model.model_config.logit_scale", 0.0, "model_config.logit_scale: not known of a llama, so that what it does"),
         ("model.model_config.rope_tetha", 2.0, r"model_config.rope_tetha: .* \(did you mean 'rope_theta'"),
         ("model.model_config.is_llama_config", False, "it says of no architecture that it is it"),
         ("model.model_config.hidden_size", None, "model_config.hidden_size: a number from 1 on was expected, not None"),
@@ -538,11 +540,21 @@ def test_parameters_are_named_by_their_folders(checkpoint: Path) -> None:
     assert "model.lm_head.pp_block.weight" in parameters
 
 
-def test_a_full_disk_is_one_line(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: Any) -> None:
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize("writer", ["safetensors.torch.save_file", "transformers.PreTrainedConfig.save_pretrained"])
+def test_a_full_disk_is_one_line(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, writer: str) -> None:
+    def full(*arguments: Any, **named: Any) -> None:
+        # safetensors has an error of its own for what the system says
+        error = SafetensorError("Error while serializing: I/O error: No space left on device") if "safetensors" in writer else None
+        raise error or OSError(28, "No space left on device")
 
-    monkeypatch.setattr(conversion, "_convert", full)
+    monkeypatch.setattr(writer, full)
 
     with pytest.raises(LightevalError, match=r"config.yaml: cannot convert it into .*: No space left on device$"):
+        convert(checkpoint)
+
+
+def test_a_setting_that_transformers_does_not_take_is_one_line(checkpoint: Path) -> None:
+    change(checkpoint, "model.model_config.hidden_act", "silly")
+
+    with pytest.raises(LightevalError, match=r"config.yaml: transformers makes no llama of it: .*silly"):
         convert(checkpoint)

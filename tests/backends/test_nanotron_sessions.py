@@ -204,6 +204,8 @@ def test_what_torchrun_started_is_checked_first(
 
 
 STAND_IN = """
+import os
+
 import torch
 from pytest_lighteval.backends.nanotron import engine
 
@@ -218,6 +220,9 @@ def load_forward(checkpoint, parallelism, dtype):
 
     class Part(torch.nn.Module):
         def forward(self, input_ids, input_mask):
+            self.calls = getattr(self, "calls", 0) + 1
+            if rank == 1 and str(self.calls) == os.environ.get("FAILS_AT"):
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
             return model(input_ids).logits.transpose(0, 1).chunk(2, dim=-1)[rank]
 
     return engine.SplitForward(Part(), tensor_group=torch.distributed.group.WORLD, data_group=alone)
@@ -232,7 +237,9 @@ def pytest_unconfigure():
 """
 
 
-def test_a_session_of_two_processes_is_one_session(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def launch(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command that runs the project's pytest in two processes, on a stand-in for nanotron."""
     package = project.path / "stubs" / "nanotron"
     package.mkdir(parents=True)
     for name in ("__init__", "models"):
@@ -240,8 +247,21 @@ def test_a_session_of_two_processes_is_one_session(project: pytest.Pytester, mon
     (project.path / "conftest.py").write_text(STAND_IN)
     monkeypatch.setenv("PYTHONPATH", f"{package.parent}:{Path(__file__).parents[2]}")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "pytest"]
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "pytest"]
 
+
+def test_one_of_two_processes_that_fails_ends_both(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, launch: list[str]) -> None:
+    monkeypatch.setenv("FAILS_AT", "3")
+
+    both = project.run(*launch, *BOTH[:-1], f"{BOTH[-1]},engine=nanotron,dtype=float32", timeout=300)
+
+    assert both.ret != 0
+    assert not [line for line in both.outlines if "passed" in line]
+    for path in project.path.glob("out/*/results.json"):
+        assert not json.loads(path.read_text("utf-8"))["metrics"]
+
+
+def test_a_session_of_two_processes_is_one_session(project: pytest.Pytester, launch: list[str]) -> None:
     both = project.run(*launch, *BOTH[:-1], f"{BOTH[-1]},engine=nanotron,dtype=float32")
     plain = project.runpytest(*BOTH, "--report-dir=plain")
 

@@ -247,6 +247,11 @@ def test_a_completion_always_has_a_limit(
     assert server.seen[-1]["max_tokens"] == expected
 
 
+def test_turns_that_the_server_renders_cannot_be_cut(connect: Connect, tokenizer_folder: str) -> None:
+    with pytest.raises(BackendError, match="truncate_prompt: turns reach the server whole; with api=completions and tokenizer="):
+        ask(connect(tokenizer=tokenizer_folder, generation_parameters={"truncate_prompt": 50}), prompt=TURNS)
+
+
 @pytest.mark.parametrize("takes_ids", [True, False])
 def test_a_long_prompt_loses_its_left_where_the_tokenizer_is_known(
     server: TinyServer, connect: Connect, tokenizer_folder: str, takes_ids: bool

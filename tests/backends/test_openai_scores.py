@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from pytest_lighteval.backends.openai.client import Client, UnansweredError
 from pytest_lighteval.backends.openai.echo import Echo
 from pytest_lighteval.errors import BackendError, UnsupportedRequestError
 from pytest_lighteval.testing import BackendConformance
-from pytest_lighteval.types import Backend, LoglikelihoodRequest, LoglikelihoodResponse, Message, PerplexityRequest, Prompt
+from pytest_lighteval.types import Backend, GenerateRequest, LoglikelihoodRequest, LoglikelihoodResponse, Message, PerplexityRequest, Prompt
 from tests.backends.openai_server import Behaviour, Fault, TinyServer
 from tests.backends.tiny import tiny_model, tiny_tokenizer
 
@@ -381,6 +382,33 @@ def test_another_models_tokenizer_is_refused(serve: Serve, connect: Connect, tmp
 
     with pytest.raises(BackendError, match=r"tokenizer=.* is not that of 'tiny': it makes \d+ tokens of .*, the server \d+"):
         list(connect(serve(Behaviour()), tokenizer=str(tmp_path)).loglikelihood(REQUESTS[:1]))
+
+
+def test_a_tokenizer_of_as_many_tokens_but_other_ids_is_refused(serve: Serve, connect: Connect, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    tokenizer = tiny_tokenizer()
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    ids = content["model"]["vocab"]
+    plain = sorted(token for token in ids if not token.startswith("<"))
+    content["model"]["vocab"] |= dict(zip(plain, (ids[token] for token in reversed(plain)), strict=True))
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(content))
+    tokenizer.save_pretrained(tmp_path)
+
+    for kind, request in (("loglikelihood", REQUESTS[0]), ("generate", GenerateRequest(prompt="One", max_new_tokens=1))):
+        with pytest.raises(BackendError, match=r"tokenizer=.* is not that of 'tiny': the server reads its ids as "):
+            list(getattr(connect(serve(Behaviour()), tokenizer=str(tmp_path)), kind)([request]))
+
+
+def test_a_beginning_token_of_rendered_turns_is_not_put_in_front_twice(serve: Serve, connect: Connect, tokenizer_folder: str) -> None:
+    turns = (Message(role="user", content="What colour is it?"),)
+    backend = connect(serve(Behaviour(adds_bos=True, takes_ids=False)), tokenizer=tokenizer_folder, api="completions")
+    choices = [LoglikelihoodRequest(prompt=turns, choices=(" green", " blue"))]
+    texts = [GenerateRequest(prompt=turns, max_new_tokens=8)]
+
+    check_scores(dict(backend.loglikelihood(choices)), choices)
+    (answer,), (expected,) = (dict(one.generate(texts)).values() for one in (backend, reference()))
+    assert answer.texts == expected.texts
 
 
 def test_an_unknown_model_names_those_that_there_are(serve: Serve, connect: Connect) -> None:

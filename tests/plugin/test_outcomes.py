@@ -127,6 +127,31 @@ def test_a_prompt_that_names_no_column_is_an_error_that_lists_the_columns(projec
     result.stdout.fnmatch_lines(["ERROR *prose[[]0-shot] - *mini|prose*txt*text*"])
 
 
+def test_a_backend_that_is_lost_ends_the_session_after_the_item_that_lost_it(project: pytest.Pytester, results: Results) -> None:
+    project.makeconftest(
+        """
+        import pytest
+        from pytest_lighteval.backends.fake import FakeBackend
+        from pytest_lighteval.errors import BackendLostError
+
+        class Lost(FakeBackend):
+            def generate(self, requests):
+                raise BackendLostError("the processes are out of step")
+                yield
+
+        @pytest.fixture(scope="session")
+        def lighteval_backend():
+            return Lost(accuracy=1.0)
+        """
+    )
+
+    result = project.runpytest("suites", "--lighteval-report-dir", "reports")
+
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*the processes are out of step*"])
+    assert len(results()["errors"]) == 1
+
+
 def test_interrupting_keeps_what_was_measured(project: pytest.Pytester, results: Results) -> None:
     project.makeconftest(
         """

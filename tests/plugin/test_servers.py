@@ -20,13 +20,18 @@ pytestmark = pytest.mark.skipif(
 KEY = "sk-not-for-any-report"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _httpcore_kept() -> None:
+    """A session in this process forgets what it has imported first.
+
+    httpx, if another test has imported it before, would keep the old errors of its httpcore, which it imports late.
+    """
+    import httpcore  # noqa: F401
+
+
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[TinyServer]:
     """A server around a random model in 512 positions; each test says how it behaves."""
-    # a session in this process forgets what it has imported first; httpx, which other tests have imported, would keep the old errors of
-    # its httpcore, which it imports late
-    import httpcore  # noqa: F401
-
     from tests.backends.tiny import tiny_model, tiny_tokenizer
 
     with TinyServer(tiny_model(max_length=512), tiny_tokenizer(), Behaviour(max_model_len=512)) as server:
@@ -143,6 +148,17 @@ def test_a_server_killed_in_mid_run_gives_errors_and_never_a_score(
     # what was answered before is kept, under a name that no one takes for the whole
     assert list(project.path.glob("reports/*/details/mini/choice.0-shot.jsonl"))
     assert not list(project.path.glob("reports/*/details/mini/choice.2-shot.jsonl"))
+
+
+def test_what_failed_has_been_used_too(project: pytest.Pytester, results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.backends.tiny import tiny_model, tiny_tokenizer
+
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with TinyServer(tiny_model(max_length=512), tiny_tokenizer(), Behaviour(max_model_len=512)) as mortal:
+        mortal.dies_after = 20
+        project.runpytest("suites", *arguments(mortal, concurrency=1), "-k", "choice").assert_outcomes(errors=2)
+
+    assert results()["run"]["use"]["requests"] == 20
 
 
 def test_a_run_after_a_kill_asks_only_what_was_not_answered(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,7 +251,7 @@ def _check_settings(config: Mapping[str, Any], family: str, where: str) -> None:
     """Raise UserInputError for the first setting that asks for what has no counterpart."""
     known = _READ[family]
     for key, value in config.items():
-        if key in known or key in _WITHOUT_EFFECT or value in (None, False, [], {}):
+        if key in known or key in _WITHOUT_EFFECT or value is None or value is False or value in ([], {}):
             continue
         reason = _REFUSED.get(key)
         if reason is None:

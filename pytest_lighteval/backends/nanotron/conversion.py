@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_lighteval.backends.foreign import quiet_transformers
+from pytest_lighteval.backends.foreign import first_line, quiet_transformers
 from pytest_lighteval.backends.nanotron.architecture import Architecture
 from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint
 from pytest_lighteval.backends.nanotron.shards import find_parameters, merge_parameter
@@ -54,22 +54,31 @@ def _convert(checkpoint: Checkpoint, architecture: Architecture, folder: Path) -
             raise MissingExtraError(package, "nanotron")
     import torch
     from huggingface_hub import save_torch_state_dict
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
 
     weights: dict[str, torch.Tensor] = {}
     for name, files in find_parameters(checkpoint.weights).items():
         weights.update(architecture.weights(name, merge_parameter(name, files)))
     with quiet_transformers():
-        config = AutoConfig.for_model(architecture.model_type, **architecture.settings)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+        try:
+            config = AutoConfig.for_model(architecture.model_type, **architecture.settings)
+            with torch.device("meta"):
+                model = AutoModelForCausalLM.from_config(config)
+        except (ValueError, TypeError, LookupError, RuntimeError, AttributeError) as error:
+            raise BackendError(
+                f"{checkpoint.config}: transformers makes no {architecture.model_type} of it: {first_line(error)}"
+            ) from error
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if architecture.tied:
         _drop_tied_head(weights, expected, checkpoint)
     _check_complete(weights, expected, checkpoint)
     config.dtype = weights[_EMBEDDING].dtype
     config.architectures = [type(model).__name__]
-    save_torch_state_dict(weights, folder)
+    try:
+        save_torch_state_dict(weights, folder)
+    except SafetensorError as error:  # a full disk, for one, is no OSError there
+        raise BackendError(f"{checkpoint.config}: cannot convert it into {cache_home()}: {first_line(error)}") from error
     # last: a folder with it is complete
     config.save_pretrained(folder)
 

@@ -19,7 +19,7 @@ from pytest_lighteval.backends.accelerate.arguments import DTYPES
 from pytest_lighteval.backends.foreign import first_line
 from pytest_lighteval.backends.nanotron.architecture import Architecture
 from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint, Parallelism, read_mapping
-from pytest_lighteval.errors import BackendError
+from pytest_lighteval.errors import BackendError, BackendLostError
 
 __all__ = ["ForwardModel", "load_model"]
 
@@ -142,8 +142,9 @@ class ForwardModel(transformers.PreTrainedModel, transformers.GenerationMixin): 
         try:
             logits = self._ids_to_logits(input_ids)
         except RuntimeError as error:
-            # not to be tried again with fewer rows: the other processes wait for this one inside of this call
-            raise BackendError(
+            # not to be tried again with fewer rows, nor with other ones: the other processes wait for this one inside of this call, and
+            # would take its next one for this
+            raise BackendLostError(
                 f"nanotron failed on {input_ids.shape[0]} rows of {input_ids.shape[1]} tokens: {first_line(error)}"
             ) from error
         if shifts is not None:

@@ -79,6 +79,8 @@ class Generator:
         """The prompt in the form in which the server is to have it."""
         chat = self._arguments.api == "chat" or (self._arguments.api == "auto" and not isinstance(request.prompt, str))
         if chat:
+            if self._parameters.truncate_prompt is not None:
+                raise BackendError("truncate_prompt: turns reach the server whole; with api=completions and tokenizer= they are cut")
             turns = (Message(role="user", content=request.prompt),) if isinstance(request.prompt, str) else request.prompt
             return _Asked(index=index, request=request, prompt=turns, ids=None, truncated=0)
         text, ids = self._text(request.prompt)
@@ -88,7 +90,8 @@ class Generator:
         kept = ids[-max(1, min(limits)) :] if limits else ids
         prompt: str | list[int] = list(kept)
         if not self._server.takes_ids:
-            prompt = text if kept == ids and text else self._decode(kept)
+            rendered = not isinstance(request.prompt, str)
+            prompt = self._server.as_text(text, rendered=rendered) if kept == ids and text else self._decode(kept)
         return _Asked(index=index, request=request, prompt=prompt, ids=kept, truncated=len(ids) - len(kept))
 
     def _text(self, prompt: Prompt) -> tuple[str, tuple[int, ...] | None]:

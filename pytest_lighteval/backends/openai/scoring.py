@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_lighteval.backends.asking import NO_TOKENS, ask_choices, ask_rolling, choice_pairs, why_not_asked
 from pytest_lighteval.backends.openai.client import FinalStatusError, UnansweredError
@@ -105,7 +105,7 @@ class Scorer:
             if self._server.takes_ids or one.error is not None:
                 one.add(ids.pairs)
                 continue
-            texts = choice_pairs(request, self._text, start_space)
+            texts = [self._as_text(pair) for pair in choice_pairs(request, self._text, start_space)]
             one.add(
                 self._shortened(text, pair.context) if cut else text for text, pair, cut in zip(texts, ids.pairs, ids.cuts, strict=True)
             )
@@ -137,6 +137,9 @@ class Scorer:
         assert self._server.texts is not None
         context: str = self._server.texts.tokenizer.decode(list(kept), skip_special_tokens=False)
         return TextPair(context=context, continuation=moved.continuation, rendered=pair.rendered)
+
+    def _as_text(self, pair: TextPair) -> TextPair:
+        return replace(pair, context=self._server.as_text(pair.context, rendered=pair.rendered))
 
     def _text(self, prompt: Prompt) -> tuple[str, bool]:
         """The text that is fed, and whether it was rendered from turns."""

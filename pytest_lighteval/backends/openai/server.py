@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_lighteval.backends.openai.arguments import OpenAIArguments
 from pytest_lighteval.backends.openai.client import Client, FinalStatusError, UnansweredError
-from pytest_lighteval.backends.openai.echo import Echo, ask_echo, count_prompt_tokens, is_aligned
+from pytest_lighteval.backends.openai.echo import ask_echo, count_prompt_tokens, is_aligned
 from pytest_lighteval.errors import BackendError, UnsupportedRequestError, did_you_mean
 
 if TYPE_CHECKING:  # transformers, which importing a backend must not cost
@@ -64,7 +64,7 @@ class Server:
 
     @cached_property
     def takes_ids(self) -> bool:
-        """Whether completions may be asked with the tokenizer's own ids.
+        """Whether completions may be asked with the tokenizer's own ids, which a server that echoes none cannot show.
 
         Raises BackendError for a tokenizer of another model, and for an outage, after which the next one to ask finds out anew.
         """
@@ -81,11 +81,32 @@ class Server:
                 f" {counted}"
             )
         try:
-            return count_prompt_tokens(self.client, self.model, ids) == len(ids)
+            if count_prompt_tokens(self.client, self.model, ids) != len(ids):
+                return False
+            read = "".join(ask_echo(self.client, self.model, ids).tokens)
+        except FinalStatusError:
+            return False
         except UnansweredError as error:
             if error.is_outage:
                 raise self._outage(error) from None
             return False
+        # as many tokens as the server makes are not yet the same ones
+        if _PROBE_WORDS not in read:
+            raise BackendError(f"tokenizer={self.arguments.tokenizer} is not that of {self.model!r}: the server reads its ids as {read!r}")
+        return True
+
+    def as_text(self, text: str, *, rendered: bool) -> str:
+        """A prompt as it is sent as text: rendered turns without the beginning token that the server puts in front of every text itself."""
+        if not rendered or self.texts is None:
+            return text
+        start: str = self.texts.tokenizer.bos_token or ""
+        return text.removeprefix(start) if start and text.startswith(start) and self._adds_start else text
+
+    @cached_property
+    def _adds_start(self) -> bool:
+        assert self.texts is not None
+        plain: Sequence[int] = self.texts.tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
+        return self._count_probe() == len(plain) + 1
 
     def require_scores(self) -> None:
         """Raise UnsupportedRequestError unless the server gives log-probabilities of a prompt's tokens."""
@@ -119,8 +140,6 @@ class Server:
                     f"the server at {self.arguments.base_url} gives wrong log-probabilities of a prompt: tokens are not as likely there as"
                     " when it generates them"
                 )
-            if self.takes_ids and self.texts is not None:
-                self._check_ids(ask_echo(self.client, self.model, self.texts.prompts([_PROBE])[0]))
         except UnansweredError as error:
             raise self._outage(error) from None
         return None
@@ -138,11 +157,6 @@ class Server:
         if "takes_ids" in self.__dict__:
             facts["prompts"] = "token ids" if self.takes_ids else "text"
         return facts
-
-    def _check_ids(self, echo: Echo) -> None:
-        read = "".join(echo.tokens)
-        if _PROBE_WORDS not in read:
-            raise BackendError(f"tokenizer={self.arguments.tokenizer} is not that of {self.model!r}: the server reads its ids as {read!r}")
 
     def _count_probe(self) -> int | None:
         """What the server makes of the probe's text. Any trouble is raised as BackendError."""

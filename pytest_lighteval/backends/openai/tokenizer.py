@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
+from pytest_lighteval.backends.accelerate.fingerprint import tokenizer_digests
 from pytest_lighteval.backends.foreign import first_line, quiet_transformers
 from pytest_lighteval.backends.openai.arguments import OpenAIArguments
 from pytest_lighteval.backends.references import download_snapshot, resolve_reference
@@ -18,8 +19,6 @@ if TYPE_CHECKING:  # jinja2's exceptions and more, which importing a backend nee
 
 __all__ = ["digest_tokenizer", "load_texts"]
 
-_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "chat_template*")
-
 
 def digest_tokenizer(name: str | None) -> str | dict[str, str] | None:
     """What the tokenizer is, from its files where they lie here, else by its name. Raises UserInputError for a path that is not there."""
@@ -30,8 +29,7 @@ def digest_tokenizer(name: str | None) -> str | dict[str, str] | None:
         return name
     if reference.kind == "gguf":
         return digest_file(reference.path)
-    files = sorted({file for pattern in _FILES for file in reference.path.glob(pattern) if file.is_file()})
-    return {file.name: digest_file(file) for file in files}
+    return tokenizer_digests(reference.path)
 
 
 def load_texts(arguments: OpenAIArguments) -> Texts:
