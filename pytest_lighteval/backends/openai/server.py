@@ -154,7 +154,9 @@ class Server:
         entry = self.__dict__.get("models", {}).get(self.model, {})
         if served := {name: entry[name] for name in ("root", "owned_by", "max_model_len") if entry.get(name) is not None}:
             facts["served"] = served
-        if "takes_ids" in self.__dict__:
+        if self.arguments.tokenizer is None:
+            facts["prompts"] = "text"
+        elif "takes_ids" in self.__dict__:
             facts["prompts"] = "token ids" if self.takes_ids else "text"
         return facts
 
