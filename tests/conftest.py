@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# a session inside of a test forgets what it has imported first, and httpx would go on with the errors of an httpcore that is gone
+with contextlib.suppress(ImportError):
+    for name in ("httpx", "httpcore"):
+        importlib.import_module(name)
 
 # a slow machine is no failure
 settings.register_profile("timeless", deadline=None)

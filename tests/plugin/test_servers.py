@@ -20,15 +20,6 @@ pytestmark = pytest.mark.skipif(
 KEY = "sk-not-for-any-report"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _httpcore_kept() -> None:
-    """A session in this process forgets what it has imported first.
-
-    httpx, if another test has imported it before, would keep the old errors of its httpcore, which it imports late.
-    """
-    import httpcore  # noqa: F401
-
-
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[TinyServer]:
     """A server around a random model in 512 positions; each test says how it behaves."""
