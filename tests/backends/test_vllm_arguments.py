@@ -209,6 +209,9 @@ def test_a_running_engine_takes_no_arguments_that_start_one(tiny_folder: Path) -
     with pytest.raises(UserInputError, match="generation_parameters: there is no 'x'"):
         VllmBackend.from_engine(llm, generation_parameters={"x": 1})
     assert VllmBackend.from_engine(llm).max_length == 64
+    config.logprobs_mode = "raw_logits"
+    with pytest.raises(UserInputError, match=r"gives logits for log-probabilities \(logprobs_mode=raw_logits\)"):
+        VllmBackend.from_engine(llm)
 
 
 def test_only_answers_of_an_engine_that_the_backend_starts_are_kept(tiny_folder: Path) -> None:

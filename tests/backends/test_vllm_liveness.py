@@ -19,8 +19,10 @@ PATIENCE = 60
 @pytest.fixture
 def client() -> Iterator[SimpleNamespace]:
     """As far as it is looked at."""
-    core = SimpleNamespace(resources=SimpleNamespace(engine_dead=False), outputs_queue=queue.Queue(), utility_results={1: Future()})
+    core = SimpleNamespace(resources=SimpleNamespace(engine_dead=False), outputs_queue=queue.Queue(), utility_results={})
     watch = DeathWatch(core)
+    # calls are made after the watch has begun
+    core.utility_results[1] = Future()
     yield core
     watch.close()
     watch.close()

@@ -61,6 +61,9 @@ class VllmBackend(LocalBackend["Engine"]):
             if name in ENGINE_ARGUMENTS:
                 raise UserInputError(f"{name}: the engine runs already")
         model = llm.llm_engine.vllm_config.model_config
+        mode = str(getattr(model, "logprobs_mode", ""))
+        if mode.endswith("_logits"):
+            raise UserInputError(f"the engine gives logits for log-probabilities (logprobs_mode={mode}): start it with raw_logprobs")
         try:
             converted = msgspec.convert({"pretrained": str(model.model), **arguments}, VllmArguments)
         except msgspec.ValidationError as error:

@@ -24,7 +24,8 @@ class DeathWatch:
         """`core` is the `engine_core` of an `LLMEngine`."""
         self._resources: Any = getattr(core, "resources", None)
         self._answers: Any = getattr(core, "outputs_queue", None)
-        self._calls = getattr(core, "utility_results", None) or {}
+        # the client's own, which is empty now and filled later
+        self._calls: Any = getattr(core, "utility_results", {})
         self._is_over = threading.Event()
         if self._answers is not None and hasattr(self._resources, "engine_dead"):
             threading.Thread(target=self._watch, name="lighteval-vllm-death-watch", daemon=True).start()
