@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import pytest
 
@@ -38,6 +39,8 @@ from pytest_lighteval.types import (
 )
 
 __all__ = ["BackendConformance"]
+
+Answer = TypeVar("Answer")
 
 TOLERANCE = 1e-3
 """Largest difference of a summed log-likelihood (nats) between two ways to ask the same: batched and alone, in any order."""
@@ -58,6 +61,14 @@ LONGEST_PROMPT = 4096
 
 def _choices(count: int = len(QUESTIONS)) -> list[LoglikelihoodRequest]:
     return [LoglikelihoodRequest(prompt=prompt, choices=choices) for prompt, choices in QUESTIONS[:count]]
+
+
+def _once(answers: Iterable[tuple[int, Answer]]) -> dict[int, Answer]:
+    """Answers by the index of their request, none of which may be answered twice."""
+    listed = list(answers)
+    indices = [index for index, _ in listed]
+    assert len(set(indices)) == len(indices), f"requests were answered more than once: {sorted(indices)}"
+    return dict(listed)
 
 
 def _skip_without(backend: Backend, kind: RequestKind) -> None:
@@ -130,9 +141,9 @@ class BackendConformance:
         _skip_without(backend, RequestKind.LOGLIKELIHOOD)
         requests = _choices()
 
-        together = dict(backend.loglikelihood(requests))
-        backwards = dict(backend.loglikelihood(requests[::-1]))
-        alone = [dict(backend.loglikelihood([request]))[0] for request in requests]
+        together = _once(backend.loglikelihood(requests))
+        backwards = _once(backend.loglikelihood(requests[::-1]))
+        alone = [_once(backend.loglikelihood([request]))[0] for request in requests]
 
         for index, single in enumerate(alone):
             assert together[index].logprobs == pytest.approx(single.logprobs, abs=self.tolerance)
@@ -141,7 +152,7 @@ class BackendConformance:
     def test_asking_twice_gives_the_same_bits(self, backend: Backend) -> None:
         _skip_without(backend, RequestKind.LOGLIKELIHOOD)
 
-        first, second = dict(backend.loglikelihood(_choices())), dict(backend.loglikelihood(_choices()))
+        first, second = _once(backend.loglikelihood(_choices())), _once(backend.loglikelihood(_choices()))
 
         if self.is_bitwise_repeatable:
             assert first == second
@@ -152,7 +163,7 @@ class BackendConformance:
         _skip_without(backend, RequestKind.LOGLIKELIHOOD)
         request = _choices(1)[0]
 
-        answers = dict(backend.loglikelihood([request, *_choices(), request]))
+        answers = _once(backend.loglikelihood([request, *_choices(), request]))
 
         assert sorted(answers) == list(range(len(QUESTIONS) + 2))
         for same in (1, len(QUESTIONS) + 1):
@@ -163,7 +174,7 @@ class BackendConformance:
         prompts = ("Grüße aus 東京:", "Привет 😀", "e\u0301 is é, and \u200bnothing\u00a0more")
         requests = [LoglikelihoodRequest(prompt=prompt, choices=(" 日本", "👩‍👩‍👧 ja", " naïve\n\n")) for prompt in prompts]
 
-        answers = dict(backend.loglikelihood(requests))
+        answers = _once(backend.loglikelihood(requests))
 
         for index in range(len(requests)):
             assert answers[index].error is None
@@ -175,7 +186,7 @@ class BackendConformance:
         spaced = LoglikelihoodRequest(prompt="The capital of France is ", choices=("Paris", "London"))
         usual = LoglikelihoodRequest(prompt="The capital of France is", choices=(" Paris", " London"))
 
-        answers = dict(backend.loglikelihood([spaced, usual]))
+        answers = _once(backend.loglikelihood([spaced, usual]))
 
         assert answers[0].token_counts == answers[1].token_counts
         assert answers[0].logprobs == pytest.approx(answers[1].logprobs, abs=self.tolerance)
@@ -189,7 +200,7 @@ class BackendConformance:
             LoglikelihoodRequest(prompt=prompt + first, choices=(second,)),
         ]
 
-        answers = dict(backend.loglikelihood(requests))
+        answers = _once(backend.loglikelihood(requests))
 
         whole, part = answers[0].logprobs
         assert answers[0].token_counts[0] == answers[0].token_counts[1] + answers[1].token_counts[0]
@@ -200,11 +211,11 @@ class BackendConformance:
         _skip_without(backend, RequestKind.GENERATE)
         self._skip_unless_language_model()
         prompts = [prompt for prompt, _ in QUESTIONS if prompt] + ["Once upon a", "The grass is", FILLER.strip()]
-        said = dict(backend.generate([GenerateRequest(prompt=prompt, max_new_tokens=1) for prompt in prompts]))
+        said = _once(backend.generate([GenerateRequest(prompt=prompt, max_new_tokens=1) for prompt in prompts]))
         texts = [(prompt, said[index].texts[0]) for index, prompt in enumerate(prompts)]
         texts = [(prompt, text) for prompt, text in texts if text.strip() and "\ufffd" not in text]
 
-        answers = dict(backend.loglikelihood([LoglikelihoodRequest(prompt=prompt, choices=(text, " zebra")) for prompt, text in texts]))
+        answers = _once(backend.loglikelihood([LoglikelihoodRequest(prompt=prompt, choices=(text, " zebra")) for prompt, text in texts]))
 
         # a text that reads as several tokens need not be the likeliest sequence of them
         greedy = [answers[index].greedy for index in range(len(texts)) if answers[index].token_counts[0] == 1]
@@ -218,18 +229,19 @@ class BackendConformance:
         _skip_without(backend, RequestKind.LOGLIKELIHOOD)
         good, bad = _choices(1)[0], LoglikelihoodRequest(prompt="The capital of France is", choices=choices)
 
-        answers = dict(backend.loglikelihood([good, bad, good]))
+        answers = _once(backend.loglikelihood([good, bad, good]))
 
         assert answers[0].error is None
         assert answers[2].error is None
-        assert answers[1].error or len(answers[1].logprobs) == len(choices)
+        assert answers[1].error or not choices, "a choice without tokens has no log-likelihood"
+        assert answers[1].logprobs == ()
 
     def test_a_long_prompt_loses_its_left_and_says_so_or_is_refused(self, backend: Backend) -> None:
         _skip_without(backend, RequestKind.LOGLIKELIHOOD)
         filler = FILLER * (_short_length(backend) // 2)
         requests = [LoglikelihoodRequest(prompt=f"{start} {filler}five", choices=(" six", " seven")) for start in ("Ten", "Six")]
 
-        answers = dict(backend.loglikelihood([*requests, *_choices(1)]))
+        answers = _once(backend.loglikelihood([*requests, *_choices(1)]))
 
         assert answers[2].error is None
         for answer in (answers[0], answers[1]):
@@ -243,7 +255,7 @@ class BackendConformance:
         self._skip_unless_language_model()
         long = LoglikelihoodRequest(prompt="Count:", choices=(" one", FILLER * _short_length(backend)))
 
-        answers = dict(backend.loglikelihood([long, *_choices(1)]))
+        answers = _once(backend.loglikelihood([long, *_choices(1)]))
 
         assert answers[0].error
         assert answers[0].logprobs == ()
@@ -251,12 +263,12 @@ class BackendConformance:
 
     def test_abandoned_answers_leave_it_ready_for_the_next_call(self, backend: Backend) -> None:
         _skip_without(backend, RequestKind.LOGLIKELIHOOD)
-        expected = dict(backend.loglikelihood(_choices()))
+        expected = _once(backend.loglikelihood(_choices()))
 
         for _ in backend.loglikelihood(_choices()):
             break
 
-        again = dict(backend.loglikelihood(_choices()))
+        again = _once(backend.loglikelihood(_choices()))
         for index, answer in expected.items():
             assert again[index].logprobs == pytest.approx(answer.logprobs, abs=self.tolerance)
 
@@ -266,7 +278,7 @@ class BackendConformance:
         request = LoglikelihoodRequest(prompt=prompt, choices=choices, unconditioned_prompt="Answer:")
         plain = LoglikelihoodRequest(prompt="Answer:", choices=choices)
 
-        answers: dict[int, LoglikelihoodResponse] = dict(backend.loglikelihood([request, plain]))
+        answers: dict[int, LoglikelihoodResponse] = _once(backend.loglikelihood([request, plain]))
 
         assert answers[0].unconditioned_logprobs is not None
         assert answers[0].unconditioned_logprobs == pytest.approx(answers[1].logprobs, abs=self.tolerance)
@@ -294,7 +306,7 @@ class BackendConformance:
     def test_a_text_is_cut_before_any_stop_sequence_wherever_tokens_end(self, backend: Backend) -> None:
         _skip_without(backend, RequestKind.GENERATE)
         prompt, limit = "One, two, three,", 12
-        (whole,) = dict(backend.generate([GenerateRequest(prompt=prompt, max_new_tokens=limit)]))[0].texts
+        (whole,) = _once(backend.generate([GenerateRequest(prompt=prompt, max_new_tokens=limit)]))[0].texts
         pieces = [whole[start : start + width] for width in (1, 3) for start in range(1, len(whole) - width)]
         usable = [piece for piece in dict.fromkeys(pieces) if "\ufffd" not in piece][:16]
         if len({whole.find(piece) for piece in usable}) < 2:
@@ -303,7 +315,7 @@ class BackendConformance:
         # of several, the one that comes first in the text counts
         stops = [*((piece,) for piece in usable), (by_place[-1], "no such text", by_place[0])]
 
-        answers = dict(backend.generate([GenerateRequest(prompt=prompt, max_new_tokens=limit, stop_sequence=stop) for stop in stops]))
+        answers = _once(backend.generate([GenerateRequest(prompt=prompt, max_new_tokens=limit, stop_sequence=stop) for stop in stops]))
 
         expected = [whole[: min(whole.find(text) for text in stop if text in whole)] for stop in stops]
         assert [answers[index].texts[0] for index in range(len(stops))] == expected
@@ -313,11 +325,11 @@ class BackendConformance:
         _skip_without(backend, RequestKind.GENERATE)
         requests = [GenerateRequest(prompt=prompt, max_new_tokens=6) for prompt, _ in QUESTIONS if prompt]
 
-        together = dict(backend.generate(requests))
-        backwards = dict(backend.generate(requests[::-1]))
+        together = _once(backend.generate(requests))
+        backwards = _once(backend.generate(requests[::-1]))
 
         for index, request in enumerate(requests):
-            alone = dict(backend.generate([request]))[0].texts
+            alone = _once(backend.generate([request]))[0].texts
             assert together[index].texts == backwards[len(requests) - 1 - index].texts == alone
 
     def test_samples_are_repeatable_in_any_company_and_differ_from_one_another(self, backend: Backend) -> None:
@@ -325,8 +337,8 @@ class BackendConformance:
         sampled = GenerateRequest(prompt="Once upon a time", max_new_tokens=8, num_samples=4, do_sample=True)
         others = [GenerateRequest(prompt="One, two,", max_new_tokens=8, num_samples=2, do_sample=True), *([sampled] * 2)]
 
-        alone = dict(backend.generate([sampled]))[0].texts
-        in_company = dict(backend.generate(others))
+        alone = _once(backend.generate([sampled]))[0].texts
+        in_company = _once(backend.generate(others))
 
         assert in_company[1].texts == in_company[2].texts == alone
         assert len(set(alone)) > 1
@@ -338,7 +350,7 @@ class BackendConformance:
             prompt = FILLER * _short_length(backend)
         good = GenerateRequest(prompt="The capital of France is", max_new_tokens=2)
 
-        answers: dict[int, GenerateResponse] = dict(backend.generate([good, GenerateRequest(prompt=prompt, max_new_tokens=2), good]))
+        answers: dict[int, GenerateResponse] = _once(backend.generate([good, GenerateRequest(prompt=prompt, max_new_tokens=2), good]))
 
         assert answers[0].texts == answers[2].texts
         assert len(answers[0].texts) == 1
@@ -357,7 +369,7 @@ class BackendConformance:
             assert all(turn.content in rendered for turn in TURNS)
             assert rendered == backend.render(TURNS)
 
-        answer = dict(backend.generate([GenerateRequest(prompt=TURNS, max_new_tokens=4)]))[0]
+        answer = _once(backend.generate([GenerateRequest(prompt=TURNS, max_new_tokens=4)]))[0]
 
         assert answer.error is None
         assert len(answer.texts) == 1
@@ -369,7 +381,7 @@ class BackendConformance:
             GenerateRequest(prompt="One, two, three,", max_new_tokens=8, stop_sequence=(",", "\n")),
         ]
 
-        answers = dict(backend.generate(requests))
+        answers = _once(backend.generate(requests))
 
         assert sorted(answers) == [0, 1]
         assert all(answer.error is None and len(answer.texts) == 1 for answer in answers.values())
@@ -381,8 +393,22 @@ class BackendConformance:
         greedy = GenerateRequest(prompt="Once upon a time", max_new_tokens=6)
         sampled = GenerateRequest(prompt="Once upon a time", max_new_tokens=6, num_samples=3, do_sample=True)
 
-        assert dict(backend.generate([greedy]))[0].texts == dict(backend.generate([greedy]))[0].texts
-        assert len(dict(backend.generate([sampled]))[0].texts) == 3
+        assert _once(backend.generate([greedy]))[0].texts == _once(backend.generate([greedy]))[0].texts
+        assert len(_once(backend.generate([sampled]))[0].texts) == 3
+
+    def test_what_ends_at_its_limit_says_length(self, backend: Backend) -> None:
+        _skip_without(backend, RequestKind.GENERATE)
+        self._skip_unless_language_model()
+        prompts = [prompt for prompt, _ in QUESTIONS if prompt]
+        requests = [GenerateRequest(prompt=prompt, max_new_tokens=limit) for prompt in prompts for limit in (1, 8)]
+
+        answers = _once(backend.generate(requests))
+
+        for short, longer in zip(range(0, len(requests), 2), range(1, len(requests), 2), strict=True):
+            (text,), (reason,) = answers[short].texts, answers[short].finish_reasons
+            # an end token, which ends by itself, is no text; and a text that goes on was cut
+            if text and answers[longer].texts[0] != text:
+                assert reason == "length"
 
     # ------------------------------------------------------------------------------------------------- perplexity
 
@@ -390,7 +416,7 @@ class BackendConformance:
         _skip_without(backend, RequestKind.PERPLEXITY)
         texts = ["The grass is green. The sky is blue.", "One, two, three, four, five."]
 
-        answers = dict(backend.perplexity([PerplexityRequest(text=text) for text in texts]))
+        answers = _once(backend.perplexity([PerplexityRequest(text=text) for text in texts]))
 
         assert sorted(answers) == [0, 1]
         for answer in answers.values():
@@ -405,16 +431,35 @@ class BackendConformance:
         self._skip_unless_language_model()
         text = "One, two, three, four, five."
 
-        rolling = dict(backend.perplexity([PerplexityRequest(text=text)]))[0]
-        choice = dict(backend.loglikelihood([LoglikelihoodRequest(prompt="", choices=(text,))]))[0]
+        rolling = _once(backend.perplexity([PerplexityRequest(text=text)]))[0]
+        choice = _once(backend.loglikelihood([LoglikelihoodRequest(prompt="", choices=(text,))]))[0]
 
         assert rolling.token_count == choice.token_counts[0]
         assert rolling.logprob == pytest.approx(choice.logprobs[0], abs=self.tolerance)
 
+    def test_a_text_longer_than_the_model_is_scored_to_its_end_or_says_that_it_is_not(self, backend: Backend) -> None:
+        _skip_without(backend, RequestKind.PERPLEXITY)
+        length = _short_length(backend)
+        texts = [FILLER * (length // 8) + "five", FILLER * length + "five"]
+
+        answers = _once(backend.perplexity([PerplexityRequest(text=text) for text in texts]))
+
+        if answers[1].error is not None:
+            return
+        counts = [backend.count_tokens(text) for text in texts]
+        assert answers[1].truncated_tokens > 0 or answers[1].token_count > length
+        if self.is_language_model and None not in counts and answers[1].truncated_tokens == 0:
+            # how many tokens start a text is the backend's, and the same for both
+            assert answers[1].token_count - answers[0].token_count == (counts[1] or 0) - (counts[0] or 0)
+        assert answers[0].logprob is not None
+        assert answers[1].logprob is not None
+        assert math.isfinite(answers[1].logprob)
+        assert answers[1].truncated_tokens > 0 or answers[1].logprob < answers[0].logprob
+
     def test_a_text_without_tokens_fails_alone(self, backend: Backend) -> None:
         _skip_without(backend, RequestKind.PERPLEXITY)
 
-        answers = dict(backend.perplexity([PerplexityRequest(text=text) for text in ("One, two.", "", "One, two.")]))
+        answers = _once(backend.perplexity([PerplexityRequest(text=text) for text in ("One, two.", "", "One, two.")]))
 
         assert answers[0].logprob is not None
         assert answers[2].logprob == pytest.approx(answers[0].logprob, abs=self.tolerance)

@@ -120,6 +120,41 @@ class Unlikely(FakeBackend):
             yield index, answer if requests[index].text else replace(answer, logprob=None)
 
 
+class AnswersTextsTwice(FakeBackend):
+    """The first text of a call has two answers."""
+
+    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
+        answers = list(super().perplexity(requests))
+        yield from (*answers, *answers[:1])
+
+
+class ReadsTheFront(FakeBackend):
+    """Scores as many words of a text as the model takes, and says nothing of the others."""
+
+    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
+        fronts = [" ".join(request.text.split()[: self.max_length]) for request in requests]
+        for index, answer in super().perplexity([replace(request, text=text) for request, text in zip(requests, fronts, strict=True)]):
+            yield index, replace(answer, token_count=len(fronts[index].split()))
+
+
+class ScoresNothing(FakeBackend):
+    """A sum of no tokens is 0, a perfect score."""
+
+    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Choices:
+        filled = [replace(request, choices=tuple(choice or "?" for choice in request.choices)) for request in requests]
+        for index, answer in super().loglikelihood(filled):
+            logprobs = tuple(logprob if choice else 0.0 for choice, logprob in zip(requests[index].choices, answer.logprobs, strict=False))
+            yield index, replace(answer, logprobs=logprobs)
+
+
+class NeverRunsOut(FakeBackend):
+    """Keeps to the limit, and says that the text was over."""
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> Texts:
+        for index, answer in super().generate(requests):
+            yield index, replace(answer, texts=tuple(" ".join(text.split()[: requests[index].max_new_tokens]) for text in answer.texts))
+
+
 class Immortal(FakeBackend):
     """Answers on when closed."""
 
@@ -155,6 +190,9 @@ def check(name: str) -> Callable[..., None]:
         (SaysTheSame, "test_samples_are_repeatable_in_any_company_and_differ_from_one_another"),
         (CutsSilently, "test_a_long_prompt_loses_its_left_and_says_so_or_is_refused"),
         (Unlikely, "test_a_text_without_tokens_fails_alone"),
+        (AnswersTextsTwice, "test_perplexity_is_a_finite_loglikelihood_of_the_whole_text"),
+        (ReadsTheFront, "test_a_text_longer_than_the_model_is_scored_to_its_end_or_says_that_it_is_not"),
+        (NeverRunsOut, "test_what_ends_at_its_limit_says_length"),
         # a fake's numbers are no probabilities, which these find out
         (FakeBackend, "test_a_choice_is_as_likely_as_its_parts_one_after_the_other"),
         (FakeBackend, "test_spaces_at_the_end_of_a_prompt_belong_to_the_choice"),
@@ -170,6 +208,11 @@ def test_a_fault_is_caught(backend: type[FakeBackend], name: str) -> None:
 def test_a_request_that_takes_others_with_it_is_caught() -> None:
     with pytest.raises(ValueError, match="an empty choice"):
         check("test_a_request_that_cannot_be_scored_fails_alone")(Raises(), ("", " Paris"))
+
+
+def test_a_perfect_score_of_nothing_is_caught() -> None:
+    with pytest.raises(AssertionError, match="no log-likelihood"):
+        check("test_a_request_that_cannot_be_scored_fails_alone")(ScoresNothing(), ("", " Paris"))
 
 
 def test_a_backend_that_lives_on_is_caught() -> None:

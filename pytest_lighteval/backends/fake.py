@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from pytest_lighteval.backends.asking import why_not_asked
 from pytest_lighteval.backends.continuing import cut_at_stop
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
@@ -198,8 +199,8 @@ class FakeBackend:
         return right != (self._uniform("flip", doc.query, sample) < share)
 
     def _failure(self, request: Request) -> str | None:
-        if isinstance(request, LoglikelihoodRequest) and not request.choices:
-            return "the request has no choices"
+        if isinstance(request, LoglikelihoodRequest) and (reason := why_not_asked(request.choices)):
+            return reason
         doc = self._docs.get(request)
         return "planted failure" if doc is not None and doc.id in self.arguments.fail else None
 

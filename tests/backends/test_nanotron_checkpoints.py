@@ -25,7 +25,7 @@ from pytest_lighteval.backends.nanotron.shards import find_parameters, read_slic
 from pytest_lighteval.backends.user_cache import cache_home
 from pytest_lighteval.errors import BackendError, LightevalError, UserInputError
 from pytest_lighteval.testing import BackendConformance
-from pytest_lighteval.types import GenerateRequest, LoglikelihoodRequest, Message, PerplexityRequest
+from pytest_lighteval.types import Backend, GenerateRequest, LoglikelihoodRequest, Message, PerplexityRequest
 from tests.backends.nanotron_layout import Layout, write_checkpoint
 from tests.backends.tiny import tiny_tokenizer
 
@@ -226,18 +226,28 @@ def test_it_answers_what_the_accelerate_backend_answers_of_the_same_model(tmp_pa
         list(backend.loglikelihood(REQUEST))
 
 
-@pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NanotronBackend]:
-    """A tiny llama out of a checkpoint in three parts."""
-    folder = tmp_path_factory.mktemp("conformance")
-    tiny_tokenizer().save_pretrained(folder / "tokenizer")
-    config = write_checkpoint(folder / "10", tiny("llama"), tokenizer=str(folder / "tokenizer"), layout=Layout(tensor=3))
-    with NanotronBackendOf(config) as backend:
-        yield backend
-
-
 class TestConformance(BackendConformance):
     """A checkpoint is as good a backend as any."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def config(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A tiny llama as a checkpoint in three parts."""
+        folder = tmp_path_factory.mktemp("conformance")
+        tiny_tokenizer().save_pretrained(folder / "tokenizer")
+        return write_checkpoint(folder / "10", tiny("llama"), tokenizer=str(folder / "tokenizer"), layout=Layout(tensor=3))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, config: Path) -> Iterator[NanotronBackend]:
+        """Out of its files."""
+        with NanotronBackendOf(config) as backend:
+            yield backend
+
+    @pytest.fixture
+    def new_backend(self, config: Path) -> Callable[[], Backend]:
+        """Another one, to be closed."""
+        return lambda: NanotronBackendOf(config).backend
 
     def test_prefixes_are_shared_and_turns_are_rendered_with_the_tokenizers_template(self, backend: NanotronBackend) -> None:
         list(backend.loglikelihood(REQUEST))

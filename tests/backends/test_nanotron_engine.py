@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pytest_lighteval.backends.nanotron import NanotronArguments, NanotronBacken
 from pytest_lighteval.backends.nanotron.engine import ForwardModel, SplitForward
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.testing import BackendConformance
-from pytest_lighteval.types import LoglikelihoodRequest
+from pytest_lighteval.types import Backend, LoglikelihoodRequest
 from tests.backends.nanotron_layout import write_checkpoint
 from tests.backends.tiny import tiny_model, tiny_tokenizer
 
@@ -44,14 +44,24 @@ def written(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def backend() -> Iterator[AccelerateBackend]:
     """The accelerate backend over a function in the shape of a model."""
-    model = tiny_model()
-    backend = AccelerateBackend.from_model(wrap(model, forward_of(model)), tiny_tokenizer())
+    backend = wrapped_backend()
     yield backend
     backend.close()
 
 
+def wrapped_backend() -> AccelerateBackend:
+    """A new one."""
+    model = tiny_model()
+    return AccelerateBackend.from_model(wrap(model, forward_of(model)), tiny_tokenizer())
+
+
 class TestConformance(BackendConformance):
     """A function in the shape of a model is as good as a model."""
+
+    @pytest.fixture
+    def new_backend(self) -> Callable[[], Backend]:
+        """Another one, to be closed."""
+        return wrapped_backend
 
     def test_log_likelihoods_are_computed_by_plain_rows(self, backend: AccelerateBackend) -> None:
         list(backend.loglikelihood([LoglikelihoodRequest(prompt="One,", choices=(" two",))]))

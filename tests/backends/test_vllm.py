@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from pytest_lighteval.backends.vllm import VllmArguments, VllmBackend
 from pytest_lighteval.backends.vllm.fingerprint import vllm_version
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.testing import BackendConformance
-from pytest_lighteval.types import GenerateRequest, LoglikelihoodRequest, Message, PerplexityRequest
+from pytest_lighteval.types import Backend, GenerateRequest, LoglikelihoodRequest, Message, PerplexityRequest
 from tests.backends.conftest import SMOLLM2
 from tests.backends.test_accelerate_recordings import recorded
 from tests.shared import needs_shared
@@ -75,6 +75,11 @@ def accelerate() -> Iterator[AccelerateBackend]:
 
 class TestConformance(BackendConformance):
     """The protocol, on the real engine."""
+
+    @pytest.fixture
+    def new_backend(self) -> Callable[[], Backend]:
+        """A second engine beside the first, to be closed; two prompts need little of either."""
+        return lambda: VllmBackend.from_arguments(arguments(max_model_length=256))
 
 
 def choices(run: str, most: int) -> tuple[list[LoglikelihoodRequest], list[dict[str, Any]]]:

@@ -14,9 +14,9 @@ __all__ = ["Echo", "ask_echo", "count_prompt_tokens", "is_aligned"]
 _SAME_TOKEN = 0.5
 """Nats by which a token's log-probability may differ between being generated and being read: many times the rounding of bfloat16."""
 _CANDIDATES = 5
-"""Likely next tokens that are asked for, as many as OpenAI's API gives."""
+"""Likely next tokens that are asked for, as many as OpenAI's API gives; where it refuses so many, one."""
 _CHECKED = 2
-"""As many of them are read back."""
+"""As many of them are read back, of all prompts together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,23 +78,17 @@ def count_prompt_tokens(client: Client, model: str, prompt: str | Sequence[int])
     return count if isinstance(count, int) else None
 
 
-def is_aligned(client: Client, model: str, prompt: str) -> bool:
+def is_aligned(client: Client, model: str, prompts: Sequence[str]) -> bool:
     """Whether echoed log-probabilities are those of the tokens they stand at. Raises UnansweredError.
 
     What the server would say next is read back to it: a token must be as likely in the prompt as it was behind it. A server is known that
-    moves them by one place for models without a beginning token (llama-cpp-python 0.3.36). Where it gives no likely tokens, or none that
-    is read as one token again, nothing is known against it.
+    moves them by one place for models without a beginning token (llama-cpp-python 0.3.36). Prompt by prompt, until enough tokens were read
+    back: few of the likely ones are read as one token again, and some servers name one alone. Where none is, nothing is known against it.
     """
-    payload = {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": _CANDIDATES}
-    try:
-        answer = client.post("/completions", payload)
-    except RefusedError:
-        return True
-    try:
-        candidates: dict[str, float] = answer["choices"][0]["logprobs"]["top_logprobs"][0]
-        before = answer["usage"]["prompt_tokens"]
-        checked = misplaced = 0
-        for text, logprob in sorted(candidates.items(), key=lambda candidate: -candidate[1]):
+    checked = misplaced = 0
+    for prompt in prompts:
+        candidates, before = _likely_next(client, model, prompt)
+        for text, logprob in candidates:
             echo = ask_echo(client, model, prompt + text)
             if not text or "\ufffd" in text or echo.prompt_tokens != before + 1:
                 continue
@@ -106,10 +100,27 @@ def is_aligned(client: Client, model: str, prompt: str) -> bool:
                 return False
             checked += 1
             if checked == _CHECKED:
-                break
-    except (LookupError, TypeError, AttributeError):
-        return True
+                return True
     return checked > 0 or misplaced == 0
+
+
+def _likely_next(client: Client, model: str, prompt: str) -> tuple[list[tuple[str, float]], int]:
+    """The likeliest next tokens with their log-probabilities, likeliest first, and how many tokens the server makes of the prompt.
+
+    No tokens: it gives none behind a prompt. Raises UnansweredError.
+    """
+    for count in (_CANDIDATES, 1):
+        payload = {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": count}
+        try:
+            answer = client.post("/completions", payload)
+            candidates: dict[str, float] = answer["choices"][0]["logprobs"]["top_logprobs"][0]
+            likely = [(str(text), float(logprob)) for text, logprob in candidates.items()]
+            return sorted(likely, key=lambda candidate: -candidate[1]), int(answer["usage"]["prompt_tokens"])
+        except RefusedError:
+            continue
+        except (LookupError, TypeError, ValueError, AttributeError):
+            break
+    return [], 0
 
 
 def _plain(prompt: str | Sequence[int]) -> str | list[int]:
