@@ -25,7 +25,7 @@ from pytest_lighteval.plugin.fixtures import (
     lighteval_verdicts,
 )
 from pytest_lighteval.plugin.options import SUFFIXES, add_options, add_short_options, is_in_use
-from pytest_lighteval.plugin.ranks import is_beside_first, scratch_folder, silence
+from pytest_lighteval.plugin.ranks import is_beside_first, leave_word, scratch_folder, silence
 from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER, attach_reason, is_explained, payload_of, reset
 from pytest_lighteval.plugin.xdist import (
     crowded_note,
@@ -91,7 +91,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Check every option before anything is collected, and choose the run's folder (which is made when something is written)."""
     config.addinivalue_line("markers", MARKER)
     if is_in_use(config) or config.getini("lighteval_suites") or _names_suites(config):
-        _activate(config)
+        try:
+            _activate(config)
+        except pytest.UsageError as error:
+            leave_word(config, str(error))
+            raise
+
+
+def pytest_exception_interact(node: pytest.Item | pytest.Collector, call: pytest.CallInfo[object]) -> None:
+    """A process of torchrun that prints nothing has an error all the same."""
+    if call.excinfo is not None:
+        leave_word(node.config, f"{node.nodeid}: {call.excinfo.exconly(tryshort=True)}")
 
 
 def _names_suites(config: pytest.Config) -> bool:

@@ -1,23 +1,28 @@
 """Under torchrun: one session in several processes, of which the first one alone speaks.
 
 Every process collects and runs the same items, since all of them take part in every answer. Those beside the first print nothing and
-write nothing. Imported by every pytest run, so it imports nothing but pytest until torchrun is known to be there.
+write nothing but why they failed, for torchrun to tell. Imported by every pytest run, so it imports nothing but pytest until torchrun is known to be there.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
-__all__ = ["is_beside_first", "scratch_folder", "silence"]
+__all__ = ["is_beside_first", "leave_word", "scratch_folder", "silence"]
 
 LAUNCHED = "TORCHELASTIC_RUN_ID"
 """Set by torchrun alone; clusters set RANK and WORLD_SIZE for jobs of any kind."""
+_ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
+"""Where torchrun looks for the reason when a process fails, to print it in its own summary."""
+_SILENT = pytest.StashKey[bool]()
 
 
 def is_beside_first() -> bool:
@@ -33,10 +38,23 @@ def silence(config: pytest.Config, arguments: Iterable[str]) -> None:
     """
     if not is_beside_first() or not (config.getini("lighteval_backend") or _names_backend(list(arguments))):
         return
+    config.stash[_SILENT] = True
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
     os.close(nowhere)
+
+
+def leave_word(config: pytest.Config, reason: str) -> None:
+    """Have torchrun tell why this silent process failed; the first reason counts. In any other process nothing happens.
+
+    The file's form is that of `torch.distributed.elastic.multiprocessing.errors`.
+    """
+    path = os.environ.get(_ERROR_FILE)
+    if not path or not config.stash.get(_SILENT, False) or os.path.exists(path):
+        return
+    more = {"py_callstack": reason, "timestamp": str(int(time.time()))}
+    Path(path).write_text(json.dumps({"message": {"message": reason, "extraInfo": more}}), "utf-8")
 
 
 def _names_backend(arguments: Sequence[str]) -> bool:

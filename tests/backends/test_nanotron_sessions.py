@@ -256,6 +256,8 @@ def test_one_of_two_processes_that_fails_ends_both(project: pytest.Pytester, mon
     both = project.run(*launch, *BOTH[:-1], f"{BOTH[-1]},engine=nanotron,dtype=float32", timeout=300)
 
     assert both.ret != 0
+    # the failed process prints nothing itself: torchrun tells
+    both.stderr.fnmatch_lines(["*traceback : *choice*nanotron failed on * rows of * tokens: CUDA error: an illegal memory access*"])
     assert not [line for line in both.outlines if "passed" in line]
     for path in project.path.glob("out/*/results.json"):
         assert not json.loads(path.read_text("utf-8"))["metrics"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 
@@ -42,3 +44,34 @@ def test_an_evaluation_beside_the_first_process_prints_and_writes_nothing(projec
     assert result.ret == 0
     assert result.outlines + result.errlines == []
     assert not (project.path / "reports").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        pytest.param(("--model-args", "fail=[test:0]"), "documents have no answer", id="an item"),
+        pytest.param(("--model-args", "accurate=1"), "no argument 'accurate'", id="usage"),
+    ],
+)
+def test_torchrun_is_left_the_first_reason_why_a_silent_process_failed(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], reason: str
+) -> None:
+    path = project.path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(path))
+
+    result = project.runpytest_subprocess("suites", "--backend", "fake", *arguments)
+
+    assert (result.ret != 0, result.outlines + result.errlines) == (True, [])
+    told = json.loads(path.read_text("utf-8"))["message"]
+    assert reason in told["message"]
+    assert "\n" not in told["message"]
+    assert int(told["extraInfo"]["timestamp"]) > 0
+
+
+def test_a_silent_process_that_passes_leaves_no_word(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = project.path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(path))
+
+    project.runpytest_subprocess("suites", "--backend", "fake", "-k", "prose")
+
+    assert not path.exists()

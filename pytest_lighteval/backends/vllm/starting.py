@@ -8,6 +8,7 @@ import inspect
 import os
 import random
 import warnings
+import weakref
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,10 @@ _CPU_CACHE_GIB = "4"
 _CPU_BLOCK_SIZE = 32
 """Tokens of a block of the prefix cache, the fewest that CPU attention takes. Only whole blocks are shared, and what the choices behind
 one question have in common rarely fills one of vLLM's 128 there."""
+
+
+_ALIVE: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Engines in this process that are not known to have ended. They share one set of process groups."""
 
 
 class LocalEngine(Runner):
@@ -83,6 +88,7 @@ class LocalEngine(Runner):
         )
         self._llm: Any | None = llm
         self._owned = owned
+        _ALIVE.add(llm)
 
     def close(self) -> None:
         """Give its memory back, unless it is its owner's. May be called twice."""
@@ -93,6 +99,7 @@ class LocalEngine(Runner):
         self._death_watch.close()
         if self._owned:
             stop_engine(llm)
+            _ALIVE.discard(llm)
             del llm
             free_memory()
 
@@ -156,8 +163,10 @@ def stop_engine(llm: Any) -> None:
 
 
 def free_memory() -> None:
-    """Give back what engines that nobody holds any longer have left in this process."""
+    """Give back what engines that nobody holds any longer have left in this process; process groups stay as long as one lives."""
     gc.collect()
+    if _ALIVE:
+        return
     from vllm.distributed import cleanup_dist_env_and_memory
 
     cleanup_dist_env_and_memory()
