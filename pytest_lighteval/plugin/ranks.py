@@ -1,7 +1,8 @@
 """Under torchrun: one session in several processes, of which the first one alone speaks.
 
 Every process collects and runs the same items, since all of them take part in every answer. Those beside the first print nothing and
-write nothing but why they failed, for torchrun to tell. Imported by every pytest run, so it imports nothing but pytest until torchrun is known to be there.
+write nothing but why they failed, for torchrun to tell. Imported by every pytest run, so it imports nothing but pytest until torchrun is
+known to be there.
 """
 
 from __future__ import annotations

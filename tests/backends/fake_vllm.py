@@ -70,11 +70,14 @@ class FakeLLM:
         block_size: int = 4,
         caching: bool = True,
         confused: bool = False,
+        mistaken: bool = False,
         first_in_first_out: bool = False,
     ) -> None:
         self.model, self.tokenizer, self.block_size, self.caching = model, tokenizer, block_size, caching
         self.confused = confused
         """A version that gives wrong numbers on its fast ways."""
+        self.mistaken = mistaken
+        """A version that generates the first of the named tokens."""
         self.first_in_first_out = first_in_first_out
         self.found: list[int] = []
         """Cached tokens of every answer, in the order of the answers."""
@@ -101,6 +104,8 @@ class FakeLLM:
         return self.tokenizer
 
     def reset_prefix_cache(self) -> bool:
+        if self.waiting:
+            return False
         self.cached.clear()
         self.forgotten += 1
         return True
@@ -177,6 +182,7 @@ class FakeLLM:
             best = max(range(len(known)), key=known.__getitem__)
             wanted = getattr(asked, "logprob_token_ids", None) or []
             named.append({token: Row(known[token] + (1.5 if self.confused else 0.0), 1) for token in (best, *wanted)})
+            best = wanted[0] if self.mistaken and wanted else best
             generated.append(best)
             if best in asked.stop_token_ids:
                 break
@@ -197,6 +203,10 @@ class FakeRunning(Runner):
         self.closed = True
 
 
+class FakeEngineError(Exception):
+    """Like vLLM's own errors, of no built-in kind."""
+
+
 class Countdown:
     """An engine for the processes of replicas: an answer says who gave it and how long the prompt was."""
 
@@ -212,6 +222,8 @@ class Countdown:
         for index, prompt in reversed(list(enumerate(prompts))):
             if prompt.tokens[0] == 13:
                 raise RuntimeError("thirteen\nis refused")
+            if prompt.tokens[0] == 14:
+                raise FakeEngineError("fourteen")
             if prompt.tokens[0] == 99:
                 os._exit(3)
             yield index, PairScore(logprob=-float(prompt.tokens[0]), greedy=False)
@@ -226,6 +238,8 @@ class Countdown:
 def start_countdown(folder: Path, tokenizer_folder: Path, arguments: VllmArguments, max_length: int) -> Countdown:
     """Starts unless the folder has a certain name."""
     assert arguments.data_parallel_size == 1
+    if folder.name == "cursed":
+        raise FakeEngineError("no such\nluck")
     if folder.name == "broken":
         raise BackendError("owner/model: vLLM cannot start: there is no memory")
     return Countdown()

@@ -129,6 +129,10 @@ def test_a_fingerprint_changes_with_what_may_change_an_answer_and_with_nothing_e
     first = fingerprint()
     assert fingerprint(batch_size=3) == first
     assert fingerprint(use_chat_template=True) == first
+    # one spelling of a setting is as good as another
+    assert fingerprint(dtype="auto") == first
+    assert fingerprint(dtype="fp32") == fingerprint(dtype="float32") != first
+    assert fingerprint(generation_parameters={"top_k": "5"}) == fingerprint(generation_parameters={"top_k": 5}) != first
     changed = [
         fingerprint(dtype="bfloat16"),
         fingerprint(max_length=64),

@@ -37,6 +37,7 @@ def make(**changes: Any) -> OpenAIBackend:
         (f"base_url=http://h/v1,model=m,api_key_env={KEY}", "api_key_env: the NAME of an environment variable was expected"),
         (f"base_url=http://h/v1,model=m,api_key={KEY}", "has no argument 'api_key' (did you mean 'api_key_env' or 'api'?)"),
         ("base_url=http://h/v1,model=m,api=cat", "api: Invalid enum value 'cat'"),
+        ("base_url=http://h/v1,model=m,max_length=2", "max_length: Expected `int` >= 3"),
         ("base_url=http://h/v1,model=m,concurrency=0", "concurrency: Expected `int` >= 1"),
         ("base_url=http://h/v1,model=m,timeout=0", "timeout: Expected `float` > 0"),
         (
@@ -112,6 +113,7 @@ def test_the_fingerprint_is_of_what_may_change_an_answer(tmp_path: Path, monkeyp
     same: list[dict[str, Any]] = [{"concurrency": 1}, {"timeout": 1.0}, {"retries": 0}, {"use_chat_template": True}]
     for changes in same:
         assert make(**changes).fingerprint == plain
+    assert make(generation_parameters={"top_k": "5"}).fingerprint == make(generation_parameters={"top_k": 5}).fingerprint != plain
     tokenizer = tmp_path / "tokenizer.json"
     tokenizer.write_text("{}")
     others: list[dict[str, Any]] = [

@@ -23,7 +23,8 @@ from pytest_lighteval.backends.vllm.starting import ignored_settings, known_sett
 from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError
 from pytest_lighteval.model_args import convert_model_args, describe_arguments, parse_model_args
 from pytest_lighteval.types import LoglikelihoodRequest
-from tests.backends.tiny import save_tiny
+from tests.backends.fake_vllm import FakeLLM
+from tests.backends.tiny import save_tiny, tiny_model, tiny_tokenizer
 
 SPEC = (
     *("pretrained", "revision", "dtype", "tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size", "gpu_memory_utilization"),
@@ -113,6 +114,10 @@ def test_a_cpu_gets_no_compilation_and_a_cache_that_fits_unless_told_otherwise(m
         ("pretrained=a,batch_size=0", "batch_size: 0 is too small"),
         ("pretrained=a,gpu_memory_utilization=1.5", "gpu_memory_utilization"),
         ("pretrained=a,generation_parameters={temprature:1}", "did you mean 'temperature'"),
+        ("pretrained=a,generation_parameters={temperature:0.001}", "temperature: vLLM makes 0.01 of 0.001"),
+        ("pretrained=a,generation_parameters={top_p:0}", "top_p: vLLM takes no 0"),
+        ("pretrained=a,generation_parameters={presence_penalty:2.5}", "presence_penalty: 2.5 is out of vLLM's range, -2 to 2"),
+        ("pretrained=a,generation_parameters={frequency_penalty:-3}", "frequency_penalty: -3 is out of vLLM's range"),
         ("pretrained=a,max_model_len=5", "did you mean 'max_model_length'"),
         ("pretrained=./nowhere", "there is no file or folder './nowhere'"),
     ],
@@ -157,6 +162,10 @@ def test_a_fingerprint_changes_with_what_may_change_an_answer_and_with_nothing_e
         "enforce_eager": True, "use_chat_template": True,
     }  # fmt: skip
     assert {print_of(**{name: value}) for name, value in without_effect.items()} == {same}
+    # one spelling of a setting is as good as another
+    assert print_of(dtype="fp32") == print_of(dtype="float32")
+    assert print_of(generation_parameters={"top_k": "5"}) == print_of(generation_parameters={"top_k": 5})
+    assert print_of(generation_parameters={"seed": 5}) == print_of(generation_parameters={"seed": "5"})
     others: list[dict[str, Any]] = [
         {"dtype": "float32"}, {"quantization": "fp8"}, {"max_model_length": 64}, {"add_special_tokens": False}, {"seed": 5},
         {"generation_parameters": {"temperature": 0.5}}, {"multichoice_continuations_start_space": True},
@@ -212,6 +221,16 @@ def test_a_running_engine_takes_no_arguments_that_start_one(tiny_folder: Path) -
     config.logprobs_mode = "raw_logits"
     with pytest.raises(UserInputError, match=r"gives logits for log-probabilities \(logprobs_mode=raw_logits\)"):
         VllmBackend.from_engine(llm)
+
+
+def test_a_running_engines_own_tokenizer_is_part_of_its_fingerprint() -> None:
+    model = tiny_model()
+    engines = [FakeLLM(model, tiny_tokenizer(**changes)) for changes in ({}, {}, {"adds_bos": True}, {"template": None})]
+
+    first, same, *others = [VllmBackend.from_engine(llm).fingerprint for llm in engines]
+
+    assert first == same
+    assert len({first, *others}) == 3
 
 
 def test_only_answers_of_an_engine_that_the_backend_starts_are_kept(tiny_folder: Path) -> None:

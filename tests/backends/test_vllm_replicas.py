@@ -65,8 +65,9 @@ def test_fewer_prompts_than_processes_are_answered_too(replicas: Replicas) -> No
 
 
 def test_a_prompt_that_fails_is_one_clear_line_and_the_next_job_is_answered(replicas: Replicas) -> None:
-    with pytest.raises(BackendError, match=r"^RuntimeError: thirteen$"):
-        list(replicas.read([read(13), read(20), read(21), read(22)]))
+    for number, told in ((13, r"^RuntimeError: thirteen$"), (14, r"^FakeEngineError: fourteen$")):
+        with pytest.raises(BackendError, match=told):
+            list(replicas.read([read(number), read(20), read(21), read(22)]))
 
     assert len(list(replicas.read([read(20), read(21)]))) == 2
 
@@ -82,6 +83,8 @@ def test_what_nobody_waits_for_is_given_up_and_the_next_job_is_answered(replicas
 def test_a_replica_that_cannot_start_says_why() -> None:
     with pytest.raises(BackendError, match="owner/model: vLLM cannot start: there is no memory"):
         start(Path("broken"))
+    with pytest.raises(BackendError, match=r"^FakeEngineError: no such$"):
+        start(Path("cursed"))
 
 
 def test_a_replica_that_dies_is_told_with_its_exit_code() -> None:

@@ -203,6 +203,15 @@ def test_what_nobody_waits_for_is_given_up(llama: Any) -> None:
     assert dict(ours.loglikelihood(REQUESTS[:1]))[0].error is None
 
 
+def test_an_engine_that_somebody_else_uses_meanwhile_is_an_error(llama: Any) -> None:
+    ours, _, llm = engine(llama)
+    llm.add_request("theirs", {"type": "token", "prompt_token_ids": [5, 6]}, SamplingParameters())
+
+    with pytest.raises(BackendError, match="cannot empty its prefix cache: something else is using the engine"):
+        list(ours.loglikelihood(REQUESTS))
+    assert list(llm.waiting) == ["theirs"]
+
+
 def test_an_engine_that_forgets_a_prompt_is_one_clear_line(llama: Any) -> None:
     ours, _, llm = engine(llama)
     llm.stuck = True
@@ -294,6 +303,13 @@ def probed(llm: FakeLLM, kind: Any = SamplingParameters, *, caches: bool = True)
 def test_what_a_version_can_do_is_found_out_by_asking_it(llama: Any) -> None:
     assert probed(FakeLLM(llama, tiny_tokenizer())) == Abilities(reads_cache=True, names_tokens=True)
     assert probed(FakeLLM(llama, tiny_tokenizer()), caches=False) == Abilities(names_tokens=True)
+
+
+def test_a_version_that_says_one_of_the_named_tokens_is_not_asked_for_them(llama: Any) -> None:
+    found = probed(FakeLLM(llama, tiny_tokenizer(), mistaken=True))
+
+    # its numbers are right, and what is greedy would be wrong
+    assert (found.reads_cache, found.names_tokens) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -8,21 +8,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from pytest_lighteval.backends.dtypes import DTYPES
 from pytest_lighteval.backends.generation_parameters import GenerationParameters, read_generation_parameters
 from pytest_lighteval.errors import UserInputError, did_you_mean
 
-__all__ = ["DTYPES", "LOADING_ARGUMENTS", "QUANTIZED", "AccelerateArguments", "EngineArguments"]
+__all__ = ["LOADING_ARGUMENTS", "QUANTIZED", "AccelerateArguments", "EngineArguments"]
 
-DTYPES = {
-    **{name: name for name in ("float32", "bfloat16", "float16", "float64")},
-    "fp32": "float32",
-    "float": "float32",
-    "bf16": "bfloat16",
-    "fp16": "float16",
-    "half": "float16",
-    "fp64": "float64",
-}
-"""Names that `dtype` takes -> torch's own."""
 QUANTIZED = ("4bit", "8bit")
 LOADING_ARGUMENTS = frozenset(
     (

@@ -14,8 +14,9 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
-from pytest_lighteval.backends.accelerate.arguments import DTYPES, QUANTIZED, AccelerateArguments
+from pytest_lighteval.backends.accelerate.arguments import QUANTIZED, AccelerateArguments
 from pytest_lighteval.backends.accelerate.scoring import is_out_of_memory
+from pytest_lighteval.backends.dtypes import DTYPES
 from pytest_lighteval.backends.foreign import first_line, quiet_transformers
 from pytest_lighteval.backends.gguf import NO_TOKENIZER
 from pytest_lighteval.errors import BackendError, MissingExtraError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ import msgspec
 
 from pytest_lighteval.backends import SessionDefaults
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
-from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_content, tokenizer_digests
+from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_content
+from pytest_lighteval.backends.fingerprints import installed_versions, small_file_digests
 from pytest_lighteval.backends.nanotron.architecture import Architecture, read_architecture
 from pytest_lighteval.backends.nanotron.arguments import NanotronArguments
 from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint, Parallelism, read_checkpoint
@@ -89,13 +89,13 @@ class NanotronBackend:
     def fingerprint(self) -> str:
         """See `Backend.fingerprint`: the content of every shard, not where it lies."""
         try:
-            tokenizer = tokenizer_digests(self._folders.tokenizer)
+            tokenizer = small_file_digests(self._folders.tokenizer)
         except OSError as error:
             raise BackendError(f"{self.arguments.model}: cannot read {error.filename}: {error.strerror}") from error
         checkpoint = digest_checkpoint(self._checkpoint, self._architecture)
         content: dict[str, Any] = {"checkpoint": checkpoint, "converter": CONVERTER, "tokenizer": tokenizer}
         if self._parallelism is not None:
-            content["nanotron"] = [_nanotron_version(), self._parallelism.data, self._parallelism.tensor]
+            content["nanotron"] = [installed_versions(("nanotron",)).get("nanotron"), self._parallelism.data, self._parallelism.tensor]
         return fingerprint_content(content, self._accelerate_arguments)
 
     def count_tokens(self, prompt: Prompt) -> int:
@@ -111,7 +111,7 @@ class NanotronBackend:
         facts: dict[str, Any] = {"model": self.arguments.model} if self._made is None else dict(self._made.describe())
         facts |= {"max_length": self.max_length, "runs_on": self.arguments.engine, "checkpoint_format": self._checkpoint.version}
         if self._parallelism is not None:
-            facts |= {"processes": self._parallelism.processes, "nanotron": _nanotron_version()}
+            facts |= {"processes": self._parallelism.processes, "nanotron": installed_versions(("nanotron",)).get("nanotron")}
         return facts
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
@@ -208,10 +208,3 @@ def _read_parallelism(lighteval_config: str | None, checkpoint: Checkpoint) -> P
     """Lighteval's YAML says how the evaluation is split; else it is as the training was."""
     said = None if lighteval_config is None else read_lighteval_parallelism(lighteval_config)
     return said or checkpoint.parallelism
-
-
-def _nanotron_version() -> str | None:
-    try:
-        return version("nanotron")
-    except PackageNotFoundError:
-        return None

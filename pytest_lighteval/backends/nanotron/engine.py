@@ -15,7 +15,7 @@ import torch
 import transformers
 from transformers.modeling_outputs import CausalLMOutput
 
-from pytest_lighteval.backends.accelerate.arguments import DTYPES
+from pytest_lighteval.backends.dtypes import DTYPES
 from pytest_lighteval.backends.foreign import first_line
 from pytest_lighteval.backends.nanotron.architecture import Architecture
 from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint, Parallelism, read_mapping

@@ -22,6 +22,8 @@ _KEY_VARIABLE = "OPENAI_API_KEY"
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 _Positive = Annotated[int, Meta(ge=1)]
+_Length = Annotated[int, Meta(ge=3)]
+"""A token before a continuation, one of it, and one that every server makes anew."""
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _NotNegative = Annotated[float, Meta(ge=0)]
 
@@ -63,7 +65,7 @@ class OpenAIArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     start_text: Annotated[
         str | None, Meta(description="stands before an empty context where there is no tokenizer, e.g. <|endoftext|>")
     ] = None
-    max_length: Annotated[_Positive | None, Meta(description="longest sequence in tokens; default: what the server says")] = None
+    max_length: Annotated[_Length | None, Meta(description="longest sequence in tokens; default: what the server says")] = None
     max_gen_toks: Annotated[_Positive | None, Meta(description="new tokens where the task sets no limit")] = None
     api: Annotated[
         Literal["auto", "completions", "chat"],

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pytest_lighteval.backends.fingerprints import canonical_settings, digest_content, installed_versions
 from pytest_lighteval.backends.openai.arguments import WITHOUT_EFFECT, OpenAIArguments
 from pytest_lighteval.backends.openai.client import Client
 from pytest_lighteval.backends.openai.generation import Generator
@@ -67,9 +66,8 @@ class OpenAIBackend:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of the arguments and the tokenizer's files. What weights the server holds cannot be seen; `model_version` tells."""
-        arguments = {name: value for name, value in msgspec.to_builtins(self.arguments).items() if name not in WITHOUT_EFFECT}
-        whole = {"protocol": _PROTOCOL, "arguments": arguments, "tokenizer": digest_tokenizer(self.arguments.tokenizer)}
-        return hashlib.sha256(msgspec.json.encode(whole, order="sorted")).hexdigest()
+        arguments = canonical_settings(self.arguments, without=WITHOUT_EFFECT)
+        return digest_content({"protocol": _PROTOCOL, "arguments": arguments, "tokenizer": digest_tokenizer(self.arguments.tokenizer)})
 
     @property
     def cacheable(self) -> bool:
@@ -102,7 +100,7 @@ class OpenAIBackend:
             "base_url": arguments.base_url,
             "api": arguments.api,
             "concurrency": arguments.concurrency,
-            "versions": _versions(),
+            "versions": installed_versions(("httpx", "transformers", "tokenizers")),
         }
         if arguments.model_version is not None:
             facts["model_version"] = arguments.model_version
@@ -144,13 +142,3 @@ class OpenAIBackend:
     def _require_open(self) -> None:
         if self._is_closed:
             raise BackendError(f"{self.arguments.model}: the backend is closed")
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in ("httpx", "transformers", "tokenizers"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions

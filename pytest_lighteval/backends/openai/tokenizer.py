@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
-from pytest_lighteval.backends.accelerate.fingerprint import tokenizer_digests
+from pytest_lighteval.backends.fingerprints import small_file_digests
 from pytest_lighteval.backends.foreign import first_line, quiet_transformers
 from pytest_lighteval.backends.openai.arguments import OpenAIArguments
 from pytest_lighteval.backends.references import download_snapshot, resolve_reference
@@ -29,7 +29,7 @@ def digest_tokenizer(name: str | None) -> str | dict[str, str] | None:
         return name
     if reference.kind == "gguf":
         return digest_file(reference.path)
-    return tokenizer_digests(reference.path)
+    return small_file_digests(reference.path)
 
 
 def load_texts(arguments: OpenAIArguments) -> Texts:

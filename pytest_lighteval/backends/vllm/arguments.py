@@ -8,21 +8,19 @@ import msgspec
 from msgspec import Meta
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
+from pytest_lighteval.backends.dtypes import DTYPES
 from pytest_lighteval.backends.generation_parameters import GenerationParameters
 from pytest_lighteval.errors import UserInputError, did_you_mean
 
 __all__ = ["ENGINE_ARGUMENTS", "VllmArguments"]
 
-_DTYPES = {
-    **{name: name for name in ("auto", "float32", "bfloat16", "float16")},
-    "fp32": "float32",
-    "float": "float32",
-    "bf16": "bfloat16",
-    "fp16": "float16",
-    "half": "float16",
-}
+_DTYPES = {"auto": "auto", **{name: dtype for name, dtype in DTYPES.items() if dtype != "float64"}}
 """Names that `dtype` takes -> vLLM's own."""
 _AT_LEAST = {"tensor_parallel_size": 1, "data_parallel_size": 1, "pipeline_parallel_size": 1, "max_model_length": 2, "batch_size": 1}
+_LEAST_TEMPERATURE = 0.01
+"""vLLM samples at no lower one: it raises those below to this, with a warning."""
+_MOST_PENALTY = 2.0
+"""Of frequency and presence, to either side of 0; vLLM refuses more."""
 ENGINE_ARGUMENTS = frozenset(
     (
         *("pretrained", "model_name", "tokenizer", "revision", "subfolder", "trust_remote_code", "dtype", "quantization"),
@@ -88,7 +86,7 @@ class VllmArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             if isinstance(value, int) and value < least:
                 raise UserInputError(f"{name}: {value} is too small; give {least} or more")
         self.named()
-        self.generation()
+        _check_sampling(self.generation())
 
     @property
     def model(self) -> str:
@@ -134,3 +132,18 @@ class VllmArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             "max_num_seqs": None if self.batch_size == "auto" else self.batch_size,
         }
         return {name: value for name, value in settings.items() if value is not None}
+
+
+def _check_sampling(parameters: GenerationParameters) -> None:
+    """What vLLM would refuse at the first text, or silently change."""
+    temperature = parameters.temperature
+    if temperature is not None and 0 < temperature < _LEAST_TEMPERATURE:
+        raise UserInputError(
+            f"generation_parameters.temperature: vLLM makes {_LEAST_TEMPERATURE:g} of {temperature:g}; give that or more, or 0 for greedy"
+        )
+    if parameters.top_p == 0:
+        raise UserInputError("generation_parameters.top_p: vLLM takes no 0; give more, or temperature=0 for greedy")
+    for name in ("frequency_penalty", "presence_penalty"):
+        value = getattr(parameters, name)
+        if not -_MOST_PENALTY <= value <= _MOST_PENALTY:
+            raise UserInputError(f"generation_parameters.{name}: {value:g} is out of vLLM's range, -{_MOST_PENALTY:g} to {_MOST_PENALTY:g}")

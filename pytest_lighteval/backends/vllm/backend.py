@@ -85,7 +85,8 @@ class VllmBackend(LocalBackend["Engine"]):
                 "revision": model.revision,
                 "config": model.hf_config.to_json_string(),
             }
-            return fingerprint_running(folder if folder.is_dir() else None, self.arguments, facts)
+            tokenizer = self._given.get_tokenizer()
+            return fingerprint_running(folder if folder.is_dir() else None, tokenizer, self.arguments, facts)
         return fingerprint_folder(self._folders.model, self._folders.tokenizer, self.arguments)
 
     @cached_property

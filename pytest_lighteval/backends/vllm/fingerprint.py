@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from pytest_lighteval.backends.references import weight_files
-from pytest_lighteval.backends.user_cache import digest_file
+from pytest_lighteval.backends.fingerprints import canonical_settings, digest_content, folder_digests, installed_versions, tokenizer_content
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
-from pytest_lighteval.errors import BackendError
 
 __all__ = ["fingerprint_folder", "fingerprint_running", "package_versions", "vllm_version"]
 
@@ -30,7 +24,6 @@ _WITHOUT_EFFECT = {
     # what the plugin asks with, not what the model answers with
     "use_chat_template",
 }
-_SMALL_SUFFIXES = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
 
 
 def vllm_version() -> str | None:
@@ -49,41 +42,24 @@ def vllm_version() -> str | None:
 
 def package_versions() -> dict[str, str]:
     """Versions of the packages that compute, without importing them."""
-    found = {"vllm": vllm_version()}
-    for package in ("torch", "transformers", "tokenizers"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {package: number for package, number in found.items() if number is not None}
+    engine = vllm_version()
+    return ({} if engine is None else {"vllm": engine}) | installed_versions(("torch", "transformers", "tokenizers"))
 
 
 def fingerprint_folder(folder: Path, tokenizer_folder: Path, arguments: VllmArguments) -> str:
     """For a model on disk: weights, configuration, tokenizer, template, arguments and versions. Raises BackendError."""
-    return _digest({"files": _digest_files(folder, tokenizer_folder, arguments.model)}, arguments)
+    return _digest({"files": folder_digests(folder, tokenizer_folder, arguments.model)}, arguments)
 
 
-def fingerprint_running(folder: Path | None, arguments: VllmArguments, facts: dict[str, Any]) -> str:
-    """For an engine that runs already: the files that it was loaded from, or their name where they are not here, and its settings."""
-    files = _digest_files(folder, folder, arguments.model) if folder is not None else {"name": arguments.model}
-    return _digest({"files": files, "running": facts}, arguments)
+def fingerprint_running(folder: Path | None, tokenizer: Any, arguments: VllmArguments, facts: dict[str, Any]) -> str:
+    """For an engine that runs already: the files that it was loaded from, or their name where they are not here, settings and tokenizer.
 
-
-def _digest_files(folder: Path, tokenizer_folder: Path, name: str) -> dict[str, str]:
-    try:
-        files = {file.name: digest_file(file) for file in (*weight_files(folder, name), *_small_files(folder))}
-        if tokenizer_folder != folder:
-            files |= {f"tokenizer/{file.name}": digest_file(file) for file in _small_files(tokenizer_folder)}
-    except OSError as error:
-        raise BackendError(f"{name}: cannot read {error.filename}: {error.strerror}") from error
-    return files
-
-
-def _small_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix in _SMALL_SUFFIXES and file.is_file())
+    Raises BackendError.
+    """
+    files = folder_digests(folder, folder, arguments.model) if folder is not None else {"name": arguments.model}
+    return _digest({"files": files, "running": facts, **tokenizer_content(tokenizer)}, arguments)
 
 
 def _digest(content: dict[str, Any], arguments: VllmArguments) -> str:
-    settings = {name: value for name, value in msgspec.to_builtins(arguments).items() if name not in _WITHOUT_EFFECT}
-    whole = {"engine": _ENGINE, "arguments": settings, "versions": package_versions(), **content}
-    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+    settings = canonical_settings(arguments, without=_WITHOUT_EFFECT)
+    return digest_content({"engine": _ENGINE, "arguments": settings, "versions": package_versions(), **content})

@@ -6,7 +6,9 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from pytest_lighteval.backends.continuing import Continuation
 from pytest_lighteval.backends.foreign import first_line
+from pytest_lighteval.backends.generation_parameters import GenerationParameters
 from pytest_lighteval.backends.vllm.runner import Abilities, Runner
 from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
 from pytest_lighteval.errors import BackendError
@@ -44,10 +46,15 @@ def probe(
 
     def names_tokens() -> bool:
         runner = Runner(llm, sampling_parameters, Abilities(names_tokens=True))
-        candidates = (text[-1], text[0])
-        found = _only(runner.choose([ChoicePrompt(tokens=text[:-1], candidates=candidates)]))
-        wanted = dict(plain.read([ReadPrompt(tokens=(*text[:-1], candidate), scored=1) for candidate in candidates]))
-        return all(abs(score.logprob - wanted[place].logprob) <= tolerance for place, score in enumerate(found))
+        context = text[:-1]
+        likeliest = _only(plain.write([Continuation(tokens=context, max_new_tokens=1)], GenerationParameters()))[0][0]
+        candidates = tuple(dict.fromkeys((text[-1], likeliest, text[0])))
+        found = _only(runner.choose([ChoicePrompt(tokens=context, candidates=candidates)]))
+        wanted = dict(plain.read([ReadPrompt(tokens=(*context, candidate), scored=1) for candidate in candidates]))
+        return all(
+            abs(score.logprob - wanted[place].logprob) <= tolerance and score.greedy == (candidate == likeliest)
+            for place, (candidate, score) in enumerate(zip(candidates, found, strict=True))
+        )
 
     problems = {
         "reading cached prefixes while scoring": _problem(reads_cache, "skip_reading_prefix_cache" in known) if caches else None,

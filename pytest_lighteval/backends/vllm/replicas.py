@@ -199,8 +199,8 @@ def _serve(
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
     try:
         engine = start(folder, tokenizer_folder, arguments, max_length)
-    except LightevalError as error:
-        connection.send(("failed", str(error)))
+    except Exception as error:  # the other end waits for a word of it
+        connection.send(("failed", _told(error)))
         return
     try:
         connection.send(("ready", engine.facts))
@@ -221,10 +221,12 @@ def _answer(connection: Connection, engine: Running, method: str, given: tuple[A
                 connection.send(("answer", answer))
                 if connection.poll():
                     break
-    except LightevalError as error:
-        return "failed", str(error)
     except (EOFError, OSError):
         raise
-    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:
-        return "failed", f"{type(error).__name__}: {first_line(error)}"
+    except Exception as error:  # vLLM's own errors have no base in common
+        return "failed", _told(error)
     return "done", None
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, LightevalError) else f"{type(error).__name__}: {first_line(error)}"

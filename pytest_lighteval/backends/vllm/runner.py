@@ -173,10 +173,11 @@ class Runner:
     def _run(self, prompts: Sequence[tuple[int, ...]], parameters: Sequence[Any], *, forget: bool = True) -> Iterator[tuple[int, Any]]:
         """Every prompt's index and finished output, as they finish. What a caller does not wait for is given up.
 
-        The prefix cache is emptied first (`forget`), so that an answer's last digits depend on this call alone.
+        The prefix cache is emptied first (`forget`), so that an answer's last digits depend on this call alone. Raises BackendError where
+        that fails, as it does while somebody else's prompts are in the engine: their answers would be lost here.
         """
-        if forget:
-            self._forget()
+        if forget and self._forget() is False:
+            raise BackendError("vLLM cannot empty its prefix cache: something else is using the engine")
         first = next(self._numbers)
         waiting = {f"lighteval-{first}-{index}": index for index in range(len(prompts))}
         try:
