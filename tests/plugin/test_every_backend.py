@@ -12,6 +12,7 @@ import pytest
 
 from tests.backends.openai_server import Behaviour, TinyServer
 from tests.plugin.conftest import write_mini
+from tests.plugin.vllm_package import write_vllm
 
 pytestmark = pytest.mark.skipif(
     not all(map(find_spec, ("httpx", "torch", "transformers"))),
@@ -23,20 +24,36 @@ TOO_LONG = "test:8"
 
 
 @pytest.fixture(scope="module")
-def chosen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Model arguments by backend: the same tiny model in this process and behind a server, and the fake one."""
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Model arguments by backend: the same tiny model in this process, in a checkpoint and behind a server, and the fake one."""
+    import pytest_lighteval.backends.accelerate.engine
+    import pytest_lighteval.backends.nanotron.conversion  # noqa: F401  # what sessions import themselves is thrown away
+    from tests.backends.nanotron_layout import write_checkpoint
     from tests.backends.tiny import tiny_model, tiny_tokenizer
 
     folder = tmp_path_factory.mktemp("tiny")
     model, tokenizer = tiny_model(max_length=512), tiny_tokenizer()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    config = write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "10", model, tokenizer=str(folder))
     with TinyServer(model, tokenizer, Behaviour(max_model_len=512)) as server:
         yield {
             "accelerate": f"pretrained={folder},device=cpu",
             "fake": f"fail=[{TOO_LONG}]",
             "openai": f"base_url={server.url},model=tiny,tokenizer={folder},retries=0",
+            "nanotron": f"checkpoint_config_path={config},device=cpu",
+            "vllm": f"pretrained={folder}",
         }
+
+
+@pytest.fixture
+def chosen(project: pytest.Pytester, arguments: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The arguments, with a package that stands for vLLM where that is not installed. Where it is, its own tests have its sessions."""
+    if find_spec("vllm") is not None:
+        return {name: text for name, text in arguments.items() if name != "vllm"}
+    write_vllm(project.path, monkeypatch)
+    project.syspathinsert()
+    return arguments
 
 
 def write_faulty(folder: Path) -> None:
@@ -69,26 +86,48 @@ def test_one_suite_gives_the_same_keys_and_the_same_errors_on_every_backend(proj
         report["backend"], report["run"]["use"], report["config_general"]["generation_parameters"] = {}, {}, None
         told[backend] = {key: reason.partition(f"the first is {TOO_LONG}: ")[0] for key, reason in report["errors"].items()}
     assert told["fake"] == {f"mini|choice|{shots}": "1 of 9 documents have no answer; " for shots in (0, 2)}
-    assert told["accelerate"] == told["fake"]
-    assert told["openai"] == told["fake"]
-    assert shape(reports["accelerate"]) == shape(reports["fake"])
-    assert shape(reports["openai"]) == shape(reports["fake"])
-    # the same model, in this process and behind a server
-    words = [key for key in reports["openai"]["metrics"] if key.startswith("mini|words")]
-    assert len(words) == 3
-    for key in words:
-        assert reports["openai"]["metrics"][key] == reports["accelerate"]["metrics"][key]
+    for backend in chosen:
+        assert told[backend] == told["fake"]
+        assert shape(reports[backend]) == shape(reports["fake"])
+    # the same model, wherever it is
+    expected = answered(project.path / "accelerate")
+    texts, logprobs = split(expected)
+    assert len(texts) == 12
+    assert len(logprobs) == 8
+    assert all(any(answer) for answer in texts.values())
+    for backend in chosen.keys() - {"accelerate", "fake"}:
+        found_texts, found_logprobs = split(answered(project.path / backend))
+        assert found_texts == texts
+        assert found_logprobs == {document: pytest.approx(logprob, abs=1e-3) for document, logprob in logprobs.items()}
+
+
+def answered(reports: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """A run's responses, by file of details and document; those of the tasks that have a score."""
+    found = {}
+    for path in sorted(reports.glob("*/details/mini/*.jsonl")):
+        for line in path.read_text("utf-8").splitlines():
+            detail = json.loads(line)
+            ((_, answer),) = detail["answers"].items()
+            found[path.name, detail["id"]] = answer["response"]
+    return found
+
+
+def split(responses: dict[tuple[str, str], dict[str, Any]]) -> tuple[dict[Any, list[str]], dict[Any, float]]:
+    """Texts, and log-likelihoods of whole texts."""
+    texts = {document: response["texts"] for document, response in responses.items() if "texts" in response}
+    return texts, {document: response["logprob"] for document, response in responses.items() if "logprob" in response}
 
 
 @pytest.mark.parametrize(
     ("more", "told"),
-    [("nonsense=1", "ERROR: --model-args: backend '{backend}' has no argument 'nonsense'*"), ("max_length=none", "ERROR: *max_length: *")],
+    [("nonsense=1", "ERROR: --model-args: backend '{backend}' has no argument 'nonsense'*"), ("{length}=none", "ERROR: *{length}: *")],
 )
 def test_a_wrong_argument_is_the_same_usage_error_on_every_backend(
     project: pytest.Pytester, chosen: dict[str, str], more: str, told: str
 ) -> None:
     for backend, arguments in chosen.items():
-        result = project.runpytest("suites", "--backend", backend, "--model-args", f"{arguments},{more}")
+        length = "max_model_length" if backend == "vllm" else "max_length"
+        result = project.runpytest("suites", "--backend", backend, "--model-args", f"{arguments},{more.format(length=length)}")
 
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines([told.format(backend=backend)])
+        result.stderr.fnmatch_lines([told.format(backend=backend, length=length)])
