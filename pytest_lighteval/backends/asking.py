@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pytest_lighteval.backends.tokenization import TextPair, TokenPair, rolling_windows, with_start_space
 from pytest_lighteval.types import LoglikelihoodRequest, LoglikelihoodResponse, PerplexityRequest, PerplexityResponse, Prompt
@@ -22,12 +22,16 @@ __all__ = [
     "ask_rolling",
     "choice_pairs",
     "gather",
+    "gather_asked",
     "loglikelihood_response",
     "pairs_of",
     "perplexity_response",
     "why_not_asked",
 ]
 
+
+Score = TypeVar("Score")
+"""Of one pair; anything but a text, which is a reason why there is none."""
 
 NO_TOKENS = "the text has no tokens"
 _NOT_A_NUMBER = "the model's log-probabilities are not numbers (nan): something overflowed; try dtype=bfloat16 or float32"
@@ -107,37 +111,43 @@ def ask_rolling(requests: Sequence[PerplexityRequest], texts: TextsToIds, *, sta
 
 
 def pairs_of(asked: Sequence[Asked]) -> list[TokenPair]:
-    """The pairs of all requests, one request's after the other's; `gather` counts its places in them."""
+    """The pairs of all requests, one request's after the other's; `gather_asked` counts its places in them."""
     return [pair for one in asked for pair in one.pairs]
 
 
-def gather(asked: Sequence[Asked], scored: Iterable[tuple[int, PairScore | str]]) -> Iterator[tuple[int, Asked, list[PairScore]]]:
-    """Each request once, by its index, as soon as it is complete: with the scores of its pairs in their order, or as one with an error.
+def gather(counts: Sequence[int], scored: Iterable[tuple[int, Score | str]]) -> Iterator[tuple[int, list[Score] | str]]:
+    """Each request once, by its index, as soon as it is complete: the scores of its pairs in their order, or why one of them has none.
 
-    `scored` gives every pair of `pairs_of(asked)` by its place, in any order: its score, or why it has none. Requests without pairs come
-    first.
+    `counts` says how many pairs each request has. `scored` gives every pair by its place among those of all requests, one request's after
+    the other's, in any order: its score, or why it has none. Requests without pairs come first, with no scores.
     """
-    owners = [(index, position) for index, one in enumerate(asked) for position in range(len(one.pairs))]
-    waiting: dict[int, dict[int, PairScore]] = {index: {} for index, one in enumerate(asked) if one.pairs}
-    yield from ((index, one, []) for index, one in enumerate(asked) if not one.pairs)
+    owners = [(index, position) for index, count in enumerate(counts) for position in range(count)]
+    waiting: dict[int, dict[int, Score]] = {index: {} for index, count in enumerate(counts) if count}
+    yield from ((index, []) for index, count in enumerate(counts) if not count)
     for place, score in scored:
         index, position = owners[place]
         if index not in waiting:  # another pair of it has failed
             continue
         if isinstance(score, str):
             del waiting[index]
-            yield index, Asked(error=score), []
+            yield index, score
             continue
         waiting[index][position] = score
-        if len(waiting[index]) == len(asked[index].pairs):
+        if len(waiting[index]) == counts[index]:
             scores = waiting.pop(index)
-            yield index, asked[index], [scores[position] for position in range(len(scores))]
+            yield index, [scores[position] for position in range(len(scores))]
 
 
-def loglikelihood_response(asked: Asked, scores: Sequence[PairScore], choices: int) -> LoglikelihoodResponse:
-    """The answer to a request of so many choices, from the scores of its pairs."""
-    if asked.error is not None:
-        return LoglikelihoodResponse(error=asked.error)
+def gather_asked(asked: Sequence[Asked], scored: Iterable[tuple[int, PairScore | str]]) -> Iterator[tuple[int, list[PairScore] | str]]:
+    """See `gather`; `scored` counts its places in `pairs_of(asked)`. What cannot be asked comes with its error."""
+    for index, scores in gather([len(one.pairs) for one in asked], scored):
+        yield index, asked[index].error or scores
+
+
+def loglikelihood_response(asked: Asked, scores: Sequence[PairScore] | str, choices: int) -> LoglikelihoodResponse:
+    """The answer to a request of so many choices, from the scores of its pairs or from what went wrong."""
+    if isinstance(scores, str):
+        return LoglikelihoodResponse(error=scores)
     if any(math.isnan(score.logprob) for score in scores):
         return LoglikelihoodResponse(error=_NOT_A_NUMBER)
     return LoglikelihoodResponse(
@@ -151,10 +161,10 @@ def loglikelihood_response(asked: Asked, scores: Sequence[PairScore], choices: i
     )
 
 
-def perplexity_response(asked: Asked, scores: Sequence[PairScore]) -> PerplexityResponse:
-    """The answer to a rolling request, from the scores of its windows."""
-    if asked.error is not None:
-        return PerplexityResponse(error=asked.error)
+def perplexity_response(asked: Asked, scores: Sequence[PairScore] | str) -> PerplexityResponse:
+    """The answer to a rolling request, from the scores of its windows or from what went wrong."""
+    if isinstance(scores, str):
+        return PerplexityResponse(error=scores)
     count = sum(len(pair.continuation) for pair in asked.pairs)
     logprob = math.fsum(score.logprob for score in scores)
     return PerplexityResponse(error=_NOT_A_NUMBER) if math.isnan(logprob) else PerplexityResponse(logprob=logprob, token_count=count)

@@ -32,7 +32,7 @@ from pytest_lighteval.backends.asking import (
     PairScore,
     ask_choices,
     ask_rolling,
-    gather,
+    gather_asked,
     loglikelihood_response,
     pairs_of,
     perplexity_response,
@@ -80,14 +80,14 @@ class Engine:
         """See `Backend.loglikelihood`."""
         start_space = self._arguments.multichoice_continuations_start_space
         asked = ask_choices(requests, self._texts, start_space=start_space, fed=self._max_length)
-        for index, done, scores in gather(asked, self._score(asked)):
-            yield index, loglikelihood_response(done, scores, len(requests[index].choices))
+        for index, scores in gather_asked(asked, self._score(asked)):
+            yield index, loglikelihood_response(asked[index], scores, len(requests[index].choices))
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`."""
         asked = ask_rolling(requests, self._texts, start=self._texts.special.start, fed=self._max_length)
-        for index, done, scores in gather(asked, self._score(asked)):
-            yield index, perplexity_response(done, scores)
+        for index, scores in gather_asked(asked, self._score(asked)):
+            yield index, perplexity_response(asked[index], scores)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`."""
@@ -205,7 +205,7 @@ class Engine:
         )
 
     def _score(self, asked: Sequence[Asked]) -> Iterator[tuple[int, PairScore | str]]:
-        """See `gather`."""
+        """See `gather_asked`."""
         for batch in self._scoring.score(pairs_of(asked)):
             for answer in batch:
                 yield answer.owner, answer.error if isinstance(answer, Failed) else PairScore(logprob=answer.logprob, greedy=answer.greedy)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from pytest_lighteval.backends.asking import NO_TOKENS, ask_choices, ask_rolling, choice_pairs, why_not_asked
+from pytest_lighteval.backends.asking import NO_TOKENS, ask_choices, ask_rolling, choice_pairs, gather, why_not_asked
 from pytest_lighteval.backends.openai.client import FinalStatusError, UnansweredError
 from pytest_lighteval.backends.openai.echo import Echo, ask_echo, count_prompt_tokens
 from pytest_lighteval.backends.openai.pool import work_through
@@ -36,24 +36,14 @@ class _Scored:
 
 @dataclass(slots=True, kw_only=True)
 class _Asked:
-    """One request on its way."""
+    """One request as what is to be scored; a text where the server takes no ids."""
 
-    index: int
-    jobs: list[_Job] = field(default_factory=list)
-    scores: dict[int, _Scored] = field(default_factory=dict)
-    """By position in `jobs`."""
+    pairs: tuple[TokenPair | TextPair, ...] = ()
     truncated: int = 0
     error: str | None = None
+    """Why it cannot be asked; it has no pairs then."""
     failure: str | None = None
-    """The same, as the thread that met it tells the others at once, so that none asks for more of a request that is lost."""
-
-    def add(self, pairs: Iterable[TokenPair | TextPair]) -> None:
-        """What is to be scored, in order."""
-        self.jobs += [_Job(owner=self, position=position, pair=pair) for position, pair in enumerate(pairs)]
-
-    @property
-    def is_complete(self) -> bool:
-        return self.error is not None or len(self.scores) == len(self.jobs)
+    """Why one of its pairs has no score, as the thread that met it tells the others: none asks for more of a request that is lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,7 +51,8 @@ class _Job:
     """One continuation to be scored after a context."""
 
     owner: _Asked
-    position: int
+    place: int
+    """Among the pairs of all requests."""
     pair: TokenPair | TextPair
 
 
@@ -74,41 +65,39 @@ class Scorer:
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """See `Backend.loglikelihood`. Raises UnsupportedRequestError for a server that gives no log-probabilities."""
         self._server.require_scores()
-        for done in self._score(self._ask_choices(requests)):
-            count = len(requests[done.index].choices)
-            yield done.index, _loglikelihood_response(done, count)
+        asked = self._ask_choices(requests)
+        for index, scores in self._score(asked):
+            yield index, _loglikelihood_response(asked[index], scores, len(requests[index].choices))
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`. Raises UnsupportedRequestError likewise."""
         self._server.require_scores()
-        for done in self._score(self._ask_rolling(requests)):
-            if done.error is not None:
-                yield done.index, PerplexityResponse(error=done.error)
+        for index, scores in self._score(self._ask_rolling(requests)):
+            if isinstance(scores, str):
+                yield index, PerplexityResponse(error=scores)
                 continue
-            scores = done.scores.values()
             logprob = math.fsum(score.logprob for score in scores)
-            yield done.index, PerplexityResponse(logprob=logprob, token_count=sum(score.token_count for score in scores))
+            yield index, PerplexityResponse(logprob=logprob, token_count=sum(score.token_count for score in scores))
 
     def _ask_choices(self, requests: Sequence[LoglikelihoodRequest]) -> list[_Asked]:
-        """The requests with one job for every choice after every prompt of theirs."""
-        asked = [_Asked(index=index) for index in range(len(requests))]
+        """Every choice after every prompt of a request."""
         start_space = self._arguments.multichoice_continuations_start_space
         if self._server.texts is None:
-            for one, request in zip(asked, requests, strict=True):
-                one.error = why_not_asked(request.choices)
-                if one.error is None:
-                    one.add(choice_pairs(request, self._text, start_space))
-            return asked
+            reasons = [why_not_asked(request.choices) for request in requests]
+            return [
+                _Asked(error=reason) if reason else _Asked(pairs=tuple(choice_pairs(request, self._text, start_space)))
+                for request, reason in zip(requests, reasons, strict=True)
+            ]
+        asked = []
         fitted = ask_choices(requests, self._server.texts, start_space=start_space, fed=self._fed)
-        for one, request, ids in zip(asked, requests, fitted, strict=True):
-            one.error, one.truncated = ids.error, max(ids.cuts, default=0)
-            if self._server.takes_ids or one.error is not None:
-                one.add(ids.pairs)
-                continue
-            texts = [self._as_text(pair) for pair in choice_pairs(request, self._text, start_space)]
-            one.add(
-                self._shortened(text, pair.context) if cut else text for text, pair, cut in zip(texts, ids.pairs, ids.cuts, strict=True)
-            )
+        for request, ids in zip(requests, fitted, strict=True):
+            pairs: Sequence[TokenPair | TextPair] = ids.pairs
+            if not self._server.takes_ids and ids.error is None:
+                texts = [self._as_text(pair) for pair in choice_pairs(request, self._text, start_space)]
+                pairs = [
+                    self._shortened(text, pair.context) if cut else text for text, pair, cut in zip(texts, ids.pairs, ids.cuts, strict=True)
+                ]
+            asked.append(_Asked(pairs=tuple(pairs), truncated=max(ids.cuts, default=0), error=ids.error))
         return asked
 
     @property
@@ -118,19 +107,14 @@ class Scorer:
 
     def _ask_rolling(self, requests: Sequence[PerplexityRequest]) -> list[_Asked]:
         """Whole texts in windows of ids; each as one text where the server takes no ids."""
-        asked = [_Asked(index=index) for index in range(len(requests))]
         texts = self._server.texts
         if texts is not None and self._server.takes_ids:
-            for one, fitted in zip(asked, ask_rolling(requests, texts, start=texts.special.start, fed=self._fed), strict=True):
-                one.error = fitted.error
-                one.add(fitted.pairs)
-            return asked
-        for one, request in zip(asked, requests, strict=True):
-            if request.text:
-                one.add([TextPair(context="", continuation=request.text)])
-            else:
-                one.error = NO_TOKENS
-        return asked
+            fitted = ask_rolling(requests, texts, start=texts.special.start, fed=self._fed)
+            return [_Asked(pairs=one.pairs, error=one.error) for one in fitted]
+        return [
+            _Asked(pairs=(TextPair(context="", continuation=request.text),)) if request.text else _Asked(error=NO_TOKENS)
+            for request in requests
+        ]
 
     def _shortened(self, pair: TextPair, kept: Sequence[int]) -> TextPair:
         moved = move_spaces(pair)
@@ -149,20 +133,13 @@ class Scorer:
             raise BackendError("choices after chat turns need tokenizer=: a server's chat API gives no log-probabilities of a given answer")
         return self._server.texts.text(prompt)
 
-    def _score(self, asked: Sequence[_Asked]) -> Iterator[_Asked]:
-        """Each of them once, as soon as it is complete."""
-        yield from (one for one in asked if one.is_complete)
-        jobs = [job for one in asked if not one.is_complete for job in one.jobs]
-        for job, scored in work_through(jobs, self._score_one, threads=self._arguments.concurrency):
-            one = job.owner
-            if one.error is not None:
-                continue
-            if isinstance(scored, _Scored):
-                one.scores[job.position] = scored
-            else:
-                one.error = scored
-            if one.is_complete:
-                yield one
+    def _score(self, asked: Sequence[_Asked]) -> Iterator[tuple[int, list[_Scored] | str]]:
+        """Each request once, as soon as it is complete."""
+        owned = [(one, pair) for one in asked for pair in one.pairs]
+        jobs = [_Job(owner=one, place=place, pair=pair) for place, (one, pair) in enumerate(owned)]
+        done = ((job.place, score) for job, score in work_through(jobs, self._score_one, threads=self._arguments.concurrency))
+        for index, scores in gather([len(one.pairs) for one in asked], done):
+            yield index, asked[index].error or scores
 
     def _score_one(self, job: _Job) -> _Scored | str:
         """The score, or why there is none."""
@@ -214,11 +191,10 @@ class Scorer:
         return text
 
 
-def _loglikelihood_response(done: _Asked, count: int) -> LoglikelihoodResponse:
-    if done.error is not None:
-        return LoglikelihoodResponse(error=done.error)
-    scores = [done.scores[position] for position in range(len(done.jobs))]
-    ids = [job.pair for job in done.jobs[:count] if isinstance(job.pair, TokenPair)]
+def _loglikelihood_response(asked: _Asked, scores: Sequence[_Scored] | str, count: int) -> LoglikelihoodResponse:
+    if isinstance(scores, str):
+        return LoglikelihoodResponse(error=scores)
+    ids = [pair for pair in asked.pairs[:count] if isinstance(pair, TokenPair)]
     return LoglikelihoodResponse(
         logprobs=tuple(score.logprob for score in scores[:count]),
         greedy=tuple(score.greedy for score in scores[:count]),
@@ -226,5 +202,5 @@ def _loglikelihood_response(done: _Asked, count: int) -> LoglikelihoodResponse:
         unconditioned_logprobs=tuple(score.logprob for score in scores[count:]) or None,
         prompt_token_ids=ids[0].context if ids else None,
         choice_token_ids=tuple(pair.continuation for pair in ids) or None,
-        truncated_tokens=done.truncated,
+        truncated_tokens=asked.truncated,
     )

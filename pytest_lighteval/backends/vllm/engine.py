@@ -13,7 +13,7 @@ from pytest_lighteval.backends.asking import (
     PairScore,
     ask_choices,
     ask_rolling,
-    gather,
+    gather_asked,
     loglikelihood_response,
     pairs_of,
     perplexity_response,
@@ -78,14 +78,14 @@ class Engine:
         """See `Backend.loglikelihood`."""
         start_space = self._arguments.multichoice_continuations_start_space
         asked = ask_choices(requests, self._texts, start_space=start_space, fed=self._fed)
-        for index, done, scores in self._score(asked):
-            yield index, loglikelihood_response(done, scores, len(requests[index].choices))
+        for index, scores in self._score(asked):
+            yield index, loglikelihood_response(asked[index], scores, len(requests[index].choices))
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`."""
         asked = ask_rolling(requests, self._texts, start=self._texts.special.start, fed=self._fed)
-        for index, done, scores in self._score(asked):
-            yield index, perplexity_response(done, scores)
+        for index, scores in self._score(asked):
+            yield index, perplexity_response(asked[index], scores)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`."""
@@ -120,10 +120,10 @@ class Engine:
         limit, stops = asked.max_new_tokens, asked.stop_sequence
         return read_generated(tokens, max_new_tokens=limit, stop_sequence=stops, ends=asked.stop_ids, decode=self._texts.decode)
 
-    def _score(self, asked: Sequence[Asked]) -> Iterator[tuple[int, Asked, list[PairScore]]]:
-        """See `gather`."""
+    def _score(self, asked: Sequence[Asked]) -> Iterator[tuple[int, list[PairScore] | str]]:
+        """See `gather_asked`."""
         with self._one_line():
-            yield from gather(asked, score_pairs(pairs_of(asked), self._running))
+            yield from gather_asked(asked, score_pairs(pairs_of(asked), self._running))
 
     @contextlib.contextmanager
     def _one_line(self) -> Iterator[None]:
