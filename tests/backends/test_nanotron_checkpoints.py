@@ -325,11 +325,11 @@ def change(config: Path, path: str, value: Any) -> None:
         ("model.model_config.is_llama_config", False, "it says of no architecture that it is it"),
         ("model.model_config.hidden_size", None, "model_config.hidden_size: a number from 1 on was expected, not None"),
         ("model.model_config.hidden_size", 47, "model_config.hidden_size: 47 is not divisible by 6 heads"),
+        ("model.model_config.hidden_size", 54, "model_config.hidden_size: 6 heads of 9 are odd, and rotary positions turn pairs"),
         ("model.model_config.num_key_value_heads", 4, "num_key_value_heads: 6 heads of queries do not divide among 4 of keys"),
         ("model.model_config.rms_norm_eps", "small", "model_config.rms_norm_eps: a number was expected, not 'small'"),
         ("model.model_config", "llama", "model.model_config: a mapping was expected, not 'llama'"),
         ("model", [1], r"model: a mapping was expected, not \[1\]"),
-        ("parallelism.tp", 0, "parallelism.tp: a number from 1 on was expected, not 0"),
         ("tokenizer.tokenizer_name_or_path", None, "tokenizer_name_or_path: missing; name one: tokenizer=<hub id or folder>"),
         ("tokenizer.tokenizer_name_or_path", "/fsx/tok", "tokenizer_name_or_path: there is no file or folder '/fsx/tok'.*tokenizer=<hub"),
     ],
@@ -339,6 +339,15 @@ def test_what_cannot_be_loaded_is_refused_by_name_before_any_weight_is_read(chec
 
     with pytest.raises(UserInputError, match=rf"^{re.escape(str(checkpoint))}: [^\n]*{message}[^\n]*$"):
         NanotronBackend(NanotronArguments(checkpoint_config_path=str(checkpoint)))
+
+
+def test_how_the_training_was_split_matters_to_nanotrons_engine_alone(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(checkpoint, "parallelism.tp", 0)
+
+    with NanotronBackendOf(checkpoint) as backend:
+        assert dict(backend.loglikelihood(REQUEST))[0].error is None
+    with pytest.raises(UserInputError, match=r"parallelism.tp: a number from 1 on was expected, not 0$"):
+        NanotronBackend.session_defaults({"checkpoint_config_path": str(checkpoint), "engine": "nanotron"})
 
 
 def test_another_architecture_is_refused_by_name(checkpoint: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_lighteval.backends.accelerate import AccelerateBackend
+from pytest_lighteval.backends.accelerate import AccelerateBackend, scoring
 from pytest_lighteval.backends.nanotron import NanotronArguments, NanotronBackend, engine
 from pytest_lighteval.backends.nanotron.engine import ForwardModel, SplitForward
-from pytest_lighteval.errors import BackendError
+from pytest_lighteval.errors import BackendError, BackendLostError
 from pytest_lighteval.testing import BackendConformance
 from pytest_lighteval.types import Backend, LoglikelihoodRequest
 from tests.backends.nanotron_layout import write_checkpoint
@@ -151,6 +151,27 @@ def test_an_error_inside_the_engine_is_not_tried_again_with_fewer_rows() -> None
     wrapped(input_ids=torch.tensor([[1, 2]]))
     with pytest.raises(BackendError, match="nanotron failed on 1 rows of 3 tokens: CUDA out of memory"):
         wrapped(input_ids=torch.tensor([[1, 2, 3]]))
+
+
+@pytest.mark.parametrize("kind", [torch.OutOfMemoryError, RuntimeError, ValueError, MemoryError])
+def test_what_goes_wrong_around_the_engine_in_one_process_ends_its_session_too(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    backend = wrapped_backend()
+    request = [LoglikelihoodRequest(prompt="One,", choices=(" two", " three and more"))]
+    list(backend.loglikelihood(request))
+    asked = []
+
+    def fails(*_: object) -> None:
+        asked.append(1)
+        raise kind("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(scoring, "token_scores", fails)
+
+    with pytest.raises(BackendLostError, match=f"it failed on a batch of 2: {kind.__name__}: CUDA out of memory"):
+        list(backend.loglikelihood(request))
+    # not again with fewer rows, which the other processes would not ask for
+    assert len(asked) == 1
 
 
 def test_the_backend_asks_the_engine_and_says_so(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:

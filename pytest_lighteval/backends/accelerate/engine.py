@@ -39,7 +39,7 @@ from pytest_lighteval.backends.asking import (
 )
 from pytest_lighteval.backends.continuing import Continuation, Generated, generate_response, plan_continuation
 from pytest_lighteval.backends.foreign import first_line, quiet_transformers
-from pytest_lighteval.errors import BackendError
+from pytest_lighteval.errors import BackendError, BackendLostError
 from pytest_lighteval.types import (
     GenerateRequest,
     GenerateResponse,
@@ -64,6 +64,8 @@ class Engine:
         self._texts, self._arguments, self._max_length = texts, arguments, max_length
         self._loaded = loaded
         self._modules = tuple(loaded.model.modules())
+        self._is_alone = not getattr(loaded.model, "answers_with_others", False)
+        """No other process has to do what this one does, such as trying again with fewer rows."""
         self._parameters = arguments.generation()
         self._shrunk_to: dict[str, int] = {}
         """The fewest rows, or tokens, that memory allowed. Empty: it never ran out."""
@@ -211,9 +213,12 @@ class Engine:
                 yield answer.owner, answer.error if isinstance(answer, Failed) else PairScore(logprob=answer.logprob, greedy=answer.greedy)
 
     def _attempt(self, run: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> Result | None:
-        """What it returns in eval mode, or None when memory ran out. Whatever else goes wrong in the model is a BackendError."""
+        """What it returns in eval mode, or None when memory ran out. Whatever else goes wrong in the model is a BackendError.
+
+        Where other processes answer with this one, whatever goes wrong is a BackendLostError.
+        """
         with self._one_line(f"a batch of {len(items)}"), evaluating(self._loaded.model, self._modules):
-            return unless_out_of_memory(lambda: run(items))
+            return unless_out_of_memory(lambda: run(items)) if self._is_alone else run(items)
 
     @contextlib.contextmanager
     def _one_line(self, what: str) -> Iterator[None]:
@@ -221,8 +226,9 @@ class Engine:
         try:
             with quiet_transformers():
                 yield
-        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
-            raise BackendError(f"{self._arguments.model}: it failed on {what}: {type(error).__name__}: {first_line(error)}") from error
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError) as error:
+            kind = BackendError if self._is_alone else BackendLostError
+            raise kind(f"{self._arguments.model}: it failed on {what}: {type(error).__name__}: {first_line(error)}") from error
 
     def _on_shrink(self, count: int, unit: str = "rows") -> None:
         self._shrunk_to[unit] = min(count, self._shrunk_to.get(unit, count))

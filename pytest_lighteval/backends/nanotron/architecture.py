@@ -182,6 +182,9 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
     hidden = settings.size("hidden_size")
     if hidden % heads:
         raise UserInputError(f"{where}.hidden_size: {hidden} is not divisible by {heads} heads")
+    head_size = hidden // heads
+    if head_size % 2:
+        raise UserInputError(f"{where}.hidden_size: {heads} heads of {head_size} are odd, and rotary positions turn pairs")
     groups_key = "num_kv_heads" if family == "starcoder2" else "num_key_value_heads"
     groups = settings.size(groups_key, default=heads)
     if heads % groups:
@@ -198,7 +201,6 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
         **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),
     }
     model_type, own = _starcoder2(settings) if family == "starcoder2" else _gated(settings, family)
-    head_size = hidden // heads
     return Architecture(
         model_type=model_type,
         settings={**common, **own},

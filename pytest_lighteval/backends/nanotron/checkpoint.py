@@ -51,8 +51,13 @@ class Checkpoint:
     tokenizer: str | None
     """Hub id or folder. None: it names none."""
     tokenizer_revision: str
-    parallelism: Parallelism | None
-    """None: it does not say."""
+    written_parallelism: Any
+    """The section `parallelism` as it stands; the weights' own slices say how they are split, so that loading them needs none."""
+
+    @property
+    def parallelism(self) -> Parallelism | None:
+        """How the training was split. None: it does not say. Raises UserInputError for sizes that are none."""
+        return read_parallelism({"parallelism": self.written_parallelism}, self.config)
 
     @property
     def folder(self) -> Path:
@@ -107,7 +112,7 @@ def read_checkpoint(written: str) -> Checkpoint:
         version=None if version is None else str(version),
         tokenizer=tokenizer.get("tokenizer_name_or_path"),
         tokenizer_revision=tokenizer.get("tokenizer_revision") or "main",
-        parallelism=read_parallelism(content, path),
+        written_parallelism=content.get("parallelism"),
     )
 
 

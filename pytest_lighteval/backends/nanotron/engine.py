@@ -115,6 +115,9 @@ class SplitForward:
 class ForwardModel(transformers.PreTrainedModel, transformers.GenerationMixin):  # type: ignore[misc]  # classes without types
     """A function from ids to logits in the shape of a transformers model. It keeps no keys and values: every call computes every token."""
 
+    answers_with_others = True
+    """Other processes take part in every call, and would take the next one of a process that failed for this one."""
+
     def __init__(self, config: Any, forward: Forward, *, device: torch.device, dtype: torch.dtype) -> None:
         # a copy, in which nothing asks for an attention that there is none of
         super().__init__(type(config).from_dict(config.to_dict()))

@@ -38,7 +38,9 @@ one question have in common rarely fills one of vLLM's 128 there."""
 
 
 _ALIVE: weakref.WeakSet[Any] = weakref.WeakSet()
-"""Engines in this process that are not known to have ended. They share one set of process groups."""
+"""Engines that run in this very process, as far as is known. They share one set of process groups."""
+_ENDED: list[Any] = []
+"""Those of them that nobody asks any more, and that cannot be stopped yet."""
 
 
 class LocalEngine(Runner):
@@ -88,7 +90,8 @@ class LocalEngine(Runner):
         )
         self._llm: Any | None = llm
         self._owned = owned
-        _ALIVE.add(llm)
+        if _is_in_this_process(llm):
+            _ALIVE.add(llm)
 
     def close(self) -> None:
         """Give its memory back, unless it is its owner's. May be called twice."""
@@ -98,10 +101,9 @@ class LocalEngine(Runner):
         del self._engine, self._forget
         self._death_watch.close()
         if self._owned:
-            stop_engine(llm)
-            _ALIVE.discard(llm)
+            ended = [llm]
             del llm
-            free_memory()
+            _end_engines(ended)
 
 
 def start_engine(folder: Path, tokenizer_folder: Path, arguments: VllmArguments, max_length: int) -> LocalEngine:
@@ -126,7 +128,9 @@ def start_engine(folder: Path, tokenizer_folder: Path, arguments: VllmArguments,
     try:
         return LocalEngine(llm, owned=True, notes=ignored_settings(arguments, known))
     except BackendError:
-        stop_engine(llm)
+        ended = [llm]
+        del llm
+        _end_engines(ended)
         raise
 
 
@@ -163,14 +167,37 @@ def stop_engine(llm: Any) -> None:
 
 
 def free_memory() -> None:
-    """Give back what engines that nobody holds any longer have left in this process; process groups stay as long as one lives."""
+    """Give back what engines that nobody holds any longer have left in this process. No other one may live there."""
     gc.collect()
-    if _ALIVE:
-        return
     from vllm.distributed import cleanup_dist_env_and_memory
 
     cleanup_dist_env_and_memory()
     gc.collect()
+
+
+def _is_in_this_process(llm: Any) -> bool:
+    return hasattr(getattr(llm.llm_engine, "engine_core", None), "engine_core")
+
+
+def _end_engines(engines: list[Any]) -> None:
+    """Stop the engines, which nobody else holds, and give their memory back; the list is emptied.
+
+    With one engine, vLLM (0.32) takes the process groups of all others in its process down. While another one runs there, those in this
+    process are therefore put by, and stopped after it.
+    """
+    while engines:
+        llm = engines.pop()
+        if _is_in_this_process(llm):
+            _ALIVE.discard(llm)
+            _ENDED.append(llm)
+        else:
+            stop_engine(llm)
+        del llm
+    gc.collect()
+    if not _ALIVE:
+        while _ENDED:
+            stop_engine(_ENDED.pop())
+        free_memory()
 
 
 def _engine_length(folder: Path, arguments: VllmArguments, max_length: int) -> int:
