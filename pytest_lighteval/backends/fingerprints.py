@@ -1,11 +1,10 @@
-"""What fingerprints are made of: contents of files, settings in one spelling, versions. Which of them count is each backend's."""
+"""What fingerprints are made of: contents of files and tokenizers, settings in one spelling. Which of them count is each backend's."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +15,7 @@ from pytest_lighteval.backends.references import weight_files
 from pytest_lighteval.backends.user_cache import digest_file
 from pytest_lighteval.errors import BackendError
 
-__all__ = ["canonical_settings", "digest_content", "folder_digests", "installed_versions", "small_file_digests", "tokenizer_content"]
+__all__ = ["canonical_settings", "digest_content", "folder_digests", "small_file_digests", "tokenizer_content"]
 
 _SMALL_SUFFIXES = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
 
@@ -38,17 +37,6 @@ def canonical_settings(arguments: _Arguments, *, without: Collection[str]) -> di
 def digest_content(content: Mapping[str, Any]) -> str:
     """One digest, in hex, of plain values by name."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def installed_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of those that are installed, without importing them."""
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
 
 
 def folder_digests(folder: Path, tokenizer_folder: Path, name: str) -> dict[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+
+from pytest_lighteval.versions import installed_versions
 
 __all__ = ["environment"]
 
@@ -33,15 +34,9 @@ PACKAGES = (
 
 def environment() -> dict[str, str | int | dict[str, str] | None]:
     """Versions and hardware class. No host, user or path names: a report may be published."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "processors": os.cpu_count(),
-        "packages": versions,
+        "packages": installed_versions(PACKAGES),
     }

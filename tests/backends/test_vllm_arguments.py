@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from pytest_lighteval import versions
 from pytest_lighteval.backends import load_backend
 from pytest_lighteval.backends.accelerate import GenerationParameters
 from pytest_lighteval.backends.cached import is_cacheable
@@ -184,7 +185,7 @@ def test_the_version_is_found_under_either_name_of_the_distribution(monkeypatch:
             return "0.32.0"
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(fingerprint, "version", version)
+    monkeypatch.setattr(versions, "version", version)
 
     assert vllm_version() == "0.32.0"
 

@@ -13,7 +13,7 @@ import msgspec
 from pytest_lighteval.backends import SessionDefaults
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
 from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_content
-from pytest_lighteval.backends.fingerprints import installed_versions, small_file_digests
+from pytest_lighteval.backends.fingerprints import small_file_digests
 from pytest_lighteval.backends.nanotron.architecture import Architecture, read_architecture
 from pytest_lighteval.backends.nanotron.arguments import NanotronArguments
 from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint, Parallelism, read_checkpoint
@@ -33,6 +33,7 @@ from pytest_lighteval.types import (
     Prompt,
     RequestKind,
 )
+from pytest_lighteval.versions import installed_versions
 
 __all__ = ["NanotronBackend"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pytest_lighteval.backends.fingerprints import canonical_settings, digest_content, installed_versions
+from pytest_lighteval.backends.fingerprints import canonical_settings, digest_content
 from pytest_lighteval.backends.openai.arguments import WITHOUT_EFFECT, OpenAIArguments
 from pytest_lighteval.backends.openai.client import Client
 from pytest_lighteval.backends.openai.generation import Generator
@@ -28,6 +28,7 @@ from pytest_lighteval.types import (
     Prompt,
     RequestKind,
 )
+from pytest_lighteval.versions import installed_versions
 
 if TYPE_CHECKING:  # transformers, which importing a backend must not cost
     from pytest_lighteval.backends.accelerate.texts import Texts

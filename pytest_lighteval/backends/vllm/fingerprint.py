@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pytest_lighteval.backends.fingerprints import canonical_settings, digest_content, folder_digests, installed_versions, tokenizer_content
+from pytest_lighteval.backends.fingerprints import canonical_settings, digest_content, folder_digests, tokenizer_content
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
+from pytest_lighteval.versions import installed_versions
 
 __all__ = ["fingerprint_folder", "fingerprint_running", "package_versions", "vllm_version"]
 
@@ -28,11 +28,8 @@ _WITHOUT_EFFECT = {
 
 def vllm_version() -> str | None:
     """The version of vLLM, without importing it where its distribution has a name that is known. None: it is not installed."""
-    for name in _DISTRIBUTIONS:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
+    if found := installed_versions(_DISTRIBUTIONS):
+        return next(iter(found.values()))
     try:
         import vllm
     except ImportError:
