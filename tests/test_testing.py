@@ -192,7 +192,8 @@ def check(name: str) -> Callable[..., None]:
         (Unlikely, "test_a_text_without_tokens_fails_alone"),
         (AnswersTextsTwice, "test_perplexity_is_a_finite_loglikelihood_of_the_whole_text"),
         (ReadsTheFront, "test_a_text_longer_than_the_model_is_scored_to_its_end_or_says_that_it_is_not"),
-        (NeverRunsOut, "test_what_ends_at_its_limit_says_length"),
+        (NeverRunsOut, "test_a_text_ends_at_its_limit_and_says_so"),
+        (FakeBackend, "test_a_text_ends_at_its_limit_and_says_so"),
         # a fake's numbers are no probabilities, which these find out
         (FakeBackend, "test_a_choice_is_as_likely_as_its_parts_one_after_the_other"),
         (FakeBackend, "test_spaces_at_the_end_of_a_prompt_belong_to_the_choice"),

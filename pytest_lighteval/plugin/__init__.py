@@ -94,14 +94,14 @@ def pytest_configure(config: pytest.Config) -> None:
         try:
             _activate(config)
         except pytest.UsageError as error:
-            leave_word(config, str(error))
+            leave_word(config, error)
             raise
 
 
 def pytest_exception_interact(node: pytest.Item | pytest.Collector, call: pytest.CallInfo[object]) -> None:
     """A process of torchrun that prints nothing has an error all the same."""
     if call.excinfo is not None:
-        leave_word(node.config, f"{node.nodeid}: {call.excinfo.exconly(tryshort=True)}")
+        leave_word(node.config, call.excinfo.value, where=node.nodeid)
 
 
 def _names_suites(config: pytest.Config) -> bool:

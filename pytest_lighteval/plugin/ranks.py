@@ -46,14 +46,21 @@ def silence(config: pytest.Config, arguments: Iterable[str]) -> None:
     os.close(nowhere)
 
 
-def leave_word(config: pytest.Config, reason: str) -> None:
-    """Have torchrun tell why this silent process failed; the first reason counts. In any other process nothing happens.
+def leave_word(config: pytest.Config, error: BaseException, *, where: str = "") -> None:
+    """Have torchrun tell why this silent process failed, in one line. In any other process nothing happens.
 
-    The file's form is that of `torch.distributed.elastic.multiprocessing.errors`.
+    What ends the session counts, else the first error. The file's form is that of `torch.distributed.elastic.multiprocessing.errors`.
     """
     path = os.environ.get(_ERROR_FILE)
-    if not path or not config.stash.get(_SILENT, False) or os.path.exists(path):
+    if not path or not config.stash.get(_SILENT, False):
         return
+    from pytest_lighteval.errors import BackendLostError, LightevalError
+
+    if os.path.exists(path) and not isinstance(error, BackendLostError):
+        return
+    kind = "" if isinstance(error, LightevalError | pytest.UsageError) else type(error).__name__
+    told = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    reason = ": ".join(filter(None, (where, kind, told)))
     more = {"py_callstack": reason, "timestamp": str(int(time.time()))}
     Path(path).write_text(json.dumps({"message": {"message": reason, "extraInfo": more}}), "utf-8")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,7 +156,7 @@ class FakeLLM:
                     rows.append({tokens[place]: Row(known[tokens[place]] - wrong, 1 + sum(one > known[tokens[place]] for one in known))})
         answers = []
         for index in range(asked.n):
-            generated, named = self._generate(tokens, asked)
+            generated, named = self._generate(tokens, asked, index)
             answers.append(SimpleNamespace(index=index, token_ids=generated, logprobs=named))
         return SimpleNamespace(request_id=request_id, finished=True, prompt_logprobs=rows, num_cached_tokens=found, outputs=answers[::-1])
 
@@ -174,7 +176,8 @@ class FakeLLM:
         found: list[list[float]] = logits.log_softmax(-1).tolist()
         return found
 
-    def _generate(self, tokens: tuple[int, ...], asked: Any) -> tuple[list[int], list[dict[int, Row]]]:
+    def _generate(self, tokens: tuple[int, ...], asked: Any, index: int) -> tuple[list[int], list[dict[int, Row]]]:
+        draw = random.Random(f"{asked.seed} {index}")
         generated: list[int] = []
         named: list[dict[int, Row]] = []
         while len(generated) < asked.max_tokens:
@@ -182,6 +185,8 @@ class FakeLLM:
             best = max(range(len(known)), key=known.__getitem__)
             wanted = getattr(asked, "logprob_token_ids", None) or []
             named.append({token: Row(known[token] + (1.5 if self.confused else 0.0), 1) for token in (best, *wanted)})
+            if asked.temperature > 0:
+                (best,) = draw.choices(range(len(known)), [math.exp(logprob / asked.temperature) for logprob in known])
             best = wanted[0] if self.mistaken and wanted else best
             generated.append(best)
             if best in asked.stop_token_ids:
@@ -224,6 +229,8 @@ class Countdown:
                 raise RuntimeError("thirteen\nis refused")
             if prompt.tokens[0] == 14:
                 raise FakeEngineError("fourteen")
+            if prompt.tokens[0] == 15:
+                raise TimeoutError("a worker did not answer in time")
             if prompt.tokens[0] == 99:
                 os._exit(3)
             yield index, PairScore(logprob=-float(prompt.tokens[0]), greedy=False)

@@ -31,6 +31,8 @@ class Behaviour:
     shifts: bool = False
     """Log-probabilities of a prompt stand one token early, and the new token is left out (llama-cpp-python 0.3.36 without a beginning
     token)."""
+    moves: int = 0
+    """By how many places log-probabilities of a prompt stand too early."""
     lists_models: bool = True
     max_model_len: int | None = 128
     key: str | None = None
@@ -226,6 +228,10 @@ class TinyServer:
             held["top_logprobs"].append(None if is_first else tops)
             held["text_offset"].append(offset)
             offset += len(text)
+        if echo and self.behaviour.moves:
+            for name in ("token_logprobs", "top_logprobs"):
+                scored = held[name][1:]
+                held[name][1:] = [scored[(place + self.behaviour.moves) % len(scored)] for place in range(len(scored))]
         return held
 
 

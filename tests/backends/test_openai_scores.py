@@ -242,10 +242,10 @@ def test_a_long_text_is_scored_in_windows_of_what_the_server_takes(serve: Serve,
             Behaviour(echoes=False), "gives no log-probabilities of a prompt: the server refuses it (status 400): echo", id="no echo"
         ),
         pytest.param(Behaviour(has_completions=False), "has no completions API, which gives log-probabilities", id="chat alone"),
-        pytest.param(Behaviour(shifts=True), "gives wrong log-probabilities of a prompt", id="one token early"),
-        pytest.param(
-            Behaviour(shifts=True, most_logprobs=1), "gives wrong log-probabilities of a prompt", id="one token early, and one likely token"
-        ),
+        pytest.param(Behaviour(shifts=True), "gives wrong log-probabilities of a prompt", id="of the place behind"),
+        pytest.param(Behaviour(shifts=True, most_logprobs=1), "gives wrong log-probabilities", id="of the place behind, one likely token"),
+        pytest.param(Behaviour(moves=1), "gives wrong log-probabilities of a prompt", id="one token early"),
+        pytest.param(Behaviour(moves=-1), "gives wrong log-probabilities of a prompt", id="one token late"),
         pytest.param(Behaviour(counts=False), "the server's answer holds no log-probabilities", id="tokens are not counted"),
     ],
 )
@@ -265,17 +265,6 @@ def test_a_server_that_cannot_score_says_so_before_anything_is_scored(
     with pytest.raises(UnsupportedRequestError):
         list(backend.loglikelihood(REQUESTS))
     assert len(server.seen) == probes
-
-
-def test_a_server_that_names_no_likely_tokens_is_believed(serve: Serve, connect: Connect) -> None:
-    server = serve(Behaviour())
-    refused = Fault(status=400, body="logprobs without echo are not supported")
-    # its echo passes; then two ways to ask, behind each of the prompts
-    server.faults = [Fault(passes=True), *([refused] * 12)]
-
-    check_scores(dict(connect(server).loglikelihood(REQUESTS[:1])), REQUESTS[:1])
-
-    assert server.faults == []
 
 
 def test_an_outage_at_the_first_question_is_no_inability(serve: Serve, connect: Connect) -> None:

@@ -232,6 +232,11 @@ def test_a_running_engines_own_tokenizer_is_part_of_its_fingerprint() -> None:
 
     assert first == same
     assert len({first, *others}) == 3
+    engines[0].tokenizer = SimpleNamespace(encode=list)
+    with pytest.raises(
+        BackendError, match="the engine's tokenizer, SimpleNamespace, is none of transformers'; start it with tokenizer_mode"
+    ):
+        VllmBackend.from_engine(engines[0]).fingerprint  # noqa: B018  # it is computed when it is asked for
 
 
 def test_only_answers_of_an_engine_that_the_backend_starts_are_kept(tiny_folder: Path) -> None:

@@ -65,7 +65,8 @@ def test_fewer_prompts_than_processes_are_answered_too(replicas: Replicas) -> No
 
 
 def test_a_prompt_that_fails_is_one_clear_line_and_the_next_job_is_answered(replicas: Replicas) -> None:
-    for number, told in ((13, r"^RuntimeError: thirteen$"), (14, r"^FakeEngineError: fourteen$")):
+    reasons = {13: r"^RuntimeError: thirteen$", 14: r"^FakeEngineError: fourteen$", 15: r"^TimeoutError: a worker did not answer in time$"}
+    for number, told in reasons.items():
         with pytest.raises(BackendError, match=told):
             list(replicas.read([read(number), read(20), read(21), read(22)]))
 

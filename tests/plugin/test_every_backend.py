@@ -91,31 +91,37 @@ def test_one_suite_gives_the_same_keys_and_the_same_errors_on_every_backend(proj
         assert shape(reports[backend]) == shape(reports["fake"])
     # the same model, wherever it is
     expected = answered(project.path / "accelerate")
-    texts, logprobs = split(expected)
-    assert len(texts) == 12
-    assert len(logprobs) == 8
+    texts, logprobs, choices = split(expected)
+    assert (len(texts), len(logprobs), len(choices)) == (12, 8, 16)
     assert all(any(answer) for answer in texts.values())
     for backend in chosen.keys() - {"accelerate", "fake"}:
-        found_texts, found_logprobs = split(answered(project.path / backend))
+        found_texts, found_logprobs, found_choices = split(answered(project.path / backend))
         assert found_texts == texts
         assert found_logprobs == {document: pytest.approx(logprob, abs=1e-3) for document, logprob in logprobs.items()}
+        assert found_choices.keys() == choices.keys()
+        for document, answer in choices.items():
+            assert found_choices[document]["logprobs"] == pytest.approx(answer["logprobs"], abs=1e-3)
+            assert found_choices[document]["greedy"] == answer["greedy"]
+            assert found_choices[document]["token_counts"] == answer["token_counts"]
 
 
 def answered(reports: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """A run's responses, by file of details and document; those of the tasks that have a score."""
+    """A run's responses, by file of details and document; of a task without a score too, but for those that are errors."""
     found = {}
     for path in sorted(reports.glob("*/details/mini/*.jsonl")):
         for line in path.read_text("utf-8").splitlines():
             detail = json.loads(line)
             ((_, answer),) = detail["answers"].items()
-            found[path.name, detail["id"]] = answer["response"]
+            if answer["response"]["error"] is None:
+                found[path.name, detail["id"]] = answer["response"]
     return found
 
 
-def split(responses: dict[tuple[str, str], dict[str, Any]]) -> tuple[dict[Any, list[str]], dict[Any, float]]:
-    """Texts, and log-likelihoods of whole texts."""
+def split(responses: dict[tuple[str, str], dict[str, Any]]) -> tuple[dict[Any, list[str]], dict[Any, float], dict[Any, dict[str, Any]]]:
+    """Texts, log-likelihoods of whole texts, and answers to choices."""
     texts = {document: response["texts"] for document, response in responses.items() if "texts" in response}
-    return texts, {document: response["logprob"] for document, response in responses.items() if "logprob" in response}
+    logprobs = {document: response["logprob"] for document, response in responses.items() if "logprob" in response}
+    return texts, logprobs, {document: response for document, response in responses.items() if "logprobs" in response}
 
 
 @pytest.mark.parametrize(

@@ -75,3 +75,22 @@ def test_a_silent_process_that_passes_leaves_no_word(project: pytest.Pytester, m
     project.runpytest_subprocess("suites", "--backend", "fake", "-k", "prose")
 
     assert not path.exists()
+
+
+def test_what_ends_a_silent_session_is_told_before_what_came_first(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = project.path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(path))
+    project.makepyfile(
+        """
+        from pytest_lighteval.errors import BackendLostError
+
+        def test_red(): assert False, "one\\ntwo"
+        def test_lost(): raise BackendLostError("CUDA error: the reason")
+        def test_later(): assert False
+        """
+    )
+
+    project.runpytest_subprocess("--backend", "fake")
+
+    told = json.loads(path.read_text("utf-8"))["message"]["message"]
+    assert told == "test_what_ends_a_silent_session_is_told_before_what_came_first.py::test_lost: CUDA error: the reason"

@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_lighteval.backends.openai.client import Client, RefusedError, UnansweredError
+from pytest_lighteval.backends.openai.client import Client, UnansweredError
 
 __all__ = ["Echo", "ask_echo", "count_prompt_tokens", "is_aligned"]
 
 _SAME_TOKEN = 0.5
-"""Nats by which a token's log-probability may differ between being generated and being read: many times the rounding of bfloat16."""
-_CANDIDATES = 5
-"""Likely next tokens that are asked for, as many as OpenAI's API gives; where it refuses so many, one."""
-_CHECKED = 2
-"""As many of them are read back, of all prompts together."""
+"""Nats by which two values of one token may differ: many times the rounding of bfloat16, and a fraction of what is between two tokens."""
+_CONTEXTS = ("One, two,", "Once upon")
+_WORDS = (" the", " of", " and", "!")
+"""Single tokens in nearly every vocabulary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,49 +77,38 @@ def count_prompt_tokens(client: Client, model: str, prompt: str | Sequence[int])
     return count if isinstance(count, int) else None
 
 
-def is_aligned(client: Client, model: str, prompts: Sequence[str]) -> bool:
+def is_aligned(client: Client, model: str) -> bool:
     """Whether echoed log-probabilities are those of the tokens they stand at. Raises UnansweredError.
 
-    What the server would say next is read back to it: a token must be as likely in the prompt as it was behind it. A server is known that
-    moves them by one place for models without a beginning token (llama-cpp-python 0.3.36). Prompt by prompt, until enough tokens were read
-    back: few of the likely ones are read as one token again, and some servers name one alone. Where none is, nothing is known against it.
+    Texts that differ in their last token alone are echoed. How likely that token is must depend on which one it is; how likely those before
+    it are must not, and neither must the likeliest token at any place, which only what stands before it can know. A server is known whose
+    values are of the place behind for models without a beginning token (llama-cpp-python 0.3.36). Where no two such texts are found, as
+    the words are no single tokens, nothing is known against it.
     """
-    checked = misplaced = 0
-    for prompt in prompts:
-        candidates, before = _likely_next(client, model, prompt)
-        for text, logprob in candidates:
-            echo = ask_echo(client, model, prompt + text)
-            if not text or "\ufffd" in text or echo.prompt_tokens != before + 1:
-                continue
-            if echo.tokens[-1] != text:
-                misplaced += 1
-                continue
-            read = echo.logprobs[-1]
-            if read is None or abs(read - logprob) > _SAME_TOKEN:
-                return False
-            checked += 1
-            if checked == _CHECKED:
-                return True
-    return checked > 0 or misplaced == 0
-
-
-def _likely_next(client: Client, model: str, prompt: str) -> tuple[list[tuple[str, float]], int]:
-    """The likeliest next tokens with their log-probabilities, likeliest first, and how many tokens the server makes of the prompt.
-
-    No tokens: it gives none behind a prompt. Raises UnansweredError.
-    """
-    for count in (_CANDIDATES, 1):
-        payload = {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": count}
-        try:
-            answer = client.post("/completions", payload)
-            candidates: dict[str, float] = answer["choices"][0]["logprobs"]["top_logprobs"][0]
-            likely = [(str(text), float(logprob)) for text, logprob in candidates.items()]
-            return sorted(likely, key=lambda candidate: -candidate[1]), int(answer["usage"]["prompt_tokens"])
-        except RefusedError:
+    is_sensitive = None
+    for context in _CONTEXTS:
+        echoes = [ask_echo(client, model, context + word) for word in _WORDS]
+        if any(not (context + word).endswith(_spelled(echo.tokens[-1])) for word, echo in zip(_WORDS, echoes, strict=True)):
+            return False
+        alike = max(([other for other in echoes if other.tokens[:-1] == echo.tokens[:-1]] for echo in echoes), key=len)
+        if len(alike) < 2:
             continue
-        except (LookupError, TypeError, ValueError, AttributeError):
-            break
-    return [], 0
+        *before, last = (_spread(values) for values in zip(*(echo.logprobs for echo in alike), strict=True))
+        if max((*before, *(_spread(values) for values in zip(*(echo.best for echo in alike), strict=True)))) > _SAME_TOKEN:
+            return False
+        is_sensitive = bool(is_sensitive) or last > _SAME_TOKEN
+    return is_sensitive is not False
+
+
+def _spelled(token: str) -> str:
+    """A token's text, where a server writes it as it stands in the vocabulary: with a sign for a space."""
+    return token.replace("\u2581", " ").replace("\u0120", " ")
+
+
+def _spread(values: Sequence[float | None]) -> float:
+    """How far apart they are. Nothing stands before a first token, which has no value."""
+    known = [value for value in values if value is not None]
+    return max(known) - min(known) if known else 0.0
 
 
 def _plain(prompt: str | Sequence[int]) -> str | list[int]:

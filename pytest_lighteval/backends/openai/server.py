@@ -21,14 +21,6 @@ NEWER_LIMIT = "max_completion_tokens"
 
 _PROBE = "The quick brown fox jumps over 12 lazy dogs."
 _PROBE_WORDS = "brown fox jumps over 12 lazy"
-_PROBES_TO_CONTINUE = (
-    "The capital of France is",
-    "One, two, three, four,",
-    "Monday, Tuesday, Wednesday, Thursday,",
-    "Once upon a time there was a little",
-    "def add(first, second):\n    return first",
-    "To be or not to",
-)
 
 
 class Server:
@@ -142,10 +134,10 @@ class Server:
         if _PROBE_WORDS not in "".join(echo.tokens) or None in echo.logprobs[1:] or None in echo.best[1:]:
             return f"the server at {self.arguments.base_url} gives no log-probabilities of all tokens of a prompt"
         try:
-            if not is_aligned(self.client, self.model, _PROBES_TO_CONTINUE):
+            if not is_aligned(self.client, self.model):
                 return (
-                    f"the server at {self.arguments.base_url} gives wrong log-probabilities of a prompt: tokens are not as likely there as"
-                    " when it generates them"
+                    f"the server at {self.arguments.base_url} gives wrong log-probabilities of a prompt: they are those of other tokens"
+                    " than they stand at"
                 )
         except UnansweredError as error:
             raise self._outage(error) from None

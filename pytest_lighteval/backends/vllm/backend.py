@@ -13,7 +13,7 @@ from pytest_lighteval.backends.local import LocalBackend
 from pytest_lighteval.backends.vllm.arguments import ENGINE_ARGUMENTS, VllmArguments
 from pytest_lighteval.backends.vllm.fingerprint import fingerprint_folder, fingerprint_running, package_versions
 from pytest_lighteval.devices import visible_gpus
-from pytest_lighteval.errors import UserInputError
+from pytest_lighteval.errors import BackendError, UserInputError
 
 if TYPE_CHECKING:  # torch and vllm, which importing a backend must not cost
     from pytest_lighteval.backends.accelerate.texts import Texts
@@ -31,7 +31,7 @@ class VllmBackend(LocalBackend["Engine"]):
         *("enforce_eager", "enable_prefix_caching"),
     )
     name = "vllm"
-    packages = ("transformers", "vllm")
+    packages: tuple[str, ...] = ("transformers", "vllm")
 
     def __init__(self, arguments: VllmArguments, *, given: Any | None = None) -> None:
         super().__init__(arguments.model)
@@ -85,8 +85,7 @@ class VllmBackend(LocalBackend["Engine"]):
                 "revision": model.revision,
                 "config": model.hf_config.to_json_string(),
             }
-            tokenizer = self._given.get_tokenizer()
-            return fingerprint_running(folder if folder.is_dir() else None, tokenizer, self.arguments, facts)
+            return fingerprint_running(folder if folder.is_dir() else None, self._given_tokenizer(), self.arguments, facts)
         return fingerprint_folder(self._folders.model, self._folders.tokenizer, self.arguments)
 
     @cached_property
@@ -131,8 +130,19 @@ class VllmBackend(LocalBackend["Engine"]):
         from pytest_lighteval.backends.accelerate.texts import Texts
 
         named = self.arguments.named()
-        tokenizer = self._given.get_tokenizer() if self._given is not None else load_tokenizer(self._folders.tokenizer, named)
+        tokenizer = self._given_tokenizer() if self._given is not None else load_tokenizer(self._folders.tokenizer, named)
         return Texts(tokenizer, named)
+
+    def _given_tokenizer(self) -> Any:
+        """The running engine's own. Raises BackendError for one that is none of transformers'."""
+        assert self._given is not None
+        tokenizer = self._given.get_tokenizer()
+        if not all(hasattr(tokenizer, name) for name in ("added_tokens_decoder", "chat_template", "special_tokens_map")):
+            kind = type(tokenizer).__name__
+            raise BackendError(
+                f"{self.arguments.model}: the engine's tokenizer, {kind}, is none of transformers'; start it with tokenizer_mode=hf"
+            )
+        return tokenizer
 
     def _make_engine(self, texts: Texts) -> Engine:
         from pytest_lighteval.backends.vllm.engine import Engine

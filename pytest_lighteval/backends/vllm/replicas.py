@@ -33,6 +33,10 @@ _STOP = "stop"
 _SECONDS_TO_END = 20.0
 
 
+class _NobodyListensError(EOFError):
+    """The other end of the connection is closed."""
+
+
 class Starter(Protocol):
     """What starts the engine of one replica, inside its process; importable by its name. `starting.start_engine` is one."""
 
@@ -218,14 +222,22 @@ def _answer(connection: Connection, engine: Running, method: str, given: tuple[A
     try:
         with contextlib.closing(getattr(engine, method)(*given)) as answers:
             for answer in answers:
-                connection.send(("answer", answer))
-                if connection.poll():
+                if not _hand_over(connection, answer):
                     break
-    except (EOFError, OSError):
+    except _NobodyListensError:
         raise
     except Exception as error:  # vLLM's own errors have no base in common
         return "failed", _told(error)
     return "done", None
+
+
+def _hand_over(connection: Connection, answer: object) -> bool:
+    """Whether the next answer is waited for."""
+    try:
+        connection.send(("answer", answer))
+        return not connection.poll()
+    except (EOFError, OSError) as error:
+        raise _NobodyListensError from error
 
 
 def _told(error: Exception) -> str:

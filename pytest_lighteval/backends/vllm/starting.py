@@ -110,6 +110,8 @@ def start_engine(folder: Path, tokenizer_folder: Path, arguments: VllmArguments,
     """An engine for the model in the folder. Raises BackendError."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # those that were put by for an engine whose owner let it go since
+    _end_engines([])
     with _one_line(f"{arguments.model}: vLLM cannot start"), _random_states_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from vllm import LLM
