@@ -33,10 +33,10 @@ def mean_upper_bound(values: npt.ArrayLike, *, worst: float, alpha: float) -> fl
     centre = float(points @ counts / counts.sum())
     if points[0] == points[-1]:
         return centre
-    # the tail falls from about one half at the centre to nought at the worst value
-    lowest = centre
+    # the tail falls from about one half at the centre to nought at the worst value; a step that rounding swallows would never end
+    lowest, step = centre, max(float(points[-1] - points[0]) / float(counts.sum()), float(np.spacing(abs(centre))))
     while _tail(points, counts, lowest) <= alpha:
-        lowest -= (points[-1] - points[0]) / counts.sum()
+        lowest, step = lowest - step, 2 * step
     return float(scipy_module("optimize").brentq(lambda x: _tail(points, counts, x) - alpha, lowest, float(points[-1]), xtol=1e-12))
 
 

@@ -82,6 +82,7 @@ def start(command: list[str], log: Path, **environment: str) -> tuple[subprocess
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # vLLM's engine is a process of its own, and is to end with its server
             env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
         )
     end = time.monotonic() + START_SECONDS
@@ -95,8 +96,9 @@ def start(command: list[str], log: Path, **environment: str) -> tuple[subprocess
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End the process, whatever it does."""
-    process.kill()
+    """End the process and those that it started, whatever they do."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 

@@ -10,7 +10,7 @@ import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_lighteval.gate.bounds import mean_tail, mean_upper_bound
@@ -60,6 +60,7 @@ def test_for_graded_values_it_is_the_share_of_random_weights(mean: float) -> Non
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=20), st.sampled_from([0.001, 0.05, 0.3]))
+@example([1 - 2**-53] * 4, 0.05)  # as close to the worst as a number can be
 @settings(deadline=None)
 def test_the_bound_is_where_the_tail_is_alpha(values: list[float], alpha: float) -> None:
     bound = mean_upper_bound(values, worst=1, alpha=alpha)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.plugin.gated import properties_of
+from tests.plugin.gated import FAKE, properties_of
+from tests.plugin.test_gate_fails_closed import ALONE, MISFITS
 from tests.plugin.test_xdist import without_times
 
 SESSION = ("suites", "--backend", "fake", "--model-args", "accuracy=0.7,lose=0.05", "--baseline", "base.json", "--junitxml=j.xml")
@@ -55,6 +57,46 @@ def test_two_workers_fail_closed(pytester: pytest.Pytester, suite: Path) -> None
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["FAILED lighteval::gated|alone|0 - *the baseline promises it, and it was skipped: too slow*"])
+
+
+@pytest.mark.parametrize(("change", "options", "reason"), [misfit[:3] for misfit in MISFITS.values()], ids=MISFITS)
+def test_two_workers_refuse_a_baseline_that_does_not_fit(
+    pytester: pytest.Pytester, suite: Path, change: Callable[[Path], None], options: tuple[str, ...], reason: str
+) -> None:
+    change(suite)
+
+    result = pytester.runpytest_subprocess(*FAKE, *options, *ALONE, "-n", "2")
+
+    assert result.parseoutcomes() == {"errors": 1}
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([f"ERROR *alone[[]0-shot] - *acc: the baseline does not fit: *{reason}*(--gate-allow *"])
+
+
+def test_two_workers_are_red_where_nothing_is_held_against_the_baseline(pytester: pytest.Pytester, suite: Path) -> None:
+    suite.write_text(suite.read_text().replace("suite: gated", "suite: renamed"))
+
+    result = pytester.runpytest_subprocess(*FAKE, *ALONE, "-n", "2")
+
+    assert result.parseoutcomes() == {"passed": 1, "failed": 1}
+    result.stdout.fnmatch_lines(["FAILED lighteval::baseline - *nothing in this session is held against base.json*"])
+
+
+def test_two_workers_are_red_where_nothing_is_held_to_a_gates_file(pytester: pytest.Pytester, suite: Path) -> None:
+    pytester.makefile(".yaml", gates="gated|many: {acc: {min: 0.1}}\n")
+
+    result = pytester.runpytest_subprocess(*FAKE, "-k", "alone", "--gates", "gates.yaml", "-n", "2")
+
+    assert result.parseoutcomes() == {"passed": 1, "failed": 1}
+    result.stdout.fnmatch_lines(["FAILED lighteval::gates - *nothing in this session is held to any of its gates*"])
+
+
+def test_two_workers_find_a_superset_red_whose_tasks_err(pytester: pytest.Pytester, suite: Path) -> None:
+    failing = ("suites", "--backend", "fake", "--model-args", "accuracy=0.7,fail=[test:3]", "--baseline", "base.json", "-k", "many")
+
+    result = pytester.runpytest_subprocess(*failing, "-n", "2")
+
+    assert result.parseoutcomes() == {"errors": 3, "failed": 1}
+    result.stdout.fnmatch_lines(["FAILED *gated|many:_average|0: acc: not compared: 3 of its 3 tasks have no score: gated|many:first|0, *"])
 
 
 def test_two_workers_do_not_start_without_their_baseline(pytester: pytest.Pytester, suite: Path) -> None:
