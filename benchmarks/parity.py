@@ -131,7 +131,7 @@ within max(5e-4, 5e-6 x |sum|) nats of the recorded sum; the same choice predict
 same greedy flags; the same generated text, unless our model prefers its token by less than 1e-3 nats where the texts part;
 every document's value and every aggregate the same (to 1e-9 where they come from texts). Anything else is a difference, and the
 command exits with 1. What was recorded is torch's `log_softmax` in fp32, which is itself off by up to 2e-5 nats a token, all
-to one side ([differences](differences-from-lighteval.md)): the largest differences below are of that kind.
+to one side ([differences](differences-from-lighteval.md)).
 
 {_summary(done)}
 

@@ -63,6 +63,12 @@ def test_a_users_engine_counts_until_its_owner_lets_it_go(told: list[str]) -> No
     assert told == ["stop ours", "free"]
 
 
+def test_where_nothing_was_put_by_nothing_is_taken_down(told: list[str]) -> None:
+    starting._end_engines([])
+
+    assert told == []
+
+
 def test_an_engine_in_a_process_of_its_own_waits_for_nobody(told: list[str]) -> None:
     here, elsewhere = _Engine("here", told), _Engine("elsewhere", told, in_this_process=False)
     starting._ALIVE.add(here)

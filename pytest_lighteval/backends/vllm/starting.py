@@ -195,6 +195,8 @@ def _end_engines(engines: list[Any]) -> None:
         else:
             stop_engine(llm)
         del llm
+    if not _ENDED:  # and what runs in this process unknown to us keeps its process groups
+        return
     gc.collect()
     if not _ALIVE:
         while _ENDED:
