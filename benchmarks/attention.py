@@ -17,8 +17,6 @@ from typing import Any
 from benchmarks.document import table
 from benchmarks.model import MODEL
 
-__all__ = ["main"]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
@@ -133,9 +131,9 @@ def merged_parts(model: Any, prefix: list[int], own: list[list[int]]) -> Callabl
     """The engine's way: the prefix is a stem, each document a piece."""
     import torch
 
-    from pytest_lighteval.backends.accelerate.prefix_tree import plan_tree
-    from pytest_lighteval.backends.accelerate.tree_scoring import TreeScorer
-    from pytest_lighteval.backends.tokenization import TokenPair
+    from pytest_lighteval.backends.accelerate.scoring.prefix_tree import plan_tree
+    from pytest_lighteval.backends.accelerate.scoring.tree_scorer import TreeScorer
+    from pytest_lighteval.backends.common.token_pairs import TokenPair
 
     plan = plan_tree([TokenPair(context=(*prefix, *one), continuation=(0,)) for one in own])
     scorer = TreeScorer(model, torch.device("cpu"), takes_places=True)

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 from benchmarks.model import RecordedDraws
 from benchmarks.recordings import RecordedRun, recorded_name
+from pytest_lighteval.common.statistics import aggregate
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.evaluate import EvaluationSettings, evaluate
 from pytest_lighteval.metrics import metric
-from pytest_lighteval.reports.details import Detail
-from pytest_lighteval.statistics import aggregate
 from pytest_lighteval.types import (
+    Detail,
     GenerateRequest,
     GenerateResponse,
     LoglikelihoodRequest,
@@ -26,8 +26,6 @@ from pytest_lighteval.types import (
     SampleValue,
     TaskResult,
 )
-
-__all__ = ["Comparison", "Line", "compare_run", "is_near_tie", "tolerance"]
 
 Record = Mapping[str, Any]
 Wanted = TypeVar("Wanted")

@@ -10,9 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.recordings import ROOT
-from pytest_lighteval.files import write_atomic
-
-__all__ = ["DOCUMENT", "cell", "setting", "small", "table", "write_part"]
+from pytest_lighteval.common.files import write_atomic
 
 DOCUMENT = ROOT / "docs" / "parity.md"
 _HEADER = """\

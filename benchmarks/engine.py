@@ -30,12 +30,10 @@ from benchmarks.environments import HARNESS, LIGHTEVAL, python_of
 from benchmarks.model import MODEL
 from benchmarks.recordings import ROOT, SHARED
 from pytest_lighteval.backends.accelerate import AccelerateArguments
-from pytest_lighteval.backends.accelerate.folders import NamedFolders
-from pytest_lighteval.backends.user_cache import cache_home
+from pytest_lighteval.backends.common.model_folder import NamedFolders
+from pytest_lighteval.backends.common.user_cache import cache_home
+from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.errors import LightevalError, UserInputError, did_you_mean
-from pytest_lighteval.files import write_atomic
-
-__all__ = ["main"]
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 OURS = "ours"

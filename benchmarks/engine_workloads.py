@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.recordings import SHARED, declared_task
 from pytest_lighteval.backends.fake import FakeBackend
-from pytest_lighteval.data import DataSets
+from pytest_lighteval.data.data_sets import DataSets
 from pytest_lighteval.evaluate import EvaluationSettings, evaluate
 from pytest_lighteval.types import (
     FewShotsSelect,
@@ -18,8 +18,6 @@ from pytest_lighteval.types import (
     LoglikelihoodResponse,
     Request,
 )
-
-__all__ = ["WORKLOADS", "Workload", "requests_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,6 @@ from pathlib import Path
 from benchmarks.recordings import ROOT
 from pytest_lighteval.errors import UserInputError
 
-__all__ = ["HARNESS", "LIGHTEVAL", "Peer", "python_of"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:

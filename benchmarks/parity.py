@@ -18,8 +18,6 @@ from benchmarks.model import MODEL, real_model
 from benchmarks.recordings import ROOT, count_skipped, count_undeclared, read_run, run_names
 from pytest_lighteval.errors import LightevalError
 
-__all__ = ["compare_runs", "main"]
-
 QUICK_DOCUMENTS = 3
 """Of every run, under `--quick`."""
 HEADER = ("task", "n", "metric", "ours", "theirs", "largest difference")

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_lighteval.errors import DataError, UserInputError, did_you_mean
-from pytest_lighteval.suitefile import load_suite
+from pytest_lighteval.tasks.suite_file import load_suite
 from pytest_lighteval.types import SampleValue, Task
-
-__all__ = ["ROOT", "SHARED", "RecordedRun", "count_skipped", "count_undeclared", "declared_task", "read_run", "recorded_name", "run_names"]
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("LIGHTEVAL_SHARED", ROOT / "../shared")).resolve()

@@ -25,12 +25,10 @@ from benchmarks.model import MODEL
 from benchmarks.recordings import ROOT, SHARED, declared_task
 from benchmarks.vllm_sides import MAX_LENGTH, SIDES, Stopwatch
 from pytest_lighteval.backends.vllm.fingerprint import vllm_version
-from pytest_lighteval.data import DataSets
+from pytest_lighteval.common.files import write_atomic
+from pytest_lighteval.data.data_sets import DataSets
 from pytest_lighteval.errors import LightevalError, UserInputError, did_you_mean
 from pytest_lighteval.evaluate import EvaluationSettings, evaluate
-from pytest_lighteval.files import write_atomic
-
-__all__ = ["main"]
 
 DOCUMENT = ROOT / "docs" / "performance-vllm.md"
 MEASURED = ROOT / "benchmarks" / "vllm_measured.json"

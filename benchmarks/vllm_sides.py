@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.model import MODEL
-from pytest_lighteval.backends.accelerate.folders import NamedFolders
+from pytest_lighteval.backends.common.model_folder import NamedFolders
 from pytest_lighteval.backends.vllm import VllmArguments, VllmBackend
 from pytest_lighteval.types import (
     Backend,
@@ -27,8 +27,6 @@ from pytest_lighteval.types import (
     Prompt,
     RequestKind,
 )
-
-__all__ = ["MAX_LENGTH", "SIDES", "Stopwatch"]
 
 MAX_LENGTH = 2048
 """Longest sequence on both sides; the model's own 8192 would want more memory for keys and values."""
@@ -97,7 +95,7 @@ class Harness:
 
     def close(self) -> None:
         """End the engine, so that the other side's can start in this process."""
-        from pytest_lighteval.backends.vllm.starting import free_memory, stop_engine
+        from pytest_lighteval.backends.vllm.local_engine import free_memory, stop_engine
 
         stop_engine(self._model.model)
         del self._model

@@ -18,20 +18,6 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = [
-    "BackendError",
-    "BackendLostError",
-    "DataError",
-    "LightevalError",
-    "MissingExtraError",
-    "PromptError",
-    "RequestsFailedError",
-    "SuiteError",
-    "UnsupportedRequestError",
-    "UserInputError",
-    "did_you_mean",
-]
-
 
 class LightevalError(Exception):
     """Base of everything this package raises on purpose. `str()` is one line, fit for a terminal."""

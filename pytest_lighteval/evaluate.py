@@ -15,18 +15,18 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from pytest_lighteval.contexts import build_prompt, truncate_few_shots
-from pytest_lighteval.data import DataSets, rows_fingerprint
+from pytest_lighteval.common.statistics import aggregate, standard_error
+from pytest_lighteval.data.data_sets import DataSets, rows_fingerprint
 from pytest_lighteval.errors import BackendError, DataError, RequestsFailedError, UserInputError
-from pytest_lighteval.few_shots import pick_few_shots, resolve_few_shots_split, shuffle_docs
 from pytest_lighteval.metrics import metric
-from pytest_lighteval.prompts import render_docs
-from pytest_lighteval.reasoning import ReasoningTags, strip_reasoning
-from pytest_lighteval.reports.details import Detail
-from pytest_lighteval.statistics import aggregate, standard_error
+from pytest_lighteval.prompts.assembly import build_prompt, truncate_few_shots
+from pytest_lighteval.prompts.documents import render_docs
+from pytest_lighteval.prompts.few_shots import pick_few_shots, resolve_few_shots_split, shuffle_docs
+from pytest_lighteval.prompts.reasoning import ReasoningTags, strip_reasoning
 from pytest_lighteval.types import (
     Ask,
     Backend,
+    Detail,
     Doc,
     DocumentScore,
     GenerateRequest,
@@ -46,8 +46,6 @@ from pytest_lighteval.types import (
     TaskKey,
     TaskResult,
 )
-
-__all__ = ["Case", "EvaluationSettings", "LearnsAnswers", "Looks", "Progress", "evaluate", "task_kinds"]
 
 SHUFFLE_SEED = 42
 """Lighteval's: it fixes the order of documents, the subset of `max_samples` and the sampled few-shots."""

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-SHARED = Path(os.environ.get("LIGHTEVAL_SHARED", Path(__file__).resolve().parents[1] / "../shared")).resolve()
+ROOT = Path(__file__).resolve().parents[1]
+"""The checkout."""
+SHARED = Path(os.environ.get("LIGHTEVAL_SHARED", ROOT / "../shared")).resolve()
 GOLDEN = SHARED / "golden"
 HUB = SHARED / "data" / "hub"
 

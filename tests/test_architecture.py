@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "pytest_lighteval"
+from tests.shared import ROOT
+
+PACKAGE = ROOT / "pytest_lighteval"
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 LOWEST = {"types", "errors", "statistics", "templates", "files", "threads", "devices", "versions", "yamlnodes"}

@@ -6,21 +6,21 @@ import json
 import random
 import re
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_lighteval.contexts import build_prompt
-from pytest_lighteval.data import DataSets
-from pytest_lighteval.few_shots import pick_few_shots
+from pytest_lighteval.data.data_sets import DataSets
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.metrics.normalizers import helm
-from pytest_lighteval.prompts import render_docs
-from pytest_lighteval.suitefile import load_suite
+from pytest_lighteval.prompts.assembly import build_prompt
+from pytest_lighteval.prompts.documents import render_docs
+from pytest_lighteval.prompts.few_shots import pick_few_shots
+from pytest_lighteval.tasks.suite_file import load_suite
 from pytest_lighteval.types import Doc, Task
+from tests.shared import ROOT
 
-FOLDER = Path(__file__).resolve().parents[1] / "suites" / "demo"
+FOLDER = ROOT / "suites" / "demo"
 TASKS = {task.name: task for task in load_suite(FOLDER / "demo.yaml")}
 MULTIPLE_CHOICE = ["multiple_choice", "multiple_choice_dev", "completion"]
 

@@ -12,9 +12,9 @@ import pytest
 from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.errors import DataError, RequestsFailedError
 from pytest_lighteval.evaluate import Case, EvaluationSettings, Progress, evaluate, task_kinds
-from pytest_lighteval.reports.details import Detail
 from pytest_lighteval.types import (
     Ask,
+    Detail,
     GenerateRequest,
     GenerateResponse,
     LoglikelihoodRequest,

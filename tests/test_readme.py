@@ -8,10 +8,11 @@ from pathlib import Path
 
 import yaml
 
-from pytest_lighteval.gate.gatefile import load_gates
+from pytest_lighteval.gates.gate_file import load_gates
 from pytest_lighteval.plugin.options import OPTIONS
+from tests.shared import ROOT
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8")
+README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 PYTESTS = {"--collect-only", "--lf", "--maxfail", "--durations", "--junitxml"}
 

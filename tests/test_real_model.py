@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from pytest_lighteval.backends.user_cache import cache_home
+from pytest_lighteval.backends.common.user_cache import cache_home
+from tests.shared import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 CONVERTED = cache_home()
 """Where the model lies converted already, if it was used before on this machine."""
 

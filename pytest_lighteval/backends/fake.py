@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from pytest_lighteval.backends.asking import why_not_asked
-from pytest_lighteval.backends.continuing import cut_at_stop
+from pytest_lighteval.backends.common.generation_requests import cut_at_stop
+from pytest_lighteval.backends.common.scoring_requests import why_not_asked
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
     Doc,
@@ -29,8 +29,6 @@ from pytest_lighteval.types import (
     Request,
     RequestKind,
 )
-
-__all__ = ["FakeArguments", "FakeBackend"]
 
 
 class FakeArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,7 +1,6 @@
 """Baselines: what later runs are compared with, kept in one small file; waivers beside them; and what other harnesses left behind."""
 
-from pytest_lighteval.baselines.measured import MeasuredBaselines
-from pytest_lighteval.baselines.pairing import (
+from pytest_lighteval.baselines.align import (
     Pairs,
     Stale,
     StaleKind,
@@ -12,12 +11,13 @@ from pytest_lighteval.baselines.pairing import (
     rows_of,
     truncation_problem,
 )
-from pytest_lighteval.baselines.reading import Baselines, read_baseline, read_baselines
+from pytest_lighteval.baselines.measured import MeasuredBaselines
+from pytest_lighteval.baselines.model import Baseline, BaselineTask
+from pytest_lighteval.baselines.read import Baselines, read_baseline, read_baselines
 from pytest_lighteval.baselines.repeats import discordance, merge_runs
-from pytest_lighteval.baselines.saving import Refresh, baseline_of, write_baseline
+from pytest_lighteval.baselines.save import Refresh, baseline_of, write_baseline
 from pytest_lighteval.baselines.targets import SaveTarget
-from pytest_lighteval.baselines.values import Baseline, BaselineTask
-from pytest_lighteval.baselines.waivers import WaiverFile, expired_waivers, load_waivers, unmatched_waivers, waiver_for, within_floor
+from pytest_lighteval.gates.waivers import WaiverFile, expired_waivers, load_waivers, unmatched_waivers, waiver_for, within_floor
 
 __all__ = [
     "Baseline",

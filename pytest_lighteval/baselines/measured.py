@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_lighteval.baselines.saving import baseline_task, provenance_of
-from pytest_lighteval.baselines.values import BaselineTask
+from pytest_lighteval.baselines.model import BaselineTask
+from pytest_lighteval.baselines.save import baseline_task, provenance_of
 from pytest_lighteval.types import TaskKey, TaskResult
-
-__all__ = ["MeasuredBaselines"]
 
 
 class MeasuredBaselines:

@@ -19,8 +19,6 @@ import numpy.typing as npt
 
 from pytest_lighteval.types import SampleValue
 
-__all__ = ["PackingError", "pack_column", "pack_digests", "pack_ids", "unpack_column", "unpack_digests", "unpack_ids"]
-
 Value = SampleValue | str | None
 
 _DIGEST_BYTES = 6

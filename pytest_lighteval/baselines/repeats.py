@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pytest_lighteval.baselines.values import Baseline, BaselineMetric, BaselineTask
+from pytest_lighteval.baselines.model import Baseline, BaselineMetric, BaselineTask
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import TaskKey
-
-__all__ = ["discordance", "merge_runs"]
 
 
 def merge_runs(runs: Sequence[Baseline]) -> Baseline:

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_lighteval.baselines.reading import read_baseline, read_baselines
-from pytest_lighteval.baselines.saving import Refresh, prepare_baseline
-from pytest_lighteval.baselines.values import Baseline
+from pytest_lighteval.baselines.model import Baseline
+from pytest_lighteval.baselines.read import read_baseline, read_baselines
+from pytest_lighteval.baselines.save import Refresh, prepare_baseline
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import TaskKey
-
-__all__ = ["SaveTarget"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

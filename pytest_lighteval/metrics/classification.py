@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pytest_lighteval.common.statistics import used
 from pytest_lighteval.metrics.libraries import load
 from pytest_lighteval.metrics.loglikelihood import best_choice
-from pytest_lighteval.statistics import used
 from pytest_lighteval.types import Ask, CorpusMetric, Doc, GenerateResponse, LoglikelihoodResponse, Metric
-
-__all__ = ["METRICS"]
 
 Label = str | int
 Labelled = tuple[Label, tuple[Label, ...]]

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from pytest_lighteval.common.statistics import MEAN
 from pytest_lighteval.metrics import math_process
 from pytest_lighteval.metrics.languages import ENGLISH, LANGUAGES, Language
 from pytest_lighteval.metrics.letters import find_letter
 from pytest_lighteval.metrics.math_process import Target
-from pytest_lighteval.statistics import MEAN
 from pytest_lighteval.types import Ask, Doc, GenerateResponse, Metric
-
-__all__ = ["METRICS", "IsRight", "letter_equality", "math_equality"]
 
 IsRight = Callable[[Doc, str], bool]
 """Does this text answer the document?"""

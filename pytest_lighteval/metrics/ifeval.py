@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pytest_lighteval.common.statistics import MEAN, resampled_sums
 from pytest_lighteval.errors import DataError
 from pytest_lighteval.metrics.instructions import INSTRUCTIONS
-from pytest_lighteval.statistics import MEAN, resampled_sums
 from pytest_lighteval.types import Ask, CorpusMetric, Doc, GenerateResponse, Metric, SampleValue
-
-__all__ = ["METRICS"]
 
 Followed = tuple[int, int]
 """How many of a document's instructions were followed, and how many there are."""

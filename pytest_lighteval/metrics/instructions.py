@@ -14,8 +14,6 @@ from typing import Any
 
 from pytest_lighteval.metrics.libraries import load, split_sentences, split_words
 
-__all__ = ["INSTRUCTIONS"]
-
 Arguments = Mapping[str, Any]
 Check = Callable[[str, Arguments], bool]
 """Does this response follow the instruction with these arguments? Raises KeyError when an argument is missing."""

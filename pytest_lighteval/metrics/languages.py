@@ -9,8 +9,6 @@ import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["ENGLISH", "LANGUAGES", "Language"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Language:

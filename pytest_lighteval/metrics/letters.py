@@ -7,8 +7,6 @@ from functools import lru_cache
 
 from pytest_lighteval.metrics.languages import ENGLISH, Language
 
-__all__ = ["find_letter"]
-
 
 @lru_cache(maxsize=256)
 def _patterns(count: int, language: Language) -> tuple[re.Pattern[str], ...]:

@@ -9,8 +9,6 @@ from typing import Any
 
 from pytest_lighteval.errors import MissingExtraError
 
-__all__ = ["load", "split_sentences", "split_words", "split_words_of"]
-
 
 @cache
 def load(module: str, package: str | None = None, *, extra: str = "metrics") -> Any:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from pytest_lighteval.common.statistics import MEAN
 from pytest_lighteval.errors import DataError
-from pytest_lighteval.statistics import MEAN
 from pytest_lighteval.types import Ask, Doc, LoglikelihoodResponse, Metric
-
-__all__ = ["METRICS", "best_choice"]
 
 Normalize = Callable[[Doc, LoglikelihoodResponse], Sequence[float]]
 """The choices' log-probabilities, made comparable."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+from pytest_lighteval.common.statistics import MEAN
 from pytest_lighteval.metrics import normalizers
-from pytest_lighteval.statistics import MEAN
 from pytest_lighteval.types import Ask, Doc, GenerateResponse, Metric
-
-__all__ = ["METRICS", "best_over_golds", "is_match"]
 
 Normalize = Callable[[str], str | None]
 """None: nothing that could be an answer was found."""

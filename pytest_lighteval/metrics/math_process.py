@@ -18,8 +18,6 @@ from typing import Literal
 
 from pytest_lighteval.errors import LightevalError, MissingExtraError
 
-__all__ = ["MathProcess", "Target", "are_equal", "close"]
-
 Target = Literal["expr", "latex", "latex_boxed_first"]
 """What is looked for: plain numbers and arithmetic, or LaTeX; in the last one a `\\boxed` answer goes before everything else."""
 

@@ -11,8 +11,6 @@ from pytest_lighteval.metrics.libraries import split_words_of
 from pytest_lighteval.metrics.matches import Compare, best_over_golds, is_match, word_f1
 from pytest_lighteval.types import Metric
 
-__all__ = ["METRICS", "normalize"]
-
 COMPARISONS: tuple[Compare, ...] = ("full", "prefix", "suffix")
 
 

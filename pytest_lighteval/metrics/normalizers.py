@@ -6,8 +6,6 @@ import contextlib
 import re
 import string
 
-__all__ = ["bigbench", "gsm8k", "helm", "math", "remove_braces", "remove_braces_and_strip", "triviaqa"]
-
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _GSM8K_ANSWER = re.compile(r"#### (\-?[0-9\.\,]+)")

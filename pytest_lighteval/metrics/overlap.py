@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from pytest_lighteval.common.statistics import MEAN, mean
 from pytest_lighteval.metrics import normalizers
 from pytest_lighteval.metrics.libraries import load, split_words, split_words_of
-from pytest_lighteval.statistics import MEAN, mean
 from pytest_lighteval.types import Ask, CorpusMetric, Doc, GenerateResponse, Metric
-
-__all__ = ["METRICS"]
 
 ROUGES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_lighteval.statistics import resampled_sums
+from pytest_lighteval.common.statistics import resampled_sums
 from pytest_lighteval.types import Ask, CorpusMetric, Doc, LoglikelihoodResponse, Metric, PerplexityResponse
-
-__all__ = ["METRICS"]
 
 Measured = tuple[float, int]
 """Log-probability of a document's text, and its length in units."""

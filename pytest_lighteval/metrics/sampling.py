@@ -6,14 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from pytest_lighteval.common.statistics import MEAN
 from pytest_lighteval.errors import DataError
 from pytest_lighteval.metrics import normalizers
 from pytest_lighteval.metrics.extraction import IsRight, letter_equality, math_equality
 from pytest_lighteval.metrics.matches import Normalize, is_match, unchanged
-from pytest_lighteval.statistics import MEAN
 from pytest_lighteval.types import Ask, Doc, GenerateResponse, Metric
-
-__all__ = ["METRICS", "g_pass_at", "pass_at"]
 
 THRESHOLDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pytest_lighteval.common.statistics import resampled_sums
 from pytest_lighteval.metrics.libraries import load
-from pytest_lighteval.statistics import resampled_sums
 from pytest_lighteval.types import Ask, CorpusMetric, Doc, GenerateResponse, Metric
-
-__all__ = ["METRICS"]
 
 Counts = tuple[float, ...]
 BLEU_ORDER = 4

@@ -24,10 +24,10 @@ from pytest_lighteval.plugin.fixtures import (
     lighteval_task,
     lighteval_verdicts,
 )
+from pytest_lighteval.plugin.item_report import ATTRIBUTE, RUN_FOLDER, attach_reason, is_explained, payload_of, reset
 from pytest_lighteval.plugin.options import SUFFIXES, add_options, add_short_options, is_in_use
-from pytest_lighteval.plugin.ranks import is_beside_first, leave_word, scratch_folder, silence
-from pytest_lighteval.plugin.transport import ATTRIBUTE, RUN_FOLDER, attach_reason, is_explained, payload_of, reset
-from pytest_lighteval.plugin.xdist import (
+from pytest_lighteval.plugin.torchrun import is_beside_first, leave_word, scratch_folder, silence
+from pytest_lighteval.plugin.xdist_hooks import (
     crowded_note,
     pin_gpu,
     pytest_configure_node,
@@ -40,8 +40,8 @@ from pytest_lighteval.plugin.xdist import (
 )
 
 if TYPE_CHECKING:  # pytest's own start-up would pay for these in every project
-    from pytest_lighteval.plugin.collection import SuiteFile
-    from pytest_lighteval.threads import Threads
+    from pytest_lighteval.common.threads import Threads
+    from pytest_lighteval.plugin.items import SuiteFile
 
 __all__ = [
     "lighteval",
@@ -118,7 +118,7 @@ def _activate(config: pytest.Config) -> None:
     if settings.gate.plan_only and hasattr(config.option, "dist"):
         config.option.dist = "no"  # nothing is evaluated, so xdist's workers would have nothing to do
     if settings.against is not None:
-        from pytest_lighteval.plugin.collection import ReferencesFirst
+        from pytest_lighteval.plugin.items import ReferencesFirst
 
         config.pluginmanager.register(ReferencesFirst(), "lighteval-references")
     if settings.threads is not None:
@@ -141,7 +141,7 @@ def _activate(config: pytest.Config) -> None:
 
 def _set_threads(config: pytest.Config, asked: Threads) -> None:
     """As the user said, for whatever engine comes, and only for this session."""
-    from pytest_lighteval.threads import ENVIRONMENT_VARIABLE, choose_threads, set_threads, usable_cores
+    from pytest_lighteval.common.threads import ENVIRONMENT_VARIABLE, choose_threads, set_threads, usable_cores
 
     before = os.environ.get(ENVIRONMENT_VARIABLE)
     set_threads(choose_threads(asked, cores=usable_cores(), workers=worker_count(config)))
@@ -169,7 +169,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile 
     """Claim suite files: YAML below a suite root or named on the command line, nothing else."""
     if file_path.suffix not in SUFFIXES or RUN_FOLDER not in parent.config.stash:
         return None
-    from pytest_lighteval.plugin.collection import collect_file
+    from pytest_lighteval.plugin.items import collect_file
 
     return collect_file(file_path, parent)
 
@@ -178,8 +178,8 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What is left after deselection is what the session's gates are about."""
     if RUN_FOLDER in session.config.stash:
-        from pytest_lighteval.plugin.collection import TaskItem
-        from pytest_lighteval.plugin.gating import plan_session
+        from pytest_lighteval.plugin.gates import plan_session
+        from pytest_lighteval.plugin.items import TaskItem
 
         plan_session(session.config, [(item.key, item.task) for item in session.items if isinstance(item, TaskItem)])
 
@@ -188,7 +188,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str] | None:
     """What the session's gates can see, before anything is paid for."""
     if RUN_FOLDER not in config.stash:
         return None
-    from pytest_lighteval.plugin.foretelling import gate_lines
+    from pytest_lighteval.plugin.gate_lines import gate_lines
 
     return gate_lines(config)
 

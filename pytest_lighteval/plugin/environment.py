@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import platform
 
-from pytest_lighteval.versions import installed_versions
-
-__all__ = ["environment"]
+from pytest_lighteval.common.versions import installed_versions
 
 PACKAGES = (
     "pytest-lighteval",

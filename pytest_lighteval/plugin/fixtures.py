@@ -13,18 +13,8 @@ import pytest
 
 if TYPE_CHECKING:  # annotations only: a test run that evaluates nothing must not pay for these
     from pytest_lighteval.plugin.reference import Reference
-    from pytest_lighteval.plugin.running import Lighteval
+    from pytest_lighteval.plugin.run_item import Lighteval
     from pytest_lighteval.types import Backend, Task, TaskResult, Verdict
-
-__all__ = [
-    "lighteval",
-    "lighteval_backend",
-    "lighteval_reference",
-    "lighteval_reference_result",
-    "lighteval_result",
-    "lighteval_task",
-    "lighteval_verdicts",
-]
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +41,9 @@ def lighteval_reference(request: pytest.FixtureRequest) -> Iterator[Reference | 
     """The model of `--against-backend` and `--against-model-args`. None: scores are not held against another model's."""
     from pytest_lighteval import backends
     from pytest_lighteval.plugin.cache import cache_of
+    from pytest_lighteval.plugin.item_report import RUN_FOLDER
     from pytest_lighteval.plugin.reference import Reference
     from pytest_lighteval.plugin.session import plan_of
-    from pytest_lighteval.plugin.transport import RUN_FOLDER
 
     against = plan_of(request.config).settings.against
     if against is None:
@@ -72,7 +62,7 @@ def lighteval_reference(request: pytest.FixtureRequest) -> Iterator[Reference | 
 def lighteval_reference_result(request: pytest.FixtureRequest, lighteval_reference: Reference) -> TaskResult:
     """What the reference measured of the item's task. The whole evaluation happens here, in the item's set-up."""
     from pytest_lighteval.errors import LightevalError
-    from pytest_lighteval.plugin.running import run_reference_item
+    from pytest_lighteval.plugin.run_item import run_reference_item
 
     try:
         return run_reference_item(request.node, lighteval_reference)
@@ -83,7 +73,7 @@ def lighteval_reference_result(request: pytest.FixtureRequest, lighteval_referen
 @pytest.fixture
 def lighteval_task(request: pytest.FixtureRequest) -> Task:
     """The task of the running item."""
-    from pytest_lighteval.plugin.collection import TaskItem
+    from pytest_lighteval.plugin.items import TaskItem
 
     if not isinstance(request.node, TaskItem):
         _fail("lighteval_task belongs to the items of suite files; a test of your own uses the lighteval fixture's run()")
@@ -96,7 +86,7 @@ def lighteval_result(
 ) -> TaskResult:
     """What the item's task measured. The whole evaluation happens here, in the item's set-up."""
     from pytest_lighteval.errors import LightevalError
-    from pytest_lighteval.plugin.running import run_item
+    from pytest_lighteval.plugin.run_item import run_item
 
     try:
         return run_item(request.node, lighteval_backend, lighteval_reference)
@@ -107,7 +97,7 @@ def lighteval_result(
 @pytest.fixture
 def lighteval_verdicts(request: pytest.FixtureRequest, lighteval_result: TaskResult) -> tuple[Verdict, ...]:
     """What the gates of the item's task say about its result. A baseline that does not fit is an error: there is nothing to judge."""
-    from pytest_lighteval.plugin.running import outcome_of
+    from pytest_lighteval.plugin.run_item import outcome_of
 
     verdicts = outcome_of(request.node, lighteval_result.key).verdicts
     misfits = [verdict.paired.line for verdict in verdicts if verdict.paired and verdict.paired.outcome == "STALE" and verdict.paired.red]
@@ -119,7 +109,7 @@ def lighteval_verdicts(request: pytest.FixtureRequest, lighteval_result: TaskRes
 @pytest.fixture
 def lighteval(request: pytest.FixtureRequest) -> Lighteval:
     """Evaluate tasks from inside a test: `result = lighteval.run("leaderboard|truthfulqa:mc|0|0", max_samples=100)`."""
-    from pytest_lighteval.plugin.running import Lighteval
+    from pytest_lighteval.plugin.run_item import Lighteval
 
     return Lighteval(request)
 

@@ -10,8 +10,6 @@ from typing import Any, Literal, NamedTuple
 
 import pytest
 
-__all__ = ["OPTIONS", "SUFFIXES", "add_options", "add_short_options", "is_in_use", "value_of"]
-
 SUFFIXES = (".yaml", ".yml")
 """Of suite files."""
 

@@ -10,8 +10,6 @@ import pytest
 
 from pytest_lighteval.evaluate import Progress
 
-__all__ = ["ProgressLine", "progress_text"]
-
 TERMINAL_SECONDS = 0.5
 """Between two updates of the line on a terminal."""
 PLAIN_SECONDS = 30.0

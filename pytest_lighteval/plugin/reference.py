@@ -18,10 +18,8 @@ import msgspec
 
 from pytest_lighteval.errors import BackendError, LightevalError, UnsupportedRequestError
 from pytest_lighteval.reports.details import details_path
-from pytest_lighteval.reports.plain import task_result_from_plain, to_plain
+from pytest_lighteval.reports.serialize import task_result_from_plain, to_plain
 from pytest_lighteval.types import Backend, TaskKey, TaskResult
-
-__all__ = ["FOLDER", "Reference", "ReferenceResult", "facts_of", "forget_exchange"]
 
 FOLDER = "reference"
 """Of the run's folder, for the reference's details."""

@@ -8,18 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from pytest_lighteval.data import DataSets
+from pytest_lighteval.data.data_sets import DataSets
+from pytest_lighteval.data.row_cache import PreparedRows
 from pytest_lighteval.errors import LightevalError
-from pytest_lighteval.judging.plan import GatePlan
-from pytest_lighteval.plugin.catalogue import Catalogue
+from pytest_lighteval.gates.plan import GatePlan
 from pytest_lighteval.plugin.options import is_in_use
 from pytest_lighteval.plugin.settings import CacheSettings, Settings, check_rootdir, read_settings
-from pytest_lighteval.plugin.xdist import controllers_day
-from pytest_lighteval.prepared import PreparedRows
-from pytest_lighteval.selection import Selected
+from pytest_lighteval.plugin.xdist_hooks import controllers_day
+from pytest_lighteval.tasks.catalogue import Catalogue
+from pytest_lighteval.tasks.task_spec import Selected
 from pytest_lighteval.types import Task, TaskKey
-
-__all__ = ["PLAN", "Plan", "plan_of"]
 
 
 @dataclass(slots=True, kw_only=True)

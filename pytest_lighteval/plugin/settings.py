@@ -15,18 +15,16 @@ import msgspec
 import pytest
 
 from pytest_lighteval import backends
-from pytest_lighteval.backends.user_cache import cache_home
+from pytest_lighteval.backends.common.user_cache import cache_home
+from pytest_lighteval.backends.model_args import convert_model_args, describe_arguments, parse_model_args
+from pytest_lighteval.common.threads import Threads
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings
-from pytest_lighteval.model_args import convert_model_args, describe_arguments, parse_model_args
-from pytest_lighteval.plugin.catalogue import shipped_suites
-from pytest_lighteval.plugin.gatesettings import GateSettings, read_gate_settings
+from pytest_lighteval.plugin.gate_settings import GateSettings, read_gate_settings
 from pytest_lighteval.plugin.options import OPTIONS, value_of
-from pytest_lighteval.reasoning import DEFAULT_TAGS, parse_tags
-from pytest_lighteval.selection import TaskSpec, parse_specs
-from pytest_lighteval.threads import Threads
-
-__all__ = ["Against", "CacheSettings", "Settings", "check_rootdir", "model_args_help", "read_settings"]
+from pytest_lighteval.prompts.reasoning import DEFAULT_TAGS, parse_tags
+from pytest_lighteval.tasks.catalogue import shipped_suites
+from pytest_lighteval.tasks.task_spec import TaskSpec, parse_specs
 
 _DEFAULT_CACHE_SIZE = "5GB"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["use_of_all"]
-
 
 def use_of_all(uses: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Counts are added up; of a `peak_...` the highest stands, of an `out_of_memory_...` (what a batch was shrunk to) the lowest.

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pytest_lighteval.reports.rows import format_number, ordered_keys
 from pytest_lighteval.types import Calibration, RunReport
 
-__all__ = ["HEADER", "calibration_lines", "calibration_rows"]
-
 HEADER = ("task", "metric", "runs", "n", "differ between two runs", "lowest", "highest")
 
 

@@ -5,43 +5,13 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from pytest_lighteval.errors import LightevalError
-from pytest_lighteval.reports.plain import to_json, to_plain
-from pytest_lighteval.types import Ask, Doc, Prompt, Request, Response, SampleValue, TaskKey
-
-__all__ = ["Detail", "DetailsWriter", "details_path"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detail:
-    """All that is known of one document under one few-shot seed."""
-
-    doc: Doc
-    prompt: Prompt
-    """What was asked, few-shot examples included."""
-    few_shot_ids: tuple[str, ...]
-    """The examples that stand in the prompt, in its order."""
-    few_shot_seed: int
-    requests: Mapping[Ask, Request]
-    responses: Mapping[Ask, Response]
-    """As the backend gave them, a model's reasoning kept."""
-    scored_texts: Mapping[Ask, tuple[str, ...]] = field(default_factory=dict)
-    """Generated texts as the metrics saw them, where that is not what the model wrote."""
-    values: Mapping[str, SampleValue | None]
-    """By reported name. Empty: not scored, because of `error`."""
-    prompt_digest: str = ""
-    truncated: bool = False
-    """The prompt lost tokens or few-shot examples to the model's length."""
-    error: str | None = None
-    """Why it could not be scored. None: it was."""
-    baseline: Mapping[str, Sequence[SampleValue | None]] | None = None
-    """By reported name, what it scored in the baseline, once a repeat. None: there is none, or it does not hold this document."""
+from pytest_lighteval.reports.serialize import to_json, to_plain
+from pytest_lighteval.types import Ask, Detail, TaskKey
 
 
 def details_path(report_dir: Path, key: TaskKey) -> Path:

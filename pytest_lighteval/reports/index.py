@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.errors import DataError
-from pytest_lighteval.files import write_atomic
 from pytest_lighteval.reports.json_report import SCHEMA, read_results
-from pytest_lighteval.reports.plain import to_json
+from pytest_lighteval.reports.serialize import to_json
 from pytest_lighteval.reports.summary import escape_markdown
-
-__all__ = ["update_index"]
 
 
 def update_index(root: Path, *, changed: str | None = None) -> None:

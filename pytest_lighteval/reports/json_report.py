@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_lighteval.errors import DataError
-from pytest_lighteval.reports.plain import to_json
 from pytest_lighteval.reports.rows import model_name
+from pytest_lighteval.reports.serialize import to_json
 from pytest_lighteval.types import MetricResult, RunReport, TaskResult
-
-__all__ = ["SCHEMA", "read_results", "results_json"]
 
 SCHEMA = 1
 """Version of the layout; raised when a key moves, goes or changes its meaning."""

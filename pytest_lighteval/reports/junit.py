@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from pytest_lighteval.types import MetricResult, TaskResult, Verdict
 
-__all__ = ["metric_properties", "properties"]
-
 Property = tuple[str, str | float | int]
 
 

@@ -7,22 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_lighteval.reports.groups import ALL
+from pytest_lighteval.tasks.groups import ALL
 from pytest_lighteval.types import MetricResult, RunReport, TaskKey, TaskResult, Verdict
-
-__all__ = [
-    "STYLES",
-    "ReportRow",
-    "Style",
-    "failed_verdicts",
-    "format_number",
-    "group_rows",
-    "model_name",
-    "one_line",
-    "ordered_keys",
-    "saved_documents",
-    "task_rows",
-]
 
 Style = Literal["passed", "failed", "open", "plain", "error"]
 """What a line tells, for its colour: open is neither good nor bad, and somebody should look at it."""

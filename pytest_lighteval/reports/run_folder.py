@@ -7,14 +7,12 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.errors import LightevalError
-from pytest_lighteval.files import write_atomic
 from pytest_lighteval.reports.index import update_index
 from pytest_lighteval.reports.json_report import results_json
 from pytest_lighteval.reports.summary import summary_markdown
 from pytest_lighteval.types import RunReport
-
-__all__ = ["run_folder", "write_run"]
 
 
 def run_folder(root: Path, started: datetime, label: str) -> Path:

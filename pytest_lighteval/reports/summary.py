@@ -25,8 +25,6 @@ from pytest_lighteval.reports.rows import (
 from pytest_lighteval.reports.verdict_lines import compared_lines
 from pytest_lighteval.types import RunReport
 
-__all__ = ["STEP_SUMMARY_BYTES", "append_step_summary", "escape_markdown", "summary_markdown"]
-
 STEP_SUMMARY_BYTES = 1024 * 1024
 """GitHub shows nothing at all of a step's summary that is longer.
 

@@ -18,8 +18,6 @@ from pytest_lighteval.reports.rows import (
 )
 from pytest_lighteval.types import RunReport, TaskResult
 
-__all__ = ["Style", "terminal_table"]
-
 _TASK, _METRIC, _VALUE, _STDERR, _N, _GATE = range(6)
 _HEADER = ("task", "metric", "value", "stderr", "n", "gate")
 _RIGHT = (_VALUE, _N)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pytest_lighteval.reports.rows import STYLES, Style, format_number, one_line, ordered_keys
 from pytest_lighteval.types import Flip, RunReport, Verdict
 
-__all__ = ["compared_lines", "verdict_lines"]
-
 _MOST_FLIPS = 100
 """Of one task at -v; -vv lists all."""
 

@@ -14,15 +14,16 @@ from pytest_lighteval.baselines import Pairs, Stale, StaleKind, pair_up, read_ba
 from pytest_lighteval.baselines.importers import ImportedGates, lm_eval_baseline, render_gates, tensorrt_gates, vllm_gates
 from pytest_lighteval.baselines.importers.__main__ import main
 from pytest_lighteval.baselines.importers.names import LOWER_IS_BETTER, TASKS, LmEvalTask, find_task
-from pytest_lighteval.baselines.values import BaselineMetric
+from pytest_lighteval.baselines.model import BaselineMetric
 from pytest_lighteval.errors import UserInputError
-from pytest_lighteval.gate.gatefile import load_gates
+from pytest_lighteval.gates.gate_file import load_gates
 from pytest_lighteval.metrics import metric
-from pytest_lighteval.suitefile import load_suite
+from pytest_lighteval.tasks.suite_file import load_suite
 from pytest_lighteval.types import GateSpec, Task, TaskKey
 from tests.baselines.samples import GSM8K, result
+from tests.shared import ROOT
 
-SUITES = Path(__file__).resolve().parents[2] / "suites"
+SUITES = ROOT / "suites"
 
 
 def written(path: Path, text: str) -> Path:

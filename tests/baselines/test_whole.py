@@ -10,14 +10,15 @@ import pytest
 
 from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.baselines import Pairs, Stale, baseline_of, corpus_rows, mean_scores, pair_up, read_baselines, write_baseline
+from pytest_lighteval.comparison.paired import compare, compare_corpus, pair
 from pytest_lighteval.evaluate import EvaluationSettings, evaluate
-from pytest_lighteval.gate.paired import compare, compare_corpus, pair
 from pytest_lighteval.metrics import metric
-from pytest_lighteval.suitefile import load_suite
+from pytest_lighteval.tasks.suite_file import load_suite
 from pytest_lighteval.types import TaskResult
 from tests.baselines.samples import SETTINGS, report
+from tests.shared import ROOT
 
-TASKS = {task.name: task for task in load_suite(Path(__file__).resolve().parents[2] / "suites" / "demo" / "demo.yaml")}
+TASKS = {task.name: task for task in load_suite(ROOT / "suites" / "demo" / "demo.yaml")}
 
 
 def measured(name: str, *, few_shots: int, settings: EvaluationSettings | None = None, **arguments: Any) -> TaskResult:
@@ -111,7 +112,7 @@ def test_what_pairs_hold_is_what_the_tests_take() -> None:
 
 def test_the_committed_baseline_of_the_demo_fits_its_suite() -> None:
     """Whatever the model: prompts, data and versions are those that were measured, or the demo and its tests would be errors."""
-    (place,) = read_baselines([Path(__file__).resolve().parents[2] / "baselines" / "demo.json"]).places
+    (place,) = read_baselines([ROOT / "baselines" / "demo.json"]).places
     tasks = place[0].baseline.tasks
 
     assert {str(key) for key in tasks} == {f"demo|{task.name}|{few_shots}" for task in TASKS.values() for few_shots in task.few_shots}

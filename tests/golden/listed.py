@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "differences-from-lighteval.md"
+from tests.shared import ROOT
+
+DOCUMENT = ROOT / "docs" / "differences-from-lighteval.md"
 HEADER = ["task", "field", "ours", "Lighteval v0.9.2", "reason"]
 
 

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
-from pytest_lighteval.contexts import build_prompt, truncate_few_shots
-from pytest_lighteval.few_shots import pick_few_shots, resolve_few_shots_split, shuffle_docs
-from pytest_lighteval.prompts import render_docs
-from pytest_lighteval.suitefile import load_suite
+from pytest_lighteval.prompts.assembly import build_prompt, truncate_few_shots
+from pytest_lighteval.prompts.documents import render_docs
+from pytest_lighteval.prompts.few_shots import pick_few_shots, resolve_few_shots_split, shuffle_docs
+from pytest_lighteval.tasks.suite_file import load_suite
 from pytest_lighteval.types import Doc, FewShotsSelect, PromptTemplate, Row, Task
-from tests.shared import GOLDEN, needs_shared
+from tests.shared import GOLDEN, ROOT, needs_shared
 
 pytestmark = needs_shared
 
-SUITES = Path(__file__).resolve().parents[2] / "suites"
+SUITES = ROOT / "suites"
 FOLDER = GOLDEN / "fewshot"
 FILES = [pytest.param(path, id=path.stem) for path in sorted(FOLDER.glob("*.jsonl"))]
 SAMPLED = ("random_sampling", "random_sampling_from_train")

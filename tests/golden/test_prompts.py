@@ -6,21 +6,20 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_lighteval.few_shots import resolve_few_shots_split
-from pytest_lighteval.prompts import render_docs
-from pytest_lighteval.suitefile import load_suite
+from pytest_lighteval.prompts.documents import render_docs
+from pytest_lighteval.prompts.few_shots import resolve_few_shots_split
+from pytest_lighteval.tasks.suite_file import load_suite
 from pytest_lighteval.types import Doc, Task
 from tests.golden.listed import DOCUMENT, Difference, listed_differences
-from tests.shared import GOLDEN, SHARED, needs_shared
+from tests.shared import GOLDEN, ROOT, SHARED, needs_shared
 
 pytestmark = needs_shared
 
-SUITES = Path(__file__).resolve().parents[2] / "suites"
+SUITES = ROOT / "suites"
 OWN_SUITES = ("demo",)
 """Suites that the reference does not have."""
 

@@ -14,9 +14,9 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_lighteval.common.statistics import aggregate, standard_error
 from pytest_lighteval.errors import DataError
 from pytest_lighteval.metrics import metric, metric_names
-from pytest_lighteval.statistics import aggregate, standard_error
 from pytest_lighteval.types import Doc, GenerateResponse, LoglikelihoodResponse, PerplexityResponse
 
 TEXTS = (

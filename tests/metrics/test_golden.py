@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from pytest_lighteval.common.statistics import aggregate, standard_error
 from pytest_lighteval.metrics import metric, metric_names, normalizers
-from pytest_lighteval.statistics import aggregate, standard_error
 from pytest_lighteval.types import Metric, SampleValue
 from tests.metrics.differences import DIFFERENCES, Difference
 from tests.metrics.golden import build_doc, build_response, read_lines, read_table, table_names

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from pytest_lighteval.common.statistics import aggregate
 from pytest_lighteval.errors import DataError
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.metrics.ifeval import loose_variants
 from pytest_lighteval.metrics.instructions import INSTRUCTIONS
-from pytest_lighteval.statistics import aggregate
 from pytest_lighteval.types import Doc, GenerateResponse
 
 ENGLISH = "The weather is lovely today, and we are going to walk along the river with our friends."

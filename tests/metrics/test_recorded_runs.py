@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from pytest_lighteval.common.statistics import aggregate, standard_error
 from pytest_lighteval.metrics import metric
-from pytest_lighteval.statistics import aggregate, standard_error
 from pytest_lighteval.types import Ask, Doc, GenerateResponse, LoglikelihoodResponse, Metric, PerplexityResponse, RequestKind, Response
 from tests.metrics.test_golden import ROWS, plain
 from tests.shared import GOLDEN, SHARED, needs_shared

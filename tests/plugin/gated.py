@@ -12,10 +12,8 @@ import pytest
 from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.baselines import Baseline, baseline_of, merge_runs, write_baseline
 from pytest_lighteval.evaluate import evaluate
-from pytest_lighteval.suitefile import load_suite
+from pytest_lighteval.tasks.suite_file import load_suite
 from pytest_lighteval.types import RunReport
-
-__all__ = ["FAKE", "LOSING", "measured", "properties_of", "results_of", "write_gated"]
 
 GATED = """
 suite: gated

@@ -386,7 +386,7 @@ def test_threads_are_set_before_an_engine_is_loaded(
 
     project.run("--backend", "fake", "-k", "prose or short", *arguments, passed=2)
 
-    from pytest_lighteval.threads import usable_cores
+    from pytest_lighteval.common.threads import usable_cores
 
     expected = threads or str(max(1, usable_cores() // 2))
     processes = ["gw0", "gw1"] if "-n" in arguments else ["controller"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.backends.openai_server import Behaviour, TinyServer
+from tests.backends.openai.openai_server import Behaviour, TinyServer
 from tests.plugin.conftest import write_mini
 from tests.plugin.vllm_package import write_vllm
 
@@ -28,7 +28,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     """Model arguments by backend: the same tiny model in this process, in a checkpoint and behind a server, and the fake one."""
     import pytest_lighteval.backends.accelerate.engine
     import pytest_lighteval.backends.nanotron.conversion  # noqa: F401  # what sessions import themselves is thrown away
-    from tests.backends.nanotron_layout import write_checkpoint
+    from tests.backends.nanotron.nanotron_layout import write_checkpoint
     from tests.backends.tiny import tiny_model, tiny_tokenizer
 
     folder = tmp_path_factory.mktemp("tiny")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.plugin.conftest import Results, write_mini
+from tests.shared import ROOT
 
 PROJECT = """
 [build-system]
@@ -180,7 +181,7 @@ def test_a_conftest_brings_a_model_that_is_in_memory(project: pytest.Pytester, r
     assert len(results()["backend"]["fingerprint"]) == 64
 
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "backends.md"
+DOCS = ROOT / "docs" / "backends.md"
 
 THEIR_ENGINE = '''
 import math, random, zlib

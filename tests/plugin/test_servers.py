@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.backends.openai_server import Behaviour, TinyServer
+from tests.backends.openai.openai_server import Behaviour, TinyServer
 from tests.plugin.conftest import Results
 
 pytestmark = pytest.mark.skipif(

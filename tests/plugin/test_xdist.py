@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_lighteval.plugin import xdist
+from pytest_lighteval.plugin import xdist_hooks as xdist
 from tests.plugin.conftest import write_mini
 
 VARYING = {"run", "seconds", "time", "timing"}

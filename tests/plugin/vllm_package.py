@@ -1,4 +1,4 @@
-"""A package with vLLM's names around the engine of `tests.backends.fake_vllm`, for sessions that start one."""
+"""A package with vLLM's names around the engine of `tests.backends.vllm.fake_vllm`, for sessions that start one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _VLLM = '''
 import os
 from pathlib import Path
 
-from tests.backends.fake_vllm import FakeLLM, SamplingParameters as SamplingParams
+from tests.backends.vllm.fake_vllm import FakeLLM, SamplingParameters as SamplingParams
 from tests.backends.tiny import tiny_tokenizer
 
 __version__ = "0.99"

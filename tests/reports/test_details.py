@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.errors import LightevalError
-from pytest_lighteval.reports.details import Detail, DetailsWriter, details_path
+from pytest_lighteval.reports.details import DetailsWriter, details_path
 from pytest_lighteval.types import (
     Ask,
+    Detail,
     Doc,
     GenerateRequest,
     GenerateResponse,
@@ -24,6 +25,7 @@ from pytest_lighteval.types import (
     Message,
 )
 from tests.reports.samples import key
+from tests.shared import ROOT
 
 ARC = key("leaderboard|arc:challenge|25")
 TURNS = (Message(role="system", content="Be short."), Message(role="user", content="2 + 2?"))
@@ -188,7 +190,7 @@ with DetailsWriter(Path(sys.argv[1]), ARC) as writer:
 
 def test_a_disk_that_fills_up_costs_no_line_that_was_whole(tmp_path: Path) -> None:
     """The process may write files of 3000 bytes, which ends a write in its middle as a full disk does."""
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path)], cwd=root, env=os.environ, capture_output=True, text=True, check=False
     )

@@ -22,6 +22,7 @@ from pytest_lighteval.reports.run_folder import run_folder, write_run
 from pytest_lighteval.reports.summary import summary_markdown
 from pytest_lighteval.types import RunReport
 from tests.reports.samples import FULL, GSM8K, run
+from tests.shared import ROOT
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -167,7 +168,7 @@ write_run(Path(sys.argv[1]) / "one", FULL)
 
 def test_a_full_disk_is_one_line_and_leaves_no_torn_file(tmp_path: Path) -> None:
     """The process may write files of 1000 bytes, which ends a write in its middle as a full disk does."""
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     done = subprocess.run(
         [sys.executable, "-c", SMALL_DISK, str(tmp_path)], cwd=root, env=os.environ, capture_output=True, text=True, check=False
     )

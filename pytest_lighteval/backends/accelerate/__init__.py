@@ -2,6 +2,6 @@
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
 from pytest_lighteval.backends.accelerate.backend import AccelerateBackend
-from pytest_lighteval.backends.generation_parameters import GenerationParameters
+from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
 
 __all__ = ["AccelerateArguments", "AccelerateBackend", "GenerationParameters"]

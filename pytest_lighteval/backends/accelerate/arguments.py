@@ -8,11 +8,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from pytest_lighteval.backends.dtypes import DTYPES
-from pytest_lighteval.backends.generation_parameters import GenerationParameters, read_generation_parameters
+from pytest_lighteval.backends.common.dtypes import DTYPES
+from pytest_lighteval.backends.common.generation_parameters import GenerationParameters, read_generation_parameters
 from pytest_lighteval.errors import UserInputError, did_you_mean
-
-__all__ = ["LOADING_ARGUMENTS", "QUANTIZED", "AccelerateArguments", "EngineArguments"]
 
 QUANTIZED = ("4bit", "8bit")
 LOADING_ARGUMENTS = frozenset(

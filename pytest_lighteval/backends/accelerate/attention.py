@@ -16,22 +16,6 @@ from typing import Any, Protocol
 
 import torch
 
-__all__ = [
-    "IMPLEMENTATION",
-    "Keys",
-    "OncePerDevice",
-    "OwnRows",
-    "Rules",
-    "Run",
-    "StemSpan",
-    "TreeRun",
-    "configurations_of",
-    "fused_on_cpu",
-    "merge",
-    "prefix_tree_attention",
-    "tree_attention",
-]
-
 IMPLEMENTATION = "lighteval_prefix_tree"
 """The name under which transformers knows the function."""
 

@@ -10,15 +10,13 @@ import msgspec
 
 from pytest_lighteval.backends.accelerate.arguments import LOADING_ARGUMENTS, QUANTIZED, AccelerateArguments
 from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_folder, fingerprint_loaded, package_versions
-from pytest_lighteval.backends.accelerate.folders import Folders, NamedFolders, declared_length, read_max_length
-from pytest_lighteval.backends.local import LocalBackend
+from pytest_lighteval.backends.common.lazy_engine import LocalBackend
+from pytest_lighteval.backends.common.model_folder import Folders, NamedFolders, declared_length, read_max_length
 from pytest_lighteval.errors import UserInputError
 
 if TYPE_CHECKING:  # torch and transformers, which importing a backend must not cost
     from pytest_lighteval.backends.accelerate.engine import Engine
-    from pytest_lighteval.backends.accelerate.texts import Texts
-
-__all__ = ["AccelerateBackend"]
+    from pytest_lighteval.backends.common.prompt_tokenizer import Texts
 
 
 class AccelerateBackend(LocalBackend["Engine"]):
@@ -85,7 +83,7 @@ class AccelerateBackend(LocalBackend["Engine"]):
         self._given = None
         super().close()
         if was_loaded:
-            from pytest_lighteval.backends.accelerate.scoring import free_memory
+            from pytest_lighteval.backends.accelerate.scoring.row_scorer import free_memory
 
             free_memory()
 
@@ -120,7 +118,7 @@ class AccelerateBackend(LocalBackend["Engine"]):
 
     def _load_texts(self) -> Texts:
         from pytest_lighteval.backends.accelerate.loading import load_tokenizer
-        from pytest_lighteval.backends.accelerate.texts import Texts
+        from pytest_lighteval.backends.common.prompt_tokenizer import Texts
 
         tokenizer = self._given[1] if self._given is not None else load_tokenizer(self._tokenizer_folder, self.arguments)
         return Texts(tokenizer, self.arguments)

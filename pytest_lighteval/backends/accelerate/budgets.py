@@ -11,12 +11,10 @@ from typing import Any, Literal
 
 import torch
 
-from pytest_lighteval.backends.accelerate.decoding import DecodingLimits
+from pytest_lighteval.backends.accelerate.generation.decoder import DecodingLimits
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
-from pytest_lighteval.backends.accelerate.plan import Limits as RowLimits
-from pytest_lighteval.backends.accelerate.prefix_tree import Limits as TreeLimits
-
-__all__ = ["Budgets"]
+from pytest_lighteval.backends.accelerate.scoring.prefix_tree import Limits as TreeLimits
+from pytest_lighteval.backends.accelerate.scoring.row_batches import Limits as RowLimits
 
 _LOGITS_AT_ONCE = 2**28
 """Elements of logits (1 GiB in fp32)."""

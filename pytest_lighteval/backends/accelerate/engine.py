@@ -12,9 +12,9 @@ import torch
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
 from pytest_lighteval.backends.accelerate.budgets import Budgets
-from pytest_lighteval.backends.accelerate.generation import Generation, choose_generation
+from pytest_lighteval.backends.accelerate.generation.choose import Generation, choose_generation
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
-from pytest_lighteval.backends.accelerate.loglikelihood import (
+from pytest_lighteval.backends.accelerate.scoring.choose import (
     Failed,
     PlainRows,
     PrefixTree,
@@ -23,11 +23,12 @@ from pytest_lighteval.backends.accelerate.loglikelihood import (
     hidden_window,
     unsupported,
 )
-from pytest_lighteval.backends.accelerate.plan import PromptRow
-from pytest_lighteval.backends.accelerate.scoring import Scorer, evaluating, peak_memory, unless_out_of_memory
-from pytest_lighteval.backends.accelerate.texts import Texts
-from pytest_lighteval.backends.accelerate.tree_scoring import TreeScorer
-from pytest_lighteval.backends.asking import (
+from pytest_lighteval.backends.accelerate.scoring.row_batches import PromptRow
+from pytest_lighteval.backends.accelerate.scoring.row_scorer import Scorer, evaluating, peak_memory, unless_out_of_memory
+from pytest_lighteval.backends.accelerate.scoring.tree_scorer import TreeScorer
+from pytest_lighteval.backends.common.generation_requests import Continuation, Generated, generate_response, plan_continuation
+from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+from pytest_lighteval.backends.common.scoring_requests import (
     Asked,
     PairScore,
     ask_choices,
@@ -37,8 +38,7 @@ from pytest_lighteval.backends.asking import (
     pairs_of,
     perplexity_response,
 )
-from pytest_lighteval.backends.continuing import Continuation, Generated, generate_response, plan_continuation
-from pytest_lighteval.backends.foreign import first_line, quiet_transformers
+from pytest_lighteval.backends.common.third_party import first_line, quiet_transformers
 from pytest_lighteval.errors import BackendError, BackendLostError
 from pytest_lighteval.types import (
     GenerateRequest,
@@ -48,8 +48,6 @@ from pytest_lighteval.types import (
     PerplexityRequest,
     PerplexityResponse,
 )
-
-__all__ = ["Engine"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

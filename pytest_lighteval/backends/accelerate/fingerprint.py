@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
-from pytest_lighteval.backends.fingerprints import canonical_settings, digest_content, folder_digests, tokenizer_content
+from pytest_lighteval.backends.common.fingerprints import canonical_settings, digest_content, folder_digests, tokenizer_content
+from pytest_lighteval.common.versions import installed_versions
 from pytest_lighteval.errors import BackendError
-from pytest_lighteval.versions import installed_versions
-
-__all__ = ["fingerprint_content", "fingerprint_folder", "fingerprint_loaded", "package_versions"]
 
 _ENGINE = 1
 """Raised whenever this backend may answer the same request differently."""

@@ -15,14 +15,12 @@ import transformers
 from safetensors import SafetensorError
 
 from pytest_lighteval.backends.accelerate.arguments import QUANTIZED, AccelerateArguments
-from pytest_lighteval.backends.accelerate.scoring import is_out_of_memory
-from pytest_lighteval.backends.dtypes import DTYPES
-from pytest_lighteval.backends.foreign import first_line, quiet_transformers
-from pytest_lighteval.backends.gguf import NO_TOKENIZER
+from pytest_lighteval.backends.accelerate.scoring.row_scorer import is_out_of_memory
+from pytest_lighteval.backends.common.dtypes import DTYPES
+from pytest_lighteval.backends.common.gguf import NO_TOKENIZER
+from pytest_lighteval.backends.common.third_party import first_line, quiet_transformers
+from pytest_lighteval.common.threads import choose_threads, usable_cores
 from pytest_lighteval.errors import BackendError, MissingExtraError
-from pytest_lighteval.threads import choose_threads, usable_cores
-
-__all__ = ["LoadedModel", "adopt_model", "choose_device", "load_model", "load_tokenizer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

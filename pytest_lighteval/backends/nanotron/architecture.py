@@ -17,8 +17,6 @@ from pytest_lighteval.errors import BackendError, UserInputError, did_you_mean
 if TYPE_CHECKING:  # annotations only: arguments are checked without it
     import torch
 
-__all__ = ["Architecture", "read_architecture"]
-
 FAMILIES = {"is_llama_config": "llama", "is_qwen2_config": "qwen2", "is_starcoder2_config": "starcoder2"}
 _WITHOUT_EFFECT = {
     # ids that nanotron does not compute with (the tokenizer says what ends a text), and the start of a training run

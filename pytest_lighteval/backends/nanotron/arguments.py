@@ -9,8 +9,6 @@ from msgspec import Meta
 from pytest_lighteval.backends.accelerate.arguments import QUANTIZED, AccelerateArguments, EngineArguments
 from pytest_lighteval.errors import UserInputError
 
-__all__ = ["NanotronArguments"]
-
 _TRANSFORMERS_ALONE = ("compile", "attn_implementation", "quantization_config", "model_parallel", "device")
 """Arguments that say how transformers loads a model."""
 

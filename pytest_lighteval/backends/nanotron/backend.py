@@ -13,14 +13,15 @@ import msgspec
 from pytest_lighteval.backends import SessionDefaults
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
 from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_content
-from pytest_lighteval.backends.fingerprints import small_file_digests
+from pytest_lighteval.backends.common.fingerprints import small_file_digests
+from pytest_lighteval.backends.common.model_reference import ModelReference, download_snapshot, resolve_reference
 from pytest_lighteval.backends.nanotron.architecture import Architecture, read_architecture
 from pytest_lighteval.backends.nanotron.arguments import NanotronArguments
 from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint, Parallelism, read_checkpoint
 from pytest_lighteval.backends.nanotron.conversion import CONVERTER, converted_folder, digest_checkpoint
 from pytest_lighteval.backends.nanotron.lighteval_config import read_lighteval_config, read_lighteval_parallelism
 from pytest_lighteval.backends.nanotron.ranks import check_nanotron, check_one_process, check_processes
-from pytest_lighteval.backends.references import ModelReference, download_snapshot, resolve_reference
+from pytest_lighteval.common.versions import installed_versions
 from pytest_lighteval.errors import BackendError, UserInputError
 from pytest_lighteval.types import (
     GenerateRequest,
@@ -33,9 +34,6 @@ from pytest_lighteval.types import (
     Prompt,
     RequestKind,
 )
-from pytest_lighteval.versions import installed_versions
-
-__all__ = ["NanotronBackend"]
 
 
 class NanotronBackend:

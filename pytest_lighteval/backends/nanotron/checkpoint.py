@@ -13,10 +13,8 @@ from typing import Any
 
 import yaml
 
+from pytest_lighteval.common.files import read_utf8
 from pytest_lighteval.errors import UserInputError
-from pytest_lighteval.files import read_utf8
-
-__all__ = ["Checkpoint", "Parallelism", "find_config", "read_checkpoint", "read_mapping", "read_parallelism"]
 
 CONFIG = "config.yaml"
 

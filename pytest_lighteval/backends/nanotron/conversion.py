@@ -9,17 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_lighteval.backends.foreign import first_line, quiet_transformers
+from pytest_lighteval.backends.common.third_party import first_line, quiet_transformers
+from pytest_lighteval.backends.common.user_cache import cache_home, digest_file, made_once
 from pytest_lighteval.backends.nanotron.architecture import Architecture
 from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint
 from pytest_lighteval.backends.nanotron.shards import find_parameters, merge_parameter
-from pytest_lighteval.backends.user_cache import cache_home, digest_file, made_once
 from pytest_lighteval.errors import BackendError, MissingExtraError
 
 if TYPE_CHECKING:  # annotations only: a digest is made without it
     import torch
-
-__all__ = ["converted_folder", "digest_checkpoint"]
 
 CONVERTER = 1
 """Raised whenever the converted folder of the same checkpoint may come out different."""

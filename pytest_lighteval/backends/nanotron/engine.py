@@ -15,13 +15,11 @@ import torch
 import transformers
 from transformers.modeling_outputs import CausalLMOutput
 
-from pytest_lighteval.backends.dtypes import DTYPES
-from pytest_lighteval.backends.foreign import first_line
+from pytest_lighteval.backends.common.dtypes import DTYPES
+from pytest_lighteval.backends.common.third_party import first_line
 from pytest_lighteval.backends.nanotron.architecture import Architecture
 from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint, Parallelism, read_mapping
 from pytest_lighteval.errors import BackendError, BackendLostError
-
-__all__ = ["ForwardModel", "load_model"]
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 """Token ids [rows, length], padded on the right -> logits [rows, length, vocabulary] in float32."""

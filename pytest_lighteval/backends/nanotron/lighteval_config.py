@@ -13,8 +13,6 @@ from pytest_lighteval.backends import SessionDefaults
 from pytest_lighteval.backends.nanotron.checkpoint import Parallelism, read_mapping, read_parallelism
 from pytest_lighteval.errors import UserInputError, did_you_mean
 
-__all__ = ["read_lighteval_config", "read_lighteval_parallelism"]
-
 _TOP = {"tasks", "logging", "parallelism", "batch_size", "generation"}
 _TOP_UNUSED = {"checkpoints_path", "wandb", "slurm", "slurm_script_dir", "eval_config_override"}
 _TASKS = {

@@ -7,11 +7,9 @@ import importlib.util
 import os
 from collections.abc import Mapping
 
-from pytest_lighteval.backends.foreign import first_line
+from pytest_lighteval.backends.common.third_party import first_line
 from pytest_lighteval.backends.nanotron.checkpoint import Parallelism
 from pytest_lighteval.errors import BackendError, UserInputError
-
-__all__ = ["check_nanotron", "check_one_process", "check_processes"]
 
 _WAY_OUT = (
     "install it from its source (https://github.com/huggingface/nanotron, with flash-attn; the package on PyPI cannot be imported), "

@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_lighteval.backends.foreign import first_line
+from pytest_lighteval.backends.common.third_party import first_line
 from pytest_lighteval.errors import BackendError
 
 if TYPE_CHECKING:  # annotations only: a fingerprint is made without it
     import torch
-
-__all__ = ["Parameters", "Region", "find_parameters", "merge_parameter", "read_slices"]
 
 Parameters = Mapping[str, tuple[Path, ...]]
 """A parameter's full name -> its files, sorted."""

@@ -10,10 +10,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from pytest_lighteval.backends.generation_parameters import BEAM_SEARCH, read_parameters
+from pytest_lighteval.backends.common.generation_parameters import BEAM_SEARCH, read_parameters
 from pytest_lighteval.errors import UserInputError
-
-__all__ = ["WITHOUT_EFFECT", "OpenAIArguments", "ServerParameters"]
 
 WITHOUT_EFFECT = frozenset(("concurrency", "timeout", "retries", "api_key_env", "use_chat_template"))
 """Arguments that change no answer: how often and how many at once, who asks, and what the plugin asks with."""

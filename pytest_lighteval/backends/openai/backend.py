@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pytest_lighteval.backends.fingerprints import canonical_settings, digest_content
+from pytest_lighteval.backends.common.fingerprints import canonical_settings, digest_content
+from pytest_lighteval.backends.common.model_reference import resolve_reference
 from pytest_lighteval.backends.openai.arguments import WITHOUT_EFFECT, OpenAIArguments
 from pytest_lighteval.backends.openai.client import Client
 from pytest_lighteval.backends.openai.generation import Generator
 from pytest_lighteval.backends.openai.scoring import Scorer
 from pytest_lighteval.backends.openai.server import Server
 from pytest_lighteval.backends.openai.tokenizer import digest_tokenizer, load_texts
-from pytest_lighteval.backends.references import resolve_reference
+from pytest_lighteval.common.versions import installed_versions
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
     GenerateRequest,
@@ -28,12 +29,9 @@ from pytest_lighteval.types import (
     Prompt,
     RequestKind,
 )
-from pytest_lighteval.versions import installed_versions
 
 if TYPE_CHECKING:  # transformers, which importing a backend must not cost
-    from pytest_lighteval.backends.accelerate.texts import Texts
-
-__all__ = ["OpenAIBackend"]
+    from pytest_lighteval.backends.common.prompt_tokenizer import Texts
 
 _PROTOCOL = 1
 """Raised whenever this backend may make another answer of the same server's."""

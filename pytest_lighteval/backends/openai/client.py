@@ -14,13 +14,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pytest_lighteval.backends.foreign import first_line
+from pytest_lighteval.backends.common.third_party import first_line
 from pytest_lighteval.errors import BackendError, MissingExtraError
 
 if TYPE_CHECKING:  # which importing a backend must not cost
     import httpx
-
-__all__ = ["Client", "FinalStatusError", "RefusedError", "UnansweredError"]
 
 _TRANSIENT = frozenset((408, 409, 425, 429))
 """Statuses beside 5xx that another try may change."""

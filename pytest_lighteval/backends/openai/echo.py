@@ -9,8 +9,6 @@ from typing import Any
 
 from pytest_lighteval.backends.openai.client import Client, UnansweredError
 
-__all__ = ["Echo", "ask_echo", "count_prompt_tokens", "is_aligned"]
-
 _SAME_TOKEN = 0.5
 """Nats by which two values of one token may differ: many times the rounding of bfloat16, and a fraction of what is between two tokens."""
 _CONTEXTS = ("One, two,", "Once upon")

@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_lighteval.backends.continuing import cut_at_stop, is_sampled, stops_of
+from pytest_lighteval.backends.common.generation_requests import cut_at_stop, is_sampled, stops_of
 from pytest_lighteval.backends.openai.client import FinalStatusError, RefusedError, UnansweredError
-from pytest_lighteval.backends.openai.pool import work_through
+from pytest_lighteval.backends.openai.concurrency import work_through
 from pytest_lighteval.backends.openai.server import NEWER_LIMIT, Server
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import GenerateRequest, GenerateResponse, Message, Prompt
-
-__all__ = ["Generator"]
 
 _STOPS_SENT = 4
 """As many stop sequences as OpenAI's API takes. All of them are applied to the text; the others only cost tokens that are cut off."""

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_lighteval.backends.asking import NO_TOKENS, ask_choices, ask_rolling, choice_pairs, gather, why_not_asked
+from pytest_lighteval.backends.common.scoring_requests import NO_TOKENS, ask_choices, ask_rolling, choice_pairs, gather, why_not_asked
+from pytest_lighteval.backends.common.token_pairs import TextPair, TokenPair, move_spaces
 from pytest_lighteval.backends.openai.client import FinalStatusError, UnansweredError
+from pytest_lighteval.backends.openai.concurrency import work_through
 from pytest_lighteval.backends.openai.echo import Echo, ask_echo, count_prompt_tokens
-from pytest_lighteval.backends.openai.pool import work_through
 from pytest_lighteval.backends.openai.server import Server
-from pytest_lighteval.backends.tokenization import TextPair, TokenPair, move_spaces
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
     LoglikelihoodRequest,
@@ -20,8 +20,6 @@ from pytest_lighteval.types import (
     PerplexityResponse,
     Prompt,
 )
-
-__all__ = ["Scorer"]
 
 _UNLIMITED = 2**31
 _NO_START = "nothing can stand before an empty context: give tokenizer=, or start_text=, the text of the model's end-of-sequence token"

@@ -12,9 +12,7 @@ from pytest_lighteval.backends.openai.echo import ask_echo, count_prompt_tokens,
 from pytest_lighteval.errors import BackendError, UnsupportedRequestError, did_you_mean
 
 if TYPE_CHECKING:  # transformers, which importing a backend must not cost
-    from pytest_lighteval.backends.accelerate.texts import Texts
-
-__all__ = ["NEWER_LIMIT", "Server"]
+    from pytest_lighteval.backends.common.prompt_tokenizer import Texts
 
 NEWER_LIMIT = "max_completion_tokens"
 """What newer models of OpenAI's own service want `max_tokens` of a chat to be called."""

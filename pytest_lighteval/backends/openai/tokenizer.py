@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
-from pytest_lighteval.backends.fingerprints import small_file_digests
-from pytest_lighteval.backends.foreign import first_line, quiet_transformers
+from pytest_lighteval.backends.common.fingerprints import small_file_digests
+from pytest_lighteval.backends.common.model_reference import download_snapshot, resolve_reference
+from pytest_lighteval.backends.common.third_party import first_line, quiet_transformers
+from pytest_lighteval.backends.common.user_cache import digest_file
 from pytest_lighteval.backends.openai.arguments import OpenAIArguments
-from pytest_lighteval.backends.references import download_snapshot, resolve_reference
-from pytest_lighteval.backends.user_cache import digest_file
 from pytest_lighteval.errors import BackendError, MissingExtraError
 
 if TYPE_CHECKING:  # jinja2's exceptions and more, which importing a backend need not cost
-    from pytest_lighteval.backends.accelerate.texts import Texts
-
-__all__ = ["digest_tokenizer", "load_texts"]
+    from pytest_lighteval.backends.common.prompt_tokenizer import Texts
 
 
 def digest_tokenizer(name: str | None) -> str | dict[str, str] | None:
@@ -40,7 +38,7 @@ def load_texts(arguments: OpenAIArguments) -> Texts:
         raise MissingExtraError("transformers", "openai")
     import transformers
 
-    from pytest_lighteval.backends.accelerate.texts import Texts
+    from pytest_lighteval.backends.common.prompt_tokenizer import Texts
 
     try:
         with quiet_transformers():
@@ -55,7 +53,7 @@ def _find(name: str) -> Path:
     if reference.path is None:
         return download_snapshot(reference.name, "main", None, weights=False)
     if reference.kind == "gguf":
-        from pytest_lighteval.backends.gguf import converted_folder
+        from pytest_lighteval.backends.common.gguf import converted_folder
 
         return converted_folder(reference.path, name)
     return reference.path

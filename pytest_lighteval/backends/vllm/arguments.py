@@ -8,11 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
-from pytest_lighteval.backends.dtypes import DTYPES
-from pytest_lighteval.backends.generation_parameters import GenerationParameters
+from pytest_lighteval.backends.common.dtypes import DTYPES
+from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
 from pytest_lighteval.errors import UserInputError, did_you_mean
-
-__all__ = ["ENGINE_ARGUMENTS", "VllmArguments"]
 
 _DTYPES = {"auto": "auto", **{name: dtype for name, dtype in DTYPES.items() if dtype != "float64"}}
 """Names that `dtype` takes -> vLLM's own."""

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pytest_lighteval.backends.accelerate.folders import Folders, NamedFolders, read_max_length
-from pytest_lighteval.backends.local import LocalBackend
+from pytest_lighteval.backends.common.lazy_engine import LocalBackend
+from pytest_lighteval.backends.common.model_folder import Folders, NamedFolders, read_max_length
 from pytest_lighteval.backends.vllm.arguments import ENGINE_ARGUMENTS, VllmArguments
 from pytest_lighteval.backends.vllm.fingerprint import fingerprint_folder, fingerprint_running, package_versions
-from pytest_lighteval.devices import visible_gpus
+from pytest_lighteval.common.devices import visible_gpus
 from pytest_lighteval.errors import BackendError, UserInputError
 
 if TYPE_CHECKING:  # torch and vllm, which importing a backend must not cost
-    from pytest_lighteval.backends.accelerate.texts import Texts
+    from pytest_lighteval.backends.common.prompt_tokenizer import Texts
     from pytest_lighteval.backends.vllm.engine import Engine, Running
-
-__all__ = ["VllmBackend"]
 
 
 class VllmBackend(LocalBackend["Engine"]):
@@ -127,7 +125,7 @@ class VllmBackend(LocalBackend["Engine"]):
 
     def _load_texts(self) -> Texts:
         from pytest_lighteval.backends.accelerate.loading import load_tokenizer
-        from pytest_lighteval.backends.accelerate.texts import Texts
+        from pytest_lighteval.backends.common.prompt_tokenizer import Texts
 
         named = self.arguments.named()
         tokenizer = self._given_tokenizer() if self._given is not None else load_tokenizer(self._folders.tokenizer, named)
@@ -150,7 +148,7 @@ class VllmBackend(LocalBackend["Engine"]):
         return Engine(texts, self._start(), self.arguments, self.max_length)
 
     def _start(self) -> Running:
-        from pytest_lighteval.backends.vllm.starting import LocalEngine, start_engine
+        from pytest_lighteval.backends.vllm.local_engine import LocalEngine, start_engine
 
         if self._given is not None:
             return LocalEngine(self._given, owned=False)

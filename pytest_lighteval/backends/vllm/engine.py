@@ -7,8 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pytest_lighteval.backends.accelerate.texts import Texts
-from pytest_lighteval.backends.asking import (
+from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
+from pytest_lighteval.backends.common.generation_requests import (
+    Continuation,
+    Generated,
+    generate_response,
+    plan_continuation,
+    read_generated,
+)
+from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+from pytest_lighteval.backends.common.scoring_requests import (
     Asked,
     PairScore,
     ask_choices,
@@ -18,9 +26,7 @@ from pytest_lighteval.backends.asking import (
     pairs_of,
     perplexity_response,
 )
-from pytest_lighteval.backends.continuing import Continuation, Generated, generate_response, plan_continuation, read_generated
-from pytest_lighteval.backends.foreign import first_line
-from pytest_lighteval.backends.generation_parameters import GenerationParameters
+from pytest_lighteval.backends.common.third_party import first_line
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.backends.vllm.scoring import Scorer, score_pairs
 from pytest_lighteval.errors import BackendError, LightevalError
@@ -32,8 +38,6 @@ from pytest_lighteval.types import (
     PerplexityRequest,
     PerplexityResponse,
 )
-
-__all__ = ["Engine", "EngineFacts", "Running"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pytest_lighteval.backends.fingerprints import canonical_settings, digest_content, folder_digests, tokenizer_content
+from pytest_lighteval.backends.common.fingerprints import canonical_settings, digest_content, folder_digests, tokenizer_content
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
-from pytest_lighteval.versions import installed_versions
-
-__all__ = ["fingerprint_folder", "fingerprint_running", "package_versions", "vllm_version"]
+from pytest_lighteval.common.versions import installed_versions
 
 _ENGINE = 1
 """Raised whenever this backend may answer the same request differently."""

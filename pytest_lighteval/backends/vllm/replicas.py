@@ -17,16 +17,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from pytest_lighteval.backends.asking import PairScore
-from pytest_lighteval.backends.continuing import Continuation
-from pytest_lighteval.backends.foreign import first_line
-from pytest_lighteval.backends.generation_parameters import GenerationParameters
+from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
+from pytest_lighteval.backends.common.generation_requests import Continuation
+from pytest_lighteval.backends.common.scoring_requests import PairScore
+from pytest_lighteval.backends.common.third_party import first_line
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.backends.vllm.engine import EngineFacts, Running
 from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
 from pytest_lighteval.errors import BackendError, LightevalError
-
-__all__ = ["Replicas", "Starter", "device_groups", "share_out"]
 
 _STOP = "stop"
 """Sent to a replica in mid-answer: nobody waits for the rest."""

@@ -15,14 +15,11 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from pytest_lighteval.backends.asking import PairScore
-from pytest_lighteval.backends.continuing import Continuation
-from pytest_lighteval.backends.generation_parameters import GenerationParameters
+from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
+from pytest_lighteval.backends.common.generation_requests import Continuation
+from pytest_lighteval.backends.common.scoring_requests import PairScore
 from pytest_lighteval.backends.vllm.scoring import MOST_CANDIDATES, ChoicePrompt, ReadPrompt
 from pytest_lighteval.errors import BackendError
-
-__all__ = ["Abilities", "Runner"]
-
 
 _SEEDS = 2**31
 """How many seeds a request may have; torch takes more, numpy does not."""

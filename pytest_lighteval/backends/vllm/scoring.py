@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pytest_lighteval.backends.asking import PairScore
-from pytest_lighteval.backends.tokenization import TokenPair
-
-__all__ = ["MOST_CANDIDATES", "ChoicePrompt", "ReadPrompt", "Scorer", "score_pairs"]
+from pytest_lighteval.backends.common.scoring_requests import PairScore
+from pytest_lighteval.backends.common.token_pairs import TokenPair
 
 MOST_CANDIDATES = 128
 """Token ids that vLLM takes in one request."""

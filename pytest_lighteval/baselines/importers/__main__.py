@@ -9,10 +9,8 @@ from pathlib import Path
 
 from pytest_lighteval.baselines.importers.gates import ImportedGates, render_gates, tensorrt_gates, vllm_gates
 from pytest_lighteval.baselines.importers.lm_eval import lm_eval_baseline
-from pytest_lighteval.baselines.saving import write_baseline
+from pytest_lighteval.baselines.save import write_baseline
 from pytest_lighteval.errors import LightevalError, UserInputError
-
-__all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

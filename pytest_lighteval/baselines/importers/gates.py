@@ -15,8 +15,6 @@ from pytest_lighteval.baselines.importers.names import LOWER_IS_BETTER, find_tas
 from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.types import GateSpec
 
-__all__ = ["ImportedGates", "render_gates", "tensorrt_gates", "vllm_gates"]
-
 _DIGITS = 6
 
 

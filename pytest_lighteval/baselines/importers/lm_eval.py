@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pytest_lighteval.baselines.importers.names import LOWER_IS_BETTER, LmEvalTask, Target, find_task
-from pytest_lighteval.baselines.saving import provenance_of
-from pytest_lighteval.baselines.values import Baseline, BaselineMetric, BaselineTask, Provenance
+from pytest_lighteval.baselines.model import Baseline, BaselineMetric, BaselineTask, Provenance
+from pytest_lighteval.baselines.save import provenance_of
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import SampleValue, TaskKey
-
-__all__ = ["ImportedBaseline", "lm_eval_baseline"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["LOWER_IS_BETTER", "TASKS", "LmEvalTask", "Target", "find_task"]
-
 LOWER_IS_BETTER = frozenset({"ppl"})
 """Of the metrics that the table names."""
 

@@ -1,0 +1,1 @@
+"""Generated texts with transformers: in slots that rows enter and leave, or padded."""

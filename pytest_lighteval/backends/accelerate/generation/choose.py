@@ -1,0 +1,187 @@
+"""Continue prompts: in slots over shared prefixes where the model answers the same that way, else in padded batches."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from pytest_lighteval.backends.accelerate.generation.decoder import Decoder, DecodingLimits
+from pytest_lighteval.backends.accelerate.generation.padded import InBatches, PlainGenerator, own_settings
+from pytest_lighteval.backends.accelerate.generation.sampler import Choice, Choices
+from pytest_lighteval.backends.accelerate.generation.shared_prefixes import plan_generation
+from pytest_lighteval.backends.accelerate.loading import LoadedModel
+from pytest_lighteval.backends.accelerate.scoring.row_batches import Limits, PromptRow
+from pytest_lighteval.backends.accelerate.scoring.row_scorer import evaluating
+from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
+from pytest_lighteval.backends.common.generation_requests import Generated
+from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+from pytest_lighteval.backends.common.third_party import first_line
+from pytest_lighteval.errors import BackendError
+
+_PROBE_TOKENS = 6
+_UNSUPPORTED = {
+    "encoder_repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "bad_words_ids": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "remove_invalid_values": False,
+    "exponential_decay_length_penalty": None,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "sequence_bias": None,
+    "token_healing": False,
+    "guidance_scale": 1.0,
+    "watermarking_config": None,
+    "min_length": 0,
+    "max_time": None,
+    "stop_strings": None,
+    "prompt_lookup_num_tokens": None,
+    "dola_layers": None,
+    "penalty_alpha": None,
+}
+"""Settings of a model's generation_config that only `generate` of transformers obeys -> the value that changes nothing, beside None."""
+
+
+class Generation(Protocol):
+    """A way to continue prompts."""
+
+    def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, Generated | None]]:
+        """Every row with what it generates, once, in any order. None: memory ran out on this row alone."""
+
+    @property
+    def name(self) -> str:
+        """What runs, for the report."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not the fastest way. None: it is."""
+
+    @property
+    def tokens_computed(self) -> int:
+        """Tokens fed to the model so far, padding included."""
+
+
+class InSlots:
+    """Rows that come and go, over shared prefixes that are computed once."""
+
+    name = "slots over shared prefixes"
+    reason = None
+
+    def __init__(self, decoder: Decoder, limits: DecodingLimits) -> None:
+        self._decoder, self._limits = decoder, limits
+
+    @property
+    def tokens_computed(self) -> int:
+        """See `Generation.tokens_computed`."""
+        return self._decoder.tokens_computed
+
+    def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, Generated | None]]:
+        """See `Generation.generate`."""
+        yield from self._decoder.generate(plan_generation(rows), self._limits)
+
+
+def choose_generation(
+    loaded: LoadedModel,
+    texts: Texts,
+    parameters: GenerationParameters,
+    *,
+    max_length: int,
+    slots: Callable[[], DecodingLimits],
+    batches: Limits,
+    takes_places: bool,
+    fused: bool,
+    known_reason: str | None,
+    attempt: Callable[[Callable[[Any], Any], Any], Any],
+    on_shrink: Callable[[int, str], None],
+) -> Generation:
+    """In slots if the model gives the same logits there, else in padded batches; its description says why.
+
+    `fused`: kernels that return the log-sum-exp work here. `known_reason`: why the model cannot attend to prefixes apart, where that has
+    been found out. `attempt` calls its first argument with its second and returns None when memory ran out; what else goes wrong is a
+    BackendError. `on_shrink` hears what memory allows then: a number and its unit, rows or tokens.
+    """
+    ends = _find_ends(loaded.model, texts)
+    choices = Choices(parameters, parameters.repetition_penalty or own_settings(loaded.model).repetition_penalty or 1.0)
+
+    def decoder(choices: Choices, on_shrink: Callable[[int, str], None]) -> Decoder:
+        return Decoder(loaded, texts, ends, choices, parameters.seed, takes_places, fused=fused, attempt=attempt, on_shrink=on_shrink)
+
+    reason = known_reason or _unsupported_settings(loaded.model)
+    if reason is None:
+        recording = _RecordingChoices()
+        try:
+            reason = _find_disagreement(decoder(recording, lambda count, unit: None), recording, loaded, max_length)
+        except BackendError as error:
+            cause = error.__cause__
+            reason = str(error) if cause is None else f"it failed on a probe: {type(cause).__name__}: {first_line(cause)}"
+    if reason is None:
+        return InSlots(decoder(choices, on_shrink), slots())
+    return InBatches(
+        PlainGenerator(loaded, texts, ends, choices, parameters.seed), batches, reason, attempt, lambda rows: on_shrink(rows, "rows")
+    )
+
+
+class _RecordingChoices(Choices):
+    """Greedy choices that keep the logits they were made of."""
+
+    def __init__(self) -> None:
+        super().__init__(GenerationParameters(), 1.0)
+        self.logits: defaultdict[tuple[int, ...], list[torch.Tensor]] = defaultdict(list)
+        """By prompt, in the order of the tokens."""
+
+    def choose(self, logits: torch.Tensor, rows: Sequence[Choice], texts: Sequence[Sequence[int]]) -> list[int]:
+        """See `Choices.choose`."""
+        for row, scores in zip(rows, logits, strict=True):
+            self.logits[row.prompt].append(scores)
+        return super().choose(logits, rows, texts)
+
+
+def _find_disagreement(decoder: Decoder, choices: _RecordingChoices, loaded: LoadedModel, max_length: int) -> str | None:
+    """Why rows cannot be generated in slots: where a small probe's logits differ from those of whole passes over its texts. None: they can.
+
+    The decoder is one that chooses by `choices`. In half precision whole passes differ among themselves, and a wrong attention by far more.
+    """
+    draw = random.Random(0)
+    vocabulary: int = loaded.model.config.get_text_config().vocab_size
+
+    def tokens(count: int) -> tuple[int, ...]:
+        return tuple(draw.randrange(vocabulary) for _ in range(max(1, min(count, max_length // 4))))
+
+    shared, nested = tokens(20), tokens(5)
+    prompts = [tokens(9), *(shared + tokens(count) for count in (3, 8)), *(shared + nested + tokens(count) for count in (1, 6, 2))]
+    new = max(1, min(_PROBE_TOKENS, max_length // 4))
+    rows = [PromptRow(owner=owner, prompt=prompt, max_new_tokens=new) for owner, prompt in enumerate(dict.fromkeys(prompts))]
+    plan = plan_generation(rows, tokens_saved=1, shortest_stem=1)
+    exact = loaded.is_exact
+    # few slots and short steps, so that rows wait for one another and prompts come in parts
+    for row, generated in decoder.generate(plan, DecodingLimits(rows=4, kept=10**6, tokens=12)):
+        if generated is None:
+            return "memory runs out on a probe"
+        found = torch.stack(choices.logits[row.prompt]).float().log_softmax(-1)
+        inputs = torch.tensor([[*row.prompt, *generated.token_ids[:-1]]], device=loaded.device)
+        with evaluating(loaded.model), torch.inference_mode():
+            whole = loaded.model(input_ids=inputs, use_cache=False).logits[0, len(row.prompt) - 1 :].float().log_softmax(-1)
+        difference = (found - whole).abs()
+        agrees = difference <= 1e-3 + 1e-4 * whole.abs() if exact else difference.mean(-1) <= 0.25
+        if not bool(agrees.all()):
+            return f"on a probe its log-probabilities are off by {float(difference.max()):.2g}"
+    return None
+
+
+def _find_ends(model: Any, texts: Texts) -> frozenset[int]:
+    """The tokens that end a text. A chat model may declare more of them than its tokenizer's one."""
+    own = own_settings(model)
+    declared = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
+    return frozenset(end for end in (*declared, texts.special.end) if end is not None)
+
+
+def _unsupported_settings(model: Any) -> str | None:
+    """What the model's generation_config asks for that only `generate` of transformers does. None: nothing."""
+    own = own_settings(model)
+    asked = [name for name, neutral in _UNSUPPORTED.items() if getattr(own, name, None) not in (None, neutral)]
+    return f"its generation_config asks for {', '.join(asked)}" if asked else None

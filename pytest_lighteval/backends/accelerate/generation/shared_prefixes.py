@@ -1,0 +1,88 @@
+"""Plan prompts so that what they share is computed once: from prompts to stems and the rows behind them. Plain Python, without torch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_lighteval.backends.accelerate.scoring.row_batches import PromptRow
+
+_TOKENS_SAVED = 48
+"""What a stem must save at least: it costs a forward pass of its own, and one more part of every attention behind it."""
+_SHORTEST_STEM = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stem:
+    """Tokens that several rows start with, behind those of its own stems."""
+
+    stems: tuple[int, ...]
+    """The stems in front of it, from the start on."""
+    start: int
+    """How many tokens these have."""
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRow:
+    """A row and the part of its prompt that is its own: at least one token, whose logits choose the first new one."""
+
+    row: PromptRow
+    stems: tuple[int, ...]
+    start: int
+    """How many tokens of the prompt are in stems."""
+
+    @property
+    def own(self) -> tuple[int, ...]:
+        """The tokens behind the stems."""
+        return self.row.prompt[self.start :]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationPlan:
+    """All stems, each behind those in front of it, and all rows in the order in which they are to be taken in."""
+
+    stems: tuple[Stem, ...]
+    rows: tuple[PlannedRow, ...]
+
+
+def plan_generation(rows: Sequence[PromptRow], *, tokens_saved: int = _TOKENS_SAVED, shortest_stem: int = _SHORTEST_STEM) -> GenerationPlan:
+    """Stems wherever they save enough tokens. Prompts have at least one token; equal ones (samples) share all but their last.
+
+    Rows behind the same stems come one after the other, longest first; else in the order given.
+    """
+    ordered = sorted(range(len(rows)), key=lambda index: rows[index].prompt)
+    prompts = [rows[index].prompt for index in ordered]
+    stems: list[Stem] = []
+    planned: list[tuple[tuple[int, ...], int, int]] = []
+    waiting: list[tuple[list[int], int, tuple[int, ...]]] = [(list(range(len(rows))), 0, ())] if rows else []
+    while waiting:
+        group, start, behind = waiting.pop()
+        if len(group) == 1:
+            planned.append((behind, start, ordered[group[0]]))
+            continue
+        # in sorted order, what the first and the last share is shared by all; a row keeps a token of its own
+        common = min(_common_prefix(prompts[group[0]], prompts[group[-1]]), len(prompts[group[0]]) - 1)
+        length = common - start
+        if length >= shortest_stem and length * (len(group) - 1) >= tokens_saved:
+            stems.append(Stem(stems=behind, start=start, tokens=prompts[group[0]][start:common]))
+            start, behind = common, (*behind, len(stems) - 1)
+        parts: defaultdict[int, list[int]] = defaultdict(list)
+        for member in group:
+            if len(prompts[member]) == common + 1:
+                planned.append((behind, start, ordered[member]))
+            else:
+                parts[prompts[member][common]].append(member)
+        waiting.extend((part, start, behind) for part in reversed(parts.values()))
+    planned.sort(key=lambda one: (one[0], one[1] - len(rows[one[2]].prompt), one[2]))
+    return GenerationPlan(
+        stems=tuple(stems),
+        rows=tuple(PlannedRow(row=rows[index], stems=behind, start=start) for behind, start, index in planned),
+    )
+
+
+def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    if one == other:
+        return len(one)
+    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,0 +1,1 @@
+"""A backend around a backend: what was answered before is not computed again."""

@@ -1,0 +1,63 @@
+"""What fingerprints are made of: contents of files and tokenizers, settings in one spelling. Which of them count is each backend's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from pytest_lighteval.backends.common.dtypes import DTYPES
+from pytest_lighteval.backends.common.model_reference import weight_files
+from pytest_lighteval.backends.common.user_cache import digest_file
+from pytest_lighteval.errors import BackendError
+
+_SMALL_SUFFIXES = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
+
+
+class _Arguments(Protocol):
+    def generation(self) -> msgspec.Struct: ...
+
+
+def canonical_settings(arguments: _Arguments, *, without: Collection[str]) -> dict[str, Any]:
+    """A backend's arguments but for some, as plain values, in one spelling: `fp32` is `float32`, and a parameter's "5" is 5."""
+    settings = {name: value for name, value in msgspec.to_builtins(arguments).items() if name not in without}
+    settings["generation_parameters"] = msgspec.to_builtins(arguments.generation())
+    if "dtype" in settings:
+        dtype = settings["dtype"]
+        settings["dtype"] = "auto" if dtype is None else DTYPES.get(dtype, dtype)
+    return settings
+
+
+def digest_content(content: Mapping[str, Any]) -> str:
+    """One digest, in hex, of plain values by name."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def folder_digests(folder: Path, tokenizer_folder: Path, name: str) -> dict[str, str]:
+    """Digests of the files that make a model on disk: weights, configuration, tokenizer, template. Raises BackendError with its name."""
+    try:
+        files = {file.name: digest_file(file) for file in weight_files(folder, name)} | small_file_digests(folder)
+        if tokenizer_folder != folder:
+            files |= {f"tokenizer/{file}": digest for file, digest in small_file_digests(tokenizer_folder).items()}
+    except OSError as error:
+        raise BackendError(f"{name}: cannot read {error.filename}: {error.strerror}") from error
+    return files
+
+
+def small_file_digests(folder: Path) -> dict[str, str]:
+    """Digests of a folder's files that are no weights, by name; a tokenizer's folder has no others. Raises OSError."""
+    return {file.name: digest_file(file) for file in sorted(folder.iterdir()) if file.suffix in _SMALL_SUFFIXES and file.is_file()}
+
+
+def tokenizer_content(tokenizer: Any) -> dict[str, Any]:
+    """What a tokenizer in memory is, in plain values."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return {
+        "tokenizer": backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items()),
+        "special": tokenizer.special_tokens_map,
+        "template": tokenizer.chat_template,
+    }

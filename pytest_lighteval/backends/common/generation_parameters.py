@@ -1,0 +1,63 @@
+"""The `generation_parameters` of a backend's arguments: names, types, defaults, help, and how what a user wrote is read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from pytest_lighteval.errors import UserInputError, did_you_mean
+
+BEAM_SEARCH = dict.fromkeys(("early_stopping", "length_penalty"), "it belongs to beam search, which is never used here")
+"""Parameters of Lighteval's that are refused -> why."""
+_REFUSED = {**BEAM_SEARCH, "response_format": "this backend does not constrain what is generated"}
+
+_Positive = Annotated[int, Meta(ge=1)]
+_Share = Annotated[float, Meta(ge=0, le=1)]
+_Temperature = Annotated[float, Meta(ge=0)]
+_Factor = Annotated[float, Meta(gt=0)]
+_Parameters = TypeVar("_Parameters", bound=msgspec.Struct)
+
+
+class GenerationParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How text is generated; the names are Lighteval's. What a task or a metric asks for comes first where both speak."""
+
+    temperature: Annotated[_Temperature | None, Meta(description="given: every text is sampled at it; 0: every text is greedy")] = None
+    top_k: Annotated[_Positive | None, Meta(description="sample among the k likeliest tokens")] = None
+    top_p: Annotated[_Share | None, Meta(description="sample among the likeliest tokens that make up this probability")] = None
+    min_p: Annotated[_Share | None, Meta(description="sample among tokens at least this likely, relative to the best")] = None
+    seed: Annotated[int, Meta(description="seed of every draw, together with the prompt")] = 1234
+    repetition_penalty: Annotated[_Factor | None, Meta(description="above 1: tokens seen in prompt or text become less likely")] = None
+    frequency_penalty: Annotated[float, Meta(description="taken from a token's logit for each time it was generated")] = 0.0
+    presence_penalty: Annotated[float, Meta(description="taken from a token's logit once it was generated")] = 0.0
+    max_new_tokens: Annotated[_Positive | None, Meta(description="limit where the task sets none")] = None
+    min_new_tokens: Annotated[_Positive | None, Meta(description="no end token before this many")] = None
+    stop_tokens: Annotated[tuple[str, ...], Meta(description="texts that end every generation, beside the task's own")] = ()
+    truncate_prompt: Annotated[_Positive | None, Meta(description="keep only this many last tokens of a prompt")] = None
+    early_stopping: Annotated[Any, Meta(description="refused: belongs to beam search, which is never used")] = None
+    length_penalty: Annotated[Any, Meta(description="refused: belongs to beam search, which is never used")] = None
+    response_format: Annotated[Any, Meta(description="refused: constrained decoding is not part of this backend")] = None
+
+
+def read_generation_parameters(raw: dict[str, Any]) -> GenerationParameters:
+    """The parameters of an engine that chooses tokens itself. Raises UserInputError that names what is unknown, refused or out of range."""
+    parameters = read_parameters(GenerationParameters, raw)
+    for name, reason in _REFUSED.items():
+        if getattr(parameters, name) not in (None, False):
+            raise UserInputError(f"generation_parameters.{name}: {reason}")
+    return parameters
+
+
+def read_parameters(kind: type[_Parameters], raw: dict[str, Any]) -> _Parameters:
+    """What a user wrote, None as if it were not there. Raises UserInputError for an unknown name, with the nearest, and for a value."""
+    names = [field.encode_name for field in msgspec.structs.fields(kind)]
+    for name in raw:
+        if name not in names:
+            near = did_you_mean(name, names) or f"; there are: {', '.join(names)}"
+            raise UserInputError(f"generation_parameters: there is no {name!r}{near}")
+    try:
+        return msgspec.convert({name: value for name, value in raw.items() if value is not None}, kind, strict=False)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$.")
+        raise UserInputError(f"generation_parameters.{place.rstrip('`')}: {problem}") from error

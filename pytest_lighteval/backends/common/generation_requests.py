@@ -1,0 +1,131 @@
+"""Prompts to be continued: what requests and generation parameters together ask, and what comes of an engine's tokens.
+
+Knows nothing of any engine: who continues the prompts is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pytest_lighteval.types import GenerateRequest, GenerateResponse
+
+if TYPE_CHECKING:
+    from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
+
+
+class StopsAndTemperature(Protocol):
+    """What generation parameters have in every backend."""
+
+    @property
+    def temperature(self) -> float | None:
+        """None: the user gave none."""
+
+    @property
+    def stop_tokens(self) -> tuple[str, ...]:
+        """Texts that end every generation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuation:
+    """One prompt to be continued, in one text or in several."""
+
+    tokens: tuple[int, ...]
+    """The prompt's, cut on the left to fit."""
+    max_new_tokens: int
+    stop_sequence: tuple[str, ...] = ()
+    stop_ids: frozenset[int] = frozenset()
+    """Tokens that end a text: special ones among the stop sequences have no text that one could be found in."""
+    samples: int | None = None
+    """How many texts are drawn. None: one greedy text."""
+    cut: int = 0
+    """Tokens of the prompt that were cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generated:
+    """One text that came of a prompt."""
+
+    token_ids: tuple[int, ...]
+    """What ended it included."""
+    text: str
+    finish_reason: str
+
+
+def is_sampled(request: GenerateRequest, parameters: StopsAndTemperature) -> bool:
+    """Whether the request's texts are drawn; a temperature that the user gave decides for all requests."""
+    return request.do_sample if parameters.temperature is None else parameters.temperature > 0
+
+
+def stops_of(request: GenerateRequest, parameters: StopsAndTemperature) -> tuple[str, ...]:
+    """The request's stop sequences and the user's own, each once; an empty one would end every text."""
+    return tuple(stop for stop in dict.fromkeys((*request.stop_sequence, *parameters.stop_tokens)) if stop)
+
+
+def cut_at_stop(text: str, stop_sequence: Sequence[str]) -> str:
+    """What stands before the first of the stop sequences."""
+    for stop in stop_sequence:
+        text = text.partition(stop)[0]
+    return text
+
+
+def plan_continuation(
+    request: GenerateRequest,
+    prompt: tuple[int, ...],
+    parameters: GenerationParameters,
+    *,
+    fed: int,
+    length: int,
+    special_ids: Mapping[str, int],
+    default_new_tokens: int | None = None,
+    ends: Collection[int] = (),
+) -> Continuation:
+    """What to ask of an engine. The prompt is cut on the left to `fed` tokens; with what is new it has at most `length`, but one is new.
+
+    `default_new_tokens` is the limit where neither the request nor the parameters set one (None: as many as fit); `ends` are end tokens of
+    the model.
+    """
+    kept = prompt[-min(fed, parameters.truncate_prompt or fed) :]
+    room = max(1, length - len(kept))
+    stops = stops_of(request, parameters)
+    return Continuation(
+        tokens=kept,
+        max_new_tokens=min(request.max_new_tokens or parameters.max_new_tokens or default_new_tokens or room, room),
+        stop_sequence=stops,
+        stop_ids=frozenset((*ends, *(special_ids[stop] for stop in stops if stop in special_ids))),
+        samples=request.num_samples if is_sampled(request, parameters) else None,
+        cut=len(prompt) - len(kept),
+    )
+
+
+def read_generated(
+    tokens: Sequence[int],
+    *,
+    max_new_tokens: int,
+    stop_sequence: Sequence[str],
+    ends: Collection[int],
+    decode: Callable[[Sequence[int]], str],
+) -> Generated:
+    """The text of the first tokens that are an answer, decoded as a whole and cut before its first stop sequence.
+
+    What may have run on behind an end token or the limit is no part of it.
+    """
+    length = next((place + 1 for place, token in enumerate(tokens) if token in ends), len(tokens))
+    kept = tuple(tokens[: min(length, max_new_tokens)])
+    whole = decode(kept)
+    text = cut_at_stop(whole, stop_sequence)
+    ended = text != whole or (bool(kept) and kept[-1] in ends)
+    return Generated(token_ids=kept, text=text, finish_reason="stop" if ended else "length")
+
+
+def generate_response(request: GenerateRequest, asked: Continuation, answers: Sequence[Generated]) -> GenerateResponse:
+    """The answer to a request, from its texts in the order of the samples; every greedy sample is the same one."""
+    answers = list(answers) * (request.num_samples if asked.samples is None else 1)
+    return GenerateResponse(
+        texts=tuple(answer.text for answer in answers),
+        token_ids=tuple(answer.token_ids for answer in answers),
+        finish_reasons=tuple(answer.finish_reason for answer in answers),
+        prompt_token_ids=asked.tokens,
+        truncated_tokens=asked.cut,
+    )

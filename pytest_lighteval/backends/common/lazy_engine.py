@@ -1,0 +1,137 @@
+"""What backends share that run a model themselves: an engine that is made when it is first needed, and what is known of it afterwards."""
+
+from __future__ import annotations
+
+import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from pytest_lighteval.errors import BackendError, MissingExtraError
+from pytest_lighteval.types import (
+    GenerateRequest,
+    GenerateResponse,
+    LoglikelihoodRequest,
+    LoglikelihoodResponse,
+    Message,
+    PerplexityRequest,
+    PerplexityResponse,
+    Prompt,
+    RequestKind,
+)
+
+if TYPE_CHECKING:  # transformers, which importing a backend must not cost
+    from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+
+
+class ModelEngine(Protocol):
+    """A model in memory and the rules by which it is asked."""
+
+    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
+        """See `Backend.loglikelihood`."""
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+        """See `Backend.generate`."""
+
+    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
+        """See `Backend.perplexity`."""
+
+    def describe(self) -> dict[str, Any]:
+        """What runs, for the report."""
+
+    def close(self) -> None:
+        """Give back what does not go with the engine itself."""
+
+
+EngineType = TypeVar("EngineType", bound=ModelEngine)
+
+
+class LocalBackend(ABC, Generic[EngineType]):
+    """A `Backend` around a tokenizer and an engine; a subclass says what they are made of."""
+
+    name: str
+    """Also that of the extra which installs what it needs."""
+    packages: tuple[str, ...]
+    """What must be importable to ask it anything."""
+    supports = frozenset(RequestKind)
+
+    def __init__(self, model: str) -> None:
+        """`model` is its name in messages."""
+        self._model_name = model
+        self._closed = False
+        self._last_facts: dict[str, Any] = {}
+        """What a closed engine said of itself, for the report that is written afterwards."""
+
+    @property
+    @abstractmethod
+    def max_length(self) -> int:
+        """See `Backend.max_length`."""
+
+    @abstractmethod
+    def _known(self) -> dict[str, Any]:
+        """Facts for the report that need no engine."""
+
+    @abstractmethod
+    def _load_texts(self) -> Texts:
+        """The tokenizer."""
+
+    @abstractmethod
+    def _make_engine(self, texts: Texts) -> EngineType:
+        """The engine."""
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """See `Backend.count_tokens`. Loads the tokenizer alone."""
+        return self._texts.count(prompt)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """See `Backend.render`. Loads the tokenizer alone."""
+        return self._texts.render(messages)
+
+    def describe(self) -> Mapping[str, Any]:
+        """See `Backend.describe`. Loads nothing: device, dtype and threads are those in use once there is an engine."""
+        facts = self._known()
+        if "max_length" in self.__dict__:  # else it may have to be read from files
+            facts["max_length"] = self.max_length
+        return facts | (self._engine.describe() if "_engine" in self.__dict__ else self._last_facts)
+
+    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
+        """See `Backend.loglikelihood`."""
+        yield from self._engine.loglikelihood(requests) if requests else ()
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+        """See `Backend.generate`."""
+        yield from self._engine.generate(requests) if requests else ()
+
+    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
+        """See `Backend.perplexity`."""
+        yield from self._engine.perplexity(requests) if requests else ()
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._closed = True
+        self.__dict__.pop("_texts", None)
+        if "_engine" in self.__dict__:
+            self._last_facts = self._engine.describe()
+            self._engine.close()
+            del self.__dict__["_engine"]
+
+    @cached_property
+    def _texts(self) -> Texts:
+        self._require_open()
+        return self._load_texts()
+
+    @cached_property
+    def _engine(self) -> EngineType:
+        self._require_open()
+        return self._make_engine(self._texts)
+
+    def _closed_error(self) -> BackendError:
+        return BackendError(f"{self._model_name}: the backend is closed")
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise self._closed_error()
+        for package in self.packages:
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtraError(package, self.name)

@@ -1,0 +1,130 @@
+"""A transformers tokenizer as the engine needs it: prompts to ids and back, chat turns to text."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+
+from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
+from pytest_lighteval.backends.common.token_pairs import (
+    Front,
+    SpecialTokens,
+    TextPair,
+    TokenPair,
+    encode_pairs,
+    encode_prompts,
+    encode_rolling,
+    find_special_tokens,
+)
+from pytest_lighteval.errors import BackendError
+from pytest_lighteval.types import Message, Prompt
+
+_WORDS_LEFT = 4
+"""Words at the end of a context that are tokenized again with each continuation."""
+
+
+class Texts:
+    """A tokenizer together with the arguments that say how it is to be used."""
+
+    def __init__(self, tokenizer: Any, arguments: AccelerateArguments) -> None:
+        self.tokenizer, self._arguments = tokenizer, arguments
+        try:
+            self.special: SpecialTokens = find_special_tokens(self._encode, tokenizer.eos_token_id, tokenizer.bos_token_id)
+        except ValueError as error:
+            raise BackendError(f"{arguments.model}: {error}") from error
+
+    def text(self, prompt: Prompt) -> tuple[str, bool]:
+        """The text that is fed, and whether it was rendered from turns."""
+        return (prompt, False) if isinstance(prompt, str) else (self.render(prompt), True)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The chat template's text, ready for the assistant's answer. Raises BackendError."""
+        if not self.tokenizer.chat_template:
+            raise BackendError(
+                f"{self._arguments.model}: its tokenizer has no chat template; leave the chat template out, or name a chat model"
+            )
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            rendered: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        except (TemplateError, ValueError, TypeError) as error:
+            raise BackendError(f"{self._arguments.model}: its chat template does not take these turns: {error}") from error
+        return rendered
+
+    def pairs(self, pairs: Sequence[TextPair]) -> list[TokenPair]:
+        """Contexts and continuations as ids, by the arguments' rules."""
+        return encode_pairs(
+            pairs,
+            self._encode,
+            self.special,
+            add_special_tokens=self._arguments.add_special_tokens,
+            pairwise=self._arguments.pairwise_tokenization,
+            encode_fronts=self._encode_fronts if self._splits_words else None,
+        )
+
+    def prompts(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
+        """Prompts to be continued."""
+        texts = [self.text(prompt) for prompt in prompts]
+        return encode_prompts(texts, self._encode, self.special, add_special_tokens=self._arguments.add_special_tokens)
+
+    def rolling(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Whole texts to be scored."""
+        return encode_rolling(texts, self._encode, self.special, add_special_tokens=self._arguments.add_special_tokens)
+
+    def count(self, prompt: Prompt) -> int:
+        """Tokens of the prompt as it would be fed; for turns, of their contents alone."""
+        if isinstance(prompt, str):
+            return len(self.prompts([prompt])[0])
+        return sum(len(ids) for ids in self._encode([message.content for message in prompt], False)) if prompt else 0
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of generated tokens, special ones left out."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    @cached_property
+    def special_ids(self) -> dict[str, int]:
+        """Ids of the special tokens, which `decode` leaves out."""
+        return {token.content: index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+
+    @cached_property
+    def _splits_words(self) -> bool:
+        """Whether it cuts text into words before it looks for tokens, so that no token depends on words further on.
+
+        BPE and WordPiece then work on each word alone. What a word is depends on the text up to it and the next character (such as the
+        space rules of GPT-2's pattern); a Metaspace tokenizer may take the whole text for one word.
+        """
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None or type(backend.model).__name__ not in ("BPE", "WordPiece"):
+            return False
+        return backend.pre_tokenizer is not None and type(backend.pre_tokenizer).__name__ != "Metaspace"
+
+    def _encode_fronts(self, texts: Sequence[str], add_special_tokens: bool) -> list[tuple[list[int], Front | None]]:
+        encoded = self._encode_all(texts, add_special_tokens)
+        return [(encoding.ids, _front(encoding)) for encoding in encoded.encodings]
+
+    def _encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
+        ids: list[list[int]] = self._encode_all(texts, add_special_tokens)["input_ids"]
+        return ids
+
+    def _encode_all(self, texts: Sequence[str], add_special_tokens: bool) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # a long text is no mistake here, it is truncated or windowed afterwards
+            return self.tokenizer(list(texts), add_special_tokens=add_special_tokens, return_attention_mask=False, verbose=False)
+
+
+def _front(encoding: Any) -> Front | None:
+    """All but the last words of a text; None for a text of few words."""
+    words = encoding.word_ids
+    last = next((word for word in reversed(words) if word is not None), None)
+    if last is None or last < _WORDS_LEFT:
+        return None
+    # special tokens in front belong to no word
+    tokens = (
+        next(index for index in range(len(words) - 1, -1, -1) if words[index] is not None and words[index] < last - _WORDS_LEFT + 1) + 1
+    )
+    return Front(tokens=tokens, characters=encoding.offsets[tokens - 1][1])

@@ -1,0 +1,174 @@
+"""Requests as pairs of token ids, cut to a model's length, or the reason why one cannot be asked; for engines that take ids.
+
+Knows nothing of any engine: who scores the pairs is the caller's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from pytest_lighteval.backends.common.token_pairs import TextPair, TokenPair, rolling_windows, with_start_space
+from pytest_lighteval.types import LoglikelihoodRequest, LoglikelihoodResponse, PerplexityRequest, PerplexityResponse, Prompt
+
+Score = TypeVar("Score")
+"""Of one pair; anything but a text, which is a reason why there is none."""
+
+NO_TOKENS = "the text has no tokens"
+_NOT_A_NUMBER = "the model's log-probabilities are not numbers (nan): something overflowed; try dtype=bfloat16 or float32"
+
+
+class TextsToIds(Protocol):
+    """A tokenizer under the arguments of its backend; `accelerate.texts.Texts` is one."""
+
+    def text(self, prompt: Prompt) -> tuple[str, bool]:
+        """The text that is fed, and whether it was rendered from turns."""
+
+    def pairs(self, pairs: Sequence[TextPair]) -> list[TokenPair]:
+        """Contexts and continuations as ids."""
+
+    def rolling(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Whole texts to be scored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairScore:
+    """How likely a continuation is."""
+
+    logprob: float
+    """Natural log, summed over its tokens in float64."""
+    greedy: bool
+    """Every token of it is the likeliest one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request as pairs to be scored; all of them fit the model."""
+
+    pairs: tuple[TokenPair, ...] = ()
+    """Of a choice request: every choice behind the prompt, then every choice behind the unconditioned prompt if there is one."""
+    cuts: tuple[int, ...] = ()
+    """Of a choice request: the tokens cut from the left of each pair's context."""
+    error: str | None = None
+    """Why it cannot be asked; it has no pairs then."""
+
+
+def ask_choices(requests: Sequence[LoglikelihoodRequest], texts: TextsToIds, *, start_space: bool | None, fed: int) -> list[Asked]:
+    """Order out is order in. `fed` is the most tokens that a model takes: a context and all but the last token of a choice."""
+    pairs: list[TextPair] = []
+    spans = []
+    for request in requests:
+        first = len(pairs)
+        pairs += choice_pairs(request, texts.text, start_space)
+        spans.append(slice(first, len(pairs)))
+    encoded = texts.pairs(pairs)
+    return [_fit(request, encoded[span], fed) for request, span in zip(requests, spans, strict=True)]
+
+
+def choice_pairs(request: LoglikelihoodRequest, text: Callable[[Prompt], tuple[str, bool]], start_space: bool | None) -> list[TextPair]:
+    """Every choice behind the prompt, then every choice behind the unconditioned prompt if there is one. `text` is as in `TextsToIds`."""
+    pairs = []
+    for prompt in (request.prompt, request.unconditioned_prompt):
+        if prompt is not None:
+            context, rendered = text(prompt)
+            pairs += [
+                TextPair(context=context, continuation=with_start_space(choice, start_space), rendered=rendered)
+                for choice in request.choices
+            ]
+    return pairs
+
+
+def why_not_asked(choices: Sequence[str]) -> str | None:
+    """Why these choices cannot be scored, whatever their tokens are. None: they can."""
+    if not choices:
+        return "the request has no choices"
+    return next((_empty(number, choice) for number, choice in enumerate(choices) if not choice), None)
+
+
+def ask_rolling(requests: Sequence[PerplexityRequest], texts: TextsToIds, *, start: int, fed: int) -> list[Asked]:
+    """Order out is order in; a text longer than `fed` tokens is several windows (see `rolling_windows`)."""
+    windows = [tuple(rolling_windows(tokens, start, fed)) for tokens in texts.rolling([request.text for request in requests])]
+    return [Asked(pairs=pairs) if pairs else Asked(error=NO_TOKENS) for pairs in windows]
+
+
+def pairs_of(asked: Sequence[Asked]) -> list[TokenPair]:
+    """The pairs of all requests, one request's after the other's; `gather_asked` counts its places in them."""
+    return [pair for one in asked for pair in one.pairs]
+
+
+def gather(counts: Sequence[int], scored: Iterable[tuple[int, Score | str]]) -> Iterator[tuple[int, list[Score] | str]]:
+    """Each request once, by its index, as soon as it is complete: the scores of its pairs in their order, or why one of them has none.
+
+    `counts` says how many pairs each request has. `scored` gives every pair by its place among those of all requests, one request's after
+    the other's, in any order: its score, or why it has none. Requests without pairs come first, with no scores.
+    """
+    owners = [(index, position) for index, count in enumerate(counts) for position in range(count)]
+    waiting: dict[int, dict[int, Score]] = {index: {} for index, count in enumerate(counts) if count}
+    yield from ((index, []) for index, count in enumerate(counts) if not count)
+    for place, score in scored:
+        index, position = owners[place]
+        if index not in waiting:  # another pair of it has failed
+            continue
+        if isinstance(score, str):
+            del waiting[index]
+            yield index, score
+            continue
+        waiting[index][position] = score
+        if len(waiting[index]) == counts[index]:
+            scores = waiting.pop(index)
+            yield index, [scores[position] for position in range(len(scores))]
+
+
+def gather_asked(asked: Sequence[Asked], scored: Iterable[tuple[int, PairScore | str]]) -> Iterator[tuple[int, list[PairScore] | str]]:
+    """See `gather`; `scored` counts its places in `pairs_of(asked)`. What cannot be asked comes with its error."""
+    for index, scores in gather([len(one.pairs) for one in asked], scored):
+        yield index, asked[index].error or scores
+
+
+def loglikelihood_response(asked: Asked, scores: Sequence[PairScore] | str, choices: int) -> LoglikelihoodResponse:
+    """The answer to a request of so many choices, from the scores of its pairs or from what went wrong."""
+    if isinstance(scores, str):
+        return LoglikelihoodResponse(error=scores)
+    if any(math.isnan(score.logprob) for score in scores):
+        return LoglikelihoodResponse(error=_NOT_A_NUMBER)
+    return LoglikelihoodResponse(
+        logprobs=tuple(score.logprob for score in scores[:choices]),
+        greedy=tuple(score.greedy for score in scores[:choices]),
+        token_counts=tuple(len(pair.continuation) for pair in asked.pairs[:choices]),
+        unconditioned_logprobs=tuple(score.logprob for score in scores[choices:]) or None,
+        prompt_token_ids=asked.pairs[0].context,
+        choice_token_ids=tuple(pair.continuation for pair in asked.pairs[:choices]),
+        truncated_tokens=max(asked.cuts),
+    )
+
+
+def perplexity_response(asked: Asked, scores: Sequence[PairScore] | str) -> PerplexityResponse:
+    """The answer to a rolling request, from the scores of its windows or from what went wrong."""
+    if isinstance(scores, str):
+        return PerplexityResponse(error=scores)
+    count = sum(len(pair.continuation) for pair in asked.pairs)
+    logprob = math.fsum(score.logprob for score in scores)
+    return PerplexityResponse(error=_NOT_A_NUMBER) if math.isnan(logprob) else PerplexityResponse(logprob=logprob, token_count=count)
+
+
+def _fit(request: LoglikelihoodRequest, pairs: Sequence[TokenPair], fed: int) -> Asked:
+    reason = why_not_asked(request.choices)
+    if reason is not None:
+        return Asked(error=reason)
+    fitting, cuts = [], []
+    for position, pair in enumerate(pairs):
+        choice = position % len(request.choices)
+        if not pair.continuation:
+            return Asked(error=_empty(choice, request.choices[choice]))
+        cut = max(0, len(pair.context) + len(pair.continuation) - 1 - fed)
+        if cut >= len(pair.context):
+            return Asked(error=f"choice {choice}: a choice of {len(pair.continuation)} tokens does not fit into the model's {fed}")
+        fitting.append(TokenPair(context=pair.context[cut:], continuation=pair.continuation))
+        cuts.append(cut)
+    return Asked(pairs=tuple(fitting), cuts=tuple(cuts))
+
+
+def _empty(number: int, choice: str) -> str:
+    return f"choice {number} ({choice!r}) is empty: it has no tokens to score"

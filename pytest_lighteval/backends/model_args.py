@@ -1,0 +1,144 @@
+"""`--model-args`: `key=value` pairs or a YAML file, checked against the arguments that a backend declares."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from pytest_lighteval.common.files import read_utf8
+from pytest_lighteval.errors import UserInputError, did_you_mean
+
+_PAIRS = {"{": "}", "[": "]", "(": ")"}
+
+Arguments = TypeVar("Arguments", bound=msgspec.Struct)
+
+
+def parse_model_args(text: str, *, folder: Path) -> dict[str, Any]:
+    """The arguments as written: texts, nested mappings and lists, not yet converted to the backend's types.
+
+    Either a path of a `.yaml`/`.yml` file (Lighteval's `model_parameters:` level is accepted) or `k=v` pairs joined by commas, in
+    which `{}`, `[]` and quotes may hold commas; a bare key means true. Raises UserInputError.
+    """
+    text = text.strip()
+    if text.endswith((".yaml", ".yml")) and "=" not in text:
+        return _read_yaml(folder / text, text)
+    parsed: dict[str, Any] = {}
+    for pair in _split(text, ","):
+        key, equals, value = pair.partition("=")
+        key = key.strip()
+        if not key.isidentifier():
+            raise UserInputError(f"--model-args: {pair.strip()!r} is not key=value")
+        if key in parsed:
+            raise UserInputError(f"--model-args: {key!r} is given twice")
+        parsed[key] = _value(value.strip()) if equals else "true"
+    return parsed
+
+
+def _read_yaml(path: Path, shown: str) -> dict[str, Any]:
+    try:
+        text = read_utf8(path, shown=f"--model-args {shown}")
+        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        line = mark.line + 1 if (mark := getattr(error, "problem_mark", None)) else 1
+        raise UserInputError(f"{shown}:{line}: {getattr(error, 'problem', None) or 'not YAML'}") from error
+    if isinstance(content, dict) and isinstance(content.get("model_parameters"), dict):
+        content = content["model_parameters"]
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UserInputError(f"{shown}:1: a mapping of model arguments was expected")
+    return content
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Cut at separators that stand in no brackets and no quotes."""
+    parts, start, closers, quote = [], 0, [], ""
+    for position, character in enumerate(text):
+        if quote:
+            if character == quote:
+                quote = ""
+        elif character in "\"'" and text[:position].rstrip().endswith(("=", ":", ",", "[", "{", "(")):
+            # a quote opens only where a value begins, so that an apostrophe inside a path is a character like any other
+            quote = character
+        elif character in _PAIRS:
+            closers.append(_PAIRS[character])
+        elif closers and character == closers[-1]:
+            closers.pop()
+        elif character == separator and not closers:
+            parts.append(text[start:position])
+            start = position + 1
+    if quote or closers:
+        raise UserInputError(f"--model-args: {quote or closers[-1]!r} is missing in {text!r}")
+    return [part for part in (*parts, text[start:]) if part.strip()]
+
+
+def _value(text: str) -> Any:
+    """`{a:1,b:[x,y]}` and `[x,y]` become mappings and lists of texts; quotes come off; anything else stays the text it is."""
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1]
+    if text.startswith("[") and text.endswith("]"):
+        return [_value(part.strip()) for part in _split(text[1:-1], ",")]
+    if text.startswith("{") and text.endswith("}"):
+        mapping = {}
+        for part in _split(text[1:-1], ","):
+            separator = min((at for mark in ":=" if (at := part.find(mark)) >= 0), default=-1)
+            if separator < 0:
+                raise UserInputError(f"--model-args: {part.strip()!r} inside {{}} is not key:value")
+            mapping[str(_value(part[:separator].strip()))] = _value(part[separator + 1 :].strip())
+        return mapping
+    return None if text == "None" else text
+
+
+def convert_model_args(raw: Mapping[str, Any], arguments: type[Arguments], *, backend: str) -> Arguments:
+    """The backend's own struct, filled and type-checked ("8" becomes 8 where a number is meant).
+
+    Raises UserInputError that names the argument, and the nearest ones for an unknown key.
+    """
+    known = {field.encode_name for field in msgspec.structs.fields(arguments)}
+    for key in raw:
+        if key not in known:
+            near = did_you_mean(key, known) or f"; there are: {', '.join(sorted(known))}"
+            raise UserInputError(f"--model-args: backend {backend!r} has no argument {key!r}{near}")
+    try:
+        return msgspec.convert(_lowered(raw), arguments, strict=False)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$.")
+        raise UserInputError(f"--model-args: {place.rstrip('`') or backend}: {problem}") from error
+
+
+def _lowered(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """`True` and `False` in Python's spelling are understood too; msgspec reads the lower-case ones."""
+    return {key: value.lower() if isinstance(value, str) and value in ("True", "False") else value for key, value in raw.items()}
+
+
+def describe_arguments(arguments: type[msgspec.Struct], *, backend: str) -> str:
+    """The text of `--model-args help`: each argument with type, default and one line; the backend's own before those that it inherits."""
+    lines = [f"--model-args of backend {backend}: key=value pairs joined by commas, or a YAML file", ""]
+    info = msgspec.inspect.type_info(arguments)
+    help_of = {
+        field.encode_name: (getattr(field.type, "extra_json_schema", None) or {}).get("description", "")
+        for field in getattr(info, "fields", ())
+    }
+    annotations: dict[str, Any] = {}
+    for declaring in arguments.__mro__:
+        if issubclass(declaring, msgspec.Struct):
+            annotations = annotations | {n: a for n, a in inspect.get_annotations(declaring).items() if n not in annotations}
+    order = list(annotations)
+    for field in sorted(msgspec.structs.fields(arguments), key=lambda field: order.index(field.name)):
+        default = "required" if field.required else repr(field.default if field.default is not msgspec.NODEFAULT else [])
+        lines.append(f"  {field.encode_name} ({_type_name(annotations.get(field.name, ''))}, default {default})")
+        if help_of[field.encode_name]:
+            lines.append(f"      {help_of[field.encode_name]}")
+    return "\n".join(lines) + "\n"
+
+
+def _type_name(annotation: Any) -> str:
+    """`Annotated[int | None, Meta(...)]` as `int | None`, whether the annotation is text or a type."""
+    if isinstance(annotation, str):
+        inner = annotation.removeprefix("Annotated[")
+        return _split(inner, ",")[0].strip() if inner != annotation else annotation
+    inner_type = getattr(annotation, "__origin__", annotation) if hasattr(annotation, "__metadata__") else annotation
+    return inner_type.__name__ if isinstance(inner_type, type) and not getattr(inner_type, "__args__", ()) else str(inner_type)

@@ -1,0 +1,44 @@
+"""Notice that an engine in a process of its own is gone, for those who wait for its answers."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from concurrent.futures import InvalidStateError
+from typing import Any
+
+_SECONDS = 0.5
+"""Between two looks."""
+
+
+class DeathWatch:
+    """Wakes who waits for an engine whose process was killed, by the system for its memory, say.
+
+    vLLM's client (0.32, `SyncMPClient`) notices the death, shuts itself down and refuses new requests; but a `step` that waits already
+    waits for ever, since nothing comes any more. An engine in this process, or one with a client that looks otherwise, is not watched.
+    """
+
+    def __init__(self, core: Any) -> None:
+        """`core` is the `engine_core` of an `LLMEngine`."""
+        self._resources: Any = getattr(core, "resources", None)
+        self._answers: Any = getattr(core, "outputs_queue", None)
+        # the client's own, which is empty now and filled later
+        self._calls: Any = getattr(core, "utility_results", {})
+        self._is_over = threading.Event()
+        if self._answers is not None and hasattr(self._resources, "engine_dead"):
+            threading.Thread(target=self._watch, name="lighteval-vllm-death-watch", daemon=True).start()
+
+    def close(self) -> None:
+        """Watch no longer. May be called twice."""
+        self._is_over.set()
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(_SECONDS):
+            if self._resources.engine_dead:
+                # the client raises its own error for whatever it finds among the answers of a dead engine
+                gone = RuntimeError("the engine's process is gone")
+                for call in tuple(self._calls.values()):
+                    with contextlib.suppress(InvalidStateError):
+                        call.set_exception(gone)
+                self._answers.put_nowait(gone)
+                return

@@ -1,0 +1,81 @@
+"""What the installed vLLM does rightly, found out by asking it: the fast ways are used only where they give what the plain way gives."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
+from pytest_lighteval.backends.common.generation_requests import Continuation
+from pytest_lighteval.backends.common.third_party import first_line
+from pytest_lighteval.backends.vllm.runner import Abilities, Runner
+from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
+from pytest_lighteval.errors import BackendError
+
+Answer = TypeVar("Answer")
+
+_TOLERANCES = {"float32": 1e-3}
+_COARSE = 0.5
+"""Nats by which two ways to ask may differ in 16 bit; what is wrong in an engine is wrong by far more."""
+_UNUSABLE = (BackendError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OverflowError)
+
+
+def probe(
+    llm: Any, sampling_parameters: Callable[..., Any], *, caches: bool, block_size: int, max_model_len: int, vocabulary: int, dtype: str
+) -> Abilities:
+    """Ask for the same scores in the plain way and in each fast way that the installed version knows by name.
+
+    `caches`: the engine keeps prefixes, in blocks of `block_size` tokens. A fast way that raises or gives something else is not used, and
+    a note says so.
+    """
+    known = inspect.signature(sampling_parameters).parameters
+    length = min(2 * block_size + 3, max_model_len - 2)
+    # any ids will do, as long as they are no special ones, which stand first in most vocabularies
+    text = tuple(vocabulary // 4 + (7 * place) % max(1, vocabulary // 4) for place in range(length))
+    asked = ReadPrompt(tokens=text, scored=2)
+    plain = Runner(llm, sampling_parameters, Abilities())
+    tolerance = _TOLERANCES.get(dtype, _COARSE)
+    expected = _only(plain.read([asked])).logprob
+
+    def reads_cache() -> bool:
+        runner = Runner(llm, sampling_parameters, Abilities(reads_cache=True))
+        return all(abs(score.logprob - expected) <= tolerance for _, score in runner.read([asked, asked]))
+
+    def names_tokens() -> bool:
+        runner = Runner(llm, sampling_parameters, Abilities(names_tokens=True))
+        context = text[:-1]
+        likeliest = _only(plain.write([Continuation(tokens=context, max_new_tokens=1)], GenerationParameters()))[0][0]
+        candidates = tuple(dict.fromkeys((text[-1], likeliest, text[0])))
+        found = _only(runner.choose([ChoicePrompt(tokens=context, candidates=candidates)]))
+        wanted = dict(plain.read([ReadPrompt(tokens=(*context, candidate), scored=1) for candidate in candidates]))
+        return all(
+            abs(score.logprob - wanted[place].logprob) <= tolerance and score.greedy == (candidate == likeliest)
+            for place, (candidate, score) in enumerate(zip(candidates, found, strict=True))
+        )
+
+    problems = {
+        "reading cached prefixes while scoring": _problem(reads_cache, "skip_reading_prefix_cache" in known) if caches else None,
+        "asking for named tokens": _problem(names_tokens, "logprob_token_ids" in known),
+    }
+    reading, naming = problems.values()
+    return Abilities(
+        reads_cache=caches and reading is None,
+        names_tokens=naming is None,
+        notes=tuple(f"{what} does not work here, the slower plain way is used: {problem}" for what, problem in problems.items() if problem),
+    )
+
+
+def _problem(check: Callable[[], bool], known: bool) -> str | None:
+    """Why a fast way is not to be used. None: it is right."""
+    if not known:
+        return "this vLLM does not know it"
+    try:
+        return None if check() else "it gives other numbers than the plain way"
+    except _UNUSABLE as error:
+        return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _only(answers: Iterator[tuple[int, Answer]]) -> Answer:
+    ((_, answer),) = answers
+    return answer

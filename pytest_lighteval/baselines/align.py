@@ -1,0 +1,414 @@
+"""Bring a result and its baseline together document by document, or say why they must not be compared. Computes no statistic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pytest_lighteval.baselines.model import BaselineTask, Repeated
+from pytest_lighteval.baselines.save import describe_settings
+from pytest_lighteval.errors import did_you_mean
+from pytest_lighteval.types import DocumentScore, SampleValue, TaskKey, TaskResult
+
+_MOST_NAMED = 5
+_MOST_TRUNCATED = 0.05
+
+
+class StaleKind(StrEnum):
+    """A way in which a baseline does not fit. The user may allow one by this name."""
+
+    VERSION = "version"
+    """The task has another version."""
+    DATA = "data"
+    """The rows of the data set changed."""
+    PROMPTS = "prompts"
+    """Documents were asked something else."""
+    UNKNOWN_PROMPTS = "unknown-prompts"
+    """The baseline does not know what was asked: it was imported."""
+    DOCUMENTS = "documents"
+    """Other documents than the baseline promised."""
+    METRIC = "metric"
+    """One side does not report the metric, or means something else by it. It cannot be allowed."""
+    SCORES = "scores"
+    """Documents have no score, or one that is not a number, on one side. If allowed, they are left out."""
+    TRUNCATED = "truncated"
+    """More documents lost part of their prompt than is tolerated."""
+
+
+_NEVER = frozenset({StaleKind.METRIC})
+"""What no one can allow: there is nothing to compare."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaleReason:
+    """One of the reasons."""
+
+    kind: StaleKind
+    text: str
+    """One line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stale:
+    """The two sides must not be compared."""
+
+    key: TaskKey
+    metric: str
+    reasons: tuple[StaleReason, ...]
+    """All of them, never empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """The documents of both sides, aligned; the tuples by document have equal length."""
+
+    key: TaskKey
+    metric: str
+    higher_is_better: bool
+    ids: tuple[str, ...]
+    """In the baseline's order."""
+    baseline: tuple[tuple[SampleValue, ...], ...]
+    """For each document its repeats, few-shot seeds counted as repeats; never empty."""
+    candidate: tuple[tuple[SampleValue, ...], ...]
+    clusters: tuple[str | None, ...] | None
+    """The candidate's. None: no document shares its source."""
+    notes: tuple[str, ...]
+    """What a reader of the verdict should know, one line each: a subset, a reason that was allowed."""
+
+
+def pair_up(
+    result: TaskResult,
+    baseline: BaselineTask,
+    metric: str,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    allow: Collection[StaleKind] = (),
+    most_truncated: float = _MOST_TRUNCATED,
+    stopped_early: bool = False,
+) -> Pairs | Stale:
+    """Align the documents of one metric, or list every reason why they cannot be compared.
+
+    A result under an explicit `max_samples` is held against the same first documents of the baseline's order, and the other way round;
+    a note says so. Apart from that every document that the baseline promises must be there.
+
+    Args:
+        result: what this run measured.
+        baseline: the same task's baseline.
+        metric: a reported name.
+        settings: the run's (`RunReport.settings`), so that changed prompts can be explained. None: they are explained in general.
+        allow: kinds that the user tolerates by name; each becomes a note, and what it concerns is left out where it must be.
+        most_truncated: the largest share of documents that may have lost part of their prompt.
+        stopped_early: the evaluation ended on purpose before it had asked all documents; those that it did ask are compared, whatever
+            their order.
+    """
+    found = [*_identity(result, baseline, settings), *_truncation(result, most_truncated)]
+    documents = _documents(result, baseline, stopped_early=stopped_early)
+    found += documents.reasons
+    found += _prompts(documents.paired, result, baseline, settings)
+    kind_of_metric = _metric(result, baseline, metric)
+    found += kind_of_metric
+    if kind_of_metric:
+        return Stale(key=result.key, metric=metric, reasons=tuple(reason for reason in found if reason.kind not in {*allow} - _NEVER))
+    scored = _scores(documents.paired, baseline.scores[metric], metric)
+    found += scored.reasons
+    if not documents.paired:
+        return Stale(key=result.key, metric=metric, reasons=tuple(found))
+    if not scored.ids:
+        nothing = StaleReason(kind=StaleKind.SCORES, text=f"no document has a score of {metric} on both sides")
+        return Stale(key=result.key, metric=metric, reasons=(*found, nothing))
+    refused = tuple(reason for reason in found if reason.kind not in allow)
+    if refused:
+        return Stale(key=result.key, metric=metric, reasons=refused)
+    return Pairs(
+        key=result.key,
+        metric=metric,
+        higher_is_better=result.metrics[metric].higher_is_better,
+        ids=scored.ids,
+        baseline=scored.baseline,
+        candidate=scored.candidate,
+        clusters=scored.clusters if any(name is not None for name in scored.clusters) else None,
+        notes=(*documents.notes, *(f"allowed ({reason.kind}): {reason.text}" for reason in found)),
+    )
+
+
+# -------------------------------------------------------------------------------------------- for the statistics
+
+
+def mean_scores(pairs: Pairs) -> tuple[list[float | tuple[float, ...]], list[float | tuple[float, ...]]]:
+    """Baseline and candidate as a test of means takes them: a number for a document with one repeat, a tuple where there are several.
+
+    Raises ValueError for a metric of the whole corpus, whose documents have no number: `corpus_rows` is for these.
+    """
+    return [_numbers(repeats) for repeats in pairs.baseline], [_numbers(repeats) for repeats in pairs.candidate]
+
+
+def _numbers(repeats: tuple[SampleValue, ...]) -> float | tuple[float, ...]:
+    numbers = []
+    for value in repeats:
+        if isinstance(value, tuple):
+            raise ValueError("a document's value is a tuple, which has no mean")
+        numbers.append(float(value))
+    return numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+
+def rows_of(pairs: Pairs) -> int:
+    """How many rows a document needs so that the repeats of either side are in them equally often: their least common multiple."""
+    return math.lcm(*{len(repeats) for repeats in (*pairs.baseline, *pairs.candidate)})
+
+
+def corpus_rows(pairs: Pairs, *, rows: int | None = None) -> tuple[list[SampleValue], list[SampleValue], list[str | None] | None]:
+    """Baseline, candidate and clusters as a test of a corpus metric takes them, which knows one value a row.
+
+    With one repeat a side, a row is a document. With more, each document has `rows_of` rows, or the multiple of it that `rows` is, so that
+    several tasks can have as many: an aggregate of sums or means is then that of all repeats together, and the rows of a document are one
+    cluster, so that resampling knows them for what they are. A comparison's `n` is then rows: `len(pairs.ids)` is the number of documents.
+    """
+    before: list[SampleValue] = []
+    after: list[SampleValue] = []
+    clusters: list[str | None] = []
+    names = pairs.clusters or (None,) * len(pairs.ids)
+    # every document counts as much as any other, so all have the same number of rows
+    rows = rows or rows_of(pairs)
+    for document, old, new, cluster in zip(pairs.ids, pairs.baseline, pairs.candidate, names, strict=True):
+        before += [value for value in old for _ in range(rows // len(old))]
+        after += [value for value in new for _ in range(rows // len(new))]
+        clusters += [f"document {document}" if cluster is None and rows > 1 else cluster] * rows
+    return before, after, clusters if any(name is not None for name in clusters) else None
+
+
+# ---------------------------------------------------------------------------------------------------- the checks
+
+_Place = tuple[str, int]
+"""A document's id and few-shot seed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Documents:
+    paired: tuple[tuple[int, DocumentScore], ...]
+    """The baseline's row with the same document of the result, in the baseline's order."""
+    reasons: tuple[StaleReason, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scores:
+    ids: tuple[str, ...]
+    baseline: tuple[tuple[SampleValue, ...], ...]
+    candidate: tuple[tuple[SampleValue, ...], ...]
+    clusters: tuple[str | None, ...]
+    reasons: tuple[StaleReason, ...]
+
+
+def _identity(result: TaskResult, baseline: BaselineTask, settings: Mapping[str, Any] | None) -> Iterator[StaleReason]:
+    if baseline.version is not None and baseline.version != result.version:
+        text = f"the task has version {result.version}, the baseline is of version {baseline.version}"
+        yield StaleReason(kind=StaleKind.VERSION, text=text)
+    if baseline.dataset_fingerprint is not None and baseline.dataset_fingerprint != result.dataset_fingerprint:
+        text = f"the data changed: its digest is {result.dataset_fingerprint[:12]}, in the baseline {baseline.dataset_fingerprint[:12]}"
+        yield StaleReason(kind=StaleKind.DATA, text=text)
+    if baseline.prompt_digests is None:
+        text = "the baseline was imported and does not know what was asked, so its documents can only be told by their ids"
+        changed = _changed(result, baseline, settings)
+        yield StaleReason(kind=StaleKind.UNKNOWN_PROMPTS, text=text + (f" ({', '.join(changed)})" if changed else ""))
+
+
+def truncation_problem(results: Sequence[TaskResult], *, most: float = _MOST_TRUNCATED) -> str | None:
+    """What is wrong with scores of documents of which more than this share lost part of their prompt. None: nothing."""
+    truncated, documents = sum(result.num_truncated for result in results), sum(len(result.documents) for result in results)
+    if truncated <= most * documents:
+        return None
+    return f"{truncated} of {documents} documents lost part of their prompt; at most {most:.0%} may"
+
+
+def _truncation(result: TaskResult, most: float) -> Iterator[StaleReason]:
+    if (text := truncation_problem([result], most=most)) is not None:
+        yield StaleReason(kind=StaleKind.TRUNCATED, text=text)
+
+
+def _documents(result: TaskResult, baseline: BaselineTask, *, stopped_early: bool) -> _Documents:
+    promised: list[_Place] = list(zip(baseline.ids, baseline.few_shot_seeds, strict=True))
+    measured: dict[_Place, DocumentScore] = {(document.id, document.few_shot_seed): document for document in result.documents}
+    reasons: list[str] = []
+    notes: list[str] = []
+    if len(measured) < len(result.documents) or len(set(promised)) < len(promised):
+        reasons.append("two documents have the same id")
+    paired = tuple((row, measured[place]) for row, place in enumerate(promised) if place in measured)
+    missing = [place for place in promised if place not in measured]
+    known = set(promised)
+    further = [place for place in measured if place not in known]
+    if not paired:
+        reasons.append(f"none of the {len(promised)} documents of the baseline is in this run")
+    elif stopped_early:
+        if missing:
+            notes.append(f"stopped early: {len(promised) - len(missing)} of the baseline's {len(promised)} documents are compared")
+        if further:
+            reasons.append(_listed(further, "documents of this run are not in the baseline"))
+    elif baseline.prompt_digests is None:
+        # another program's order, of which no subset can be foretold
+        if missing or further:
+            notes.append(f"{len(paired)} documents are on both sides ({len(promised)} in the baseline, {len(measured)} in this run)")
+    else:
+        _hold_to_promise(result, baseline, promised, list(measured), missing, further, reasons, notes)
+    return _Documents(
+        paired=paired, reasons=tuple(StaleReason(kind=StaleKind.DOCUMENTS, text=text) for text in reasons), notes=tuple(notes)
+    )
+
+
+def _hold_to_promise(
+    result: TaskResult,
+    baseline: BaselineTask,
+    promised: Sequence[_Place],
+    measured: Sequence[_Place],
+    missing: Sequence[_Place],
+    further: Sequence[_Place],
+    reasons: list[str],
+    notes: list[str],
+) -> None:
+    """Every promised document is there, or one side is the first part of the other because a limit was asked for."""
+    seeds = sorted({seed for _, seed in promised})
+    lost = [seed for seed in seeds if seed not in {seed for _, seed in measured}]
+    if lost:
+        reasons.append(f"the baseline asked under {len(seeds)} few-shot seeds, this run under {len(seeds) - len(lost)} of them")
+        missing = [place for place in missing if place[1] not in lost]
+    new_seeds = {seed for _, seed in measured} - set(seeds)
+    if new_seeds:
+        notes.append(f"the baseline knows {len(seeds)} few-shot seeds; the scores under {len(new_seeds)} more are left out")
+        further = [place for place in further if place[1] not in new_seeds]
+    if missing and result.max_samples is None:
+        reasons.append(_listed(missing, f"of the {len(promised)} documents that the baseline promises are missing"))
+    if further and baseline.max_samples is None:
+        reasons.append(_listed(further, "documents of this run are not in the baseline"))
+    if (missing and result.max_samples is not None) or (further and baseline.max_samples is not None):
+        _hold_to_nesting(result, promised, measured, [seed for seed in seeds if seed not in lost], reasons, notes)
+
+
+def _hold_to_nesting(
+    result: TaskResult,
+    promised: Sequence[_Place],
+    measured: Sequence[_Place],
+    seeds: Sequence[int],
+    reasons: list[str],
+    notes: list[str],
+) -> None:
+    for seed in seeds:
+        old = [document for document, of in promised if of == seed]
+        new = [document for document, of in measured if of == seed]
+        common = min(len(old), len(new))
+        expected = len(old) if result.max_samples is None else min(len(old), result.max_samples)
+        if common < expected:
+            limit = f" under --max-samples {result.max_samples}" if result.max_samples else ""
+            reasons.append(f"{common} documents instead of the {expected} that the baseline promises{limit}")
+            return
+        if old[:common] != new[:common]:
+            reasons.append(f"the first {common} documents are not those of the baseline: the order changed")
+            return
+    if len(new) < len(old):
+        notes.append(f"--max-samples {result.max_samples}: the first {common} of the baseline's {len(old)} documents are compared")
+    elif len(old) < len(new):
+        notes.append(f"the baseline holds the first {common} of this run's {len(new)} documents; only these are compared")
+
+
+def _prompts(
+    paired: Sequence[tuple[int, DocumentScore]], result: TaskResult, baseline: BaselineTask, settings: Mapping[str, Any] | None
+) -> Iterator[StaleReason]:
+    digests = baseline.prompt_digests
+    if digests is None:
+        return
+    differing = [(document.id, document.few_shot_seed) for row, document in paired if document.prompt_digest != digests[row]]
+    if not differing:
+        return
+    text = _listed(differing, f"of {len(paired)} documents were asked something else than for the baseline")
+    changed = _changed(result, baseline, settings)
+    if changed:
+        why = ", ".join(changed)
+    elif baseline.dataset_fingerprint != result.dataset_fingerprint:
+        why = "the data changed"
+    else:
+        why = "the data is the same, so the task's prompt, the few-shots, the chat template or the system prompt changed"
+    yield StaleReason(kind=StaleKind.PROMPTS, text=f"{text}: {why}")
+
+
+def _changed(result: TaskResult, baseline: BaselineTask, settings: Mapping[str, Any] | None) -> list[str]:
+    """What is known to differ in the way of asking."""
+    found = []
+    if baseline.effective_few_shots is not None and baseline.effective_few_shots != result.effective_few_shots:
+        found.append(f"few-shots {baseline.effective_few_shots:g} -> {result.effective_few_shots:g} on average")
+    now = describe_settings(settings or {})
+    then = baseline.provenance[-1].settings if baseline.provenance else {}
+    if {"use_chat_template"} <= now.keys() & then.keys() and now["use_chat_template"] != then["use_chat_template"]:
+        found.append("the chat template is used now" if now["use_chat_template"] else "the chat template is not used any more")
+    if {"system_prompt"} <= now.keys() & then.keys() and now["system_prompt"] != then["system_prompt"]:
+        found.append("another system prompt")
+    return found
+
+
+def _metric(result: TaskResult, baseline: BaselineTask, metric: str) -> list[StaleReason]:
+    reasons = []
+    for name, reported in (("this run", result.metrics), ("the baseline", baseline.metrics)):
+        if metric not in reported:
+            reasons.append(f"{name} has no metric {metric!r}, only {', '.join(reported) or 'none'}{did_you_mean(metric, reported)}")
+    if not reasons and result.metrics[metric].higher_is_better != baseline.metrics[metric].higher_is_better:
+        better = "higher" if result.metrics[metric].higher_is_better else "lower"
+        reasons.append(f"{metric} is better when {better} now, unlike in the baseline")
+    if not reasons:
+        shapes = [
+            {isinstance(value, tuple) for value in values if value is not None}
+            for values in (
+                (document.values.get(metric) for document in result.documents),
+                (value for repeated in baseline.scores[metric] for value in repeated),
+            )
+        ]
+        if all(shapes) and (shapes[0] != shapes[1] or len(shapes[0]) > 1):
+            reasons.append(f"{metric} is made of other values of the documents now than in the baseline")
+    return [StaleReason(kind=StaleKind.METRIC, text=text) for text in reasons]
+
+
+def _scores(paired: Sequence[tuple[int, DocumentScore]], rows: Sequence[Repeated], metric: str) -> _Scores:
+    before: dict[str, list[SampleValue]] = {}
+    after: dict[str, list[SampleValue]] = {}
+    clusters: dict[str, str | None] = {}
+    one_sided: dict[str, None] = {}
+    not_numbers: dict[str, None] = {}
+    for row, document in paired:
+        old = [value for value in rows[row] if value is not None]
+        value = document.values.get(metric)
+        if not old and value is None:
+            continue
+        if not old or value is None:
+            one_sided[document.id] = None
+        elif not all(_is_finite(score) for score in (*old, value)):
+            not_numbers[document.id] = None
+        else:
+            before.setdefault(document.id, []).extend(old)
+            after.setdefault(document.id, []).append(value)
+            clusters[document.id] = document.cluster
+    reasons = []
+    if one_sided:
+        reasons.append(_listed(list(one_sided), f"documents have a score of {metric} on one side only"))
+    if not_numbers:
+        reasons.append(_listed(list(not_numbers), f"documents have a score of {metric} that is not a finite number"))
+    for document_id in (*one_sided, *not_numbers):
+        # under another few-shot seed it may have a score on both sides
+        before.pop(document_id, None)
+    ids = tuple(before)
+    return _Scores(
+        ids=ids,
+        baseline=tuple(tuple(before[name]) for name in ids),
+        candidate=tuple(tuple(after[name]) for name in ids),
+        clusters=tuple(clusters[name] for name in ids),
+        reasons=tuple(StaleReason(kind=StaleKind.SCORES, text=text) for text in reasons),
+    )
+
+
+def _is_finite(value: SampleValue) -> bool:
+    return isinstance(value, tuple) or math.isfinite(value)
+
+
+def _listed(places: Sequence[_Place] | Sequence[str], what: str) -> str:
+    """`3 documents ... (test:1, test:5, test:7)`: how many, and the first of them."""
+    names = list(dict.fromkeys(place if isinstance(place, str) else place[0] for place in places))
+    more = ", ..." if len(names) > _MOST_NAMED else ""
+    return f"{len(places)} {what} ({', '.join(names[:_MOST_NAMED])}{more})"

@@ -1,0 +1,314 @@
+"""A baseline as the text of its file, and back. Knows the format; opens no file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from pytest_lighteval.baselines.model import Baseline, BaselineMetric, BaselineTask, HistoryEntry, Provenance, Repeated
+from pytest_lighteval.baselines.packing import PackingError, pack_column, pack_digests, pack_ids, unpack_column, unpack_digests, unpack_ids
+from pytest_lighteval.errors import UserInputError
+from pytest_lighteval.types import TaskKey
+
+FORMAT = "pytest-lighteval baseline"
+VERSION = 1
+"""Raised when a field moves, goes or changes its meaning. Fields that are added are ignored by those who do not know them."""
+
+Shape = TypeVar("Shape")
+
+
+# ------------------------------------------------------------------------------------------------------- writing
+
+
+def render_baseline(baseline: Baseline) -> str:
+    """The text of the file, the same for equal baselines: keys sorted, one task a block, every packed column on a line of its own.
+
+    So a diff shows which task, and whether its scores, its prompts or only its circumstances changed. Raises UserInputError for a
+    score that no JSON can hold, or a prompt digest that is none.
+    """
+    tasks: dict[str, dict[str, Any]] = {}
+    sources: dict[str, dict[str, Any]] = {}
+    for key, task in baseline.tasks.items():
+        known = {_name(plain): plain for plain in map(_provenance_to_plain, task.provenance)}
+        sources |= known
+        try:
+            tasks[str(key)] = _task_to_plain(task, measured_by=list(known))
+        except (TypeError, ValueError) as error:
+            raise UserInputError(f"{key}: cannot be kept in a baseline: {error}") from error
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "history": [_history_to_plain(entry) for entry in baseline.history],
+        "measured_by": sources,
+        "tasks": tasks,
+    }
+    return _rendered(content) + "\n"
+
+
+def _task_to_plain(task: BaselineTask, *, measured_by: list[str]) -> dict[str, Any]:
+    return {
+        "data_revision": task.data_revision,
+        "dataset_fingerprint": task.dataset_fingerprint,
+        "documents": task.documents,
+        "effective_few_shots": task.effective_few_shots,
+        "max_samples": task.max_samples,
+        "measured_by": measured_by,
+        "metrics": {
+            name: {
+                "higher_is_better": metric.higher_is_better,
+                "n": metric.n,
+                "stderr": _number_to_plain(metric.stderr),
+                "value": _number_to_plain(metric.value),
+            }
+            for name, metric in task.metrics.items()
+        },
+        "packed": {
+            "ids": pack_ids(task.ids),
+            "few_shot_seeds": pack_column(task.few_shot_seeds),
+            "prompts": None if task.prompt_digests is None else pack_digests(task.prompt_digests),
+            "scores": {name: pack_column([value for row in rows for value in row]) for name, rows in task.scores.items()},
+        },
+        "prompt_digest": None if task.prompt_digests is None else _digest_of_digests(task.prompt_digests),
+        "repeats": task.repeats,
+        "rows": len(task.ids),
+        "truncated": task.num_truncated,
+        "version": task.version,
+    }
+
+
+def _digest_of_digests(digests: Sequence[str]) -> str:
+    """`TaskResult.prompt_digest` of documents with these digests."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _provenance_to_plain(provenance: Provenance) -> dict[str, Any]:
+    return {
+        "backend": provenance.backend,
+        "dtype": provenance.dtype,
+        "hardware": dict(provenance.hardware),
+        "model_fingerprint": provenance.model_fingerprint,
+        "packages": dict(provenance.packages),
+        "python": provenance.python,
+        "settings": dict(provenance.settings),
+    }
+
+
+def _name(plain: Mapping[str, Any]) -> str:
+    """What a task refers to its provenance by: a digest of it."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _history_to_plain(entry: HistoryEntry) -> dict[str, Any]:
+    return {
+        "date": entry.date,
+        "reason": entry.reason,
+        "worsened": {
+            key: {name: [_number_to_plain(before), _number_to_plain(after)] for name, (before, after) in metrics.items()}
+            for key, metrics in entry.worsened.items()
+        },
+    }
+
+
+def _number_to_plain(value: float | None) -> float | str | None:
+    return str(float(value)) if value is not None and not math.isfinite(value) else value
+
+
+def _rendered(value: Any, indent: str = "") -> str:
+    """JSON with sorted keys. What holds a mapping of its own has one member a line; all else is one line."""
+    deeper = indent + "  "
+    if isinstance(value, Mapping) and any(isinstance(member, Mapping) or _breaks(member) for member in value.values()):
+        lines = [f"{deeper}{json.dumps(key)}: {_rendered(value[key], deeper)}" for key in sorted(value)]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if _breaks(value):
+        return "[\n" + ",\n".join(f"{deeper}{_rendered(member, deeper)}" for member in value) + f"\n{indent}]"
+    return json.dumps(value, sort_keys=True)
+
+
+def _breaks(value: Any) -> bool:
+    # a mapping of one member is how a column writes a number that is not finite
+    return isinstance(value, list) and any(isinstance(member, Mapping) and len(member) > 1 for member in value)
+
+
+# ------------------------------------------------------------------------------------------------------- reading
+
+
+class _File(msgspec.Struct, kw_only=True):
+    history: list[_History]
+    measured_by: dict[str, _Provenance]
+    tasks: dict[str, dict[str, Any]]
+
+
+class _History(msgspec.Struct, kw_only=True):
+    reason: str
+    date: str | None = None
+    worsened: dict[str, dict[str, tuple[float | str, float | str]]] = {}
+
+
+class _Provenance(msgspec.Struct, kw_only=True):
+    backend: str | None
+    dtype: str | None
+    hardware: dict[str, str | int]
+    model_fingerprint: str | None
+    packages: dict[str, str]
+    python: str | None
+    settings: dict[str, str | int | None]
+
+
+class _Metric(msgspec.Struct, kw_only=True):
+    higher_is_better: bool
+    n: int
+    stderr: float | str | None
+    value: float | str
+
+
+class _Task(msgspec.Struct, kw_only=True):
+    data_revision: str | None
+    dataset_fingerprint: str | None
+    effective_few_shots: float | None
+    max_samples: int | None
+    measured_by: list[str]
+    metrics: dict[str, Any]
+    packed: _Packed
+    prompt_digest: str | None
+    repeats: int
+    rows: int
+    truncated: int
+    version: int | None
+
+
+class _Packed(msgspec.Struct, kw_only=True):
+    ids: Any
+    few_shot_seeds: Any
+    prompts: str | None
+    scores: dict[str, Any]
+
+
+def parse_baseline(text: str, where: str) -> Baseline:
+    """The baseline whose `render_baseline` this is.
+
+    Raises UserInputError, `where: field: problem`, for anything else: no JSON, another program's file, a version that is not known yet,
+    a field that is missing or of another type, packed columns that do not fit, prompts that their own SHA-256 does not confirm.
+    """
+    try:
+        content = json.loads(text, object_pairs_hook=_without_twins)
+    except json.JSONDecodeError as error:
+        raise UserInputError(f"{where}:{error.lineno}: not JSON: {error.msg}") from error
+    except _TwinError as error:
+        raise UserInputError(f"{where}: {error}: stands there twice") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserInputError(f"{where}: format: is not {FORMAT!r}: no file that --save-baseline wrote")
+    version = content.get("version")
+    if type(version) is int and version > VERSION:
+        raise UserInputError(f"{where}: version: {version} is of a newer pytest-lighteval; this one reads up to {VERSION}")
+    if type(version) is not int or version < 1:
+        raise UserInputError(f"{where}: version: a number from 1 to {VERSION} is needed")
+    file = _converted(content, _File, where, "")
+    sources = {name: Provenance(**msgspec.structs.asdict(source)) for name, source in file.measured_by.items()}
+    tasks = {}
+    for name, plain in file.tasks.items():
+        key = TaskKey.parse(name)
+        if key is None:
+            raise UserInputError(f"{where}: tasks.{name}: a task is written suite|task|few_shots")
+        if key in tasks:
+            raise UserInputError(f"{where}: tasks.{name}: {key} stands there twice")
+        tasks[key] = _task(key, plain, sources, where)
+    return Baseline(tasks=tasks, history=tuple(_history(entry, where) for entry in file.history))
+
+
+class _TwinError(Exception):
+    """A key that a mapping has twice, as a careless merge leaves behind."""
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwinError(next(name for name in names if names.count(name) > 1))
+    return found
+
+
+def _converted(plain: Any, shape: type[Shape], where: str, field: str) -> Shape:
+    try:
+        return msgspec.convert(plain, shape)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at ")
+        inner = place.strip("`").removeprefix("key in ").strip("`").removeprefix("$").removeprefix(".")
+        at = ".".join(part for part in (field, inner) if part)
+        raise UserInputError(f"{where}: {at + ': ' if at else ''}{problem[:1].lower()}{problem[1:]}") from error
+
+
+def _task(key: TaskKey, plain: Any, sources: Mapping[str, Provenance], where: str) -> BaselineTask:
+    field = f"tasks.{key}"
+    file = _converted(plain, _Task, where, field)
+    if min(file.rows, file.repeats) < 1:
+        raise UserInputError(f"{where}: {field}: rows and repeats are 1 at least")
+    unknown = [name for name in file.measured_by if name not in sources]
+    if unknown:
+        raise UserInputError(f"{where}: {field}.measured_by: {unknown[0]!r} is not described under measured_by")
+    metrics = {name: _converted(metric, _Metric, where, f"{field}.metrics.{name}") for name, metric in file.metrics.items()}
+    if file.metrics.keys() != file.packed.scores.keys():
+        raise UserInputError(f"{where}: {field}.packed.scores: are not of the metrics that are named above")
+    try:
+        at = f"{field}.packed.ids"
+        ids = unpack_ids(file.packed.ids, file.rows)
+        at = f"{field}.packed.few_shot_seeds"
+        seeds = unpack_column(file.packed.few_shot_seeds, file.rows)
+        if not all(type(seed) is int for seed in seeds):
+            raise PackingError("a seed is a whole number")
+        at = f"{field}.packed.prompts"
+        digests = None if file.packed.prompts is None else unpack_digests(file.packed.prompts, file.rows)
+        scores: dict[str, tuple[Repeated, ...]] = {}
+        for name, column in file.packed.scores.items():
+            at = f"{field}.packed.scores.{name}"
+            values = unpack_column(column, file.rows * file.repeats)
+            scores[name] = tuple(tuple(values[start : start + file.repeats]) for start in range(0, len(values), file.repeats))
+    except PackingError as error:
+        raise UserInputError(f"{where}: {at}: {error}") from error
+    if file.prompt_digest != (None if digests is None else _digest_of_digests(digests)):
+        raise UserInputError(f"{where}: {field}.prompt_digest: is not that of packed.prompts; the file was changed by hand or merged")
+    return BaselineTask(
+        key=key,
+        version=file.version,
+        metrics={
+            name: BaselineMetric(
+                value=_number(metric.value, where, f"{field}.metrics.{name}.value"),
+                stderr=None if metric.stderr is None else _number(metric.stderr, where, f"{field}.metrics.{name}.stderr"),
+                n=metric.n,
+                higher_is_better=metric.higher_is_better,
+            )
+            for name, metric in metrics.items()
+        },
+        ids=ids,
+        few_shot_seeds=tuple(seeds),
+        prompt_digests=digests,
+        scores=scores,
+        repeats=file.repeats,
+        dataset_fingerprint=file.dataset_fingerprint,
+        data_revision=file.data_revision,
+        effective_few_shots=file.effective_few_shots,
+        num_truncated=file.truncated,
+        max_samples=file.max_samples,
+        provenance=tuple(sources[name] for name in file.measured_by),
+    )
+
+
+def _history(entry: _History, where: str) -> HistoryEntry:
+    worsened = {
+        key: {
+            name: (_number(before, where, f"history.{key}.{name}"), _number(after, where, f"history.{key}.{name}"))
+            for name, (before, after) in metrics.items()
+        }
+        for key, metrics in entry.worsened.items()
+    }
+    return HistoryEntry(reason=entry.reason, date=entry.date, worsened=worsened)
+
+
+def _number(value: float | str, where: str, field: str) -> float:
+    if isinstance(value, str) and value not in ("nan", "inf", "-inf"):
+        raise UserInputError(f"{where}: {field}: {value!r} is no number")
+    return float(value)

@@ -1,0 +1,61 @@
+"""Files that are either complete or not there: written beside their name, then renamed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from pytest_lighteval.errors import UserInputError
+
+
+def read_utf8(path: Path, *, shown: str) -> str:
+    """A whole text file. Raises UserInputError that names it as `shown`, be it missing, unreadable or not UTF-8."""
+    try:
+        return path.read_text("utf-8-sig")
+    except OSError as error:
+        raise UserInputError(f"{shown}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserInputError(f"{shown}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[str]]:
+    """A UTF-8 text file that takes its name when the block ends well, and is removed when it does not.
+
+    The folder is made when missing. Raises OSError (a full disk, no permission) with nothing left behind.
+    """
+    with _renamed_at_the_end(path) as descriptor, os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a whole UTF-8 text file, or nothing. Raises OSError."""
+    with atomic_writer(path) as file:
+        file.write(text)
+
+
+def write_bytes_atomic(path: Path, content: bytes) -> None:
+    """Write a whole file, or nothing. Raises OSError."""
+    with _renamed_at_the_end(path) as descriptor, os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+@contextmanager
+def _renamed_at_the_end(path: Path) -> Iterator[int]:
+    """The descriptor of a new file beside `path`, which the block closes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        # mkstemp makes private files; a report is as readable as any other file the user makes
+        umask = os.umask(0)
+        os.umask(umask)
+        os.fchmod(descriptor, 0o666 & ~umask)
+        yield descriptor
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

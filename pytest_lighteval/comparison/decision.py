@@ -1,0 +1,247 @@
+"""What a comparison means under a policy: PASSED, REGRESSED, INCONCLUSIVE, IMPROVED; and who shares the session's one alpha.
+
+Knows numbers and the policy in one place; knows nothing of files, tasks or pytest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from pytest_lighteval.comparison.paired import Comparison
+from pytest_lighteval.comparison.power import Settlement, settlement
+from pytest_lighteval.errors import UserInputError
+from pytest_lighteval.types import GateSpec
+
+
+class Outcome(StrEnum):
+    """What a gate says."""
+
+    PASSED = "PASSED"
+    """The loss is certified to be at most what is allowed."""
+    REGRESSED = "REGRESSED"
+    """A loss is proven and large enough to matter."""
+    INCONCLUSIVE = "INCONCLUSIVE"
+    """Neither: there are too few documents."""
+    IMPROVED = "IMPROVED"
+    """A gain is proven. Told, never red."""
+    NEW = "NEW"
+    """The baseline does not hold it, so there is nothing to compare with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What is asked of a gate. Raises UserInputError for numbers that make no sense together."""
+
+    alpha: float = 0.05
+    """How often, at most, a session may be red although nothing changed; and a certificate wrong."""
+    max_drop: float = 0.02
+    """The loss that is allowed, in the metric's own unit (0.02 of an accuracy: two points)."""
+    min_effect: float | None = None
+    """A proven loss below this is not REGRESSED. None: half of `max_drop`."""
+    inconclusive: Literal["fail", "warn"] = "warn"
+    """Whether INCONCLUSIVE is red."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 0.5:
+            raise UserInputError(f"alpha: {self.alpha:g} is not between 0 and 0.5, like 0.05")
+        if not (self.max_drop > 0 and math.isfinite(self.max_drop)):
+            raise UserInputError(f"max_drop: {self.max_drop:g} is not above 0; a loss of two points of accuracy is 0.02")
+        if self.min_effect is not None and not 0 <= self.min_effect <= self.max_drop:
+            raise UserInputError(f"min_effect: {self.min_effect:g} is not between 0 and max_drop, {self.max_drop:g}")
+        if self.inconclusive not in ("fail", "warn"):
+            raise UserInputError(f"inconclusive: {self.inconclusive!r} is neither 'fail' nor 'warn'")
+
+    @property
+    def least_loss(self) -> float:
+        """`min_effect`, or its default."""
+        return self.max_drop / 2 if self.min_effect is None else self.min_effect
+
+    @property
+    def pooled(self) -> Policy:
+        """The policy of the pooled test over all gates: it allows a quarter of what one task may lose.
+
+        Chance does not explain a loss that is small but everywhere, and over all documents it can be told from nothing. An open verdict
+        of it is never red: the pooled test is there to detect, the gates certify.
+        """
+        return Policy(alpha=self.alpha, max_drop=self.max_drop / 4, min_effect=self.least_loss / 4, inconclusive="warn")
+
+
+def policy_for(spec: GateSpec, session: Policy, *, unit: float = 1.0) -> Policy:
+    """The policy of one gate: what it says itself, else the session's.
+
+    `unit` is what the session's losses are a share of: 1 for scores that are shares themselves, else the baseline's value. A gate's own
+    losses are in its metric's unit.
+    """
+    if spec.max_drop is not None:
+        max_drop, min_effect = spec.max_drop, spec.min_effect
+    else:
+        max_drop = session.max_drop * unit
+        min_effect = None if session.min_effect is None else session.min_effect * unit
+    return Policy(
+        alpha=session.alpha if spec.alpha is None else spec.alpha,
+        max_drop=max_drop,
+        min_effect=min_effect,
+        inconclusive=spec.inconclusive or session.inconclusive,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- one gate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The verdict of one gate with what it rests on."""
+
+    outcome: Outcome
+    comparison: Comparison
+    policy: Policy
+    tolerated: bool = False
+    """PASSED although a loss is proven: it is certified to be at most what is allowed."""
+    settlement: Settlement | None = None
+    """For INCONCLUSIVE, what would settle it. None: another outcome, or more of the same never would."""
+
+    @property
+    def red(self) -> bool:
+        """Whether the gate fails its session."""
+        return self.outcome is Outcome.REGRESSED or (self.outcome is Outcome.INCONCLUSIVE and self.policy.inconclusive == "fail")
+
+
+def decide(comparison: Comparison, policy: Policy, *, alpha: float, certify_alpha: float | None = None) -> Decision:
+    """The verdict, decided in this order.
+
+    1. The upper bound of the loss is at most `max_drop`: PASSED; with `tolerated` when the test finds a loss all the same, and as
+       IMPROVED when it finds a gain, which by its nature is certified too.
+    2. The lower bound is above 0 and the loss at least `min_effect`: REGRESSED.
+    3. The test finds a gain: IMPROVED.
+    4. Else INCONCLUSIVE.
+
+    Args:
+        comparison: made with the same two alphas.
+        policy: what is asked.
+        alpha: the gate's share of the session's (`Family.gate_alpha`); it serves to say what would settle an open verdict.
+        certify_alpha: of the upper bound. None: the policy's; the bounds of several gates do not share it, since none of them makes a
+            session red.
+    """
+    certify_alpha = policy.alpha if certify_alpha is None else certify_alpha
+    lost = comparison.lower > 0
+    if comparison.upper <= policy.max_drop:
+        outcome = Outcome.IMPROVED if comparison.gained else Outcome.PASSED
+        return Decision(outcome=outcome, comparison=comparison, policy=policy, tolerated=lost)
+    if lost and comparison.loss >= policy.least_loss - 1e-12:
+        return Decision(outcome=Outcome.REGRESSED, comparison=comparison, policy=policy)
+    if comparison.gained:
+        return Decision(outcome=Outcome.IMPROVED, comparison=comparison, policy=policy)
+    settles = settlement(
+        loss=comparison.loss,
+        n=comparison.n,
+        variance=comparison.variance,
+        worst=comparison.worst,
+        max_drop=policy.max_drop,
+        min_effect=policy.least_loss,
+        alpha=alpha,
+        certify_alpha=certify_alpha,
+    )
+    return Decision(outcome=Outcome.INCONCLUSIVE, comparison=comparison, policy=policy, settlement=settles)
+
+
+# ----------------------------------------------------------------------------------------------------- the family
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """The gates of a session, which share its alpha: only then is it the chance of a session that is red for nothing.
+
+    Four fifths are divided among the gates evenly (Bonferroni), so that a gate's verdict does not wait for the others'. The rest is the
+    pooled test's. One gate alone has all of it: a pooled test of one gate would be the same test again.
+    """
+
+    alpha: float
+    gates: int
+
+    @property
+    def gate_alpha(self) -> float:
+        """The alpha of each gate's test for a loss."""
+        return self.alpha if self.gates <= 1 else 0.8 * self.alpha / self.gates
+
+    @property
+    def pooled_alpha(self) -> float | None:
+        """The alpha of the pooled test. None: there is none."""
+        return None if self.gates <= 1 else 0.2 * self.alpha
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holm:
+    """What Holm's step-down procedure says of one gate. Told beside the verdict, which is Bonferroni's."""
+
+    p: float
+    """Adjusted, to be held against the session's alpha."""
+    lost: bool
+    """It finds a loss: at least where Bonferroni does, sometimes in further gates."""
+
+
+def holm(p_values: Mapping[str, float], family: Family) -> dict[str, Holm]:
+    """Holm's procedure over the gates' p-values, within the alpha that the family's gates have together.
+
+    Valid, as Bonferroni's, whatever the gates have to do with each other. Holm, Scandinavian Journal of Statistics 6 (1979).
+    """
+    together = family.gate_alpha * max(family.gates, 1)
+    adjusted, least = {}, 0.0
+    for rank, gate in enumerate(sorted(p_values, key=lambda gate: p_values[gate])):
+        least = max(least, p_values[gate] * (family.gates - rank))
+        adjusted[gate] = Holm(p=min(1.0, least * family.alpha / together), lost=least <= together)
+    return {gate: adjusted[gate] for gate in p_values}
+
+
+# ------------------------------------------------------------------------------------------------------- in words
+
+
+def line(metric: str, decision: Decision, *, points: bool = True) -> str:
+    """The verdict in one line, for the terminal and JUnit.
+
+    `acc 0.612 -> 0.581  loss 3.1 points [1.9, 4.4]  p = 2e-6  n = 1319  57 lost / 16 won  REGRESSED (allowed 2.0)`
+
+    Args:
+        metric: the number's name.
+        decision: the verdict.
+        points: losses are hundredths (accuracies); else they stand in the metric's own unit.
+    """
+    comparison, allowed = decision.comparison, decision.policy.max_drop
+    scale, digits = (100, 1 if comparison.n < 5000 else 2) if points else (1, 4)
+
+    def number(value: float) -> str:
+        text = f"{value * scale:.{digits}f}"
+        return text.removeprefix("-") if float(text) == 0 else text
+
+    gain = comparison.loss < 0
+    what, size = ("gain", -comparison.loss) if gain else ("loss", comparison.loss)
+    ends = (-comparison.upper, -comparison.lower) if gain else (comparison.lower, comparison.upper)
+    parts = [
+        f"{metric} {comparison.baseline:.3f} -> {comparison.candidate:.3f}",
+        f"{what} {number(size)}{' points' if points else ''} [{number(ends[0])}, {number(ends[1])}]",
+        f"p = {_probability(comparison.p_gain if gain else comparison.p_loss)}",
+        f"n = {comparison.n}",
+    ]
+    if comparison.lost is not None:
+        parts.append(f"{comparison.lost} lost / {comparison.won} won")
+    return "  ".join([*parts, f"{decision.outcome} ({_because(decision, number(allowed))})"])
+
+
+def _because(decision: Decision, allowed: str) -> str:
+    if decision.outcome is Outcome.INCONCLUSIVE and decision.settlement is not None:
+        settles = decision.settlement
+        repeats = "" if settles.repeats is None else f" or {settles.repeats} repeats"
+        return f"allowed {allowed}; about {settles.documents} documents{repeats} would settle it"
+    if decision.tolerated:
+        return f"allowed {allowed}; the loss is real but tolerated"
+    return f"allowed {allowed}"
+
+
+def _probability(p: float) -> str:
+    if p >= 0.001:
+        return f"{p:.2g}"
+    mantissa, exponent = f"{p:.0e}".split("e")
+    return f"{mantissa}e{int(exponent)}" if p else "0"

@@ -1,0 +1,147 @@
+"""Sequential mode for one task: its documents in a seeded order, its gates judged look by look, and the end once all are certain.
+
+A pure function of the task, its baseline and the answers: no clock, no worker and no other task has a say.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from pytest_lighteval.baselines import BaselineTask, Pairs, StaleKind, mean_scores, pair_up
+from pytest_lighteval.comparison.decision import Policy
+from pytest_lighteval.comparison.paired import Paired, pair
+from pytest_lighteval.comparison.sequential import LookDecision, look, look_ends, stratified_order
+from pytest_lighteval.evaluate import Case
+from pytest_lighteval.gates.compare import flips_of, in_points, own_policy, verdict_of
+from pytest_lighteval.gates.plan import GatePlan, PairedGate
+from pytest_lighteval.types import PairedVerdict, TaskKey, TaskResult
+
+
+def gates_to_look_at(plan: GatePlan, key: TaskKey) -> tuple[PairedGate, ...]:
+    """The gates of a task that can end it early. None: its superset's gate needs all of its documents, as does a metric of the corpus."""
+    covered = any(key in gate.members for gates in plan.groups.values() for gate in gates)
+    gates = tuple(gate for gate in plan.tasks.get(key, ()) if not gate.advisory)
+    return gates if not covered and all(gate.corpus.is_mean for gate in gates) else ()
+
+
+class GateLooks:
+    """The looks at one task (`evaluate.Looks`), and what they decided.
+
+    A metric's verdict is that of the look at which it became certain; the task ends when that holds for every gate. Where the documents
+    are not exactly those that the baseline promises, or one has no score, the task is asked as a whole, so that the usual comparison can
+    tell why.
+
+    Args:
+        gates: of the task, on metrics that are means over documents; not empty.
+        baseline: of the same task.
+        session: the policy where a gate does not say otherwise itself.
+        most: looks, the end included; fewer are made at few documents.
+        max_samples: the run's limit.
+        settings: of the run, as `pair_up` takes them.
+        allow: misfits that the user tolerates by name.
+    """
+
+    def __init__(
+        self,
+        gates: Sequence[PairedGate],
+        baseline: BaselineTask,
+        session: Policy,
+        *,
+        most: int,
+        max_samples: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        allow: Collection[StaleKind] = (),
+    ) -> None:
+        self.decided: dict[str, LookDecision] = {}
+        """The last word on each metric, once it is certain or all documents are seen. Empty: the task was not looked at."""
+        self._gates, self._baseline, self._most, self._max_samples = gates, baseline, most, max_samples
+        self._policies = {gate.metric: own_policy(gate, [baseline], session) for gate in gates}
+        self._settings, self._allow = settings, allow
+        self._look_of: dict[str, int] = {}
+        self._ends: dict[str, tuple[int, ...]] = {}
+        self._pairs: dict[str, Pairs] = {}
+
+    # ------------------------------------------------------------------------------------------ as `evaluate` asks
+
+    def parts(self, cases: Sequence[Case]) -> Sequence[Sequence[int]]:
+        """The cases of each look. All few-shot seeds of a document, and all documents of a cluster, stand in the same one."""
+        whole = [range(len(cases))]
+        if [(case.doc.id, case.seed) for case in cases] != self._promised():
+            return whole
+        clusters = {case.doc.id: case.doc.cluster for case in cases}
+        names = list(clusters)
+        strata = [name.partition(":")[0] for name in names]
+        order = stratified_order(strata, clusters=list(clusters.values()), name=str(self._baseline.key))
+        ordered = [names[position] for position in order]
+        ends = look_ends(len(ordered), looks=self._most, clusters=[clusters[name] for name in ordered])
+        by_look = [ordered[start:end] for start, end in itertools.pairwise((0, *ends))]
+        self._ends = {gate.metric: self._scored(gate.metric, by_look) for gate in self._gates}
+        if not all(earlier < seen for ends in self._ends.values() for earlier, seen in itertools.pairwise((0, *ends))):
+            return whole  # a look that scores nothing
+        self._look_of = {name: number for number, members in enumerate(by_look) for name in members}
+        return [[index for index, case in enumerate(cases) if self._look_of[case.doc.id] == number] for number in range(len(by_look))]
+
+    def enough(self, result: TaskResult) -> bool:
+        """Judge every gate that is still open; whether none is left."""
+        for gate in self._gates if self._look_of else ():
+            pairs = None if gate.metric in self.decided else self._pair_up(gate, result)
+            if isinstance(pairs, Pairs):
+                parts = self._by_look(pairs)
+                if list(itertools.accumulate(part.n for part in parts)) != list(self._ends[gate.metric][: len(parts)]):
+                    continue  # documents without a score, which the user allows: the shares of alpha were made for others
+                decision = look(parts, self._ends[gate.metric], self._policies[gate.metric], alpha=gate.alpha)
+                if decision.stop:
+                    self.decided[gate.metric], self._pairs[gate.metric] = decision, pairs
+        return len(self.decided) == len(self._gates)
+
+    # ------------------------------------------------------------------------------------------------- afterwards
+
+    def verdict(self, gate: PairedGate) -> PairedVerdict | None:
+        """What the looks say of a gate. None: they do not, and the documents are to be compared as those of any run."""
+        decision = self.decided.get(gate.metric)
+        if decision is None:
+            return None
+        pairs = self._pairs[gate.metric]
+        return verdict_of(
+            gate.metric,
+            decision.decision,
+            alpha=gate.alpha,
+            advisory=gate.advisory,
+            points=in_points(gate, [self._baseline]),
+            flips=flips_of(pairs),
+            notes=(f"look {decision.look} of {len(self._ends[gate.metric])}", *pairs.notes),
+        )
+
+    # ---------------------------------------------------------------------------------------------------- details
+
+    def _pair_up(self, gate: PairedGate, result: TaskResult) -> object:
+        return pair_up(result, self._baseline, gate.metric, settings=self._settings, allow=self._allow, stopped_early=result.num_saved > 0)
+
+    def _promised(self) -> list[tuple[str, int]]:
+        """The baseline's documents with their few-shot seeds, under this run's limit."""
+        promised = list(zip(self._baseline.ids, self._baseline.few_shot_seeds, strict=True))
+        seeds = dict.fromkeys(self._baseline.few_shot_seeds)
+        return [place for seed in seeds for place in [place for place in promised if place[1] == seed][: self._max_samples]]
+
+    def _scored(self, metric: str, by_look: Sequence[Sequence[str]]) -> tuple[int, ...]:
+        """How many documents that have a score of the metric in the baseline were seen at the end of each look."""
+        rows = zip(self._baseline.ids, self._baseline.scores.get(metric, ()), strict=False)
+        scored = {name for name, repeats in rows if any(value is not None for value in repeats)}
+        return tuple(itertools.accumulate(sum(name in scored for name in members) for members in by_look))
+
+    def _by_look(self, pairs: Pairs) -> list[Paired]:
+        before, after = mean_scores(pairs)
+        members: dict[int, list[int]] = {}
+        for position, name in enumerate(pairs.ids):
+            members.setdefault(self._look_of[name], []).append(position)
+        return [
+            pair(
+                [before[position] for position in positions],
+                [after[position] for position in positions],
+                higher_is_better=pairs.higher_is_better,
+                clusters=None if pairs.clusters is None else [pairs.clusters[position] for position in positions],
+            )
+            for _, positions in sorted(members.items())
+        ]

@@ -1,0 +1,216 @@
+"""What each gate of a session can see, told before anything is evaluated: from options and baselines alone, without any data.
+
+The numbers are those of `gate.power`; this module knows where they come from and how they are said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pytest_lighteval.baselines import BaselineTask, discordance
+from pytest_lighteval.comparison.decision import Policy
+from pytest_lighteval.comparison.power import (
+    ASSUMED_DISCORDANCE,
+    POWER,
+    averaged_discordance,
+    detectable_loss,
+    documents_needed,
+    repeats_needed,
+)
+from pytest_lighteval.gates.compare import own_policy
+from pytest_lighteval.gates.plan import GatePlan
+from pytest_lighteval.types import TaskKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foresight:
+    """One gate as it can be known beforehand."""
+
+    gate: str
+    """Task or group, and metric."""
+    policy: Policy
+    alpha: float
+    """Its share of the session's."""
+    n: int | None
+    """Documents. None: no baseline tells."""
+    discordance: float
+    """Share of the documents that differ between two single runs (of a graded score, the variance of the difference)."""
+    measured: bool
+    """By the baseline's repeats; else it is assumed."""
+    runs: int = 1
+    """Scores of a document in this run (its few-shot seeds)."""
+    baseline_runs: int = 1
+    """Scores of a document in the baseline (its repeats, under each few-shot seed)."""
+    binary: bool = True
+    """All scores are 0 or 1."""
+    unknown: str | None = None
+    """Why nothing can be foretold. None: it can."""
+
+    @property
+    def variance(self) -> float:
+        """Of the difference of one document, all its runs averaged."""
+        return averaged_discordance(self.discordance, repeats=self.runs, baseline_repeats=self.baseline_runs)
+
+    @property
+    def detectable(self) -> float | None:
+        """The smallest true loss that the gate finds in four of five sessions. None: it finds none, or nobody can tell."""
+        if self.n is None or self.unknown is not None:
+            return None
+        return detectable_loss(
+            n=self.n,
+            discordance=self.discordance,
+            alpha=self.alpha,
+            min_effect=self.policy.least_loss,
+            repeats=self.runs,
+            baseline_repeats=self.baseline_runs,
+            binary=self.binary,
+        )
+
+
+def foresee_gates(
+    plan: GatePlan, find: Callable[[TaskKey], BaselineTask | None], session: Policy, *, max_samples: int | None = None
+) -> list[Foresight]:
+    """All gates of a session, and those that would be some if the baseline held their tasks.
+
+    Args:
+        plan: which they are, each with its share of alpha.
+        find: the baseline of a task.
+        session: the policy where a gate does not say otherwise itself.
+        max_samples: the run's limit.
+    """
+    found = []
+    for gate in plan.gates:
+        members = [find(key) for key in gate.members or (gate.key,)]
+        policy = own_policy(gate, [member for member in members if member is not None], session)
+        found.append(foresee(str(gate.key), gate.metric, members, policy=policy, alpha=gate.alpha, max_samples=max_samples))
+    new = [(key, metric) for key, metrics in plan.new.items() for metric in metrics]
+    return found + [foresee(str(key), metric, (), policy=session, alpha=plan.family.gate_alpha) for key, metric in new]
+
+
+def foresee(
+    gate: str, metric: str, members: Sequence[BaselineTask | None], *, policy: Policy, alpha: float, max_samples: int | None = None
+) -> Foresight:
+    """What the baselines of a gate's tasks (one, or those of a superset) tell about it.
+
+    Args:
+        gate: the task's or the group's key.
+        metric: that is gated.
+        members: its tasks' baselines. None: a task has none.
+        policy: what is asked.
+        alpha: the gate's share of the session's.
+        max_samples: the run's limit.
+    """
+    name = f"{gate} {metric}"
+    known = [member for member in members if member is not None]
+    if len(known) < len(members) or not known:
+        return Foresight(gate=name, policy=policy, alpha=alpha, n=None, discordance=ASSUMED_DISCORDANCE, measured=False)
+    values, counts, weighted = [], [], []
+    for member in known:
+        names = list(dict.fromkeys(member.ids))[:max_samples]
+        asked = set(names)
+        rows = [(name, row) for name, row in zip(member.ids, member.scores.get(metric, ()), strict=False) if name in asked]
+        values += [value for _, row in rows for value in row if value is not None]
+        counts.append(len({name for name, row in rows if any(value is not None for value in row)}))
+        weighted.append(discordance(member, metric))
+    measured = [share for share in weighted if share is not None]
+    total = sum(counts)
+    everywhere = len(measured) == len(known) and total > 0
+    seeds = min(len(set(member.few_shot_seeds)) for member in known)
+    unknown = None
+    if not values:
+        unknown = "the baseline has no score of it"
+    elif any(isinstance(value, tuple) for value in values):
+        unknown = "a metric of the whole corpus"
+    elif not all(0 <= value <= 1 for value in values if not isinstance(value, tuple)):
+        unknown = "its scores are not between 0 and 1"
+    return Foresight(
+        gate=name,
+        policy=policy,
+        alpha=alpha,
+        n=total,
+        discordance=(
+            math.fsum(share * count for share, count in zip(measured, counts, strict=True)) / total if everywhere else ASSUMED_DISCORDANCE
+        ),
+        measured=everywhere,
+        runs=seeds,
+        baseline_runs=seeds * min(member.repeats for member in known),
+        binary=all(value in (0, 1) for value in values),
+        unknown=unknown,
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- in words
+
+
+def power_lines(gates: Sequence[Foresight], *, most: int | None = None) -> list[str]:
+    """One line for each gate: the smallest loss that it finds. `most`: only so many, the blindest first. No gates, no lines."""
+    if not gates:
+        return []
+    if len(gates) > 1 and all(gate.n is None for gate in gates):
+        return [f"gates: {len(gates)}, n unknown: no baseline tells how many documents there are, nor what could be found"]
+    shown = gates if most is None or len(gates) <= most else sorted(gates, key=_sharpness)[:most]
+    left = len(gates) - len(shown)
+    return [
+        f"gates: {len(gates)}; the smallest loss that each finds with {POWER:.0%} power",
+        *(f"  {_power(gate)}" for gate in shown),
+        *([f"  {left} more see more: --collect-only and --gate-plan list them"] if left else []),
+    ]
+
+
+def plan_lines(gates: Sequence[Foresight]) -> list[str]:
+    """For each gate what it finds as it is, and what certifying its `max_drop` takes."""
+    if not gates:
+        return ["gate plan: nothing that was selected can be a gate"]
+    lines = [f"gate plan: what it takes to certify max_drop with {POWER:.0%} power, if nothing changed"]
+    if all(gate.n is None for gate in gates):
+        one = len(gates) == 1
+        needs = dict.fromkeys(_needs(gate) for gate in gates)
+        return [*lines, f"  {gates[0].gate if one else f'{len(gates)} gates'}: n unknown (no baseline)", *(f"    {need}" for need in needs)]
+    for gate in gates:
+        lines += [f"  {_power(gate)}", f"    {_needs(gate)}"]
+    return lines
+
+
+def _power(gate: Foresight) -> str:
+    if gate.n is None:
+        return f"{gate.gate}: n unknown (no baseline)"
+    if gate.unknown is not None:
+        return f"{gate.gate}: n = {gate.n}; unknown: {gate.unknown}"
+    loss = gate.detectable
+    finds = "finds no loss at all" if loss is None else f"finds a loss of {_points(loss)}"
+    return f"{gate.gate}: n = {gate.n}, {_changed(gate)}: {finds} (alpha {gate.alpha:.2g})"
+
+
+def _needs(gate: Foresight) -> str:
+    if gate.unknown is not None:
+        return "what it needs cannot be told"
+    drop = gate.policy.max_drop
+    documents = documents_needed(max_drop=drop, variance=gate.variance, alpha=gate.policy.alpha)
+    text = f"max_drop {_points(drop)}: {documents} documents"
+    if gate.n is None:
+        return f"{text} ({100 * gate.discordance:.2g} % changing, {'measured' if gate.measured else 'assumed'})"
+    if documents is not None and documents <= gate.n:
+        return f"{text}, and it has {gate.n}"
+    repeats = repeats_needed(n=gate.n, max_drop=drop, variance=gate.discordance, alpha=gate.policy.alpha)
+    return f"{text}, or {_repeats(repeats)} of its {gate.n}"
+
+
+def _repeats(repeats: int | None) -> str:
+    return "no number of repeats" if repeats is None else f"{repeats} repeats, of either model,"
+
+
+def _changed(gate: Foresight) -> str:
+    return f"{100 * gate.discordance:.2g} % changing from run to run ({'measured' if gate.measured else 'assumed'})"
+
+
+def _points(loss: float) -> str:
+    return f"{100 * loss:.1f} points"
+
+
+def _sharpness(gate: Foresight) -> tuple[int, float]:
+    """Rises with what a gate sees; cheap, by the normal distribution."""
+    if gate.n is None or gate.unknown is not None or gate.n == 0:
+        return (0, 0.0)
+    return (1, -math.sqrt((gate.variance + gate.policy.max_drop) / gate.n))

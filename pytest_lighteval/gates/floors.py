@@ -1,0 +1,73 @@
+"""Floors and ceilings: what the thresholds of a task or group say about its scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from pytest_lighteval.errors import UserInputError, did_you_mean
+from pytest_lighteval.types import GateSpec, MetricResult, Verdict
+
+
+def judge(
+    result_metrics: Mapping[str, MetricResult], gates: Mapping[str, GateSpec], *, key: str, unfit: str | None = None
+) -> tuple[Verdict, ...]:
+    """One verdict for each metric of a task or group that has a threshold, in the order of the gates.
+
+    A score that is not a number fails every threshold, as does any score where `unfit` says what is wrong with them. Raises UserInputError
+    for a gate on a metric that is not reported.
+    """
+    return tuple(_judge(result_metrics, metric, gate, key, unfit) for metric, gate in gates.items() if gate.is_floor)
+
+
+def _judge(result_metrics: Mapping[str, MetricResult], metric: str, gate: GateSpec, key: str, unfit: str | None) -> Verdict:
+    if metric not in result_metrics:
+        known = ", ".join(result_metrics) or "none"
+        raise UserInputError(f"{key}: gate on {metric!r}: no such metric is reported, only {known}{did_you_mean(metric, result_metrics)}")
+    result = result_metrics[metric]
+    # written so that a comparison with not-a-number, which is false, fails
+    above = gate.min is None or result.value >= gate.min
+    below = gate.max is None or result.value <= gate.max
+    return Verdict(
+        metric=metric,
+        outcome="passed" if above and below and unfit is None else "failed",
+        message=_message(metric, result, gate, above=above, below=below) + (f", but {unfit}" if unfit else ""),
+        value=result.value,
+        stderr=result.stderr,
+        n=result.n,
+        min=gate.min,
+        max=gate.max,
+    )
+
+
+def _message(metric: str, result: MetricResult, gate: GateSpec, *, above: bool, below: bool) -> str:
+    thresholds = [threshold for threshold in (gate.min, gate.max) if threshold is not None]
+    digits = _telling_digits(result.value, thresholds)
+
+    def number(value: float) -> str:
+        return f"{value:.{digits}f}" if abs(value) < 1e9 else f"{value:.{digits + 2}g}"
+
+    def clauses(when_met: bool) -> list[str]:
+        """What is said of the thresholds that are met, or of those that are not."""
+        parts = []
+        if gate.min is not None and above is when_met:
+            parts.append(f"{'at or above' if above else 'below'} the floor {number(gate.min)}")
+        if gate.max is not None and below is when_met:
+            parts.append(f"{'at or below' if below else 'above'} the ceiling {number(gate.max)}")
+        return parts
+
+    score = f"{metric} {number(result.value)}" + ("" if result.stderr is None else f" ± {number(result.stderr)}")
+    if math.isnan(result.value):
+        bounds = [f"floor {number(gate.min)}"] if gate.min is not None else []
+        bounds += [f"ceiling {number(gate.max)}"] if gate.max is not None else []
+        return f"{score} is not a number and so fails the {' and the '.join(bounds)} (n = {result.n})"
+    return f"{score} is {' and '.join(clauses(False) or clauses(True))} (n = {result.n})"
+
+
+def _telling_digits(value: float, thresholds: Iterable[float]) -> int:
+    """Decimals, 4 or more, with which a score does not look equal to a threshold that it differs from."""
+    digits = 4
+    for threshold in thresholds:
+        while digits < 17 and value != threshold and f"{value:.{digits}f}" == f"{threshold:.{digits}f}":
+            digits += 1
+    return digits

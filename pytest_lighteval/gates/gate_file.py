@@ -1,0 +1,157 @@
+"""Which gates hold for a task or group: those of the suite, and those of a `--gates` file, read here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pytest_lighteval.common.yaml_lines import join, line_of, number_of, pairs_of, read_yaml
+from pytest_lighteval.errors import SuiteError, did_you_mean
+from pytest_lighteval.types import GateSpec, TaskKey
+
+_NUMBERS = ("min", "max", "max_drop", "min_effect", "alpha")
+_WORDS: Mapping[str, tuple[str, ...]] = {"inconclusive": ("fail", "warn"), "paired": ("gate", "advisory", "ignored")}
+_FIELDS = tuple(field.name for field in fields(GateSpec))
+_EXAMPLE = "leaderboard|gsm8k|5: {qem: {min: 0.42, max_drop: 0.01}}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateEntry:
+    """One key of a gates file with what it asks of its metrics."""
+
+    text: str
+    """The key as it was written."""
+    line: int
+    suite: str
+    task: str
+    few_shots: int | None
+    """None: any count."""
+    truncate: bool | None
+    """None: with and without the truncation flag."""
+    gates: Mapping[str, GateSpec]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateFile:
+    """A gates file: thresholds for one model, beside suites that serve many."""
+
+    path: Path
+    entries: tuple[GateEntry, ...]
+
+
+def gates_for(key: TaskKey, task_gates: Mapping[str, GateSpec], file: GateFile | None) -> dict[str, GateSpec]:
+    """The gates that hold for a task, or for a group (`TaskKey(task="mmlu:_average", ...)`).
+
+    Metric by metric the file beats the suite, and in the file the more exact key beats the less exact one (`merged` says how).
+    """
+    gates = dict(task_gates)
+    entries = [entry for entry in file.entries if _matches(entry, key)] if file else []
+    for entry in sorted(entries, key=lambda entry: _exactness(entry, key)):
+        gates |= {metric: merged(gates.get(metric, GateSpec()), gate) for metric, gate in entry.gates.items()}
+    return gates
+
+
+def merged(weaker: GateSpec, stronger: GateSpec) -> GateSpec:
+    """What both say together.
+
+    Numbers that belong together are taken together: a `max` of the suite does not stay beside a `min` of the file, nor a `min_effect`
+    beside another `max_drop`.
+    """
+    said = {field.name: value for field in fields(GateSpec) if (value := getattr(stronger, field.name)) is not None}
+    for together in (("min", "max"), ("max_drop", "min_effect")):
+        if said.keys() & set(together):
+            weaker = replace(weaker, **dict.fromkeys(together))
+    return replace(weaker, **said)
+
+
+def unmatched(file: GateFile, keys: Iterable[TaskKey]) -> tuple[GateEntry, ...]:
+    """Entries that name none of these tasks and groups, in the order of the file. A gate that nothing is held to is likely a slip."""
+    keys = list(keys)
+    return tuple(entry for entry in file.entries if not any(_matches(entry, key) for key in keys))
+
+
+def _matches(entry: GateEntry, key: TaskKey) -> bool:
+    return (
+        entry.suite == key.suite
+        # a superset may be named by itself: suite|mmlu
+        and entry.task in (key.task, key.task.removesuffix(":_average"))
+        and entry.few_shots in (None, key.few_shots)
+        and entry.truncate in (None, key.truncate)
+    )
+
+
+def _exactness(entry: GateEntry, key: TaskKey) -> tuple[bool, bool, bool]:
+    return (entry.truncate is not None, entry.few_shots is not None, entry.task == key.task)
+
+
+def load_gates(path: Path) -> GateFile:
+    """Read a gates file.
+
+    ```yaml
+    leaderboard|gsm8k|5: {qem: {min: 0.42}}      # suite|task|few_shots, and |0 or |1 for the truncation flag behind it
+    leaderboard|mmlu: {acc: {max_drop: 0.01}}    # any few-shot count; mmlu's subtasks together
+    lighteval|wikitext:2: {ppl: {max: 21.5, max_drop: 0.2, inconclusive: fail}}
+    ```
+    Raises SuiteError with `path:line: field: problem`, and UserInputError for a file that cannot be read.
+    """
+    entries: list[GateEntry] = []
+    for key, value in pairs_of(path, "", read_yaml(path, what="gates file"), _EXAMPLE):
+        entry = _entry(path, key, value)
+        for earlier in entries:
+            if _identity(earlier) == _identity(entry):
+                raise SuiteError(path, entry.line, entry.text, f"line {earlier.line} has gates for the same already")
+        entries.append(entry)
+    if not entries:
+        raise SuiteError(path, 1, "", f"no gate is given; a gate is written '{_EXAMPLE}'")
+    return GateFile(path=path, entries=tuple(entries))
+
+
+def _identity(entry: GateEntry) -> tuple[str, str, int | None, bool | None]:
+    return (entry.suite, entry.task, entry.few_shots, entry.truncate)
+
+
+def _entry(path: Path, key: yaml.ScalarNode, value: yaml.Node) -> GateEntry:
+    spec = re.fullmatch(r"(?P<suite>[^|\s]+)\|(?P<task>[^|\s]+)(\|(?P<few_shots>[0-9]{1,9})(\|(?P<truncate>[01]))?)?", key.value)
+    if spec is None:
+        problem = "a key is written suite|task, suite|task|few_shots or suite|task|few_shots|truncate, such as leaderboard|gsm8k|5"
+        raise SuiteError(path, line_of(key), key.value, problem)
+    metrics = pairs_of(path, key.value, value, "{acc: {min: 0.42}}")
+    gates = {metric.value: _gate(path, join(key.value, metric.value), metric, node) for metric, node in metrics}
+    if not gates:
+        raise SuiteError(path, line_of(key), key.value, "no metric is named; a gate is written {acc: {min: 0.42}}")
+    few_shots, truncate = spec["few_shots"], spec["truncate"]
+    return GateEntry(
+        text=key.value,
+        line=line_of(key),
+        suite=spec["suite"],
+        task=spec["task"],
+        few_shots=None if few_shots is None else int(few_shots),
+        truncate=None if truncate is None else truncate == "1",
+        gates=gates,
+    )
+
+
+def _gate(path: Path, field: str, metric: yaml.ScalarNode, node: yaml.Node) -> GateSpec:
+    found: dict[str, Any] = {}
+    for key, value in pairs_of(path, field, node, "{min: 0.42}"):
+        name = key.value
+        if name in _NUMBERS:
+            found[name] = number_of(path, join(field, name), value)
+        elif name in _WORDS:
+            word = value.value if isinstance(value, yaml.ScalarNode) else ""
+            if word not in _WORDS[name]:
+                problem = f"{word!r} is none of {', '.join(_WORDS[name])}{did_you_mean(word, _WORDS[name])}"
+                raise SuiteError(path, line_of(value), join(field, name), problem)
+            found[name] = word
+        else:
+            problem = f"is no field of a gate, which has {', '.join(_FIELDS)}{did_you_mean(name, _FIELDS)}"
+            raise SuiteError(path, line_of(key), join(field, name), problem)
+    gate = GateSpec(**found)
+    if gate.problem is not None:
+        raise SuiteError(path, line_of(metric), field, gate.problem)
+    return gate

@@ -1,0 +1,81 @@
+"""A number's thresholds, its comparison with the baseline and the waivers together: one verdict a number."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pytest_lighteval.baselines import WaiverFile, waiver_for, within_floor
+from pytest_lighteval.gates.waivers import Waiver
+from pytest_lighteval.types import MetricResult, PairedVerdict, TaskKey, Verdict
+
+_Outcome = Literal["passed", "failed", "inconclusive", "waived", "new", "advisory"]
+
+
+def new_verdict(metric: str, result: MetricResult) -> PairedVerdict:
+    """What is said of a number that the baseline does not hold."""
+    text = f"{metric} {result.value:.3f}  n = {result.n}  NEW (the baseline does not hold it)"
+    return PairedVerdict(outcome="NEW", line=text, red=False, candidate=result.value, n=result.n)
+
+
+def join_verdicts(
+    key: TaskKey,
+    metrics: Mapping[str, MetricResult],
+    floors: Sequence[Verdict],
+    paired: Mapping[str, PairedVerdict],
+    *,
+    waivers: WaiverFile | None,
+    today: datetime.date,
+) -> tuple[Verdict, ...]:
+    """One verdict for each number that has a threshold or was compared, in that order.
+
+    A waiver covers what is red by a threshold or a proven loss, as long as the score keeps to the waiver's floor; a baseline that does not
+    fit is red whatever a waiver says, since nothing was measured against it.
+    """
+    by_threshold = {verdict.metric: verdict for verdict in floors}
+    return tuple(
+        _joined(metric, metrics.get(metric), by_threshold.get(metric), paired.get(metric), _waiver(waivers, key, metric, today))
+        for metric in dict.fromkeys([*by_threshold, *paired])
+    )
+
+
+def _waiver(file: WaiverFile | None, key: TaskKey, metric: str, today: datetime.date) -> Waiver | None:
+    return None if file is None else waiver_for(file, key, metric, today)
+
+
+def _joined(
+    metric: str, result: MetricResult | None, floor: Verdict | None, paired: PairedVerdict | None, waiver: Waiver | None
+) -> Verdict:
+    messages = [*([floor.message] if floor else []), *([paired.line] if paired else [])]
+    value = float("nan") if result is None else result.value
+    outcome = _outcome(floor, paired)
+    if outcome == "failed" and waiver is not None and result is not None and (paired is None or paired.outcome != "STALE"):
+        if within_floor(waiver, value, higher_is_better=result.higher_is_better):
+            outcome = "waived"
+            messages.append(f"waived until {waiver.until}: {waiver.reason}")
+        else:
+            side = "below" if result.higher_is_better else "above"
+            messages.append(f"{value:.4f} is {side} the {waiver.floor:g} down to which it is waived ({waiver.reason})")
+    return Verdict(
+        metric=metric,
+        outcome=outcome,
+        message="; ".join(messages),
+        value=value,
+        stderr=None if result is None else result.stderr,
+        n=0 if result is None else result.n,
+        min=None if floor is None else floor.min,
+        max=None if floor is None else floor.max,
+        paired=paired,
+        waiver=None if waiver is None else f"{waiver.reason} (until {waiver.until})",
+    )
+
+
+def _outcome(floor: Verdict | None, paired: PairedVerdict | None) -> _Outcome:
+    if (floor is not None and floor.outcome == "failed") or (paired is not None and paired.red):
+        return "failed"
+    if paired is not None and not paired.advisory and paired.outcome == "INCONCLUSIVE":
+        return "inconclusive"
+    if floor is None and paired is not None and paired.advisory:
+        return "advisory"
+    return "new" if floor is None and paired is not None and paired.outcome == "NEW" else "passed"

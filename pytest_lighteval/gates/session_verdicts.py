@@ -1,0 +1,117 @@
+"""The verdicts that need the whole session: supersets, the pooled test over all gates, and Holm's adjusted p-values."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_lighteval.baselines import BaselineTask, StaleKind, WaiverFile, waiver_for
+from pytest_lighteval.comparison.decision import Policy, decide, holm
+from pytest_lighteval.comparison.paired import compare
+from pytest_lighteval.gates.compare import Side, compare_gate, pool_part, pooled_documents, verdict_of
+from pytest_lighteval.gates.plan import GatePlan, PairedGate
+from pytest_lighteval.types import PairedVerdict, TaskKey, TaskResult, Verdict
+
+POOLED = "pooled"
+"""The name that the pooled test goes by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionGates:
+    """A session's gates with all that was measured; what it says does not depend on the order in which results came in."""
+
+    plan: GatePlan
+    find: Callable[[TaskKey], BaselineTask | None]
+    """The baseline of a task."""
+    results: Mapping[TaskKey, TaskResult]
+    policy: Policy
+    """The session's."""
+    allow: Collection[StaleKind] = ()
+    settings: Mapping[str, Any] | None = None
+    waivers: WaiverFile | None = None
+    today: datetime.date
+    promised: Collection[TaskKey] = ()
+    """All tasks that the baseline holds, selected or not."""
+    may_lack: Collection[TaskKey] = ()
+    """Members of supersets that the user lets go without a score."""
+
+    def group(self, key: TaskKey) -> dict[str, PairedVerdict]:
+        """A superset's comparisons by metric; none if it is no gate."""
+        return {gate.metric: self._group(gate) for gate in self.plan.groups.get(key, ())}
+
+    def _group(self, gate: PairedGate) -> PairedVerdict:
+        missing = [str(key) for key in gate.members if key not in self.results and key not in self.may_lack]
+        if missing:
+            text = f"{gate.metric}: not compared: {len(missing)} of its {len(gate.members)} tasks have no score: {', '.join(missing)}"
+            return PairedVerdict(outcome="STALE", line=text, red=True, advisory=gate.advisory)
+        sides = self._sides(gate)
+        if not sides:
+            return PairedVerdict(outcome="STALE", line=f"{gate.metric}: none of its tasks has a score", red=True, advisory=gate.advisory)
+        verdict = compare_gate(gate, sides, self.policy, settings=self.settings, allow=self.allow)
+        siblings = [key for key in self.promised if _is_member(key, gate.key)]
+        if len(siblings) > len(sides):
+            note = f"{len(sides)} of the {len(siblings)} tasks that the baseline holds are compared"
+            verdict = replace(verdict, notes=(note, *verdict.notes))
+        return verdict
+
+    def _sides(self, gate: PairedGate) -> list[Side]:
+        sides = []
+        for key in gate.members or (gate.key,):
+            result, baseline = self.results.get(key), self.find(key)
+            if result is not None and baseline is not None:
+                sides.append(Side(result=result, baseline=baseline))
+        return sides
+
+    def pooled(self) -> PairedVerdict | None:
+        """The pooled test over the documents of all gates that are means over documents, those under a waiver left out.
+
+        None: there are not two such.
+        """
+        alpha = self.plan.family.pooled_alpha
+        gates = [gate for gate in self.plan.gates if not self._is_waived(gate)]
+        parts = [part for gate in gates if (part := pool_part(gate, self._sides(gate), self.policy, allow=self.allow)) is not None]
+        if alpha is None or len(parts) < 2:
+            return None
+        policy = self.policy.pooled
+        paired = pooled_documents(parts, self.policy)
+        comparison = compare(paired, alpha=alpha, certify_alpha=policy.alpha)
+        decision = decide(comparison, policy, alpha=alpha, certify_alpha=policy.alpha)
+        notes = [f"{len(parts)} gates"]
+        if sum(len(pairs.ids) for part in parts for pairs in part.pairs) > paired.n:
+            notes.append("a document of several gates counts once, with the mean of its losses")
+        if any(part.policy.max_drop != self.policy.max_drop for part in parts):
+            notes.append("losses are in units of what each gate allows, scaled to the session's max_drop")
+        if left_out := len(self.plan.gates) - len(parts):
+            which = "1 gate is" if left_out == 1 else f"{left_out} gates are"
+            notes.append(f"{which} not in it: of the whole corpus, without a score that fits, or under a waiver")
+        return verdict_of("score", decision, alpha=alpha, points=True, notes=tuple(notes))
+
+    def _is_waived(self, gate: PairedGate) -> bool:
+        # decided without a look at the scores, so that the pool is the same whatever was measured
+        return self.waivers is not None and waiver_for(self.waivers, gate.key, gate.metric, self.today) is not None
+
+    def with_adjusted(self, verdicts: Mapping[str, tuple[Verdict, ...]]) -> dict[str, tuple[Verdict, ...]]:
+        """The verdicts by key, Holm's p-value beside each gate's."""
+        p_values = {
+            f"{key} {verdict.metric}": verdict.paired.p
+            for key, of_key in verdicts.items()
+            for verdict in of_key
+            if key != POOLED and verdict.paired is not None and verdict.paired.p is not None and not verdict.paired.advisory
+        }
+        adjusted = holm(p_values, self.plan.family)
+        return {
+            key: tuple(
+                replace(verdict, paired=replace(verdict.paired, p_adjusted=adjusted[name].p))
+                if verdict.paired is not None and (name := f"{key} {verdict.metric}") in adjusted
+                else verdict
+                for verdict in of_key
+            )
+            for key, of_key in verdicts.items()
+        }
+
+
+def _is_member(key: TaskKey, group: TaskKey) -> bool:
+    prefix = group.task.removesuffix("_average")
+    return key.task.startswith(prefix) and (key.suite, key.few_shots, key.truncate) == (group.suite, group.few_shots, group.truncate)

@@ -1,0 +1,159 @@
+"""The options of the gate, checked and converted: what is compared, under which policy, and what becomes of the scores."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_lighteval.baselines import Baselines, MeasuredBaselines, SaveTarget, StaleKind, WaiverFile, load_waivers, read_baselines
+from pytest_lighteval.comparison.decision import Policy
+from pytest_lighteval.comparison.sequential import LOOKS
+from pytest_lighteval.errors import MissingExtraError, UserInputError, did_you_mean
+from pytest_lighteval.gates.gate_file import GateFile, load_gates
+
+SKIPPED = "skipped"
+"""`--gate-allow` of gated items that were skipped, or did not run for a reason that pytest does not tell."""
+UNGATED = "ungated"
+"""`--gate-allow` of a session with a baseline in which nothing is held against it."""
+
+ALLOWANCES = (*(kind.value for kind in StaleKind if kind is not StaleKind.METRIC), SKIPPED, UNGATED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateSettings:
+    """All options about gates and baselines."""
+
+    file: GateFile | None
+    """`--gates`."""
+    baselines: Baselines | MeasuredBaselines | None
+    """None: no score is held against another."""
+    baseline_names: tuple[str, ...]
+    """As the user wrote them."""
+    policy: Policy
+    """What holds for a gate that does not say otherwise itself."""
+    allowed: frozenset[str]
+    """Names of `ALLOWANCES`: what the user tolerates."""
+    waivers: WaiverFile | None
+    today: datetime.date
+    """In UTC, the same in the controller and in its workers."""
+    save: SaveTarget | None
+    """None: nothing is saved."""
+    looks: int | None = None
+    """Sequential mode: how often a task is looked at, at most. None: every document is asked."""
+    runs: int = 1
+    """How often the model is run on the same documents."""
+    plan_only: bool = False
+    """The gates are told, and nothing is evaluated."""
+
+    @property
+    def allowed_misfits(self) -> tuple[StaleKind, ...]:
+        """The part of `allowed` that is about a baseline that does not fit."""
+        return tuple(kind for kind in StaleKind if kind.value in self.allowed)
+
+
+def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: datetime.date) -> GateSettings:
+    """The gate's options, paths relative to `folder`. Raises UserInputError for whatever is wrong, before anything is evaluated."""
+    save = None
+    if values["save_baseline"]:
+        save = SaveTarget.parse(
+            values["save_baseline"], folder=folder, reason=values["baseline_reason"], is_repeat=bool(values["baseline_merge"])
+        )
+    else:
+        for name in ("baseline_reason", "baseline_merge"):
+            if values[name]:
+                raise UserInputError(f"--{name.replace('_', '-')} is given without --save-baseline")
+    recovers = values["against_backend"] is not None or values["against_model_args"] is not None
+    if recovers and values["baseline"]:
+        raise UserInputError("--baseline and --against-model-args: scores are held against one or the other")
+    baselines: Baselines | MeasuredBaselines | None = _baselines(values["baseline"], folder) if values["baseline"] else None
+    names = tuple(values["baseline"] or ())
+    if recovers:
+        _needs_scipy()
+        baselines = MeasuredBaselines()
+        names = (" ".join(values[name] for name in ("against_backend", "against_model_args") if values[name]),)
+    runs = _runs(values["gate_calibrate"])
+    if recovers and runs > 1:
+        raise UserInputError("--gate-calibrate and --against-model-args: calibrate one model at a time")
+    return GateSettings(
+        file=load_gates(folder / values["gates"]) if values["gates"] else None,
+        baselines=baselines,
+        baseline_names=names,
+        policy=_policy(values),
+        allowed=_allowed(values["gate_allow"] or ()),
+        waivers=load_waivers(folder / values["waivers"]) if values["waivers"] else None,
+        today=today,
+        save=save,
+        # a baseline and a calibration are of all documents
+        looks=_looks(values["gate_sequential"]) if save is None and runs == 1 else None,
+        runs=runs,
+        plan_only=bool(values["gate_plan"]),
+    )
+
+
+def _baselines(names: Sequence[str], folder: Path) -> Baselines:
+    _needs_scipy()
+    baselines = read_baselines([folder / name for name in names])
+    for key in baselines.keys:
+        baselines.find(key)  # a task that two files of a folder hold is told before anything is evaluated
+    return baselines
+
+
+def _needs_scipy() -> None:
+    if importlib.util.find_spec("scipy") is None:
+        raise MissingExtraError("scipy, which computes the gate's tests,", "gate")
+
+
+def _looks(text: str | None) -> int | None:
+    if text is None or text == "off":
+        return None
+    if text == "on":
+        return LOOKS
+    if not text.isdecimal() or int(text) < 2:
+        raise UserInputError(
+            f"--gate-sequential {text}: a number of looks from 2 on, or off, was expected; write --gate-sequential={LOOKS}"
+        )
+    return int(text)
+
+
+def _runs(text: str | None) -> int:
+    if text is None:
+        return 1
+    if not text.isdecimal() or int(text) < 2:
+        raise UserInputError(f"--gate-calibrate {text}: a number of runs from 2 on was expected")
+    return int(text)
+
+
+def _policy(values: Mapping[str, Any]) -> Policy:
+    default = Policy()
+    try:
+        return Policy(
+            alpha=_number(values, "gate_alpha", default.alpha),
+            max_drop=_number(values, "gate_max_drop", default.max_drop),
+            min_effect=_number(values, "gate_min_effect", default.min_effect),
+            inconclusive=values["gate_inconclusive"] or default.inconclusive,
+        )
+    except UserInputError as error:
+        field, _, problem = str(error).partition(": ")
+        raise UserInputError(f"--gate-{field.replace('_', '-')}: {problem}") from None
+
+
+def _number(values: Mapping[str, Any], name: str, default: Any) -> Any:
+    text = values[name]
+    if text is None:
+        return default
+    try:
+        return float(text)
+    except ValueError:
+        raise UserInputError(f"{name.removeprefix('gate_')}: {text!r} is no number, like 0.02") from None
+
+
+def _allowed(texts: Sequence[str]) -> frozenset[str]:
+    names = [name.strip() for text in texts for name in text.split(",")]
+    for name in names:
+        if name not in ALLOWANCES:
+            raise UserInputError(f"--gate-allow {name}: there are {', '.join(ALLOWANCES)}{did_you_mean(name, ALLOWANCES)}")
+    return frozenset(names)

@@ -1,0 +1,144 @@
+"""The gates of a session inside pytest: planned when the items are known, judged in each item's set-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import pytest
+
+from pytest_lighteval.baselines import BaselineTask, MeasuredBaselines, StaleKind, truncation_problem, waiver_for
+from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.gates.compare import Side, compare_gate
+from pytest_lighteval.gates.early_stopping import GateLooks, gates_to_look_at
+from pytest_lighteval.gates.floors import judge
+from pytest_lighteval.gates.gate_file import gates_for
+from pytest_lighteval.gates.join import join_verdicts, new_verdict
+from pytest_lighteval.gates.plan import plan_gates
+from pytest_lighteval.metrics import metric
+from pytest_lighteval.plugin.gate_settings import SKIPPED
+from pytest_lighteval.plugin.session import Plan, plan_of
+from pytest_lighteval.reports.serialize import to_plain
+from pytest_lighteval.tasks.groups import group_key
+from pytest_lighteval.types import SampleValue, Task, TaskKey, TaskResult, Verdict
+
+BaselineScores = Callable[[str, int], Mapping[str, Sequence[SampleValue | None]] | None]
+"""A document's id and few-shot seed -> metric -> its repeats in the baseline. None: the baseline does not know it."""
+
+
+def plan_session(config: pytest.Config, items: Sequence[tuple[TaskKey, Task]]) -> None:
+    """Fix what the session evaluates and which gates share its alpha, once. Raises pytest.UsageError."""
+    plan = plan_of(config)
+    if plan.items is not None:
+        return
+    plan.items = tuple(items)
+    gate = plan.settings.gate
+    if gate.baselines is None:
+        return
+    baselines = gate.baselines
+    # a reference will have measured whatever is selected
+    reported = {key: {name for entry in task.metrics for name in metric(entry).corpus} for key, task in items if task.skip is None}
+
+    def promised(key: TaskKey) -> Collection[str] | None:
+        if isinstance(baselines, MeasuredBaselines):
+            return reported.get(key)
+        task = baselines.find(key)
+        return None if task is None else task.metrics
+
+    try:
+        plan.gates = plan_gates(items, promised=promised, file=gate.file, policy=gate.policy)
+    except LightevalError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def is_gated(config: pytest.Config, key: TaskKey, task: Task) -> bool:
+    """Whether the session is red without a score of this task."""
+    plan = plan_of(config)
+    if has_floor(plan, key, task):
+        return True
+    return plan.gates is not None and key in plan.gates.expected and SKIPPED not in plan.settings.gate.allowed
+
+
+def has_floor(plan: Plan, key: TaskKey, task: Task) -> bool:
+    """Whether a score of the task has a threshold of its own."""
+    return any(spec.is_floor for spec in gates_for(key, task.gates, plan.settings.gate.file).values())
+
+
+def ends_early(plan: Plan, key: TaskKey, task: Task) -> bool:
+    """Whether a task may end before all of its documents are asked: it is one gate of its own, and nothing else needs the whole score."""
+    gate = plan.settings.gate
+    if gate.looks is None or plan.gates is None or has_floor(plan, key, task):
+        return False
+    group = group_key(key)
+    # the floor of a superset is held against its tasks' scores, whether or not it is a gate
+    if group is not None and any(spec.is_floor for spec in gates_for(group, {}, gate.file).values()):
+        return False
+    gates = gates_to_look_at(plan.gates, key)
+    waived = gate.waivers is not None and any(waiver_for(gate.waivers, key, entry.metric, gate.today) for entry in gates)
+    return bool(gates) and not waived
+
+
+def looks_at(config: pytest.Config, key: TaskKey, task: Task) -> GateLooks | None:
+    """The looks at a task in sequential mode. None: it is asked as a whole."""
+    plan = plan_of(config)
+    gate, baseline = plan.settings.gate, _baseline_of(config, key)
+    if baseline is None or plan.gates is None or gate.looks is None or not ends_early(plan, key, task):
+        return None
+    return GateLooks(
+        gates_to_look_at(plan.gates, key),
+        baseline,
+        gate.policy,
+        most=gate.looks,
+        max_samples=plan.settings.evaluation.max_samples,
+        settings=to_plain(plan.settings.evaluation),
+        allow=gate.allowed_misfits,
+    )
+
+
+def judge_item(config: pytest.Config, task: Task, result: TaskResult, looks: GateLooks | None = None) -> tuple[Verdict, ...]:
+    """What thresholds, baseline, waivers and looks say of an item. Raises LightevalError for a gate that cannot be judged."""
+    plan = plan_of(config)
+    gate = plan.settings.gate
+    floors = judge(
+        result.metrics, gates_for(result.key, task.gates, gate.file), key=str(result.key), unfit=unfit_for_floors(plan, [result])
+    )
+    paired = {}
+    if plan.gates is not None:
+        paired = {name: new_verdict(name, result.metrics[name]) for name in plan.gates.new.get(result.key, ())}
+        baseline = _baseline_of(config, result.key)
+        for entry in plan.gates.tasks.get(result.key, ()) if baseline is not None else ():
+            assert baseline is not None
+            looked = looks.verdict(entry) if looks is not None else None
+            paired[entry.metric] = looked or compare_gate(
+                entry,
+                [Side(result=result, baseline=baseline)],
+                gate.policy,
+                settings=to_plain(plan.settings.evaluation),
+                allow=gate.allowed_misfits,
+            )
+    return join_verdicts(result.key, result.metrics, floors, paired, waivers=gate.waivers, today=gate.today)
+
+
+def unfit_for_floors(plan: Plan, results: Sequence[TaskResult]) -> str | None:
+    """Why the scores of these tasks meet no floor. None: they may."""
+    problem = None if StaleKind.TRUNCATED in plan.settings.gate.allowed_misfits else truncation_problem(results)
+    return None if problem is None else f"{problem} (--gate-allow {StaleKind.TRUNCATED})"
+
+
+def baseline_scores(config: pytest.Config, key: TaskKey) -> BaselineScores:
+    """For the details: what the documents of a task scored in the baseline."""
+    baseline = _baseline_of(config, key)
+    if baseline is None:
+        return lambda document, seed: None
+    rows = {place: row for row, place in enumerate(zip(baseline.ids, baseline.few_shot_seeds, strict=True))}
+    scores = baseline.scores
+
+    def scores_of(document: str, seed: int) -> Mapping[str, Sequence[SampleValue | None]] | None:
+        row = rows.get((document, seed))
+        return None if row is None else {metric: repeats[row] for metric, repeats in scores.items()}
+
+    return scores_of
+
+
+def _baseline_of(config: pytest.Config, key: TaskKey) -> BaselineTask | None:
+    baselines = plan_of(config).settings.gate.baselines
+    return None if baselines is None else baselines.find(key)

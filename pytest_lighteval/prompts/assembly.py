@@ -1,0 +1,76 @@
+"""Put a document and its few-shot examples together into what a model is fed: text, or the turns of a chat.
+
+The assembly is Lighteval v0.9.2's: nothing stands between system prompt and instruction, an empty line between examples, and an
+example is its query directly followed by its first gold (whose leading space is its own).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pytest_lighteval.errors import BackendError, PromptError
+from pytest_lighteval.types import Doc, Message, Prompt
+
+
+def build_prompt(doc: Doc, shots: Sequence[Doc] = (), *, system_prompt: str | None = None, use_chat_template: bool = False) -> Prompt:
+    """Text, or turns that end with the user's.
+
+    The instruction is printed once, in the system turn if there is a system prompt, else in front of the first query.
+    Raises PromptError for an example without a gold, or a query that does not begin with its instruction.
+    """
+    if use_chat_template:
+        return _turns(doc, shots, system_prompt)
+    parts = [_question(shot) + _target(shot) for shot in shots]
+    text = (system_prompt or "") + doc.instruction + "\n\n".join([*parts, _question(doc)])
+    return "" if text == "\n\n" else text
+
+
+def truncate_few_shots(
+    doc: Doc,
+    shots: Sequence[Doc],
+    *,
+    count_tokens: Callable[[Prompt], int | None],
+    max_length: int | None,
+    generation_size: int | None = None,
+    system_prompt: str | None = None,
+    use_chat_template: bool = False,
+) -> tuple[Doc, ...]:
+    """The first of the examples, as many as leave room in `max_length` tokens for the prompt and `generation_size` new ones.
+
+    None is left when even the bare document is too long. `count_tokens` sees turns where the prompt is turns. The length of
+    choices is not counted (as in the reference). Raises BackendError when tokens cannot be counted.
+    """
+    if not shots:
+        return ()
+    if max_length is None:
+        raise BackendError("few-shot examples cannot be cut to fit: the backend does not tell the longest sequence it takes")
+    room = max_length - (generation_size or 0)
+    for kept in range(len(shots), 0, -1):
+        tokens = count_tokens(build_prompt(doc, shots[:kept], system_prompt=system_prompt, use_chat_template=use_chat_template))
+        if tokens is None:
+            raise BackendError("few-shot examples cannot be cut to fit: the backend cannot count tokens")
+        if tokens <= room:
+            return tuple(shots[:kept])
+    return ()
+
+
+def _turns(doc: Doc, shots: Sequence[Doc], system_prompt: str | None) -> tuple[Message, ...]:
+    turns = []
+    for shot in shots:
+        turns += [Message(role="user", content=_question(shot)), Message(role="assistant", content=_target(shot))]
+    turns.append(Message(role="user", content=_question(doc)))
+    if system_prompt is None:
+        return (Message(role="user", content=doc.instruction + turns[0].content), *turns[1:])
+    return (Message(role="system", content=system_prompt + doc.instruction), *turns)
+
+
+def _question(doc: Doc) -> str:
+    if not doc.query.startswith(doc.instruction):
+        raise PromptError(f"{doc.id}: the query does not begin with its instruction {doc.instruction[:40]!r}")
+    return doc.query[len(doc.instruction) :]
+
+
+def _target(doc: Doc) -> str:
+    if not doc.gold:
+        raise PromptError(f"{doc.id}: a document without a right answer cannot be a few-shot example")
+    return doc.golds[0]

@@ -1,0 +1,295 @@
+"""Make documents out of rows: adapter, templates, checks. Knows rows and `PromptTemplate`; nothing of data sets, few-shots or models."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pytest_lighteval.errors import PromptError, did_you_mean
+from pytest_lighteval.prompts.templates import RenderError, compile_template, variables
+from pytest_lighteval.types import Doc, PromptTemplate, Row, Task
+
+Adapter = Callable[[dict[str, Any]], Any]
+
+_EXTRAS = ("row", "__few_shots", "__index")
+"""What a template sees beside the columns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedDocs:
+    """The documents of a split, and the number of those that were left out because their right answer is not published."""
+
+    docs: list[Doc]
+    dropped_unlabeled: int = 0
+
+
+def render_docs(
+    task: Task, rows: Iterable[tuple[int, Row]], split: str, *, few_shots: bool = False, multiple_choice: bool = False
+) -> RenderedDocs:
+    """Documents of the rows, in their order; `rows` come with the number that each has in the stored split.
+
+    `few_shots`: the documents are to be examples, which a task may write differently, and equal queries are kept.
+    `multiple_choice`: choices are going to be scored, so there must be some and none may be empty.
+    A document with a gold index below 0 (how data sets write "not published") is left out and counted.
+    Raises PromptError, one line that names task, row, field and what there is.
+    """
+    maker = _DocMaker(task, split, few_shots, multiple_choice)
+    docs = []
+    dropped_unlabeled = 0
+    for index, row in rows:
+        for doc in maker.make(index, row):
+            if doc is None:
+                dropped_unlabeled += 1
+            else:
+                docs.append(doc)
+    if task.must_remove_duplicate_docs and not few_shots:
+        first: dict[str, Doc] = {}
+        for doc in docs:
+            first.setdefault(doc.query, doc)
+        docs = list(first.values())
+    return RenderedDocs(docs=docs, dropped_unlabeled=dropped_unlabeled)
+
+
+class _DocMaker:
+    """A task's adapter and templates, compiled, for one split."""
+
+    def __init__(self, task: Task, split: str, few_shots: bool, multiple_choice: bool) -> None:
+        self.task, self.split, self.few_shots, self.multiple_choice = task, split, few_shots, multiple_choice
+        self.adapter = None if task.prompt.adapter is None else _load_adapter(task, task.prompt.adapter)
+        self.fields = {field: _Field(task, field, source) for field, source in _sources(task.prompt) if source is not None}
+
+    def make(self, index: int, row: Row) -> Iterator[Doc | None]:
+        """The documents of one row; None for each that has no right answer."""
+        where = f"{self.task.id}: {self.split}:{index}"
+        adapted = self.adapt(where, index, row)
+        for number, columns in enumerate(adapted):
+            suffix = f":{number}" if len(adapted) > 1 else ""
+            yield self.make_doc(where + suffix, f"{self.split}:{index}{suffix}", index, columns)
+
+    def adapt(self, where: str, index: int, row: Row) -> Sequence[Row]:
+        if self.adapter is None:
+            return [row]
+        try:
+            # a copy, since the same row may be rendered again as a few-shot example
+            made = self.adapter(deepcopy({**row, "__few_shots": self.few_shots, "__index": index}))
+        except Exception as error:  # it is the user's code: anything may come out
+            raise PromptError(f"{where}: prompt.adapter: {self.task.prompt.adapter} raised {_one_line(error)}") from error
+        if made is None:
+            return []
+        if isinstance(made, Mapping):
+            return [made]
+        if isinstance(made, list | tuple) and all(isinstance(one, Mapping) for one in made):
+            return made
+        problem = f"gives {_shown(made)}; a row, a list of rows or None is wanted"
+        raise PromptError(f"{where}: prompt.adapter: {self.task.prompt.adapter} {problem}")
+
+    def make_doc(self, where: str, doc_id: str, index: int, columns: Row) -> Doc | None:
+        values = {**columns, "row": columns, "__few_shots": self.few_shots, "__index": index}
+        rendered = {name: field.render(where, values) for name, field in self.fields.items()}
+
+        def text(name: str) -> str:
+            return _text(where, name, rendered[name])
+
+        def optional_text(name: str) -> str | None:
+            return None if rendered.get(name) is None else text(name)
+
+        gold = _gold_indices(where, rendered["gold"])
+        if any(gold_index < 0 for gold_index in gold):
+            return None
+        choices, gold = self.choices_and_gold(where, rendered["choices"], gold)
+        instruction = text("instruction")
+        return Doc(
+            id=doc_id,
+            query=instruction + text("query"),
+            choices=choices,
+            gold=gold,
+            instruction=instruction,
+            original_query=optional_text("original_query"),
+            unconditioned_query=optional_text("unconditioned_query"),
+            fewshot_sorting_class=optional_text("fewshot_sorting_class"),
+            specific=rendered["specific"],
+            cluster=self.cluster(where, columns),
+        )
+
+    def choices_and_gold(self, where: str, rendered: Any, gold: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Choices that are lists (of accepted spellings) are flattened; a gold index of such a list means all that is in it."""
+        if isinstance(rendered, str) or not isinstance(rendered, Sequence):
+            raise PromptError(f'{where}: prompt.choices: gives {_shown(rendered)}; a list is wanted, for one choice ["{{{{ ... }}}}"]')
+        choices: list[str] = []
+        places: list[range] = []
+        for choice in rendered:
+            spellings = choice if isinstance(choice, list | tuple) else [choice]
+            places.append(range(len(choices), len(choices) + len(spellings)))
+            choices += [_text(where, f"choices[{len(places) - 1}]", spelling) for spelling in spellings]
+
+        if self.multiple_choice:
+            if not choices:
+                raise PromptError(f"{where}: prompt.choices: there are none, and the task's metrics score choices")
+            for number, choice in enumerate(choices):
+                if not choice.strip():
+                    raise PromptError(f"{where}: prompt.choices: choice {number} of {len(choices)} is empty ({choice!r})")
+        if not choices and gold in ((), (0,)):  # 0 is what stands in PromptTemplate when nothing is said
+            return (), ()
+        for index in gold:
+            if index >= len(places):
+                raise PromptError(f"{where}: prompt.gold: index {index} is out of range, there are {len(places)} choices (the first is 0)")
+        right = tuple(place for index in gold for place in places[index])
+        if not right:
+            raise PromptError(f"{where}: prompt.gold: names none of the {len(choices)} choices")
+        return tuple(choices), right
+
+    def cluster(self, where: str, columns: Row) -> str | None:
+        column = self.task.cluster
+        if column is None:
+            return None
+        if column not in columns:
+            raise PromptError(f"{where}: cluster: {_no_column(column, columns)}")
+        return str(columns[column])
+
+
+class _Field:
+    """One field of a prompt, compiled: a text, or texts within lists and mappings."""
+
+    def __init__(self, task: Task, name: str, source: Any) -> None:
+        self.name, self.source = name, source
+        self.value_of = self.compile(task, source)
+
+    def compile(self, task: Task, source: Any) -> Callable[[Row], Any]:
+        from jinja2 import TemplateSyntaxError
+
+        if isinstance(source, str):
+            try:
+                return compile_template(source)
+            except TemplateSyntaxError as error:
+                raise PromptError(f"{task.id}: prompt.{self.name}: {error.message} in {_shortened(source)}") from error
+        if isinstance(source, list | tuple):
+            items = [self.compile(task, item) for item in source]
+            return lambda row: [item(row) for item in items]
+        if isinstance(source, Mapping):
+            entries = {key: self.compile(task, value) for key, value in source.items()}
+            return lambda row: {key: value(row) for key, value in entries.items()}
+        return lambda row: source
+
+    def render(self, where: str, values: Row) -> Any:
+        try:
+            return self.value_of(values)
+        except RenderError as error:
+            missing = sorted(name for text in _texts(self.source) for name in variables(text) if name not in values)
+            columns = {name: value for name, value in values.items() if name not in _EXTRAS}
+            problem = _no_column(missing[0], columns) if missing else f"{error} in {_shortened(self.source)}"
+            raise PromptError(f"{where}: prompt.{self.name}: {problem}") from error
+
+
+def _sources(prompt: PromptTemplate) -> Iterator[tuple[str, Any]]:
+    yield "instruction", prompt.instruction
+    yield "query", prompt.query
+    yield "choices", prompt.choices
+    yield "gold", prompt.gold
+    yield "unconditioned_query", prompt.unconditioned_query
+    yield "original_query", prompt.original_query
+    yield "fewshot_sorting_class", prompt.fewshot_sorting_class
+    yield "specific", prompt.specific
+
+
+def _texts(source: Any) -> Iterator[str]:
+    if isinstance(source, str):
+        yield source
+    elif isinstance(source, list | tuple | Mapping):
+        for item in source.values() if isinstance(source, Mapping) else source:
+            yield from _texts(item)
+
+
+def _text(where: str, field: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, list | tuple | Mapping):
+        raise PromptError(f"{where}: prompt.{field}: gives {_shown(value)}; a text is wanted")
+    return str(value)
+
+
+def _gold_indices(where: str, value: Any) -> tuple[int, ...]:
+    values = value if isinstance(value, list | tuple) else (value,)
+    return tuple(_gold_index(where, one) for one in values)
+
+
+def _gold_index(where: str, value: Any) -> int:
+    """Data sets write labels as numbers, floats, truth values and texts."""
+    try:
+        if not isinstance(value, int | float | str) or int(value) != float(value):
+            raise ValueError(value)
+        return int(value)
+    except (ValueError, OverflowError) as error:
+        raise PromptError(f"{where}: prompt.gold: gives {_shortened(value)}, which is no index of a choice") from error
+
+
+def _no_column(name: str, columns: Row) -> str:
+    return f"there is no column {name!r}{did_you_mean(name, columns)}, only {', '.join(columns)}"
+
+
+def _shown(value: Any) -> str:
+    return "nothing (None)" if value is None else f"the {type(value).__name__} {_shortened(value)}"
+
+
+def _shortened(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+# ------------------------------------------------------------------------------------------------------ adapters
+
+
+def _load_adapter(task: Task, reference: str) -> Adapter:
+    """`module:function`, the module a file beside the suite file or, if there is none, any that can be imported."""
+    where = f"{task.id}: prompt.adapter"
+    module_name, colon, function_name = reference.partition(":")
+    if not (colon and module_name and function_name):
+        raise PromptError(f"{where}: {reference!r} is not of the form module:function")
+    module = _load_module(where, task.path.parent, module_name)
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        functions = [name for name, value in vars(module).items() if callable(value)]
+        raise PromptError(f"{where}: {module_name} has no function {function_name!r}{did_you_mean(function_name, functions)}")
+    adapter: Adapter = function
+    return adapter
+
+
+def _load_module(where: str, folder: Path, name: str) -> ModuleType:
+    file = folder.joinpath(*name.split(".")).with_suffix(".py").resolve()
+    try:
+        return _import_file(file) if file.is_file() else importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+            raise PromptError(f"{where}: {name} cannot be imported: {_one_line(error)}") from error
+        raise PromptError(f"{where}: there is neither a file {file.name} in {folder} nor a module {name!r}") from error
+    except Exception as error:  # it is the user's code: anything may come out
+        raise PromptError(f"{where}: {name} cannot be imported: {_one_line(error)}") from error
+
+
+def _import_file(file: Path) -> ModuleType:
+    """Import once, under a name that no other module can have: suites in two folders may both have a `prompts.py`."""
+    private_name = f"_pytest_lighteval_adapter_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    if private_name in sys.modules:
+        return sys.modules[private_name]
+    spec = importlib.util.spec_from_file_location(private_name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is no Python module", name=private_name)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[private_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[private_name]
+        raise
+    return module

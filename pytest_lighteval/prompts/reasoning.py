@@ -1,0 +1,37 @@
+"""Taking a reasoning model's thoughts out of a text before it is scored."""
+
+from __future__ import annotations
+
+import re
+
+from pytest_lighteval.errors import UserInputError
+
+ReasoningTags = tuple[tuple[str, str], ...]
+"""Pairs of opening and closing tag."""
+
+DEFAULT_TAGS: ReasoningTags = (("<think>", "</think>"),)
+
+
+def parse_tags(text: str) -> ReasoningTags:
+    """`<think>:</think>,[THINK]:[/THINK]` as pairs. Raises UserInputError."""
+    pairs = []
+    for part in text.split(","):
+        opening, colon, closing = (piece.strip() for piece in part.partition(":"))
+        if not (opening and colon and closing):
+            raise UserInputError(f"--reasoning-tags: {part.strip()!r} is not OPENING:CLOSING, such as <think>:</think>")
+        pairs.append((opening, closing))
+    return tuple(pairs)
+
+
+def strip_reasoning(text: str, tags: ReasoningTags) -> str:
+    """The text without what stands between each pair of tags, and without white space around what is left.
+
+    A closing tag without an opening one ends thoughts that began in the prompt (many chat templates open the tag there). An opening
+    tag that is never closed is a thought that was cut off: no answer was given, so nothing of it is left to score.
+    """
+    for opening, closing in tags:
+        begin, end = re.escape(opening), re.escape(closing)
+        text = re.sub(f"{begin}.*?{end}", "", text, flags=re.DOTALL)
+        text = text.rpartition(closing)[2]
+        text = text.partition(opening)[0]
+    return text.strip()

@@ -1,0 +1,1 @@
+"""What is asked: suite files, their tasks, and the names that choose among them."""

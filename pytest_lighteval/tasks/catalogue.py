@@ -1,0 +1,111 @@
+"""Where suites lie: those that are shipped, those of `--custom-tasks`, and any that is named on the command line."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
+from pytest_lighteval.gates.gate_file import GateFile
+from pytest_lighteval.metrics import metric
+from pytest_lighteval.plugin.options import SUFFIXES
+from pytest_lighteval.tasks.suite_file import load_suite, task_error
+from pytest_lighteval.tasks.task_spec import Selected, TaskSpec, select
+from pytest_lighteval.types import Task
+
+
+def shipped_suites() -> Path:
+    """The folder of the shipped suites: inside the package when installed, beside it in a source tree."""
+    package = Path(str(importlib.resources.files("pytest_lighteval")))
+    installed = package / "_suites"
+    return installed if installed.is_dir() else package.parent / "suites"
+
+
+class Catalogue:
+    """Suite files by path, each read once a session."""
+
+    def __init__(self, own: Sequence[Path] = ()) -> None:
+        self.shipped = shipped_suites()
+        # folders of the user's suites are read as a whole; a shipped suite is read when its name is asked for
+        self._own = tuple(root for root in own if root != self.shipped)
+        self._loaded: dict[Path, list[Task]] = {}
+
+    def shown(self, path: Path) -> str | None:
+        """`suites/<suite>/<file>.yaml` for a shipped file, wherever it is installed. None: it is not a shipped one."""
+        return f"suites/{path.relative_to(self.shipped).as_posix()}" if path.is_relative_to(self.shipped) else None
+
+    def load(self, path: Path) -> list[Task]:
+        """The tasks of one file, their metrics known to exist. Raises SuiteError."""
+        path = path.resolve()
+        if path not in self._loaded:
+            shown = self.shown(path) or str(path)
+            tasks = load_suite(path, shown=shown)
+            for task in tasks:
+                _check_names(task, shown)
+            self._loaded[path] = tasks
+        return self._loaded[path]
+
+    def select(self, specs: Sequence[TaskSpec]) -> dict[Path, list[Selected]]:
+        """What the specs name, by suite file, files in the order of the specs. Raises SuiteError, UserInputError."""
+        wanted = {spec.suite for spec in specs}
+        by_file: dict[Path, list[Selected]] = {}
+        for selected in select(specs, self._tasks(wanted), suites=self._folders):
+            by_file.setdefault(selected.task.path.resolve(), []).append(selected)
+        return by_file
+
+    def check_gates(self, gates: GateFile) -> None:
+        """Raise SuiteError for a key of a gates file that names no task, no superset or no metric of it."""
+        tasks = list(self._tasks({entry.suite for entry in gates.entries}))
+        for entry in gates.entries:
+            spec = TaskSpec(suite=entry.suite, task=entry.task.removesuffix(":_average"), few_shots=0)
+            try:
+                gated = [selected.task for selected in select([spec], tasks, suites=self._folders)]
+            except UserInputError as error:
+                raise SuiteError(gates.path, entry.line, entry.text, str(error)) from None
+            # a superset reports what all its tasks report
+            scored = [task for task in gated if task.skip is None]
+            if not scored:
+                raise SuiteError(gates.path, entry.line, entry.text, f"the task is skipped, so that no floor can hold: {gated[0].skip}")
+            reported = set.intersection(*({value for name in task.metrics for value in metric(name).corpus} for task in scored))
+            for name in entry.gates:
+                if name not in reported:
+                    problem = f"{name!r} is not reported{did_you_mean(name, reported)}; reported are {', '.join(sorted(reported))}"
+                    raise SuiteError(gates.path, entry.line, entry.text, problem)
+
+    @property
+    def _folders(self) -> list[str]:
+        """Names of the shipped suites, which are those of their folders."""
+        return sorted(folder.name for folder in self.shipped.iterdir() if any(_suite_files(folder)))
+
+    def _tasks(self, suites: set[str]) -> Iterable[Task]:
+        """All of the user's own tasks, and those of the shipped suites that are asked for by name."""
+        shipped = [self.shipped / name for name in self._folders if name in suites]
+        for path in dict.fromkeys(path for root in (*self._own, *shipped) for path in _suite_files(root)):
+            yield from self.load(path)
+
+
+def _reported(task: Task) -> list[str]:
+    return [value for name in task.metrics for value in metric(name).corpus]
+
+
+def _suite_files(root: Path) -> list[Path]:
+    return sorted(path for suffix in SUFFIXES for path in root.rglob(f"*{suffix}"))
+
+
+def _check_names(task: Task, shown: str) -> None:
+    """The registry is asked here, since a suite file knows nothing of metrics. A task that is skipped may lack its metric."""
+    if task.skip:
+        return
+    for position, name in enumerate(task.metrics):
+        try:
+            metric(name)
+        except UserInputError as error:
+            raise task_error(task, f"metrics[{position}]", str(error), shown=shown) from None
+    reported = _reported(task)
+    if twice := sorted({value for value in reported if reported.count(value) > 1}):
+        raise task_error(task, "metrics", f"two of them report {', '.join(twice)}", shown=shown)
+    for name in task.gates:
+        if name not in reported:
+            problem = f"{name!r} is not reported{did_you_mean(name, reported)}; reported are {', '.join(reported)}"
+            raise task_error(task, f"gates.{name}", problem, shown=shown)

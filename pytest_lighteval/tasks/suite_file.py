@@ -1,0 +1,425 @@
+"""Read a suite file into `Task`s: check it, merge the defaults, expand the matrix. Loads no data and knows no metric by name."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
+from pytest_lighteval.prompts.templates import check_syntax
+from pytest_lighteval.tasks.suite_lines import Field, YamlFile
+from pytest_lighteval.tasks.suite_schema import GateFields, PromptFields, SuiteFields, TaskDefaults, TaskFields
+from pytest_lighteval.types import FewShotsSelect, PromptTemplate, Task
+
+# pytest's `-k` and node ids can carry exactly this
+_NAME = re.compile(r"[A-Za-z0-9]+([_.:-][A-Za-z0-9]+)*")
+_ADAPTER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+# what lies between Jinja2's marks is skipped whole, so that the braces in it are never taken for a placeholder
+_OUTSIDE_JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}|\{(\w+)\}", re.DOTALL)
+_MERGED_BY_KEY = ("prompt", "gates")
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "few_shots_select": get_args(FewShotsSelect),
+    "inconclusive": ("fail", "warn"),
+    "paired": ("gate", "advisory", "ignored"),
+}
+"""Fields that take one of a few words."""
+# fields that name something: a placeholder left in one of them is a mistake, while a text may well say "{x}"
+_IDENTIFIERS = (
+    "name", "aliases", "hf_repo", "hf_subset", "hf_revision", "data_files",
+    "hf_avail_splits", "evaluation_splits", "few_shots_split", "metrics", "cluster",
+)  # fmt: skip
+
+
+def load_suite(path: Path, *, shown: str | None = None) -> list[Task]:
+    """The tasks of a suite file in the order of the file, every matrix expanded in place.
+
+    A pure function of the file's text and its folder's name. `shown` is the path as messages name it (default: `path`).
+    Raises SuiteError at the first thing that is wrong, UserInputError if the file cannot be read.
+    """
+    source = YamlFile(path, shown=shown)
+    declared = _checked(source)
+    suite = path.absolute().parent.name if declared.suite is UNSET else declared.suite
+    if not _NAME.fullmatch(suite):
+        where = ("suite",) if declared.suite is not UNSET else ()
+        raise source.error(where, f"the suite's name {suite!r} must be letters and digits joined by single '_', '.', ':' or '-'")
+    defaults = source.data.get("defaults", {})
+    tasks: list[Task] = []
+    for index, entry in enumerate(source.data["tasks"]):
+        merged = _merge(defaults, entry)
+        matrix = merged.pop("matrix", None)
+        _check_templates(source, index, merged)
+        for variables in _variants(source, index, merged, matrix):
+            fields = _convert(source, index, _substitute(merged, variables))
+            _check_task(source, index, fields)
+            tasks.append(_task(source, index, fields, suite, path))
+    _check_unique(source, tasks)
+    return tasks
+
+
+def locate(path: Path, task: Task, field: str) -> int:
+    """Line of a task's field, written like `gates.acc.min` or `metrics[1]`: in the task, else in `defaults`, else the task's own."""
+    try:
+        source = YamlFile(path)
+    except UserInputError:  # changed or gone since it was collected
+        return task.line
+    return source.line(_where(source, _index(source, task), *_steps(field)))
+
+
+def task_error(task: Task, field: str, problem: str, *, shown: str | None = None) -> SuiteError:
+    """The error for others to raise about a field of a task, at the field's line; `field` as for `locate`."""
+    try:
+        source = YamlFile(task.path, shown=shown)
+    except UserInputError:
+        return SuiteError(shown if shown is not None else task.path, task.line, field, problem)
+    return source.error(_where(source, _index(source, task), *_steps(field)), problem)
+
+
+def task_name(raw: str) -> str | None:
+    """The name that stands in node ids: `raw` where it fits, else a slug of it. None: it has letters that no slug can carry."""
+    if _NAME.fullmatch(raw):
+        return raw
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", raw) if not unicodedata.combining(letter))
+    if any(letter.isalnum() and not letter.isascii() for letter in plain):
+        return None
+    joined = re.sub(r"[^A-Za-z0-9]+", lambda run: next((mark for mark in ":.-" if mark in run[0]), "_"), plain)
+    return joined.strip("_.:-") or None
+
+
+# ------------------------------------------------------------------------------------------------ what is declared
+
+
+def _checked(source: YamlFile) -> SuiteFields:
+    try:
+        return msgspec.convert(source.data, SuiteFields)
+    except msgspec.ValidationError as error:
+        raise _explain(source, str(error)) from None
+
+
+def _explain(source: YamlFile, message: str) -> SuiteError:
+    """A message of msgspec, as an error at the field's line that says what would be right."""
+    problem, _, place = message.partition(" - at `$") if message.endswith("`") else (message, "", "")
+    field = _resolve(source.data, _steps(place.rstrip("`")), message)
+    problem = problem.replace("`", "")
+    if problem.startswith("Object contains unknown field "):
+        name = problem.rsplit(" ", 1)[1]
+        return source.error((*field, name), f"unknown field{_right_field(name, field)}")
+    if problem.startswith("Object missing required field "):
+        name = problem.rsplit(" ", 1)[1]
+        return source.error(field, f"the field {name} is missing")
+    if problem.startswith("Invalid enum value "):
+        name = problem.removeprefix("Invalid enum value ").strip("'")
+        known = next((_WORDS[step] for step in reversed(field) if isinstance(step, str) and step in _WORDS), ())
+        return source.error(field, f"{name!r} is none of {', '.join(known)}{did_you_mean(name, known)}")
+    if problem.startswith(("Expected array of length >= 1", "Expected object of length >= 1")):
+        return source.error(field, "must not be empty")
+    problem = problem.replace("array", "list").replace("object", "mapping").replace(" | ", " or ")
+    if "str" in problem.partition(", got ")[0] and problem.endswith(("got bool", "got int", "got float")):
+        problem += " (quote it to make it text)"
+    return source.error(field, problem)
+
+
+def _steps(place: str) -> Field:
+    """`.tasks[3].gates[...].min` -> ("tasks", 3, "gates", "...", "min")."""
+    steps = re.findall(r"\[([^\]]*)\]|([^.\[\]]+)", place)
+    return [int(inside) if inside.isdecimal() else inside or name for inside, name in steps]
+
+
+def _resolve(data: Any, field: Field, message: str) -> Field:
+    """Put the key in for each `...`, which is all that msgspec says of one: the only key with which the same message comes."""
+    if "..." not in field:
+        return field
+    position = field.index("...")
+    holder = data
+    for step in field[:position]:
+        holder = holder[step]
+    for key, value in holder.items():
+        alone = _replaced(data, field[:position], {key: value})
+        try:
+            msgspec.convert(alone, SuiteFields)
+        except msgspec.ValidationError as error:
+            if str(error) == message:
+                return _resolve(alone, [*field[:position], key, *field[position + 1 :]], message)
+    return field[:position]
+
+
+def _replaced(data: Any, field: Field, value: Any) -> Any:
+    """The data with another value at a field."""
+    if not field:
+        return value
+    copy = data.copy()
+    copy[field[0]] = _replaced(data[field[0]], field[1:], value)
+    return copy
+
+
+def _right_field(name: str, inside: Field) -> str:
+    """Where the unknown field belongs, or what it was meant to be."""
+    level: type[msgspec.Struct] = SuiteFields
+    if inside:
+        level = TaskFields if inside[0] == "tasks" else TaskDefaults
+    if "gates" in inside or "prompt" in inside:
+        level = GateFields if "gates" in inside else PromptFields
+    known = level.__struct_fields__
+    if near := did_you_mean(name, known):
+        return near
+    if level in (TaskFields, TaskDefaults) and name in PromptFields.__struct_fields__:
+        return " (it belongs under prompt)"
+    if name in TaskFields.__struct_fields__ and level is not TaskFields:
+        return " (it belongs to a task)"
+    return f"; known are {', '.join(known)}"
+
+
+def _convert(source: YamlFile, index: int, task: Mapping[str, Any]) -> TaskFields:
+    try:
+        return msgspec.convert(task, TaskFields)
+    except msgspec.ValidationError as error:  # each part was right before the matrix put its values in
+        raise source.error(("tasks", index), f"with the matrix's values: {error}") from None
+
+
+def _merge(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**defaults, **entry}
+    for key in _MERGED_BY_KEY:
+        if key in defaults and key in entry:
+            merged[key] = {**defaults[key], **entry[key]}
+    return merged
+
+
+# ---------------------------------------------------------------------------------------------- what a task needs
+
+
+def _check_templates(source: YamlFile, index: int, merged: Mapping[str, Any]) -> None:
+    """Raise for a text that Jinja2 cannot compile. Before the matrix: its values stand where no syntax is."""
+    texts = [found for found in _texts(merged.get("prompt"), ("prompt",)) if found[0] != ("prompt", "adapter")]
+    if merged.get("hf_filter") is not None:
+        texts.append((("hf_filter",), "{{ " + merged["hf_filter"] + " }}"))
+    for steps, text in texts:
+        if "{" not in text:
+            continue
+        from jinja2 import TemplateSyntaxError  # 40 ms, which a file of plain texts need not pay
+
+        try:
+            check_syntax(text)
+        except TemplateSyntaxError as mistake:
+            field = _where(source, index, *steps)
+            line = source.text_line(field, mistake.lineno)
+            raise source.error(field, f"not a Jinja2 template: {mistake.message}", line=line) from mistake
+
+
+def _check_task(source: YamlFile, index: int, fields: TaskFields) -> None:
+    """Raise for what no type can say."""
+
+    def error(problem: str, *steps: str | int) -> SuiteError:
+        return source.error(_where(source, index, *steps), problem)
+
+    for key in ("few_shots", "metrics", "evaluation_splits"):
+        values = getattr(fields, key)
+        if isinstance(values, tuple) and (twice := next((value for value in values if values.count(value) > 1), None)) is not None:
+            raise error(f"{twice!r} is given twice", key)
+    if fields.skip is not None:
+        return
+    if fields.metrics is UNSET:
+        raise error("the task names no metric, and neither do the defaults", "metrics")
+    if fields.prompt is UNSET or fields.prompt.query is UNSET:
+        raise error("the task has no query, and neither have the defaults", "prompt", "query")
+    _check_prompt(error, fields.prompt, fields.prompt.query)
+    _check_data(error, fields)
+
+
+def _check_prompt(error: Callable[..., SuiteError], prompt: PromptFields, query: str) -> None:
+    # some benchmarks (blimp) ask nothing and compare choices; then these name the columns
+    texts = [query, *((prompt.choices,) if isinstance(prompt.choices, str) else prompt.choices or ())]
+    if prompt.adapter is None and not any(mark in text for text in texts for mark in ("{{", "{%")):
+        raise error("names no column: every document would be the same (a column is written '{{ question }}')", "prompt", "query")
+    if prompt.choices == "" or (isinstance(prompt.choices, tuple) and "" in prompt.choices):
+        raise error("a choice must not be empty", "prompt", "choices")
+    if isinstance(prompt.choices, tuple) and prompt.choices and not isinstance(prompt.gold, str):
+        for number in (prompt.gold,) if isinstance(prompt.gold, int) else prompt.gold:
+            if not 0 <= number < len(prompt.choices):
+                raise error(f"{number} is no index of the {len(prompt.choices)} choices, which are counted from 0", "prompt", "gold")
+    if prompt.adapter is not None and not _ADAPTER.fullmatch(prompt.adapter):
+        raise error(f"{prompt.adapter!r} is not of the form module:function", "prompt", "adapter")
+
+
+def _check_data(error: Callable[..., SuiteError], fields: TaskFields) -> None:
+    if fields.hf_repo is not None:
+        if fields.data_files:
+            raise error("the task has hf_repo too; one of them must go (null takes a default away)", "data_files")
+        return
+    if not fields.data_files:
+        raise error("the task names no data: give hf_repo or data_files", "hf_repo")
+    splits = [("evaluation_splits", split) for split in _tuple(fields.evaluation_splits)]
+    if fields.few_shots_split is not None:
+        splits.append(("few_shots_split", fields.few_shots_split))
+    for key, split in splits:
+        if split not in fields.data_files:
+            known = ", ".join(fields.data_files)
+            raise error(f"data_files has no split {split!r}, only {known}{did_you_mean(split, fields.data_files)}", key)
+
+
+def _texts(value: Any, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Every text in a value, with the way to it."""
+    if isinstance(value, str):
+        yield steps, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, (*steps, key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _texts(item, (*steps, number))
+
+
+# -------------------------------------------------------------------------------------------------------- the matrix
+
+
+def _variants(source: YamlFile, index: int, merged: Mapping[str, Any], matrix: Any) -> list[dict[str, str]]:
+    """The values of the matrix's variables, one mapping for each task to be made; the last variable varies fastest."""
+    if matrix is None:
+        _check_placeholders(source, index, merged, set())
+        return [{}]
+    axes = [_axis(matrix)] if isinstance(matrix, list) else [_axis(values, name) for name, values in matrix.items()]
+    names: set[str] = set()
+    for axis in axes:
+        for values in axis:
+            if values.keys() != axis[0].keys():
+                raise source.error(
+                    ("tasks", index, "matrix"),
+                    f"each entry must have the same variables: {', '.join(axis[0])} in one, {', '.join(values)} in another",
+                )
+        if both := names & axis[0].keys():
+            raise source.error(("tasks", index, "matrix"), f"the variable {min(both)!r} is there twice")
+        names |= axis[0].keys()
+    if wrong := next((name for name in names if not re.fullmatch(r"\w+", name)), None):
+        raise source.error(("tasks", index, "matrix"), f"the variable {wrong!r} must be one word, to be written {{word}}")
+    _check_placeholders(source, index, merged, names)
+    return [{name: value for values in chosen for name, value in values.items()} for chosen in itertools.product(*axes)]
+
+
+def _axis(values: Sequence[Any], name: str = "") -> list[dict[str, str]]:
+    return [
+        {key: str(item) for key, item in value.items()} if isinstance(value, dict) else {name: str(value)}
+        for value in values
+    ]  # fmt: skip
+
+
+def _check_placeholders(source: YamlFile, index: int, merged: Mapping[str, Any], variables: set[str]) -> None:
+    for key in _IDENTIFIERS:
+        for steps, text in _texts(merged.get(key), (key,)):
+            for found in _PLACEHOLDER.findall(text):
+                if found not in variables:
+                    known = f"the matrix has {', '.join(sorted(variables))}" if variables else "the task has no matrix"
+                    problem = f"unknown matrix variable {{{found}}}: {known}{did_you_mean(found, variables)}"
+                    raise source.error(_where(source, index, *steps), problem)
+
+
+def _substitute(value: Any, variables: Mapping[str, str]) -> Any:
+    """The value with `{variable}` replaced in every text in it; keys stay."""
+    if not variables:
+        return value
+    if isinstance(value, str):
+        if "{" not in value:
+            return value
+        return _OUTSIDE_JINJA.sub(lambda found: variables.get(found[1], found[0]) if found[1] else found[0], value)
+    if isinstance(value, dict):
+        return {key: _substitute(item, variables) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_substitute(item, variables) for item in value]
+    return value
+
+
+# -------------------------------------------------------------------------------------------------------- the values
+
+
+def _task(source: YamlFile, index: int, fields: TaskFields, suite: str, path: Path) -> Task:
+    name = task_name(fields.name)
+    if name is None:
+        raise source.error(
+            ("tasks", index, "name"),
+            f"{fields.name!r} cannot be written in letters A-Z and digits: give such a name, and this one in aliases",
+        )
+    avail_splits = tuple(fields.data_files) if fields.hf_avail_splits is UNSET and fields.data_files else fields.hf_avail_splits
+    return Task(
+        suite=suite,
+        name=name,
+        prompt=_prompt(fields.prompt),
+        metrics=() if fields.metrics is UNSET else _tuple(fields.metrics),
+        path=path,
+        line=source.line(("tasks", index)),
+        hf_repo=fields.hf_repo,
+        hf_subset=fields.hf_subset,
+        hf_revision=fields.hf_revision,
+        data_files=fields.data_files,
+        hf_filter=fields.hf_filter,
+        hf_avail_splits=("train", "validation", "test") if avail_splits is UNSET else _tuple(avail_splits),
+        evaluation_splits=_tuple(fields.evaluation_splits),
+        few_shots_split=fields.few_shots_split,
+        few_shots_select=fields.few_shots_select,
+        few_shots=(fields.few_shots,) if isinstance(fields.few_shots, int) else fields.few_shots,
+        generation_size=fields.generation_size,
+        stop_sequence=_tuple(fields.stop_sequence),
+        num_samples=fields.num_samples,
+        must_remove_duplicate_docs=fields.must_remove_duplicate_docs,
+        version=fields.version,
+        gates={metric: gate.spec for metric, gate in fields.gates.items() if gate is not None},
+        cluster=fields.cluster,
+        aliases=(*_tuple(fields.aliases), *((fields.name,) if name != fields.name else ())),
+        skip=fields.skip,
+    )
+
+
+def _prompt(fields: PromptFields | UnsetType) -> PromptTemplate:
+    """The template; an empty one for a skipped task that declares none."""
+    if fields is UNSET:
+        return PromptTemplate(query="")
+    return PromptTemplate(
+        query="" if fields.query is UNSET else fields.query,
+        choices=fields.choices,
+        gold=fields.gold,
+        instruction=fields.instruction,
+        unconditioned_query=fields.unconditioned_query,
+        original_query=fields.original_query,
+        fewshot_sorting_class=fields.fewshot_sorting_class,
+        specific=fields.specific,
+        adapter=fields.adapter,
+    )
+
+
+def _tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
+
+
+def _check_unique(source: YamlFile, tasks: Sequence[Task]) -> None:
+    """Raise if two tasks answer to one name: their node ids would be the same, and the results overwrite each other."""
+    first: dict[str, Task] = {}
+    for task in tasks:
+        for name in (task.name, *task.aliases):
+            other = first.setdefault(name, task)
+            if other is task:
+                continue
+            if other.line == task.line:
+                problem = f"the matrix makes several tasks named {name!r}: put its variables into the name"
+            else:
+                problem = f"{name!r} is the name or an alias of two tasks, in lines {other.line} and {task.line}"
+            raise source.error(("tasks", _index(source, task), "name"), problem)
+
+
+# --------------------------------------------------------------------------------------------------------- the lines
+
+
+def _index(source: YamlFile, task: Task) -> int:
+    """The task's place in the file's list of tasks."""
+    entries = source.data.get("tasks", ()) if isinstance(source.data, dict) else ()
+    return next((index for index in range(len(entries)) if source.line(("tasks", index)) == task.line), 0)
+
+
+def _where(source: YamlFile, index: int, *steps: str | int) -> Field:
+    """The full field of a task's value: in `defaults` where only they have it."""
+    in_task = ("tasks", index, *steps)
+    in_defaults = ("defaults", *steps)
+    return in_defaults if not source.has(in_task) and source.has(in_defaults) else in_task

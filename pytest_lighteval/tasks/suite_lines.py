@@ -1,0 +1,167 @@
+"""Read YAML into plain values, and remember where each of them stands. Knows YAML; knows nothing of suites.
+
+Only text, integers, floats, booleans, null, lists and mappings with text keys exist: no tag can build anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pytest_lighteval.errors import SuiteError, UserInputError
+
+Field = Sequence[str | int]
+"""The way to a value from the top: `("tasks", 3, "prompt")`."""
+
+_TAG = "tag:yaml.org,2002:"
+_MOST_NESTED = 100
+# libyaml composes about five times as fast, and is missing from some builds of PyYAML
+_BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_BaseLoader):  # type: ignore[misc] # chosen at run time
+    """Composes nodes. A date stays the text that it is: nothing in a suite is one. Deep nesting, which crashes libyaml, is an error."""
+
+    _depth = 0
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 # PyYAML's own way to set it
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != _TAG + "timestamp"]
+        for first, resolvers in _BaseLoader.yaml_implicit_resolvers.items()
+    }
+
+    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
+        self._depth += 1
+        if self._depth > _MOST_NESTED:
+            raise yaml.composer.ComposerError(None, None, "nested too deeply", current_node.start_mark)
+
+    def ascend_resolver(self) -> None:
+        self._depth -= 1
+
+
+_SCALARS = yaml.constructor.SafeConstructor()
+_CONSTRUCTORS = {
+    _TAG + "null": _SCALARS.construct_yaml_null,
+    _TAG + "bool": _SCALARS.construct_yaml_bool,
+    _TAG + "int": _SCALARS.construct_yaml_int,
+    _TAG + "float": _SCALARS.construct_yaml_float,
+}
+
+
+class YamlFile:
+    """One YAML file: `data`, its plain values, and the line of each.
+
+    `shown` is the path as messages name it. Raises UserInputError if the file cannot be read, SuiteError if it is not YAML, repeats a
+    key, or holds what is not plain data.
+    """
+
+    def __init__(self, path: Path, *, shown: str | None = None) -> None:
+        self.shown = shown if shown is not None else str(path)
+        self._root = self._compose(path)
+        self.data: Any = None if self._root is None else self._plain(self._root, frozenset())
+
+    def line(self, field: Field = ()) -> int:
+        """Line (from 1) of a field's key or a list's entry; of the nearest thing around it where there is no such field."""
+        return self._find(field)[0]
+
+    def has(self, field: Field) -> bool:
+        """Whether the file itself holds the field."""
+        return self._find(field)[1] is not None
+
+    def text_line(self, field: Field, line_of_text: int) -> int:
+        """Line of the file that holds a line (from 1) of a text: exact for a `|` block, else the line where the text begins."""
+        line, node = self._find(field)
+        if isinstance(node, yaml.ScalarNode) and node.style == "|":
+            return int(node.start_mark.line) + 1 + line_of_text
+        return line
+
+    def error(self, field: Field, problem: str, *, line: int | None = None) -> SuiteError:
+        """The error to raise about a field, at its line."""
+        return SuiteError(self.shown, self.line(field) if line is None else line, field_text(field), problem)
+
+    def _find(self, field: Field) -> tuple[int, Any]:
+        """The line of a field and its node, None where there is no such field."""
+        node, line = self._root, 1 if self._root is None else self._root.start_mark.line + 1
+        for step in field:
+            if isinstance(node, yaml.MappingNode):
+                key, node = next((pair for pair in node.value if pair[0].value == step), (None, None))
+                line = key.start_mark.line + 1 if key else line
+            elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+                node = node.value[step]
+                line = node.start_mark.line + 1
+            else:
+                return line, None
+            if node is None:
+                break
+        return line, node
+
+    def _compose(self, path: Path) -> Any:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserInputError(f"{self.shown}: cannot be read: {error.strerror or error}") from error
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise SuiteError(self.shown, line, "", f"not UTF-8 text (byte {content[error.start]:#04x})") from error
+        try:
+            loader = _Loader(text)
+            try:
+                return loader.get_single_node()
+            finally:
+                loader.dispose()
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            said = ", ".join(part for part in (error.context, error.problem) if part)
+            raise SuiteError(self.shown, mark.line + 1 if mark else 1, "", f"not valid YAML: {said}") from error
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            raise SuiteError(self.shown, line, "", f"not valid YAML: {error.reason}") from error
+
+    def _plain(self, node: Any, inside: frozenset[int]) -> Any:
+        """The value of a node. `inside`: the nodes that it lies in, since an alias can name one of them."""
+        if isinstance(node, yaml.ScalarNode):
+            return node.value if node.tag == _TAG + "str" else self._scalar(node)
+        if id(node) in inside:
+            raise self._node_error(node, "contains itself (an alias to something around it)")
+        inside |= {id(node)}
+        if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
+            return [self._plain(item, inside) for item in node.value]
+        if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
+            self._check_keys(node)
+            return {key.value: self._plain(value, inside) for key, value in node.value}
+        raise self._node_error(node, f"the tag {node.tag.removeprefix(_TAG)!r} means nothing here")
+
+    def _scalar(self, node: Any) -> Any:
+        construct = _CONSTRUCTORS.get(node.tag)
+        if construct is None:
+            raise self._node_error(node, f"the tag {node.tag.removeprefix(_TAG)!r} means nothing here")
+        try:
+            return construct(node)
+        except (ValueError, KeyError) as error:
+            raise self._node_error(node, f"{node.value[:40]!r} is no {node.tag.removeprefix(_TAG)}") from error
+
+    def _check_keys(self, node: Any) -> None:
+        first_line: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if key.tag == _TAG + "merge":
+                raise self._node_error(key, "'<<' is not merged here; an alias can stand for a whole value")
+            if key.tag != _TAG + "str":
+                written = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list or mapping"
+                raise self._node_error(key, f"the key {written} is not text: quote it")
+            if key.value in first_line:
+                raise SuiteError(self.shown, line, key.value, f"given twice, first in line {first_line[key.value]}")
+            first_line[key.value] = line
+
+    def _node_error(self, node: Any, problem: str) -> SuiteError:
+        return SuiteError(self.shown, node.start_mark.line + 1, "", problem)
+
+
+def field_text(field: Field) -> str:
+    """`tasks[3].prompt.query`, as messages write a field."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in field)
+    return text.removeprefix(".")

@@ -1,0 +1,89 @@
+"""The values that travel from a YAML line to a JSON score, and the protocol of a backend.
+
+Frozen and dumb: no value here computes a score, reads a file or knows pytest. What two packages share is a type in here.
+Path of a document: row -> `Doc` -> `Request`s -> `Response`s -> `DocumentScore` -> `TaskResult` -> `Verdict`.
+
+Chapters: `task` (what is asked), `model` (asking it), `score`, `verdict`, `run`.
+"""
+
+from __future__ import annotations
+
+from pytest_lighteval.types.model import (
+    Backend,
+    GenerateRequest,
+    GenerateResponse,
+    LoglikelihoodRequest,
+    LoglikelihoodResponse,
+    Message,
+    PerplexityRequest,
+    PerplexityResponse,
+    Prompt,
+    Repeatable,
+    Request,
+    RequestKind,
+    Response,
+)
+from pytest_lighteval.types.run import (
+    Calibration,
+    RunReport,
+)
+from pytest_lighteval.types.score import (
+    Ask,
+    CorpusMetric,
+    Detail,
+    DocumentScore,
+    Metric,
+    MetricResult,
+    SampleValue,
+    TaskResult,
+)
+from pytest_lighteval.types.task import (
+    Doc,
+    FewShotsSelect,
+    GateSpec,
+    PromptTemplate,
+    Row,
+    Task,
+    TaskKey,
+)
+from pytest_lighteval.types.verdict import (
+    Flip,
+    PairedVerdict,
+    Verdict,
+)
+
+__all__ = [
+    "Ask",
+    "Backend",
+    "Calibration",
+    "CorpusMetric",
+    "Detail",
+    "Doc",
+    "DocumentScore",
+    "FewShotsSelect",
+    "Flip",
+    "GateSpec",
+    "GenerateRequest",
+    "GenerateResponse",
+    "LoglikelihoodRequest",
+    "LoglikelihoodResponse",
+    "Message",
+    "Metric",
+    "MetricResult",
+    "PairedVerdict",
+    "PerplexityRequest",
+    "PerplexityResponse",
+    "Prompt",
+    "PromptTemplate",
+    "Repeatable",
+    "Request",
+    "RequestKind",
+    "Response",
+    "Row",
+    "RunReport",
+    "SampleValue",
+    "Task",
+    "TaskKey",
+    "TaskResult",
+    "Verdict",
+]

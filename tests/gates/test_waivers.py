@@ -1,0 +1,174 @@
+"""Waivers cover what they name until their date, and a wrong file is told by line and field."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pytest
+
+from pytest_lighteval.baselines import expired_waivers, load_waivers, unmatched_waivers, waiver_for, within_floor
+from pytest_lighteval.errors import SuiteError, UserInputError
+from pytest_lighteval.gates.waivers import Waiver, WaiverFile
+from pytest_lighteval.types import TaskKey
+
+NAN = float("nan")
+DAY = datetime.date(2026, 11, 23)
+GSM8K = TaskKey(suite="leaderboard", task="gsm8k", few_shots=5)
+
+
+def written(tmp_path: Path, text: str) -> WaiverFile:
+    path = tmp_path / "waivers.yaml"
+    path.write_text(text, "utf-8")
+    return load_waivers(path)
+
+
+def test_a_waiver_is_read_with_its_line(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        """\
+# known regressions
+- task: leaderboard|gsm8k|5|1
+  metric: qem
+  reason: kernel bug 123,
+    fixed in the next release
+  until: 2027-01-31
+  floor: 4e-1
+- {task: "leaderboard|mmlu:_average", reason: int8, until: "2026-12-24", floor: 0.3}
+""",
+    )
+
+    assert file.waivers == (
+        Waiver(
+            line=2,
+            suite="leaderboard",
+            task="gsm8k",
+            few_shots=5,
+            truncate=True,
+            metric="qem",
+            reason="kernel bug 123, fixed in the next release",
+            until=datetime.date(2027, 1, 31),
+            floor=0.4,
+        ),
+        Waiver(
+            line=8,
+            suite="leaderboard",
+            task="mmlu:_average",
+            few_shots=None,
+            truncate=None,
+            metric=None,
+            reason="int8",
+            until=datetime.date(2026, 12, 24),
+            floor=0.3,
+        ),
+    )
+    assert list(map(str, file.waivers)) == ["leaderboard|gsm8k|5|1 qem", "leaderboard|mmlu:_average"]
+
+
+def test_an_empty_file_waives_nothing(tmp_path: Path) -> None:
+    assert written(tmp_path, "# none at present\n").waivers == ()
+
+
+ENTRY = "- {task: %s, reason: r, until: %s, floor: 0.5%s}\n"
+
+
+def test_the_waiver_that_says_most_covers(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        "".join(
+            [
+                ENTRY % ("leaderboard|gsm8k", "2027-01-01", ""),
+                ENTRY % ("leaderboard|gsm8k|5", "2027-01-01", ""),
+                ENTRY % ("leaderboard|gsm8k", "2027-01-01", ", metric: qem"),
+                ENTRY % ("leaderboard|arc", "2027-01-01", ""),
+            ]
+        ),
+    )
+
+    def line(key: TaskKey, metric: str) -> int | None:
+        waiver = waiver_for(file, key, metric, DAY)
+        return waiver.line if waiver else None
+
+    assert line(GSM8K, "qem") == 3
+    assert line(GSM8K, "em") == 2
+    assert line(TaskKey(suite="leaderboard", task="gsm8k", few_shots=0), "em") == 1
+    assert line(TaskKey(suite="lighteval", task="gsm8k", few_shots=0), "em") is None
+
+
+def test_a_waiver_holds_on_its_last_day_and_is_told_from_then_on(tmp_path: Path) -> None:
+    file = written(tmp_path, ENTRY % ("leaderboard|gsm8k|5", "2026-11-23", ""))
+    next_day = DAY + datetime.timedelta(days=1)
+
+    assert waiver_for(file, GSM8K, "qem", DAY) == file.waivers[0]
+    assert expired_waivers(file, DAY) == ()
+    assert waiver_for(file, GSM8K, "qem", next_day) is None
+    assert expired_waivers(file, next_day) == (f"{file.path}:1: the waiver of leaderboard|gsm8k|5 expired on 2026-11-23 (r)",)
+
+
+@pytest.mark.parametrize(
+    ("value", "higher_is_better", "covered"),
+    [(0.5, True, True), (0.49, True, False), (0.5, False, True), (0.51, False, False), (NAN, True, False), (NAN, False, False)],
+    ids=["at the floor", "below", "at the ceiling", "above", "nan", "nan where lower is better"],
+)
+def test_a_score_beyond_the_floor_is_not_covered(tmp_path: Path, value: float, higher_is_better: bool, covered: bool) -> None:
+    (waiver,) = written(tmp_path, ENTRY % ("leaderboard|gsm8k|5", "2026-11-23", "")).waivers
+
+    assert within_floor(waiver, value, higher_is_better=higher_is_better) is covered
+
+
+def test_a_waiver_that_is_about_no_task_is_told(tmp_path: Path) -> None:
+    file = written(tmp_path, ENTRY % ("leaderboard|gms8k|5", "2026-11-23", "") + ENTRY % ("leaderboard|gsm8k", "2026-11-23", ""))
+
+    assert unmatched_waivers(file, [GSM8K]) == (f"{file.path}:1: no task is called leaderboard|gms8k (did you mean 'leaderboard|gsm8k'?)",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [}", ":1: not YAML: "),
+        ("task: a|b\n", ":1: a list of waivers is needed, each like - {task: leaderboard|gsm8k|5, "),
+        ("- a|b\n", ":1: [0]: a mapping is needed here, like {task: "),
+        ("- {task: a|b, reason: r, until: 2027-01-01}\n", ":1: [0]: floor is missing; a waiver is written {task: "),
+        (
+            "- task: a|b\n  reson: r\n",
+            ":2: [0]: 'reson' is no field of a waiver, which has task, metric, reason, until, floor (did you mean",
+        ),
+        ("- task: a|b\n  task: a|c\n", ":2: [0].task: is on line 1 already"),
+        (ENTRY % ("gsm8k", "2027-01-01", ""), ":1: [0].task: 'gsm8k': a task is written suite|task, suite|task|few_shots or"),
+        (ENTRY % ("a|b", "soon", ""), ":1: [0].until: 'soon' is no date; it is written year-month-day, such as 2027-01-31"),
+        (ENTRY % ("a|b", "2027-02-30", ""), ":1: [0].until: '2027-02-30' is no date"),
+        (ENTRY % ("a|b", "20270130", ""), ":1: [0].until: '20270130' is no date"),
+        ("- {task: a|b, reason: r, until: 2027-01-01, floor: low}\n", ":1: [0].floor: a finite number is needed, not 'low'"),
+        ("- {task: a|b, reason: r, until: 2027-01-01, floor: .inf}\n", ":1: [0].floor: a finite number is needed, not '.inf'"),
+        ("- {task: a|b, reason: , until: 2027-01-01, floor: 1}\n", ":1: [0].reason: a text or number is needed"),
+        ("- {task: a|b, reason: [], until: 2027-01-01, floor: 1}\n", ":1: [0].reason: a text or number is needed"),
+        (ENTRY % ("a|b|5", "2027-01-01", "") * 2, ":2: [1].task: line 1 waives a|b|5 already"),
+    ],
+    ids=[
+        "yaml",
+        "mapping",
+        "text",
+        "missing",
+        "unknown",
+        "twice",
+        "task",
+        "word",
+        "no day",
+        "other form",
+        "floor",
+        "infinite",
+        "blank",
+        "list",
+        "same",
+    ],
+)
+def test_a_wrong_file_is_told_by_line_and_field(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SuiteError) as raised:
+        written(tmp_path, text)
+
+    assert str(raised.value).startswith(f"{tmp_path / 'waivers.yaml'}{message}")
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserInputError, match="there is no such waiver file"):
+        load_waivers(tmp_path / "waivers.yaml")
