@@ -11,7 +11,10 @@ from typing import Any
 import yaml
 
 from pytest_lighteval.common.yaml_lines import join, line_of, number_of, pairs_of, read_yaml
-from pytest_lighteval.errors import SuiteError, did_you_mean
+from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
+from pytest_lighteval.metrics import metric as registered
+from pytest_lighteval.tasks.catalogue import Catalogue
+from pytest_lighteval.tasks.task_spec import TaskSpec
 from pytest_lighteval.types import GateSpec, TaskKey
 
 _NUMBERS = ("min", "max", "max_drop", "min_effect", "alpha")
@@ -73,6 +76,24 @@ def unmatched(file: GateFile, keys: Iterable[TaskKey]) -> tuple[GateEntry, ...]:
     """Entries that name none of these tasks and groups, in the order of the file. A gate that nothing is held to is likely a slip."""
     keys = list(keys)
     return tuple(entry for entry in file.entries if not any(_matches(entry, key) for key in keys))
+
+
+def check_gates(file: GateFile, catalogue: Catalogue) -> None:
+    """Raise SuiteError for a key of a gates file that names no task, no superset or no metric of it."""
+    for entry in file.entries:
+        try:
+            named = catalogue.find(TaskSpec(suite=entry.suite, task=entry.task.removesuffix(":_average"), few_shots=0))
+        except UserInputError as error:
+            raise SuiteError(file.path, entry.line, entry.text, str(error)) from None
+        # a superset reports what all its tasks report
+        scored = [task for task in named if task.skip is None]
+        if not scored:
+            raise SuiteError(file.path, entry.line, entry.text, f"the task is skipped, so that no floor can hold: {named[0].skip}")
+        reported = set.intersection(*({value for name in task.metrics for value in registered(name).corpus} for task in scored))
+        for name in entry.gates:
+            if name not in reported:
+                problem = f"{name!r} is not reported{did_you_mean(name, reported)}; reported are {', '.join(sorted(reported))}"
+                raise SuiteError(file.path, entry.line, entry.text, problem)
 
 
 def _matches(entry: GateEntry, key: TaskKey) -> bool:

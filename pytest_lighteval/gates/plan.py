@@ -12,7 +12,6 @@ from pytest_lighteval.comparison.decision import Family, Policy
 from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.gates.gate_file import GateFile, gates_for, merged
 from pytest_lighteval.metrics import metric as registered
-from pytest_lighteval.tasks.groups import group_key
 from pytest_lighteval.types import CorpusMetric, GateSpec, Task, TaskKey
 
 Promised = Callable[[TaskKey], Container[str] | None]
@@ -83,7 +82,7 @@ def plan_gates(items: Iterable[tuple[TaskKey, Task]], *, promised: Promised, fil
     groups: dict[TaskKey, dict[str, _Choice]] = {}
     members: dict[TaskKey, list[TaskKey]] = {}
     for key in chosen:
-        if (group := group_key(key)) is not None:
+        if (group := key.superset) is not None:
             members.setdefault(group, []).append(key)
     tasks = dict(items)
     for group, siblings in members.items():
@@ -114,7 +113,7 @@ def plan_gates(items: Iterable[tuple[TaskKey, Task]], *, promised: Promised, fil
     return GatePlan(
         family=family,
         tasks={
-            key: tuple(gate(key, name, choice, members.get(group_key(key) or key, ())) for name, choice in choices.items())
+            key: tuple(gate(key, name, choice, members.get(key.superset or key, ())) for name, choice in choices.items())
             for key, choices in chosen.items()
             if choices
         },

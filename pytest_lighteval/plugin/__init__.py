@@ -25,7 +25,7 @@ from pytest_lighteval.plugin.fixtures import (
     lighteval_verdicts,
 )
 from pytest_lighteval.plugin.item_report import ATTRIBUTE, RUN_FOLDER, attach_reason, is_explained, payload_of, reset
-from pytest_lighteval.plugin.options import SUFFIXES, add_options, add_short_options, is_in_use
+from pytest_lighteval.plugin.options import add_options, add_short_options, is_in_use
 from pytest_lighteval.plugin.torchrun import is_beside_first, leave_word, scratch_folder, silence
 from pytest_lighteval.plugin.xdist_hooks import (
     crowded_note,
@@ -38,6 +38,7 @@ from pytest_lighteval.plugin.xdist_hooks import (
     run_folder_of_controller,
     worker_count,
 )
+from pytest_lighteval.tasks import SUITE_SUFFIXES
 
 if TYPE_CHECKING:  # pytest's own start-up would pay for these in every project
     from pytest_lighteval.common.threads import Threads
@@ -108,7 +109,7 @@ def _names_suites(config: pytest.Config) -> bool:
     """Whether an argument is a YAML file, or `suites/leaderboard` where there is no such folder: the shipped one may be meant."""
     folder = config.invocation_params.dir
     paths = [str(argument).partition("::")[0] for argument in config.args]
-    return any(path.endswith(SUFFIXES) or (path.startswith("suites/") and not (folder / path).exists()) for path in paths)
+    return any(path.endswith(SUITE_SUFFIXES) or (path.startswith("suites/") and not (folder / path).exists()) for path in paths)
 
 
 def _activate(config: pytest.Config) -> None:
@@ -167,7 +168,7 @@ def pytest_report_header(config: pytest.Config) -> list[str] | None:
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile | None:
     """Claim suite files: YAML below a suite root or named on the command line, nothing else."""
-    if file_path.suffix not in SUFFIXES or RUN_FOLDER not in parent.config.stash:
+    if file_path.suffix not in SUITE_SUFFIXES or RUN_FOLDER not in parent.config.stash:
         return None
     from pytest_lighteval.plugin.items import collect_file
 

@@ -18,7 +18,6 @@ from pytest_lighteval.metrics import metric
 from pytest_lighteval.plugin.gate_settings import SKIPPED
 from pytest_lighteval.plugin.session import Plan, plan_of
 from pytest_lighteval.reports.serialize import to_plain
-from pytest_lighteval.tasks.groups import group_key
 from pytest_lighteval.types import SampleValue, Task, TaskKey, TaskResult, Verdict
 
 BaselineScores = Callable[[str, int], Mapping[str, Sequence[SampleValue | None]] | None]
@@ -68,7 +67,7 @@ def ends_early(plan: Plan, key: TaskKey, task: Task) -> bool:
     gate = plan.settings.gate
     if gate.looks is None or plan.gates is None or has_floor(plan, key, task):
         return False
-    group = group_key(key)
+    group = key.superset
     # the floor of a superset is held against its tasks' scores, whether or not it is a gate
     if group is not None and any(spec.is_floor for spec in gates_for(group, {}, gate.file).values()):
         return False

@@ -115,7 +115,7 @@ class TaskItem(pytest.Function):
                     few_shots=key.few_shots,
                     truncate=key.truncate,
                     kind=kind and kind.value,
-                    group=task.group,
+                    group=task.superset,
                 )
             )
         if task.skip:

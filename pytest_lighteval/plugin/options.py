@@ -10,9 +10,6 @@ from typing import Any, Literal, NamedTuple
 
 import pytest
 
-SUFFIXES = (".yaml", ".yml")
-"""Of suite files."""
-
 
 class Option(NamedTuple):
     """One option; `name` is `max-samples` for `--lighteval-max-samples`, `--max-samples` and the ini's `lighteval_max_samples`."""

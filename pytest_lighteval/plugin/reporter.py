@@ -20,13 +20,13 @@ from pytest_lighteval.plugin.reference import forget_exchange
 from pytest_lighteval.plugin.session import plan_of
 from pytest_lighteval.plugin.session_reports import Ending, end_session, save_baseline
 from pytest_lighteval.plugin.usage import use_of_all
+from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.reports.junit import metric_properties
 from pytest_lighteval.reports.run_folder import write_run
 from pytest_lighteval.reports.serialize import task_result_from_plain, to_plain, verdict_from_plain
 from pytest_lighteval.reports.summary import append_step_summary, summary_markdown
 from pytest_lighteval.reports.table import terminal_table
 from pytest_lighteval.reports.verdict_lines import verdict_lines
-from pytest_lighteval.tasks.groups import group_results
 from pytest_lighteval.types import MetricResult, RunReport, TaskResult, Verdict
 
 _ASKING = ("baseline", "against_backend", "against_model_args", "gates", "save_baseline")

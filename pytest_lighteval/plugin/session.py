@@ -11,6 +11,7 @@ import pytest
 from pytest_lighteval.data.data_sets import DataSets
 from pytest_lighteval.data.row_cache import PreparedRows
 from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.gates.gate_file import check_gates
 from pytest_lighteval.gates.plan import GatePlan
 from pytest_lighteval.plugin.options import is_in_use
 from pytest_lighteval.plugin.settings import CacheSettings, Settings, check_rootdir, read_settings
@@ -96,7 +97,7 @@ def _make_plan(config: pytest.Config) -> Plan:
     roots += settings.custom_tasks
     catalogue = Catalogue(roots)
     if settings.gate.file is not None:
-        catalogue.check_gates(settings.gate.file)
+        check_gates(settings.gate.file, catalogue)
     selected: dict[str, list[Selected]] | None = None
     if settings.specs:
         by_file = catalogue.select(settings.specs)

@@ -21,7 +21,6 @@ from pytest_lighteval.plugin.gate_settings import SKIPPED, UNGATED
 from pytest_lighteval.plugin.gates import has_floor, unfit_for_floors
 from pytest_lighteval.plugin.session import Plan, plan_of
 from pytest_lighteval.reports.serialize import to_plain
-from pytest_lighteval.tasks.groups import group_key
 from pytest_lighteval.types import MetricResult, PairedVerdict, RunReport, TaskKey, TaskResult, Verdict
 
 
@@ -64,9 +63,9 @@ def end_session(
     unscored = [key for text in (*errors, *skipped) if (key := TaskKey.parse(text)) is not None]
     measured = [*results, *unscored]
     session_gates = _session_gates(plan, results, skipped)
-    supersets = sorted({group for key in measured if (group := group_key(key)) is not None})
+    supersets = sorted({group for key in measured if (group := key.superset) is not None})
     for group in supersets:
-        _judge_group(ended, plan, group, session_gates, results, [key for key in unscored if group_key(key) == group], groups)
+        _judge_group(ended, plan, group, session_gates, results, [key for key in unscored if key.superset == group], groups)
     if session_gates is not None:
         _judge_pool(ended, session_gates)
     _hold_to_promise(ended, plan, results, errors, skipped)
@@ -124,9 +123,9 @@ def _judge_group(
         if wanted and unscored:
             raise LightevalError(f"{len(unscored)} of its tasks have no score: {', '.join(map(str, unscored))}")
         # a superset of which one task is left has no row of its own, and its floor holds all the same
-        metrics = groups.get(text) or next((dict(result.metrics) for key, result in results.items() if group_key(key) == group), {})
+        metrics = groups.get(text) or next((dict(result.metrics) for key, result in results.items() if key.superset == group), {})
         groups.setdefault(text, metrics)
-        members = [result for key, result in results.items() if group_key(key) == group]
+        members = [result for key, result in results.items() if key.superset == group]
         floors = judge(metrics, wanted, key=text, unfit=unfit_for_floors(plan, members))
         ended.verdicts[text] = join_verdicts(group, metrics, floors, paired, waivers=gate.waivers, today=gate.today)
         ended.reports.append(_ending(text, ended.verdicts[text]))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_lighteval.tasks.groups import ALL
+from pytest_lighteval.reports.groups import ALL
 from pytest_lighteval.types import MetricResult, RunReport, TaskKey, TaskResult, Verdict
 
 Style = Literal["passed", "failed", "open", "plain", "error"]

@@ -1,1 +1,4 @@
-"""What is asked: suite files, their tasks, and the names that choose among them."""
+"""Suite files, their tasks, and the specs that select tasks. Every pytest run imports this file, so it imports nothing."""
+
+SUITE_SUFFIXES = (".yaml", ".yml")
+"""Endings of suite files."""

@@ -6,10 +6,9 @@ import importlib.resources
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
-from pytest_lighteval.gates.gate_file import GateFile
+from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.metrics import metric
-from pytest_lighteval.plugin.options import SUFFIXES
+from pytest_lighteval.tasks import SUITE_SUFFIXES
 from pytest_lighteval.tasks.suite_file import load_suite, task_error
 from pytest_lighteval.tasks.task_spec import Selected, TaskSpec, select
 from pytest_lighteval.types import Task
@@ -54,24 +53,9 @@ class Catalogue:
             by_file.setdefault(selected.task.path.resolve(), []).append(selected)
         return by_file
 
-    def check_gates(self, gates: GateFile) -> None:
-        """Raise SuiteError for a key of a gates file that names no task, no superset or no metric of it."""
-        tasks = list(self._tasks({entry.suite for entry in gates.entries}))
-        for entry in gates.entries:
-            spec = TaskSpec(suite=entry.suite, task=entry.task.removesuffix(":_average"), few_shots=0)
-            try:
-                gated = [selected.task for selected in select([spec], tasks, suites=self._folders)]
-            except UserInputError as error:
-                raise SuiteError(gates.path, entry.line, entry.text, str(error)) from None
-            # a superset reports what all its tasks report
-            scored = [task for task in gated if task.skip is None]
-            if not scored:
-                raise SuiteError(gates.path, entry.line, entry.text, f"the task is skipped, so that no floor can hold: {gated[0].skip}")
-            reported = set.intersection(*({value for name in task.metrics for value in metric(name).corpus} for task in scored))
-            for name in entry.gates:
-                if name not in reported:
-                    problem = f"{name!r} is not reported{did_you_mean(name, reported)}; reported are {', '.join(sorted(reported))}"
-                    raise SuiteError(gates.path, entry.line, entry.text, problem)
+    def find(self, spec: TaskSpec) -> list[Task]:
+        """The tasks that one spec names. Raises SuiteError, UserInputError."""
+        return [selected.task for selected in select([spec], self._tasks({spec.suite}), suites=self._folders)]
 
     @property
     def _folders(self) -> list[str]:
@@ -90,7 +74,7 @@ def _reported(task: Task) -> list[str]:
 
 
 def _suite_files(root: Path) -> list[Path]:
-    return sorted(path for suffix in SUFFIXES for path in root.rglob(f"*{suffix}"))
+    return sorted(path for suffix in SUITE_SUFFIXES for path in root.rglob(f"*{suffix}"))
 
 
 def _check_names(task: Task, shown: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,7 +157,7 @@ class Task:
         return f"{self.suite}|{self.name}"
 
     @property
-    def group(self) -> str | None:
+    def superset(self) -> str | None:
         """The superset it belongs to, `mmlu` for `mmlu:anatomy`. None: it stands alone."""
         prefix, colon, _ = self.name.partition(":")
         return prefix if colon else None
@@ -175,6 +175,15 @@ class TaskKey:
     def __str__(self) -> str:
         """`suite|task|few_shots`, Lighteval's key of results, with `|1` behind it under the truncation flag."""
         return f"{self.suite}|{self.task}|{self.few_shots}" + ("|1" if self.truncate else "")
+
+    @property
+    def superset(self) -> TaskKey | None:
+        """The superset's row that the task counts into: `suite|mmlu:_average|5` for `suite|mmlu:anatomy|5`. None: it has no superset.
+
+        Few-shot counts and the truncation flag stay apart: they are not the same measurement.
+        """
+        superset, colon, _ = self.task.partition(":")
+        return replace(self, task=f"{superset}:_average") if colon else None
 
     @classmethod
     def parse(cls, text: str) -> TaskKey | None:

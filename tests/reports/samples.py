@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_lighteval.tasks.groups import group_results
+from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.types import DocumentScore, MetricResult, RunReport, TaskKey, TaskResult, Verdict
 
 

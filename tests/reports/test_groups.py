@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from pytest_lighteval.tasks.groups import group_key, group_results
+from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.types import TaskKey
 from tests.reports.samples import GSM8K, MMLU, key, number, result
 
@@ -69,6 +69,6 @@ def test_the_order_of_the_results_does_not_matter() -> None:
     ids=["subtask", "two colons", "alone"],
 )
 def test_a_superset_is_what_stands_before_the_first_colon(task: str, group: str | None) -> None:
-    found: TaskKey | None = group_key(key(task))
+    found: TaskKey | None = key(task).superset
 
     assert (found and str(found)) == group

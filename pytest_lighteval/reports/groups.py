@@ -11,15 +11,6 @@ ALL = "all"
 """Lighteval's name for the row over all tasks."""
 
 
-def group_key(key: TaskKey) -> TaskKey | None:
-    """The row that a task counts into: `suite|mmlu:_average|5` for `suite|mmlu:anatomy|5`. None: it stands alone.
-
-    Few-shot counts and the truncation flag stay apart: they are not the same measurement.
-    """
-    group, colon, _ = key.task.partition(":")
-    return TaskKey(suite=key.suite, task=f"{group}:_average", few_shots=key.few_shots, truncate=key.truncate) if colon else None
-
-
 def group_results(results: Sequence[TaskResult]) -> dict[str, dict[str, MetricResult]]:
     """Averages by `str` of their key: one row for each superset that has more than one task here, and `all`.
 
@@ -30,9 +21,8 @@ def group_results(results: Sequence[TaskResult]) -> dict[str, dict[str, MetricRe
     """
     members: dict[TaskKey, list[TaskResult]] = {}
     for result in sorted(results, key=lambda result: result.key):
-        group = group_key(result.key)
-        if group is not None:
-            members.setdefault(group, []).append(result)
+        if result.key.superset is not None:
+            members.setdefault(result.key.superset, []).append(result)
     rows = {}
     for key, tasks in sorted(members.items()):
         shared = [name for name in tasks[0].metrics if all(name in task.metrics for task in tasks)]
