@@ -253,9 +253,10 @@ def _setting(versions: Sequence[str], options: argparse.Namespace) -> str:
         (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
     )
     return (
-        f"{options.threads} threads of a {os.cpu_count()}-core {processor or platform.machine()}, Python {platform.python_version()}, "
-        f"fp32, SmolLM2-135M-Instruct; {', '.join(dict.fromkeys(versions))}. "
-        f"Medians of {options.repeats} runs, in turns (least to most)."
+        f"Threads: {options.threads}. Processor: {processor or platform.machine()}, {os.cpu_count()} cores. "
+        f"Python {platform.python_version()}, fp32, SmolLM2-135M-Instruct.\n"
+        f"Versions: {', '.join(dict.fromkeys(versions))}.\n"
+        f"Runs of each side: {options.repeats}, in turns. Seconds are the median (least to most)."
     )
 
 
