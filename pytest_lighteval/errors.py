@@ -73,6 +73,16 @@ class UnsupportedRequestError(BackendError):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that is not blank, or the name of its type."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def in_one_line(error: BaseException) -> str:
+    """An error's whole text with its lines joined, or the name of its type."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
     """` (did you mean 'a' or 'b'?)`, or the empty string when nothing is near.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from pytest_lighteval.errors import SuiteError, UserInputError
+from pytest_lighteval.errors import SuiteError, UserInputError, in_one_line
 
 
 def read_yaml(path: Path, *, what: str) -> yaml.Node | None:
@@ -37,7 +37,7 @@ def compose(path: Path, text: str) -> yaml.Node | None:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SuiteError(path, line, "", f"not YAML: {error.problem}") from error
     except yaml.YAMLError as error:
-        raise SuiteError(path, 1, "", f"not YAML: {' '.join(str(error).split())}") from error
+        raise SuiteError(path, 1, "", f"not YAML: {in_one_line(error)}") from error
     return node
 
 

@@ -20,7 +20,7 @@ import yaml
 from pytest_lighteval.common.files import read_utf8
 from pytest_lighteval.data.hub_revisions import confirm_commit, current_commit
 from pytest_lighteval.data.row_cache import PreparedRows
-from pytest_lighteval.errors import DataError, MissingExtraError, did_you_mean
+from pytest_lighteval.errors import DataError, MissingExtraError, did_you_mean, in_one_line
 from pytest_lighteval.prompts.templates import RenderError, compile_expression
 from pytest_lighteval.types import Row, Task
 
@@ -248,7 +248,7 @@ def _configs(card: Path, mtime_ns: int, size: int) -> Mapping[str, Mapping[str, 
     try:
         header = yaml.load(found[1], getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if found else None
     except yaml.YAMLError as error:
-        raise DataError(f"{card}: the header is not valid YAML: {_one_line(error)}") from error
+        raise DataError(f"{card}: the header is not valid YAML: {in_one_line(error)}") from error
     configs = header.get("configs") if isinstance(header, dict) else None
     if not isinstance(configs, list):
         return {}
@@ -271,7 +271,7 @@ def _aliases(task: Task, place: Path) -> Mapping[str, str]:
     try:
         aliases = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{task.id}: {place}: {_one_line(error)}") from error
+        raise DataError(f"{task.id}: {place}: {in_one_line(error)}") from error
     if not isinstance(aliases, dict):
         raise DataError(f"{task.id}: {place}: must be a mapping of old names to new ones")
     return aliases
@@ -299,7 +299,7 @@ def _load_dataset(task: Task, name: str, split: str, **arguments: Any) -> list[R
         with _no_progress_bars():
             rows: list[Row] = datasets.load_dataset(name, task.hf_subset, split=split, **arguments).to_list()
     except Exception as error:  # network, hub, cache and parsers each raise their own kinds; all are about this data set
-        said = _one_line(error)
+        said = in_one_line(error)
         hint = "" if "cache_dir" in arguments else "; --data-home DIR takes data sets from a folder instead of the hub"
         raise DataError(f"{task.id}: the split {split!r} of {_data_set(task)} could not be loaded: {said}{hint}") from error
     return rows
@@ -348,7 +348,7 @@ def _read_parquet(task: Task, path: Path) -> list[Row]:
         with parquet.ParquetFile(path) as file:
             rows: list[Row] = file.read().to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"{task.id}: {path}: cannot be read as parquet: {_one_line(error)}") from error
+        raise DataError(f"{task.id}: {path}: cannot be read as parquet: {in_one_line(error)}") from error
     return rows
 
 
@@ -364,7 +364,7 @@ def _read_jsonl(task: Task, path: Path) -> list[Row]:
         try:
             row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         except ValueError as error:  # of the encoding or of the JSON
-            raise DataError(f"{path}:{number}: not a line of JSON: {_one_line(error)}") from error
+            raise DataError(f"{path}:{number}: not a line of JSON: {in_one_line(error)}") from error
         if not isinstance(row, dict):
             raise DataError(f"{path}:{number}: a row must be a mapping of columns to values, this is {type(row).__name__}")
         rows.append(row)
@@ -401,7 +401,3 @@ def _listed(names: Iterable[str]) -> str:
     shown = list(names)
     more = f", ... ({len(shown)} in all)" if len(shown) > _MOST_LISTED else ""
     return ", ".join(shown[:_MOST_LISTED]) + more
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

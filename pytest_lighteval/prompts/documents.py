@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pytest_lighteval.errors import PromptError, did_you_mean
+from pytest_lighteval.errors import PromptError, did_you_mean, in_one_line
 from pytest_lighteval.prompts.templates import RenderError, compile_template, variables
 from pytest_lighteval.types import Doc, PromptTemplate, Row, Task
 
@@ -81,7 +81,8 @@ class _DocMaker:
             # a copy, since the same row may be rendered again as a few-shot example
             made = self.adapter(deepcopy({**row, "__few_shots": self.few_shots, "__index": index}))
         except Exception as error:  # it is the user's code: anything may come out
-            raise PromptError(f"{where}: prompt.adapter: {self.task.prompt.adapter} raised {_one_line(error)}") from error
+            problem = f"{self.task.prompt.adapter} raised {type(error).__name__}: {in_one_line(error)}"
+            raise PromptError(f"{where}: prompt.adapter: {problem}") from error
         if made is None:
             return []
         if isinstance(made, Mapping):
@@ -243,10 +244,6 @@ def _shortened(value: Any) -> str:
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
 # ------------------------------------------------------------------------------------------------------ adapters
 
 
@@ -271,10 +268,10 @@ def _load_module(where: str, folder: Path, name: str) -> ModuleType:
         return _import_file(file) if file.is_file() else importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-            raise PromptError(f"{where}: {name} cannot be imported: {_one_line(error)}") from error
+            raise PromptError(f"{where}: {name} cannot be imported: {type(error).__name__}: {in_one_line(error)}") from error
         raise PromptError(f"{where}: there is neither a file {file.name} in {folder} nor a module {name!r}") from error
     except Exception as error:  # it is the user's code: anything may come out
-        raise PromptError(f"{where}: {name} cannot be imported: {_one_line(error)}") from error
+        raise PromptError(f"{where}: {name} cannot be imported: {type(error).__name__}: {in_one_line(error)}") from error
 
 
 def _import_file(file: Path) -> ModuleType:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from pytest_lighteval.errors import LightevalError, did_you_mean
+from pytest_lighteval.errors import LightevalError, did_you_mean, in_one_line
 
 if TYPE_CHECKING:  # importing Jinja2 takes 40 ms, which a run that renders nothing should not pay
     from jinja2 import nodes
@@ -129,7 +129,7 @@ def _guarded(render: Callable[[], Any]) -> Any:
     except LightevalError:
         raise
     except Exception as error:
-        text = " ".join(str(error).split())
+        text = in_one_line(error)
         raise RenderError(f"{type(error).__name__}: {text}" if _needs_name(error) else text) from error
 
 

@@ -38,8 +38,8 @@ from pytest_lighteval.backends.common.scoring_requests import (
     pairs_of,
     perplexity_response,
 )
-from pytest_lighteval.backends.common.third_party import first_line, quiet_transformers
-from pytest_lighteval.errors import BackendError, BackendLostError
+from pytest_lighteval.backends.common.third_party import quiet_transformers
+from pytest_lighteval.errors import BackendError, BackendLostError, first_line
 from pytest_lighteval.types import (
     GenerateRequest,
     GenerateResponse,

@@ -18,9 +18,9 @@ from pytest_lighteval.backends.accelerate.arguments import QUANTIZED, Accelerate
 from pytest_lighteval.backends.accelerate.scoring.row_scorer import is_out_of_memory
 from pytest_lighteval.backends.common.dtypes import DTYPES
 from pytest_lighteval.backends.common.gguf import NO_TOKENIZER
-from pytest_lighteval.backends.common.third_party import first_line, quiet_transformers
+from pytest_lighteval.backends.common.third_party import quiet_transformers
 from pytest_lighteval.common.threads import choose_threads, usable_cores
-from pytest_lighteval.errors import BackendError, MissingExtraError
+from pytest_lighteval.errors import BackendError, MissingExtraError, first_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

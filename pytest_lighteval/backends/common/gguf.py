@@ -14,9 +14,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from pytest_lighteval.backends.common.third_party import first_line, quiet_transformers
+from pytest_lighteval.backends.common.third_party import quiet_transformers
 from pytest_lighteval.backends.common.user_cache import cache_home, digest_file, made_once
-from pytest_lighteval.errors import BackendError, MissingExtraError
+from pytest_lighteval.errors import BackendError, MissingExtraError, first_line
 
 NO_TOKENIZER = "no_tokenizer.txt"
 """In a converted folder: why it has no tokenizer, in one line. Weights can be used all the same with a tokenizer from elsewhere."""

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pytest_lighteval.backends.common.third_party import first_line
-from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError, did_you_mean
+from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError, did_you_mean, first_line
 
 PACKAGE_PREFIX = "package:"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")

@@ -1,4 +1,4 @@
-"""Other libraries as guests in a test run: nothing printed, and errors in one line."""
+"""Other libraries as guests in a test run: they print nothing."""
 
 from __future__ import annotations
 
@@ -21,8 +21,3 @@ def quiet_transformers() -> Iterator[None]:
     finally:
         if shown:
             transformers.utils.logging.enable_progress_bar()
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text that says something, or the name of its type."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

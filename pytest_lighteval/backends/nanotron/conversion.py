@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_lighteval.backends.common.third_party import first_line, quiet_transformers
+from pytest_lighteval.backends.common.third_party import quiet_transformers
 from pytest_lighteval.backends.common.user_cache import cache_home, digest_file, made_once
 from pytest_lighteval.backends.nanotron.architecture import Architecture
 from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint
 from pytest_lighteval.backends.nanotron.shards import find_parameters, merge_parameter
-from pytest_lighteval.errors import BackendError, MissingExtraError
+from pytest_lighteval.errors import BackendError, MissingExtraError, first_line
 
 if TYPE_CHECKING:  # annotations only: a digest is made without it
     import torch

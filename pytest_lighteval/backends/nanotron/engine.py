@@ -16,10 +16,9 @@ import transformers
 from transformers.modeling_outputs import CausalLMOutput
 
 from pytest_lighteval.backends.common.dtypes import DTYPES
-from pytest_lighteval.backends.common.third_party import first_line
 from pytest_lighteval.backends.nanotron.architecture import Architecture
 from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint, Parallelism, read_mapping
-from pytest_lighteval.errors import BackendError, BackendLostError
+from pytest_lighteval.errors import BackendError, BackendLostError, first_line
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 """Token ids [rows, length], padded on the right -> logits [rows, length, vocabulary] in float32."""

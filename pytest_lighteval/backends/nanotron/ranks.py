@@ -7,9 +7,8 @@ import importlib.util
 import os
 from collections.abc import Mapping
 
-from pytest_lighteval.backends.common.third_party import first_line
 from pytest_lighteval.backends.nanotron.checkpoint import Parallelism
-from pytest_lighteval.errors import BackendError, UserInputError
+from pytest_lighteval.errors import BackendError, UserInputError, first_line
 
 _WAY_OUT = (
     "install it from its source (https://github.com/huggingface/nanotron, with flash-attn; the package on PyPI cannot be imported), "

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_lighteval.backends.common.third_party import first_line
-from pytest_lighteval.errors import BackendError
+from pytest_lighteval.errors import BackendError, first_line
 
 if TYPE_CHECKING:  # annotations only: a fingerprint is made without it
     import torch

@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pytest_lighteval.backends.common.third_party import first_line
-from pytest_lighteval.errors import BackendError, MissingExtraError
+from pytest_lighteval.errors import BackendError, MissingExtraError, first_line
 
 if TYPE_CHECKING:  # which importing a backend must not cost
     import httpx

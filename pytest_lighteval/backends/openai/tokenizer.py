@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
 from pytest_lighteval.backends.common.fingerprints import small_file_digests
 from pytest_lighteval.backends.common.model_reference import download_snapshot, resolve_reference
-from pytest_lighteval.backends.common.third_party import first_line, quiet_transformers
+from pytest_lighteval.backends.common.third_party import quiet_transformers
 from pytest_lighteval.backends.common.user_cache import digest_file
 from pytest_lighteval.backends.openai.arguments import OpenAIArguments
-from pytest_lighteval.errors import BackendError, MissingExtraError
+from pytest_lighteval.errors import BackendError, MissingExtraError, first_line
 
 if TYPE_CHECKING:  # jinja2's exceptions and more, which importing a backend need not cost
     from pytest_lighteval.backends.common.prompt_tokenizer import Texts

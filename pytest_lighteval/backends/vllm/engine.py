@@ -26,10 +26,9 @@ from pytest_lighteval.backends.common.scoring_requests import (
     pairs_of,
     perplexity_response,
 )
-from pytest_lighteval.backends.common.third_party import first_line
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.backends.vllm.scoring import Scorer, score_pairs
-from pytest_lighteval.errors import BackendError, LightevalError
+from pytest_lighteval.errors import BackendError, LightevalError, first_line
 from pytest_lighteval.types import (
     GenerateRequest,
     GenerateResponse,

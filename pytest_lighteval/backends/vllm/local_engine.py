@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_lighteval.backends.common.model_folder import read_max_length
-from pytest_lighteval.backends.common.third_party import first_line
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.backends.vllm.death_watch import DeathWatch
 from pytest_lighteval.backends.vllm.engine import EngineFacts
 from pytest_lighteval.backends.vllm.probe import probe
 from pytest_lighteval.backends.vllm.runner import Runner
-from pytest_lighteval.errors import BackendError
+from pytest_lighteval.errors import BackendError, first_line
 
 _ENVIRONMENT = {
     # in a process of its own, the engine gets requests at its own pace: which ones share a batch, and so last digits, would be chance

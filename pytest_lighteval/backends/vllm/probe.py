@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
 from pytest_lighteval.backends.common.generation_requests import Continuation
-from pytest_lighteval.backends.common.third_party import first_line
 from pytest_lighteval.backends.vllm.runner import Abilities, Runner
 from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
-from pytest_lighteval.errors import BackendError
+from pytest_lighteval.errors import BackendError, first_line
 
 Answer = TypeVar("Answer")
 

@@ -20,11 +20,10 @@ import msgspec
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
 from pytest_lighteval.backends.common.generation_requests import Continuation
 from pytest_lighteval.backends.common.scoring_requests import PairScore
-from pytest_lighteval.backends.common.third_party import first_line
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.backends.vllm.engine import EngineFacts, Running
 from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
-from pytest_lighteval.errors import BackendError, LightevalError
+from pytest_lighteval.errors import BackendError, LightevalError, first_line
 
 _STOP = "stop"
 """Sent to a replica in mid-answer: nobody waits for the rest."""

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from pytest_lighteval.baselines.importers.names import LOWER_IS_BETTER, find_task
-from pytest_lighteval.errors import UserInputError, did_you_mean
+from pytest_lighteval.errors import UserInputError, did_you_mean, in_one_line
 from pytest_lighteval.types import GateSpec
 
 _DIGITS = 6
@@ -57,7 +57,7 @@ def _load(path: Path) -> Mapping[str, Any]:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserInputError(f"{path}:{line}: not YAML: {error.problem}") from error
     except yaml.YAMLError as error:
-        raise UserInputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise UserInputError(f"{path}: not YAML: {in_one_line(error)}") from error
     if not isinstance(content, dict):
         raise UserInputError(f"{path}: a mapping is needed")
     return content

@@ -19,8 +19,7 @@ from pytest_lighteval.backends.accelerate.scoring.row_scorer import evaluating
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
 from pytest_lighteval.backends.common.generation_requests import Generated
 from pytest_lighteval.backends.common.prompt_tokenizer import Texts
-from pytest_lighteval.backends.common.third_party import first_line
-from pytest_lighteval.errors import BackendError
+from pytest_lighteval.errors import BackendError, first_line
 
 _PROBE_TOKENS = 6
 _UNSUPPORTED = {
