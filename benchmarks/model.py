@@ -33,7 +33,7 @@ class RecordedDraws(AccelerateBackend):
 
     def rolling_ids(self, text: str) -> tuple[int, ...]:
         """The tokens of a text whose whole likelihood is asked; the response to that holds no ids."""
-        return self._texts.rolling([text])[0]
+        return self._tokenizer.rolling([text])[0]
 
     def gap(self, token_ids: Sequence[int]) -> float:
         """By how many nats the model prefers the likeliest token behind these to the second one."""
@@ -48,7 +48,7 @@ class RecordedDraws(AccelerateBackend):
         texts = self.samples.get(request.prompt) if isinstance(request.prompt, str) else None
         if texts is None:
             return GenerateResponse(error="no texts are recorded for this prompt")
-        (prompt_ids,) = self._texts.prompts([request.prompt])
+        (prompt_ids,) = self._tokenizer.prompts([request.prompt])
         return GenerateResponse(texts=texts, finish_reasons=("stop",) * len(texts), prompt_token_ids=prompt_ids)
 
     @cached_property

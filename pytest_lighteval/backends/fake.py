@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from pytest_lighteval.backends.common.generation_requests import cut_at_stop
-from pytest_lighteval.backends.common.scoring_requests import why_not_asked
+from pytest_lighteval.backends.common.scoring_requests import unscorable_reason
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
     Doc,
@@ -197,7 +197,7 @@ class FakeBackend:
         return right != (self._uniform("flip", doc.query, sample) < share)
 
     def _failure(self, request: Request) -> str | None:
-        if isinstance(request, LoglikelihoodRequest) and (reason := why_not_asked(request.choices)):
+        if isinstance(request, LoglikelihoodRequest) and (reason := unscorable_reason(request.choices)):
             return reason
         doc = self._docs.get(request)
         return "planted failure" if doc is not None and doc.id in self.arguments.fail else None

@@ -10,16 +10,16 @@ import msgspec
 
 from pytest_lighteval.backends.accelerate.arguments import LOADING_ARGUMENTS, QUANTIZED, AccelerateArguments
 from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_folder, fingerprint_loaded, package_versions
-from pytest_lighteval.backends.common.lazy_engine import LocalBackend
+from pytest_lighteval.backends.common.lazy_engine import LazyEngineBackend
 from pytest_lighteval.backends.common.model_folder import Folders, NamedFolders, declared_length, read_max_length
 from pytest_lighteval.errors import UserInputError
 
 if TYPE_CHECKING:  # torch and transformers, which importing a backend must not cost
     from pytest_lighteval.backends.accelerate.engine import Engine
-    from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+    from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
 
-class AccelerateBackend(LocalBackend["Engine"]):
+class AccelerateBackend(LazyEngineBackend["Engine"]):
     """A transformers model in this process, as a `Backend`. One process, one model; docs/backends.md explains its arguments."""
 
     Arguments = AccelerateArguments
@@ -116,14 +116,14 @@ class AccelerateBackend(LocalBackend["Engine"]):
             facts["quantization"] = arguments.quantization_config or arguments.dtype
         return facts
 
-    def _load_texts(self) -> Texts:
+    def _load_tokenizer(self) -> PromptTokenizer:
         from pytest_lighteval.backends.accelerate.loading import load_tokenizer
-        from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+        from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
         tokenizer = self._given[1] if self._given is not None else load_tokenizer(self._tokenizer_folder, self.arguments)
-        return Texts(tokenizer, self.arguments)
+        return PromptTokenizer(tokenizer, self.arguments)
 
-    def _make_engine(self, texts: Texts) -> Engine:
+    def _make_engine(self, texts: PromptTokenizer) -> Engine:
         from pytest_lighteval.backends.accelerate.engine import Engine
         from pytest_lighteval.backends.accelerate.loading import adopt_model, load_model
 

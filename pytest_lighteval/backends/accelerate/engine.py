@@ -26,17 +26,17 @@ from pytest_lighteval.backends.accelerate.scoring.choose import (
 from pytest_lighteval.backends.accelerate.scoring.row_batches import PromptRow
 from pytest_lighteval.backends.accelerate.scoring.row_scorer import Scorer, evaluating, peak_memory, unless_out_of_memory
 from pytest_lighteval.backends.accelerate.scoring.tree_scorer import TreeScorer
-from pytest_lighteval.backends.common.generation_requests import Continuation, Generated, generate_response, plan_continuation
-from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+from pytest_lighteval.backends.common.generation_requests import GeneratedText, TokenizedPrompt, generate_response, prepare_prompt
+from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 from pytest_lighteval.backends.common.scoring_requests import (
-    Asked,
     PairScore,
-    ask_choices,
-    ask_rolling,
-    gather_asked,
+    TokenizedRequest,
+    gather_request_scores,
     loglikelihood_response,
     pairs_of,
     perplexity_response,
+    tokenize_choices,
+    tokenize_texts,
 )
 from pytest_lighteval.backends.common.third_party import quiet_transformers
 from pytest_lighteval.errors import BackendError, BackendLostError, first_line
@@ -58,7 +58,7 @@ logger = logging.getLogger(__name__)
 class Engine:
     """A model in memory and the rules by which it is asked."""
 
-    def __init__(self, texts: Texts, loaded: LoadedModel, arguments: AccelerateArguments, max_length: int) -> None:
+    def __init__(self, texts: PromptTokenizer, loaded: LoadedModel, arguments: AccelerateArguments, max_length: int) -> None:
         self._texts, self._arguments, self._max_length = texts, arguments, max_length
         self._loaded = loaded
         self._modules = tuple(loaded.model.modules())
@@ -79,32 +79,32 @@ class Engine:
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """See `Backend.loglikelihood`."""
         start_space = self._arguments.multichoice_continuations_start_space
-        asked = ask_choices(requests, self._texts, start_space=start_space, fed=self._max_length)
-        for index, scores in gather_asked(asked, self._score(asked)):
+        asked = tokenize_choices(requests, self._texts, start_space=start_space, max_input_tokens=self._max_length)
+        for index, scores in gather_request_scores(asked, self._score(asked)):
             yield index, loglikelihood_response(asked[index], scores, len(requests[index].choices))
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`."""
-        asked = ask_rolling(requests, self._texts, start=self._texts.special.start, fed=self._max_length)
-        for index, scores in gather_asked(asked, self._score(asked)):
+        asked = tokenize_texts(requests, self._texts, start=self._texts.special.start, max_input_tokens=self._max_length)
+        for index, scores in gather_request_scores(asked, self._score(asked)):
             yield index, perplexity_response(asked[index], scores)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`."""
         prompts = self._texts.prompts([request.prompt for request in requests])
         asked = [
-            plan_continuation(
+            prepare_prompt(
                 request,
                 prompt,
                 self._parameters,
-                fed=self._max_length,
+                max_input_tokens=self._max_length,
                 length=self._max_length,
                 special_ids=self._texts.special_ids,
                 default_new_tokens=self._arguments.max_gen_toks,
             )
             for request, prompt in zip(requests, prompts, strict=True)
         ]
-        found: dict[int, dict[int, Generated]] = {index: {} for index in range(len(requests))}
+        found: dict[int, dict[int, GeneratedText]] = {index: {} for index in range(len(requests))}
         for row, generated in self._generation.generate([row for index, one in enumerate(asked) for row in _rows_of(index, one)]):
             samples = found.get(row.owner)
             if samples is None:
@@ -204,8 +204,8 @@ class Engine:
             on_shrink=self._on_shrink,
         )
 
-    def _score(self, asked: Sequence[Asked]) -> Iterator[tuple[int, PairScore | str]]:
-        """See `gather_asked`."""
+    def _score(self, asked: Sequence[TokenizedRequest]) -> Iterator[tuple[int, PairScore | str]]:
+        """See `gather_request_scores`."""
         for batch in self._scoring.score(pairs_of(asked)):
             for answer in batch:
                 yield answer.owner, answer.error if isinstance(answer, Failed) else PairScore(logprob=answer.logprob, greedy=answer.greedy)
@@ -233,7 +233,7 @@ class Engine:
         logger.warning("memory ran out: the batch is run again, %d %s at a time", count, unit)
 
 
-def _rows_of(index: int, asked: Continuation) -> list[PromptRow]:
+def _rows_of(index: int, asked: TokenizedPrompt) -> list[PromptRow]:
     """The rows of a request: one if it is greedy, else one a sample."""
     return [
         PromptRow(

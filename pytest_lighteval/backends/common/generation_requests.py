@@ -28,7 +28,7 @@ class StopsAndTemperature(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Continuation:
+class TokenizedPrompt:
     """One prompt to be continued, in one text or in several."""
 
     tokens: tuple[int, ...]
@@ -39,12 +39,12 @@ class Continuation:
     """Tokens that end a text: special ones among the stop sequences have no text that one could be found in."""
     samples: int | None = None
     """How many texts are drawn. None: one greedy text."""
-    cut: int = 0
+    truncated_tokens: int = 0
     """Tokens of the prompt that were cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Generated:
+class GeneratedText:
     """One text that came of a prompt."""
 
     token_ids: tuple[int, ...]
@@ -70,43 +70,43 @@ def cut_at_stop(text: str, stop_sequence: Sequence[str]) -> str:
     return text
 
 
-def plan_continuation(
+def prepare_prompt(
     request: GenerateRequest,
     prompt: tuple[int, ...],
     parameters: GenerationParameters,
     *,
-    fed: int,
+    max_input_tokens: int,
     length: int,
     special_ids: Mapping[str, int],
     default_new_tokens: int | None = None,
     ends: Collection[int] = (),
-) -> Continuation:
-    """What to ask of an engine. The prompt is cut on the left to `fed` tokens; with what is new it has at most `length`, but one is new.
+) -> TokenizedPrompt:
+    """The prompt as an engine continues it, cut on the left to `max_input_tokens`.
 
-    `default_new_tokens` is the limit where neither the request nor the parameters set one (None: as many as fit); `ends` are end tokens of
-    the model.
+    Prompt and new tokens together have at most `length` tokens, but at least one token is new. `default_new_tokens` is the limit where
+    neither the request nor the parameters set one (None: as many as fit). `ends` are end tokens of the model.
     """
-    kept = prompt[-min(fed, parameters.truncate_prompt or fed) :]
+    kept = prompt[-min(max_input_tokens, parameters.truncate_prompt or max_input_tokens) :]
     room = max(1, length - len(kept))
     stops = stops_of(request, parameters)
-    return Continuation(
+    return TokenizedPrompt(
         tokens=kept,
         max_new_tokens=min(request.max_new_tokens or parameters.max_new_tokens or default_new_tokens or room, room),
         stop_sequence=stops,
         stop_ids=frozenset((*ends, *(special_ids[stop] for stop in stops if stop in special_ids))),
         samples=request.num_samples if is_sampled(request, parameters) else None,
-        cut=len(prompt) - len(kept),
+        truncated_tokens=len(prompt) - len(kept),
     )
 
 
-def read_generated(
+def decode_generated(
     tokens: Sequence[int],
     *,
     max_new_tokens: int,
     stop_sequence: Sequence[str],
     ends: Collection[int],
     decode: Callable[[Sequence[int]], str],
-) -> Generated:
+) -> GeneratedText:
     """The text of the first tokens that are an answer, decoded as a whole and cut before its first stop sequence.
 
     What may have run on behind an end token or the limit is no part of it.
@@ -116,10 +116,10 @@ def read_generated(
     whole = decode(kept)
     text = cut_at_stop(whole, stop_sequence)
     ended = text != whole or (bool(kept) and kept[-1] in ends)
-    return Generated(token_ids=kept, text=text, finish_reason="stop" if ended else "length")
+    return GeneratedText(token_ids=kept, text=text, finish_reason="stop" if ended else "length")
 
 
-def generate_response(request: GenerateRequest, asked: Continuation, answers: Sequence[Generated]) -> GenerateResponse:
+def generate_response(request: GenerateRequest, asked: TokenizedPrompt, answers: Sequence[GeneratedText]) -> GenerateResponse:
     """The answer to a request, from its texts in the order of the samples; every greedy sample is the same one."""
     answers = list(answers) * (request.num_samples if asked.samples is None else 1)
     return GenerateResponse(
@@ -127,5 +127,5 @@ def generate_response(request: GenerateRequest, asked: Continuation, answers: Se
         token_ids=tuple(answer.token_ids for answer in answers),
         finish_reasons=tuple(answer.finish_reason for answer in answers),
         prompt_token_ids=asked.tokens,
-        truncated_tokens=asked.cut,
+        truncated_tokens=asked.truncated_tokens,
     )

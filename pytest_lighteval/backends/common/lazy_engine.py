@@ -22,7 +22,7 @@ from pytest_lighteval.types import (
 )
 
 if TYPE_CHECKING:  # transformers, which importing a backend must not cost
-    from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+    from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
 
 class ModelEngine(Protocol):
@@ -47,7 +47,7 @@ class ModelEngine(Protocol):
 EngineType = TypeVar("EngineType", bound=ModelEngine)
 
 
-class LocalBackend(ABC, Generic[EngineType]):
+class LazyEngineBackend(ABC, Generic[EngineType]):
     """A `Backend` around a tokenizer and an engine; a subclass says what they are made of."""
 
     name: str
@@ -73,20 +73,20 @@ class LocalBackend(ABC, Generic[EngineType]):
         """Facts for the report that need no engine."""
 
     @abstractmethod
-    def _load_texts(self) -> Texts:
+    def _load_tokenizer(self) -> PromptTokenizer:
         """The tokenizer."""
 
     @abstractmethod
-    def _make_engine(self, texts: Texts) -> EngineType:
+    def _make_engine(self, texts: PromptTokenizer) -> EngineType:
         """The engine."""
 
     def count_tokens(self, prompt: Prompt) -> int:
         """See `Backend.count_tokens`. Loads the tokenizer alone."""
-        return self._texts.count(prompt)
+        return self._tokenizer.count(prompt)
 
     def render(self, messages: Sequence[Message]) -> str:
         """See `Backend.render`. Loads the tokenizer alone."""
-        return self._texts.render(messages)
+        return self._tokenizer.render(messages)
 
     def describe(self) -> Mapping[str, Any]:
         """See `Backend.describe`. Loads nothing: device, dtype and threads are those in use once there is an engine."""
@@ -110,21 +110,21 @@ class LocalBackend(ABC, Generic[EngineType]):
     def close(self) -> None:
         """See `Backend.close`."""
         self._closed = True
-        self.__dict__.pop("_texts", None)
+        self.__dict__.pop("_tokenizer", None)
         if "_engine" in self.__dict__:
             self._last_facts = self._engine.describe()
             self._engine.close()
             del self.__dict__["_engine"]
 
     @cached_property
-    def _texts(self) -> Texts:
+    def _tokenizer(self) -> PromptTokenizer:
         self._require_open()
-        return self._load_texts()
+        return self._load_tokenizer()
 
     @cached_property
     def _engine(self) -> EngineType:
         self._require_open()
-        return self._make_engine(self._texts)
+        return self._make_engine(self._tokenizer)
 
     def _closed_error(self) -> BackendError:
         return BackendError(f"{self._model_name}: the backend is closed")

@@ -27,7 +27,7 @@ _WORDS_LEFT = 4
 """Words at the end of a context that are tokenized again with each continuation."""
 
 
-class Texts:
+class PromptTokenizer:
     """A tokenizer together with the arguments that say how it is to be used."""
 
     def __init__(self, tokenizer: Any, arguments: AccelerateArguments) -> None:

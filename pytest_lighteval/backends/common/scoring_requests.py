@@ -20,11 +20,11 @@ NO_TOKENS = "the text has no tokens"
 _NOT_A_NUMBER = "the model's log-probabilities are not numbers (nan): something overflowed; try dtype=bfloat16 or float32"
 
 
-class TextsToIds(Protocol):
-    """A tokenizer under the arguments of its backend; `accelerate.texts.Texts` is one."""
+class RequestTokenizer(Protocol):
+    """A tokenizer under the arguments of its backend; `PromptTokenizer` is one."""
 
     def text(self, prompt: Prompt) -> tuple[str, bool]:
-        """The text that is fed, and whether it was rendered from turns."""
+        """The text that is passed to the model, and whether it was rendered from turns."""
 
     def pairs(self, pairs: Sequence[TextPair]) -> list[TokenPair]:
         """Contexts and continuations as ids."""
@@ -44,19 +44,21 @@ class PairScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class TokenizedRequest:
     """One request as pairs to be scored; all of them fit the model."""
 
     pairs: tuple[TokenPair, ...] = ()
     """Of a choice request: every choice behind the prompt, then every choice behind the unconditioned prompt if there is one."""
-    cuts: tuple[int, ...] = ()
+    truncated_tokens: tuple[int, ...] = ()
     """Of a choice request: the tokens cut from the left of each pair's context."""
     error: str | None = None
     """Why it cannot be asked; it has no pairs then."""
 
 
-def ask_choices(requests: Sequence[LoglikelihoodRequest], texts: TextsToIds, *, start_space: bool | None, fed: int) -> list[Asked]:
-    """Order out is order in. `fed` is the most tokens that a model takes: a context and all but the last token of a choice."""
+def tokenize_choices(
+    requests: Sequence[LoglikelihoodRequest], texts: RequestTokenizer, *, start_space: bool | None, max_input_tokens: int
+) -> list[TokenizedRequest]:
+    """Order out is order in. `max_input_tokens` is the most tokens that a model takes: a context and all but the last token of a choice."""
     pairs: list[TextPair] = []
     spans = []
     for request in requests:
@@ -64,11 +66,11 @@ def ask_choices(requests: Sequence[LoglikelihoodRequest], texts: TextsToIds, *, 
         pairs += choice_pairs(request, texts.text, start_space)
         spans.append(slice(first, len(pairs)))
     encoded = texts.pairs(pairs)
-    return [_fit(request, encoded[span], fed) for request, span in zip(requests, spans, strict=True)]
+    return [_fit(request, encoded[span], max_input_tokens) for request, span in zip(requests, spans, strict=True)]
 
 
 def choice_pairs(request: LoglikelihoodRequest, text: Callable[[Prompt], tuple[str, bool]], start_space: bool | None) -> list[TextPair]:
-    """Every choice behind the prompt, then every choice behind the unconditioned prompt if there is one. `text` is as in `TextsToIds`."""
+    """Every choice after the prompt, then every choice after the unconditioned prompt if there is one. `text`: see `RequestTokenizer`."""
     pairs = []
     for prompt in (request.prompt, request.unconditioned_prompt):
         if prompt is not None:
@@ -80,25 +82,27 @@ def choice_pairs(request: LoglikelihoodRequest, text: Callable[[Prompt], tuple[s
     return pairs
 
 
-def why_not_asked(choices: Sequence[str]) -> str | None:
+def unscorable_reason(choices: Sequence[str]) -> str | None:
     """Why these choices cannot be scored, whatever their tokens are. None: they can."""
     if not choices:
         return "the request has no choices"
     return next((_empty(number, choice) for number, choice in enumerate(choices) if not choice), None)
 
 
-def ask_rolling(requests: Sequence[PerplexityRequest], texts: TextsToIds, *, start: int, fed: int) -> list[Asked]:
-    """Order out is order in; a text longer than `fed` tokens is several windows (see `rolling_windows`)."""
-    windows = [tuple(rolling_windows(tokens, start, fed)) for tokens in texts.rolling([request.text for request in requests])]
-    return [Asked(pairs=pairs) if pairs else Asked(error=NO_TOKENS) for pairs in windows]
+def tokenize_texts(
+    requests: Sequence[PerplexityRequest], texts: RequestTokenizer, *, start: int, max_input_tokens: int
+) -> list[TokenizedRequest]:
+    """Order out is order in; a text longer than `max_input_tokens` tokens is several windows (see `rolling_windows`)."""
+    windows = [tuple(rolling_windows(tokens, start, max_input_tokens)) for tokens in texts.rolling([request.text for request in requests])]
+    return [TokenizedRequest(pairs=pairs) if pairs else TokenizedRequest(error=NO_TOKENS) for pairs in windows]
 
 
-def pairs_of(asked: Sequence[Asked]) -> list[TokenPair]:
-    """The pairs of all requests, one request's after the other's; `gather_asked` counts its places in them."""
+def pairs_of(asked: Sequence[TokenizedRequest]) -> list[TokenPair]:
+    """The pairs of all requests, one request's after the other's; `gather_request_scores` counts its places in them."""
     return [pair for one in asked for pair in one.pairs]
 
 
-def gather(counts: Sequence[int], scored: Iterable[tuple[int, Score | str]]) -> Iterator[tuple[int, list[Score] | str]]:
+def gather_scores(counts: Sequence[int], scored: Iterable[tuple[int, Score | str]]) -> Iterator[tuple[int, list[Score] | str]]:
     """Each request once, by its index, as soon as it is complete: the scores of its pairs in their order, or why one of them has none.
 
     `counts` says how many pairs each request has. `scored` gives every pair by its place among those of all requests, one request's after
@@ -121,13 +125,15 @@ def gather(counts: Sequence[int], scored: Iterable[tuple[int, Score | str]]) -> 
             yield index, [scores[position] for position in range(len(scores))]
 
 
-def gather_asked(asked: Sequence[Asked], scored: Iterable[tuple[int, PairScore | str]]) -> Iterator[tuple[int, list[PairScore] | str]]:
-    """See `gather`; `scored` counts its places in `pairs_of(asked)`. What cannot be asked comes with its error."""
-    for index, scores in gather([len(one.pairs) for one in asked], scored):
+def gather_request_scores(
+    asked: Sequence[TokenizedRequest], scored: Iterable[tuple[int, PairScore | str]]
+) -> Iterator[tuple[int, list[PairScore] | str]]:
+    """See `gather_scores`; `scored` counts its places in `pairs_of(asked)`. What cannot be asked comes with its error."""
+    for index, scores in gather_scores([len(one.pairs) for one in asked], scored):
         yield index, asked[index].error or scores
 
 
-def loglikelihood_response(asked: Asked, scores: Sequence[PairScore] | str, choices: int) -> LoglikelihoodResponse:
+def loglikelihood_response(asked: TokenizedRequest, scores: Sequence[PairScore] | str, choices: int) -> LoglikelihoodResponse:
     """The answer to a request of so many choices, from the scores of its pairs or from what went wrong."""
     if isinstance(scores, str):
         return LoglikelihoodResponse(error=scores)
@@ -140,11 +146,11 @@ def loglikelihood_response(asked: Asked, scores: Sequence[PairScore] | str, choi
         unconditioned_logprobs=tuple(score.logprob for score in scores[choices:]) or None,
         prompt_token_ids=asked.pairs[0].context,
         choice_token_ids=tuple(pair.continuation for pair in asked.pairs[:choices]),
-        truncated_tokens=max(asked.cuts),
+        truncated_tokens=max(asked.truncated_tokens),
     )
 
 
-def perplexity_response(asked: Asked, scores: Sequence[PairScore] | str) -> PerplexityResponse:
+def perplexity_response(asked: TokenizedRequest, scores: Sequence[PairScore] | str) -> PerplexityResponse:
     """The answer to a rolling request, from the scores of its windows or from what went wrong."""
     if isinstance(scores, str):
         return PerplexityResponse(error=scores)
@@ -153,21 +159,23 @@ def perplexity_response(asked: Asked, scores: Sequence[PairScore] | str) -> Perp
     return PerplexityResponse(error=_NOT_A_NUMBER) if math.isnan(logprob) else PerplexityResponse(logprob=logprob, token_count=count)
 
 
-def _fit(request: LoglikelihoodRequest, pairs: Sequence[TokenPair], fed: int) -> Asked:
-    reason = why_not_asked(request.choices)
+def _fit(request: LoglikelihoodRequest, pairs: Sequence[TokenPair], max_input_tokens: int) -> TokenizedRequest:
+    reason = unscorable_reason(request.choices)
     if reason is not None:
-        return Asked(error=reason)
-    fitting, cuts = [], []
+        return TokenizedRequest(error=reason)
+    fitting, truncated_tokens = [], []
     for position, pair in enumerate(pairs):
         choice = position % len(request.choices)
         if not pair.continuation:
-            return Asked(error=_empty(choice, request.choices[choice]))
-        cut = max(0, len(pair.context) + len(pair.continuation) - 1 - fed)
+            return TokenizedRequest(error=_empty(choice, request.choices[choice]))
+        cut = max(0, len(pair.context) + len(pair.continuation) - 1 - max_input_tokens)
         if cut >= len(pair.context):
-            return Asked(error=f"choice {choice}: a choice of {len(pair.continuation)} tokens does not fit into the model's {fed}")
+            return TokenizedRequest(
+                error=f"choice {choice}: a choice of {len(pair.continuation)} tokens does not fit into the model's {max_input_tokens}"
+            )
         fitting.append(TokenPair(context=pair.context[cut:], continuation=pair.continuation))
-        cuts.append(cut)
-    return Asked(pairs=tuple(fitting), cuts=tuple(cuts))
+        truncated_tokens.append(cut)
+    return TokenizedRequest(pairs=tuple(fitting), truncated_tokens=tuple(truncated_tokens))
 
 
 def _empty(number: int, choice: str) -> str:

@@ -103,7 +103,7 @@ def encode_pairs(
     Where `encode_fronts` tells how much of a long context does not depend on what follows, only the rest of it is encoded again with each
     continuation, and only if that rest, encoded alone, gives the very tokens that it has in the context.
     """
-    texts = _Texts(encode, special, add_special_tokens)
+    texts = _Encodings(encode, special, add_special_tokens)
     moved = [move_spaces(pair) for pair in pairs]
     if encode_fronts is not None and not pairwise:
         texts.learn_fronts([pair for pair in moved if pair.context], encode_fronts)
@@ -138,7 +138,7 @@ def encode_prompts(
     prompts: Sequence[tuple[str, bool]], encode: Encode, special: SpecialTokens, *, add_special_tokens: bool = True
 ) -> list[tuple[int, ...]]:
     """Ids of `(text, rendered)` prompts to be continued; an empty one is the start token."""
-    texts = _Texts(encode, special, add_special_tokens)
+    texts = _Encodings(encode, special, add_special_tokens)
     for text, rendered in prompts:
         texts.ask(text, rendered=rendered)
     return [texts.ids(text, rendered=rendered) or (special.start,) for text, rendered in prompts]
@@ -163,10 +163,10 @@ def rolling_windows(tokens: Sequence[int], start: int, max_length: int) -> list[
     token, and the last one reaches back to fill itself. A text of up to `max_length` tokens is one window.
     """
     windows: list[TokenPair] = []
-    fed = (start, *tokens)
+    inputs = (start, *tokens)
     for first in range(0, len(tokens), max_length):
         behind = min(first + max_length, len(tokens))
-        windows.append(TokenPair(context=tuple(fed[max(0, behind - max_length) : first + 1]), continuation=tuple(tokens[first:behind])))
+        windows.append(TokenPair(context=tuple(inputs[max(0, behind - max_length) : first + 1]), continuation=tuple(tokens[first:behind])))
     return windows
 
 
@@ -178,7 +178,7 @@ def move_spaces(pair: TextPair) -> TextPair:
     return TextPair(context=bare, continuation=pair.context[len(bare) :] + pair.continuation, rendered=pair.rendered)
 
 
-class _Texts:
+class _Encodings:
     """Texts to be encoded, each distinct one once, in few calls of the tokenizer."""
 
     def __init__(self, encode: Encode, special: SpecialTokens, add_special_tokens: bool) -> None:

@@ -15,7 +15,7 @@ from pytest_lighteval.backends.openai.client import Client
 from pytest_lighteval.backends.openai.generation import Generator
 from pytest_lighteval.backends.openai.scoring import Scorer
 from pytest_lighteval.backends.openai.server import Server
-from pytest_lighteval.backends.openai.tokenizer import digest_tokenizer, load_texts
+from pytest_lighteval.backends.openai.tokenizer import digest_tokenizer, load_prompt_tokenizer
 from pytest_lighteval.common.versions import installed_versions
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
@@ -31,7 +31,7 @@ from pytest_lighteval.types import (
 )
 
 if TYPE_CHECKING:  # transformers, which importing a backend must not cost
-    from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+    from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
 _PROTOCOL = 1
 """Raised whenever this backend may make another answer of the same server's."""
@@ -85,11 +85,11 @@ class OpenAIBackend:
 
     def count_tokens(self, prompt: Prompt) -> int | None:
         """See `Backend.count_tokens`. Loads the tokenizer, if one was named."""
-        return None if self._texts is None else self._texts.count(prompt)
+        return None if self._tokenizer is None else self._tokenizer.count(prompt)
 
     def render(self, messages: Sequence[Message]) -> str | None:
         """See `Backend.render`. None where the turns go to the server's chat API."""
-        return self._texts.render(messages) if self.arguments.api == "completions" and self._texts is not None else None
+        return self._tokenizer.render(messages) if self.arguments.api == "completions" and self._tokenizer is not None else None
 
     def describe(self) -> Mapping[str, Any]:
         """See `Backend.describe`. `use` is what this process was answered so far."""
@@ -123,20 +123,20 @@ class OpenAIBackend:
         """See `Backend.close`."""
         self._is_closed = True
         self._client.close()
-        self.__dict__.pop("_texts", None)
+        self.__dict__.pop("_tokenizer", None)
         if "_server" in self.__dict__:
             self._last_facts = self._server.describe()
             del self.__dict__["_server"]
 
     @cached_property
-    def _texts(self) -> Texts | None:
+    def _tokenizer(self) -> PromptTokenizer | None:
         self._require_open()
-        return None if self.arguments.tokenizer is None else load_texts(self.arguments)
+        return None if self.arguments.tokenizer is None else load_prompt_tokenizer(self.arguments)
 
     @cached_property
     def _server(self) -> Server:
         self._require_open()
-        return Server(self.arguments, self._client, self._texts)
+        return Server(self.arguments, self._client, self._tokenizer)
 
     def _require_open(self) -> None:
         if self._is_closed:

@@ -6,7 +6,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_lighteval.backends.common.scoring_requests import NO_TOKENS, ask_choices, ask_rolling, choice_pairs, gather, why_not_asked
+from pytest_lighteval.backends.common.scoring_requests import (
+    NO_TOKENS,
+    choice_pairs,
+    gather_scores,
+    tokenize_choices,
+    tokenize_texts,
+    unscorable_reason,
+)
 from pytest_lighteval.backends.common.token_pairs import TextPair, TokenPair, move_spaces
 from pytest_lighteval.backends.openai.client import FinalStatusError, UnansweredError
 from pytest_lighteval.backends.openai.concurrency import work_through
@@ -81,25 +88,26 @@ class Scorer:
         """Every choice after every prompt of a request."""
         start_space = self._arguments.multichoice_continuations_start_space
         if self._server.texts is None:
-            reasons = [why_not_asked(request.choices) for request in requests]
+            reasons = [unscorable_reason(request.choices) for request in requests]
             return [
                 _Asked(error=reason) if reason else _Asked(pairs=tuple(choice_pairs(request, self._text, start_space)))
                 for request, reason in zip(requests, reasons, strict=True)
             ]
         asked = []
-        fitted = ask_choices(requests, self._server.texts, start_space=start_space, fed=self._fed)
+        fitted = tokenize_choices(requests, self._server.texts, start_space=start_space, max_input_tokens=self._max_input_tokens)
         for request, ids in zip(requests, fitted, strict=True):
             pairs: Sequence[TokenPair | TextPair] = ids.pairs
             if not self._server.takes_ids and ids.error is None:
                 texts = [self._as_text(pair) for pair in choice_pairs(request, self._text, start_space)]
                 pairs = [
-                    self._shortened(text, pair.context) if cut else text for text, pair, cut in zip(texts, ids.pairs, ids.cuts, strict=True)
+                    self._shortened(text, pair.context) if cut else text
+                    for text, pair, cut in zip(texts, ids.pairs, ids.truncated_tokens, strict=True)
                 ]
-            asked.append(_Asked(pairs=tuple(pairs), truncated=max(ids.cuts, default=0), error=ids.error))
+            asked.append(_Asked(pairs=tuple(pairs), truncated=max(ids.truncated_tokens, default=0), error=ids.error))
         return asked
 
     @property
-    def _fed(self) -> int:
+    def _max_input_tokens(self) -> int:
         """Most tokens of a context and all but the last token of a choice: the last one is fed too, and every server makes one more."""
         return max(1, (self._server.max_length or _UNLIMITED) - 2)
 
@@ -107,7 +115,7 @@ class Scorer:
         """Whole texts in windows of ids; each as one text where the server takes no ids."""
         texts = self._server.texts
         if texts is not None and self._server.takes_ids:
-            fitted = ask_rolling(requests, texts, start=texts.special.start, fed=self._fed)
+            fitted = tokenize_texts(requests, texts, start=texts.special.start, max_input_tokens=self._max_input_tokens)
             return [_Asked(pairs=one.pairs, error=one.error) for one in fitted]
         return [
             _Asked(pairs=(TextPair(context="", continuation=request.text),)) if request.text else _Asked(error=NO_TOKENS)
@@ -136,7 +144,7 @@ class Scorer:
         owned = [(one, pair) for one in asked for pair in one.pairs]
         jobs = [_Job(owner=one, place=place, pair=pair) for place, (one, pair) in enumerate(owned)]
         done = ((job.place, score) for job, score in work_through(jobs, self._score_one, threads=self._arguments.concurrency))
-        for index, scores in gather([len(one.pairs) for one in asked], done):
+        for index, scores in gather_scores([len(one.pairs) for one in asked], done):
             yield index, asked[index].error or scores
 
     def _score_one(self, job: _Job) -> _Scored | str:

@@ -12,7 +12,7 @@ from pytest_lighteval.backends.openai.echo import ask_echo, count_prompt_tokens,
 from pytest_lighteval.errors import BackendError, UnsupportedRequestError, did_you_mean
 
 if TYPE_CHECKING:  # transformers, which importing a backend must not cost
-    from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+    from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
 NEWER_LIMIT = "max_completion_tokens"
 """What newer models of OpenAI's own service want `max_tokens` of a chat to be called."""
@@ -24,7 +24,7 @@ _PROBE_WORDS = "brown fox jumps over 12 lazy"
 class Server:
     """A client, the arguments, and a tokenizer if one was named; every question about the server is asked once."""
 
-    def __init__(self, arguments: OpenAIArguments, client: Client, texts: Texts | None) -> None:
+    def __init__(self, arguments: OpenAIArguments, client: Client, texts: PromptTokenizer | None) -> None:
         self.arguments, self.client, self.texts = arguments, client, texts
         self.limit_name = "max_tokens"
         """Of new tokens, in a chat."""

@@ -15,7 +15,7 @@ from pytest_lighteval.backends.openai.arguments import OpenAIArguments
 from pytest_lighteval.errors import BackendError, MissingExtraError, first_line
 
 if TYPE_CHECKING:  # jinja2's exceptions and more, which importing a backend need not cost
-    from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+    from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
 
 def digest_tokenizer(name: str | None) -> str | dict[str, str] | None:
@@ -30,7 +30,7 @@ def digest_tokenizer(name: str | None) -> str | dict[str, str] | None:
     return small_file_digests(reference.path)
 
 
-def load_texts(arguments: OpenAIArguments) -> Texts:
+def load_prompt_tokenizer(arguments: OpenAIArguments) -> PromptTokenizer:
     """The tokenizer as backends use it; torch is not needed for it. Raises UserInputError, BackendError and MissingExtraError."""
     name = arguments.tokenizer or ""
     folder = _find(name)
@@ -38,14 +38,14 @@ def load_texts(arguments: OpenAIArguments) -> Texts:
         raise MissingExtraError("transformers", "openai")
     import transformers
 
-    from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+    from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
     try:
         with quiet_transformers():
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError) as error:
         raise BackendError(f"tokenizer={name}: cannot load it: {first_line(error)}") from error
-    return Texts(tokenizer, AccelerateArguments(pretrained=name, add_special_tokens=arguments.add_special_tokens))
+    return PromptTokenizer(tokenizer, AccelerateArguments(pretrained=name, add_special_tokens=arguments.add_special_tokens))
 
 
 def _find(name: str) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pytest_lighteval.backends.common.lazy_engine import LocalBackend
+from pytest_lighteval.backends.common.lazy_engine import LazyEngineBackend
 from pytest_lighteval.backends.common.model_folder import Folders, NamedFolders, read_max_length
 from pytest_lighteval.backends.vllm.arguments import ENGINE_ARGUMENTS, VllmArguments
 from pytest_lighteval.backends.vllm.fingerprint import fingerprint_folder, fingerprint_running, package_versions
@@ -16,11 +16,11 @@ from pytest_lighteval.common.devices import visible_gpus
 from pytest_lighteval.errors import BackendError, UserInputError
 
 if TYPE_CHECKING:  # torch and vllm, which importing a backend must not cost
-    from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+    from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
     from pytest_lighteval.backends.vllm.engine import Engine, Running
 
 
-class VllmBackend(LocalBackend["Engine"]):
+class VllmBackend(LazyEngineBackend["Engine"]):
     """A model in vLLM, as a `Backend`; docs/backends.md explains its arguments."""
 
     Arguments = VllmArguments
@@ -123,13 +123,13 @@ class VllmBackend(LocalBackend["Engine"]):
             facts["quantization"] = arguments.quantization
         return facts
 
-    def _load_texts(self) -> Texts:
+    def _load_tokenizer(self) -> PromptTokenizer:
         from pytest_lighteval.backends.accelerate.loading import load_tokenizer
-        from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+        from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
         named = self.arguments.named()
         tokenizer = self._given_tokenizer() if self._given is not None else load_tokenizer(self._folders.tokenizer, named)
-        return Texts(tokenizer, named)
+        return PromptTokenizer(tokenizer, named)
 
     def _given_tokenizer(self) -> Any:
         """The running engine's own. Raises BackendError for one that is none of transformers'."""
@@ -142,7 +142,7 @@ class VllmBackend(LocalBackend["Engine"]):
             )
         return tokenizer
 
-    def _make_engine(self, texts: Texts) -> Engine:
+    def _make_engine(self, texts: PromptTokenizer) -> Engine:
         from pytest_lighteval.backends.vllm.engine import Engine
 
         return Engine(texts, self._start(), self.arguments, self.max_length)

@@ -9,22 +9,22 @@ from typing import Any, Protocol
 
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
 from pytest_lighteval.backends.common.generation_requests import (
-    Continuation,
-    Generated,
+    GeneratedText,
+    TokenizedPrompt,
+    decode_generated,
     generate_response,
-    plan_continuation,
-    read_generated,
+    prepare_prompt,
 )
-from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 from pytest_lighteval.backends.common.scoring_requests import (
-    Asked,
     PairScore,
-    ask_choices,
-    ask_rolling,
-    gather_asked,
+    TokenizedRequest,
+    gather_request_scores,
     loglikelihood_response,
     pairs_of,
     perplexity_response,
+    tokenize_choices,
+    tokenize_texts,
 )
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.backends.vllm.scoring import Scorer, score_pairs
@@ -54,7 +54,9 @@ class EngineFacts:
 class Running(Scorer, Protocol):
     """An engine that runs, in this process or in several others."""
 
-    def write(self, prompts: Sequence[Continuation], parameters: GenerationParameters) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
+    def write(
+        self, prompts: Sequence[TokenizedPrompt], parameters: GenerationParameters
+    ) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
         """Continue every prompt: once, by its index, in any order, as soon as its texts are complete, the tokens of each of them."""
 
     @property
@@ -68,25 +70,25 @@ class Running(Scorer, Protocol):
 class Engine:
     """A running model and the rules by which it is asked."""
 
-    def __init__(self, texts: Texts, running: Running, arguments: VllmArguments, max_length: int) -> None:
+    def __init__(self, texts: PromptTokenizer, running: Running, arguments: VllmArguments, max_length: int) -> None:
         self._texts, self._running, self._arguments = texts, running, arguments
         self._parameters = arguments.generation()
         longest = running.facts.max_model_len
         # a scored text stands in the prompt as a whole, and vLLM wants room for one more token behind it
-        self._fed = min(max_length, longest - 2)
+        self._max_input_tokens = min(max_length, longest - 2)
         self._prompt_length, self._length = min(max_length, longest - 1), min(max_length, longest)
         self._ends = running.facts.ends | ({texts.special.end} if texts.special.end is not None else set())
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """See `Backend.loglikelihood`."""
         start_space = self._arguments.multichoice_continuations_start_space
-        asked = ask_choices(requests, self._texts, start_space=start_space, fed=self._fed)
+        asked = tokenize_choices(requests, self._texts, start_space=start_space, max_input_tokens=self._max_input_tokens)
         for index, scores in self._score(asked):
             yield index, loglikelihood_response(asked[index], scores, len(requests[index].choices))
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`."""
-        asked = ask_rolling(requests, self._texts, start=self._texts.special.start, fed=self._fed)
+        asked = tokenize_texts(requests, self._texts, start=self._texts.special.start, max_input_tokens=self._max_input_tokens)
         for index, scores in self._score(asked):
             yield index, perplexity_response(asked[index], scores)
 
@@ -94,12 +96,12 @@ class Engine:
         """See `Backend.generate`."""
         prompts = self._texts.prompts([request.prompt for request in requests])
         planned = [
-            plan_continuation(
+            prepare_prompt(
                 request,
                 prompt,
                 self._parameters,
                 length=self._length,
-                fed=self._prompt_length,
+                max_input_tokens=self._prompt_length,
                 special_ids=self._texts.special_ids,
                 ends=self._ends,
             )
@@ -119,14 +121,14 @@ class Engine:
         """Give the memory back."""
         self._running.close()
 
-    def _read(self, asked: Continuation, tokens: Sequence[int]) -> Generated:
+    def _read(self, asked: TokenizedPrompt, tokens: Sequence[int]) -> GeneratedText:
         limit, stops = asked.max_new_tokens, asked.stop_sequence
-        return read_generated(tokens, max_new_tokens=limit, stop_sequence=stops, ends=asked.stop_ids, decode=self._texts.decode)
+        return decode_generated(tokens, max_new_tokens=limit, stop_sequence=stops, ends=asked.stop_ids, decode=self._texts.decode)
 
-    def _score(self, asked: Sequence[Asked]) -> Iterator[tuple[int, list[PairScore] | str]]:
-        """See `gather_asked`."""
+    def _score(self, asked: Sequence[TokenizedRequest]) -> Iterator[tuple[int, list[PairScore] | str]]:
+        """See `gather_request_scores`."""
         with self._one_line():
-            yield from gather_asked(asked, score_pairs(pairs_of(asked), self._running))
+            yield from gather_request_scores(asked, score_pairs(pairs_of(asked), self._running))
 
     @contextlib.contextmanager
     def _one_line(self) -> Iterator[None]:

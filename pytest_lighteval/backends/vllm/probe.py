@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
-from pytest_lighteval.backends.common.generation_requests import Continuation
+from pytest_lighteval.backends.common.generation_requests import TokenizedPrompt
 from pytest_lighteval.backends.vllm.runner import Abilities, Runner
 from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
 from pytest_lighteval.errors import BackendError, first_line
@@ -44,7 +44,7 @@ def probe(
     def names_tokens() -> bool:
         runner = Runner(llm, sampling_parameters, Abilities(names_tokens=True))
         context = text[:-1]
-        likeliest = _only(plain.write([Continuation(tokens=context, max_new_tokens=1)], GenerationParameters()))[0][0]
+        likeliest = _only(plain.write([TokenizedPrompt(tokens=context, max_new_tokens=1)], GenerationParameters()))[0][0]
         candidates = tuple(dict.fromkeys((text[-1], likeliest, text[0])))
         found = _only(runner.choose([ChoicePrompt(tokens=context, candidates=candidates)]))
         wanted = dict(plain.read([ReadPrompt(tokens=(*context, candidate), scored=1) for candidate in candidates]))

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import msgspec
 
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
-from pytest_lighteval.backends.common.generation_requests import Continuation
+from pytest_lighteval.backends.common.generation_requests import TokenizedPrompt
 from pytest_lighteval.backends.common.scoring_requests import PairScore
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.backends.vllm.engine import EngineFacts, Running
@@ -92,7 +92,9 @@ class Replicas:
         """See `Scorer.read`."""
         return self._ask("read", prompts)
 
-    def write(self, prompts: Sequence[Continuation], parameters: GenerationParameters) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
+    def write(
+        self, prompts: Sequence[TokenizedPrompt], parameters: GenerationParameters
+    ) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
         """See `Running.write`."""
         return self._ask("write", prompts, parameters)
 

@@ -16,7 +16,7 @@ from itertools import count
 from typing import Any
 
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
-from pytest_lighteval.backends.common.generation_requests import Continuation
+from pytest_lighteval.backends.common.generation_requests import TokenizedPrompt
 from pytest_lighteval.backends.common.scoring_requests import PairScore
 from pytest_lighteval.backends.vllm.scoring import MOST_CANDIDATES, ChoicePrompt, ReadPrompt
 from pytest_lighteval.errors import BackendError
@@ -92,7 +92,9 @@ class Runner:
                 for index, rest in waiting[firsts[place].tokens][token]:
                     yield index, PairScore(logprob=math.fsum((first.logprob, rest.logprob)), greedy=first.greedy and rest.greedy)
 
-    def write(self, prompts: Sequence[Continuation], parameters: GenerationParameters) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
+    def write(
+        self, prompts: Sequence[TokenizedPrompt], parameters: GenerationParameters
+    ) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
         """See `Running.write`."""
         asked = [self._sampling(prompt, parameters) for prompt in prompts]
         for index, output in self._run([prompt.tokens for prompt in prompts], asked):
@@ -144,7 +146,7 @@ class Runner:
             if owner is not None:
                 yield owner, output
 
-    def _sampling(self, prompt: Continuation, parameters: GenerationParameters) -> Any:
+    def _sampling(self, prompt: TokenizedPrompt, parameters: GenerationParameters) -> Any:
         settings: dict[str, Any] = {
             "max_tokens": prompt.max_new_tokens,
             "stop": list(prompt.stop_sequence),
@@ -196,7 +198,7 @@ class Runner:
                     self._engine.abort_request(list(waiting))
 
 
-def _private_seed(prompt: Continuation, parameters: GenerationParameters) -> int:
+def _private_seed(prompt: TokenizedPrompt, parameters: GenerationParameters) -> int:
     """Depends on the parameters' seed and on the prompt alone: not on order, company or worker."""
     digest = hashlib.sha256(repr((parameters.seed, prompt.tokens)).encode()).digest()
     return int.from_bytes(digest[:8]) % _SEEDS

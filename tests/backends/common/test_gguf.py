@@ -143,7 +143,7 @@ def test_one_part_of_a_split_file_says_how_to_merge(tmp_path: Path) -> None:
 def test_processes_that_start_together_convert_once(tmp_path: Path) -> None:
     file = write_gguf(tmp_path / "a.gguf")
     program = (
-        "import sys; from pathlib import Path; from pytest_lighteval.backends import gguf\n"
+        "import sys; from pathlib import Path; from pytest_lighteval.backends.common import gguf\n"
         "convert = gguf._convert\n"
         "gguf._convert = lambda *arguments: (print('converts'), convert(*arguments))\n"
         "print(gguf.converted_folder(Path(sys.argv[1]), 'a').name)"
@@ -163,7 +163,7 @@ def smollm2_file() -> Path:
 
 
 def test_the_real_tokenizer_is_right(smollm2: AccelerateBackend) -> None:
-    tokenizer = smollm2._texts.tokenizer
+    tokenizer = smollm2._tokenizer.tokenizer
 
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id) == (1, 2, 2, 0)
     assert tokenizer("Hello world, 123").input_ids == [19556, 905, 28, 216, 33, 34, 35]

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_lighteval.backends.common.scoring_requests import (
-    Asked,
     PairScore,
-    ask_choices,
-    ask_rolling,
-    gather_asked,
+    TokenizedRequest,
+    gather_request_scores,
     loglikelihood_response,
     pairs_of,
+    tokenize_choices,
+    tokenize_texts,
 )
 from pytest_lighteval.backends.common.token_pairs import TextPair, TokenPair
 from pytest_lighteval.types import LoglikelihoodRequest, PerplexityRequest, Prompt
@@ -39,9 +39,9 @@ def ids(text: str) -> tuple[int, ...]:
     return tuple(map(ord, text))
 
 
-def ask(prompt: str, *choices: str, fed: int, unconditioned: str | None = None) -> Asked:
+def ask(prompt: str, *choices: str, max_input_tokens: int, unconditioned: str | None = None) -> TokenizedRequest:
     request = LoglikelihoodRequest(prompt=prompt, choices=choices, unconditioned_prompt=unconditioned)
-    (asked,) = ask_choices([request], Characters(), start_space=None, fed=fed)
+    (asked,) = tokenize_choices([request], Characters(), start_space=None, max_input_tokens=max_input_tokens)
     return asked
 
 
@@ -52,25 +52,31 @@ def score(number: float) -> PairScore:
 def test_a_long_context_is_cut_on_the_left() -> None:
     whole = TokenPair(context=ids("abcd"), continuation=ids("ef"))
 
-    assert ask("abcd", "ef", fed=5) == Asked(pairs=(whole,), cuts=(0,))
-    assert ask("abcd", "ef", fed=3) == Asked(pairs=(TokenPair(context=ids("cd"), continuation=ids("ef")),), cuts=(2,))
+    assert ask("abcd", "ef", max_input_tokens=5) == TokenizedRequest(pairs=(whole,), truncated_tokens=(0,))
+    assert ask("abcd", "ef", max_input_tokens=3) == TokenizedRequest(
+        pairs=(TokenPair(context=ids("cd"), continuation=ids("ef")),), truncated_tokens=(2,)
+    )
 
 
 def test_what_was_cut_is_told_of_the_pair_that_lost_most() -> None:
-    asked = ask("abcd", "e", "efg", "ef", fed=4)
+    asked = ask("abcd", "e", "efg", "ef", max_input_tokens=4)
 
     assert ["".join(map(chr, pair.context)) for pair in asked.pairs] == ["abcd", "cd", "bcd"]
-    assert asked.cuts == (0, 2, 1)
+    assert asked.truncated_tokens == (0, 2, 1)
     assert loglikelihood_response(asked, [score(1)] * 3, 3).truncated_tokens == 2
 
 
 def test_a_choice_that_fits_only_without_any_context_is_an_error() -> None:
-    assert ask("ab", "efg", fed=3) == Asked(pairs=(TokenPair(context=ids("b"), continuation=ids("efg")),), cuts=(1,))
-    assert ask("ab", "x", "efg", fed=2) == Asked(error="choice 1: a choice of 3 tokens does not fit into the model's 2")
+    assert ask("ab", "efg", max_input_tokens=3) == TokenizedRequest(
+        pairs=(TokenPair(context=ids("b"), continuation=ids("efg")),), truncated_tokens=(1,)
+    )
+    assert ask("ab", "x", "efg", max_input_tokens=2) == TokenizedRequest(
+        error="choice 1: a choice of 3 tokens does not fit into the model's 2"
+    )
 
 
 def test_the_choices_stand_behind_the_unconditioned_prompt_too() -> None:
-    asked = ask("ab", "c", "d", unconditioned="z", fed=9)
+    asked = ask("ab", "c", "d", unconditioned="z", max_input_tokens=9)
 
     assert [(pair.context, pair.continuation) for pair in asked.pairs] == [
         (ids("ab"), ids("c")), (ids("ab"), ids("d")), (ids("z"), ids("c")), (ids("z"), ids("d"))
@@ -80,25 +86,26 @@ def test_the_choices_stand_behind_the_unconditioned_prompt_too() -> None:
 
 
 def test_a_text_without_tokens_is_an_error() -> None:
-    found = ask_rolling([PerplexityRequest(text=""), PerplexityRequest(text="ab")], Characters(), start=0, fed=4)
+    found = tokenize_texts([PerplexityRequest(text=""), PerplexityRequest(text="ab")], Characters(), start=0, max_input_tokens=4)
 
     assert [one.error for one in found] == ["the text has no tokens", None]
 
 
 ASKED = st.lists(st.integers(0, 4), max_size=8).map(
     lambda sizes: [
-        Asked(pairs=(TokenPair(context=(1,), continuation=(2,)),) * size) if size else Asked(error="it has no pairs") for size in sizes
+        TokenizedRequest(pairs=(TokenPair(context=(1,), continuation=(2,)),) * size) if size else TokenizedRequest(error="it has no pairs")
+        for size in sizes
     ]
 )
 
 
 @given(asked=ASKED, data=st.data())
-def test_every_request_comes_once_with_its_own_scores_in_order_or_with_an_error(asked: list[Asked], data: st.DataObject) -> None:
+def test_every_request_comes_once_with_its_own_scores_in_order_or_with_an_error(asked: list[TokenizedRequest], data: st.DataObject) -> None:
     count = len(pairs_of(asked))
     order = data.draw(st.permutations(range(count)))
     bad = data.draw(st.sets(st.sampled_from(range(count)))) if count else set()
 
-    found = list(gather_asked(asked, [(place, "memory ran out") if place in bad else (place, score(place)) for place in order]))
+    found = list(gather_request_scores(asked, [(place, "memory ran out") if place in bad else (place, score(place)) for place in order]))
 
     assert sorted(index for index, _ in found) == list(range(len(asked)))
     first = 0
@@ -112,7 +119,7 @@ def test_every_request_comes_once_with_its_own_scores_in_order_or_with_an_error(
 
 
 def test_a_request_is_handed_out_as_soon_as_its_last_score_is_there() -> None:
-    asked = [Asked(pairs=(TokenPair(context=(1,), continuation=(2,)),) * 2) for _ in range(2)]
+    asked = [TokenizedRequest(pairs=(TokenPair(context=(1,), continuation=(2,)),) * 2) for _ in range(2)]
     given_out = []
 
     def scored() -> Iterator[tuple[int, PairScore | str]]:
@@ -120,11 +127,11 @@ def test_a_request_is_handed_out_as_soon_as_its_last_score_is_there() -> None:
             given_out.append(place)
             yield place, score(place)
 
-    assert [(index, list(given_out)) for index, _ in gather_asked(asked, scored())] == [(1, [2, 0, 3]), (0, [2, 0, 3, 1])]
+    assert [(index, list(given_out)) for index, _ in gather_request_scores(asked, scored())] == [(1, [2, 0, 3]), (0, [2, 0, 3, 1])]
 
 
 @pytest.mark.parametrize("choices", [(), ("a", "")], ids=["none", "empty"])
 def test_what_has_nothing_to_score_is_an_error(choices: tuple[str, ...]) -> None:
     wanted = "choice 1 ('') is empty: it has no tokens to score" if choices else "the request has no choices"
 
-    assert ask("ab", *choices, fed=9) == Asked(error=wanted)
+    assert ask("ab", *choices, max_input_tokens=9) == TokenizedRequest(error=wanted)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
 from pytest_lighteval.backends.accelerate import AccelerateArguments
-from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 from pytest_lighteval.backends.common.token_pairs import (
     SpecialTokens,
     TextPair,
@@ -171,7 +171,7 @@ PARTS = st.sampled_from(
     adds_eos=st.booleans(),
 )
 def test_a_long_context_encoded_once_gives_the_same_tokens(front: str, continuations: list[str], adds_bos: bool, adds_eos: bool) -> None:
-    texts = Texts(_tokenizer(adds_bos, adds_eos), AccelerateArguments(pretrained="x"))
+    texts = PromptTokenizer(_tokenizer(adds_bos, adds_eos), AccelerateArguments(pretrained="x"))
     context = "Question: who was the king of the river? " * 5 + front
     pairs = [TextPair(context=context, continuation=continuation) for continuation in continuations]
 
@@ -181,7 +181,7 @@ def test_a_long_context_encoded_once_gives_the_same_tokens(front: str, continuat
 
 
 def test_a_long_context_is_not_encoded_again_for_each_continuation() -> None:
-    texts = Texts(_tokenizer(False, False), AccelerateArguments(pretrained="x"))
+    texts = PromptTokenizer(_tokenizer(False, False), AccelerateArguments(pretrained="x"))
     context = "Once upon a time there was a river. " * 40
     encoded: list[str] = []
 
@@ -201,8 +201,8 @@ def test_contexts_of_tokenizers_that_do_not_split_words_are_encoded_whole() -> N
     whole = tiny_tokenizer()
     whole.backend_tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
 
-    assert not Texts(whole, AccelerateArguments(pretrained="x"))._splits_words
-    assert Texts(_tokenizer(False, False), AccelerateArguments(pretrained="x"))._splits_words
+    assert not PromptTokenizer(whole, AccelerateArguments(pretrained="x"))._splits_words
+    assert PromptTokenizer(_tokenizer(False, False), AccelerateArguments(pretrained="x"))._splits_words
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
-from pytest_lighteval.backends.common.generation_requests import Continuation
+from pytest_lighteval.backends.common.generation_requests import TokenizedPrompt
 from pytest_lighteval.backends.common.scoring_requests import PairScore
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.backends.vllm.engine import EngineFacts
@@ -235,7 +235,9 @@ class Countdown:
                 os._exit(3)
             yield index, PairScore(logprob=-float(prompt.tokens[0]), greedy=False)
 
-    def write(self, prompts: Sequence[Continuation], parameters: GenerationParameters) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
+    def write(
+        self, prompts: Sequence[TokenizedPrompt], parameters: GenerationParameters
+    ) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
         yield from ((index, ((os.getpid(), *prompt.tokens),)) for index, prompt in enumerate(prompts))
 
     def close(self) -> None:

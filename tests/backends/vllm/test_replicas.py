@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_lighteval.backends.common.generation_requests import Continuation
+from pytest_lighteval.backends.common.generation_requests import TokenizedPrompt
 from pytest_lighteval.backends.vllm import VllmArguments
 from pytest_lighteval.backends.vllm.replicas import Replicas, device_groups, share_out
 from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
@@ -47,7 +47,7 @@ def test_answers_come_back_under_the_index_that_was_asked(replicas: Replicas) ->
 
 
 def test_each_process_gets_neighbours_and_sees_its_own_gpus_alone(replicas: Replicas) -> None:
-    prompts = [Continuation(tokens=(number,), max_new_tokens=1) for number in range(6)]
+    prompts = [TokenizedPrompt(tokens=(number,), max_new_tokens=1) for number in range(6)]
 
     answers = dict(replicas.write(prompts, ARGUMENTS.generation()))
     processes = [answers[index][0][0] for index in range(6)]

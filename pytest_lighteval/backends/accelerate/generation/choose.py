@@ -17,8 +17,8 @@ from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.scoring.row_batches import Limits, PromptRow
 from pytest_lighteval.backends.accelerate.scoring.row_scorer import evaluating
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
-from pytest_lighteval.backends.common.generation_requests import Generated
-from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+from pytest_lighteval.backends.common.generation_requests import GeneratedText
+from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 from pytest_lighteval.errors import BackendError, first_line
 
 _PROBE_TOKENS = 6
@@ -49,7 +49,7 @@ _UNSUPPORTED = {
 class Generation(Protocol):
     """A way to continue prompts."""
 
-    def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, Generated | None]]:
+    def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, GeneratedText | None]]:
         """Every row with what it generates, once, in any order. None: memory ran out on this row alone."""
 
     @property
@@ -79,14 +79,14 @@ class InSlots:
         """See `Generation.tokens_computed`."""
         return self._decoder.tokens_computed
 
-    def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, Generated | None]]:
+    def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, GeneratedText | None]]:
         """See `Generation.generate`."""
         yield from self._decoder.generate(plan_generation(rows), self._limits)
 
 
 def choose_generation(
     loaded: LoadedModel,
-    texts: Texts,
+    texts: PromptTokenizer,
     parameters: GenerationParameters,
     *,
     max_length: int,
@@ -172,7 +172,7 @@ def _find_disagreement(decoder: Decoder, choices: _RecordingChoices, loaded: Loa
     return None
 
 
-def _find_ends(model: Any, texts: Texts) -> frozenset[int]:
+def _find_ends(model: Any, texts: PromptTokenizer) -> frozenset[int]:
     """The tokens that end a text. A chat model may declare more of them than its tokenizer's one."""
     own = own_settings(model)
     declared = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]

@@ -19,8 +19,8 @@ from pytest_lighteval.backends.accelerate.generation.stopping import StopRule
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.scoring.row_batches import PromptRow
 from pytest_lighteval.backends.accelerate.scoring.row_scorer import unless_out_of_memory
-from pytest_lighteval.backends.common.generation_requests import Generated
-from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+from pytest_lighteval.backends.common.generation_requests import GeneratedText
+from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 from pytest_lighteval.errors import BackendError
 
 _NEW_TOKENS_RESERVED = 1024
@@ -78,7 +78,7 @@ class Decoder:
     def __init__(
         self,
         loaded: LoadedModel,
-        texts: Texts,
+        texts: PromptTokenizer,
         ends: Collection[int],
         choices: Choices,
         seed: int,
@@ -102,7 +102,7 @@ class Decoder:
         # the registry is transformers' own; registering the same function again changes nothing
         AttentionInterface.register(IMPLEMENTATION, prefix_tree_attention)
 
-    def generate(self, plan: GenerationPlan, limits: DecodingLimits) -> Iterator[tuple[PromptRow, Generated | None]]:
+    def generate(self, plan: GenerationPlan, limits: DecodingLimits) -> Iterator[tuple[PromptRow, GeneratedText | None]]:
         """Every row with what it generates, as soon as it is done. None: memory ran out on this row alone."""
         live = []
         for planned in plan.rows:

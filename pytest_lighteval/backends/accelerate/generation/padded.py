@@ -13,8 +13,8 @@ from pytest_lighteval.backends.accelerate.generation.sampler import Choice, Choi
 from pytest_lighteval.backends.accelerate.generation.stopping import StopRule
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.scoring.row_batches import Limits, PromptRow, TooBig, run_in_batches
-from pytest_lighteval.backends.common.generation_requests import Generated
-from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+from pytest_lighteval.backends.common.generation_requests import GeneratedText
+from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
 _NEW_TOKENS_COUNTED = 1024
 """New tokens of a row that the budget reckons with; few rows use a larger limit up."""
@@ -27,7 +27,7 @@ class PlainGenerator:
     is the one it has alone (up to rounding).
     """
 
-    def __init__(self, loaded: LoadedModel, texts: Texts, ends: Collection[int], choices: Choices, seed: int) -> None:
+    def __init__(self, loaded: LoadedModel, texts: PromptTokenizer, ends: Collection[int], choices: Choices, seed: int) -> None:
         self._model, self._device, self._texts = loaded.model, loaded.device, texts
         self._ends, self._choices, self._seed = ends, choices, seed
         self._settings = copy.deepcopy(own_settings(loaded.model))
@@ -51,7 +51,7 @@ class PlainGenerator:
         self.tokens_computed = 0
         """Fed to the model so far, padding included."""
 
-    def generate(self, rows: Sequence[PromptRow]) -> list[Generated]:
+    def generate(self, rows: Sequence[PromptRow]) -> list[GeneratedText]:
         """What each row generates, in order."""
         longest = max(len(row.prompt) for row in rows)
         inputs = torch.full((len(rows), longest), self._texts.special.start, dtype=torch.long)
@@ -100,12 +100,12 @@ class InBatches:
         """See `Generation.tokens_computed`."""
         return self._generator.tokens_computed
 
-    def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, Generated | None]]:
+    def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, GeneratedText | None]]:
         """See `Generation.generate`."""
         rows = sorted(rows, key=lambda row: -len(row.prompt))
 
-        def run(rows: Sequence[PromptRow]) -> Sequence[Generated] | None:
-            results: Sequence[Generated] | None = self._attempt(self._generator.generate, rows)
+        def run(rows: Sequence[PromptRow]) -> Sequence[GeneratedText] | None:
+            results: Sequence[GeneratedText] | None = self._attempt(self._generator.generate, rows)
             return results
 
         for batch in run_in_batches(rows, _prompt_size, self._limits, run, self._on_shrink):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from pytest_lighteval.backends.accelerate.scoring.row_batches import PromptRow
-from pytest_lighteval.backends.common.generation_requests import Generated, read_generated
-from pytest_lighteval.backends.common.prompt_tokenizer import Texts
+from pytest_lighteval.backends.common.generation_requests import GeneratedText, decode_generated
+from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
 _LOOKBACK = 8
 """Tokens decoded beyond those that a stop sequence can span, since a token may decode to nothing by itself."""
@@ -15,7 +15,7 @@ _LOOKBACK = 8
 class StopRule:
     """When one row is done."""
 
-    def __init__(self, row: PromptRow, texts: Texts, ends: Collection[int]) -> None:
+    def __init__(self, row: PromptRow, texts: PromptTokenizer, ends: Collection[int]) -> None:
         self._row, self._texts = row, texts
         self.ends = {*ends, *row.stop_ids}
         """Tokens behind which nothing comes."""
@@ -29,10 +29,10 @@ class StopRule:
         # the few last tokens tell nearly always; only a hit among them is worth the whole text
         return self._has_stop(tokens[-self._window :]) and self._has_stop(tokens)
 
-    def finish(self, tokens: Sequence[int]) -> Generated:
+    def finish(self, tokens: Sequence[int]) -> GeneratedText:
         """The answer of the first tokens that are one, cut before its first stop sequence."""
         limit, stops = self._row.max_new_tokens, self._row.stop_sequence
-        return read_generated(tokens, max_new_tokens=limit, stop_sequence=stops, ends=self.ends, decode=self._texts.decode)
+        return decode_generated(tokens, max_new_tokens=limit, stop_sequence=stops, ends=self.ends, decode=self._texts.decode)
 
     def _has_stop(self, tokens: Sequence[int]) -> bool:
         if not self._row.stop_sequence:
