@@ -2,7 +2,7 @@
 
     python -m benchmarks.gate            the whole table, some minutes on one core; exits with 1 when a bar is missed
     python -m benchmarks.gate --quick    fewer draws, for CI; a bar then has three standard errors of slack
-    python -m benchmarks.gate --write    also brings the figures and pictures of docs/gate.md up to date (needs matplotlib)
+    python -m benchmarks.gate --write    also writes docs/gate-measurements.md and the pictures in docs/gate (needs matplotlib)
 
 Candidates with a known true loss are drawn over two populations of documents: one made up, where a share of the documents falls to either
 side at random, and one from a real model's recorded log-likelihoods, where every document has its own chance to flip. Everything is
@@ -492,7 +492,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--draws", type=int, default=5000, help="candidates simulated for each figure (default 5000)")
     parser.add_argument("--quick", action="store_true", help="300 draws, and no more than 1319 documents")
-    parser.add_argument("--write", action="store_true", help="write the figures into docs/gate.md and the pictures into docs/gate")
+    parser.add_argument("--write", action="store_true", help="write docs/gate-measurements.md and the pictures in docs/gate")
     options = parser.parse_args(arguments)
     sizes = SIZES[:-1] if options.quick else SIZES
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""The figures and pictures of docs/gate.md, from what the simulation measured. Needs matplotlib; the same figures give the same bytes."""
+"""The tables of docs/gate-measurements.md and the pictures in docs/gate. Needs matplotlib; equal figures give equal bytes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STYLES = ("dotted", "dashdot", "dashed", (0, (5, 1, 1, 1, 1, 1)))
 
 
 def write(measured: Measured, tables: str, docs: Path) -> None:
-    """Bring docs/gate.md and docs/gate/*.svg up to date."""
+    """Bring docs/gate-measurements.md and docs/gate/*.svg up to date."""
     with mpl.rc_context(
         {"svg.hashsalt": "gate", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
     ):
@@ -37,7 +37,7 @@ def write(measured: Measured, tables: str, docs: Path) -> None:
         _save(_bounds(), docs / "gate" / "bounds.svg")
         _save(_sessions(measured), docs / "gate" / "sessions.svg")
         _save(_documents(measured), docs / "gate" / "documents.svg")
-    page = docs / "gate.md"
+    page = docs / "gate-measurements.md"
     text = page.read_text("utf-8")
     marked = re.compile(r"(<!-- measured -->\n).*(<!-- /measured -->)", re.DOTALL)
     if not marked.search(text):
