@@ -83,7 +83,7 @@ class AccelerateBackend(LazyEngineBackend["Engine"]):
         self._given = None
         super().close()
         if was_loaded:
-            from pytest_lighteval.backends.accelerate.scoring.row_scorer import free_memory
+            from pytest_lighteval.backends.accelerate.memory import free_memory
 
             free_memory()
 

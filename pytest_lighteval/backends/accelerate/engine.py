@@ -14,6 +14,7 @@ from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
 from pytest_lighteval.backends.accelerate.budgets import Budgets
 from pytest_lighteval.backends.accelerate.generation.choose import Generation, choose_generation
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
+from pytest_lighteval.backends.accelerate.memory import peak_memory, unless_out_of_memory
 from pytest_lighteval.backends.accelerate.scoring.choose import (
     Failed,
     PlainRows,
@@ -24,7 +25,7 @@ from pytest_lighteval.backends.accelerate.scoring.choose import (
     unsupported,
 )
 from pytest_lighteval.backends.accelerate.scoring.row_batches import PromptRow
-from pytest_lighteval.backends.accelerate.scoring.row_scorer import Scorer, evaluating, peak_memory, unless_out_of_memory
+from pytest_lighteval.backends.accelerate.scoring.row_scorer import Scorer, evaluating
 from pytest_lighteval.backends.accelerate.scoring.tree_scorer import TreeScorer
 from pytest_lighteval.backends.common.generation_requests import GeneratedText, TokenizedPrompt, generate_response, prepare_prompt
 from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer

@@ -15,7 +15,7 @@ import transformers
 from safetensors import SafetensorError
 
 from pytest_lighteval.backends.accelerate.arguments import QUANTIZED, AccelerateArguments
-from pytest_lighteval.backends.accelerate.scoring.row_scorer import is_out_of_memory
+from pytest_lighteval.backends.accelerate.memory import is_out_of_memory
 from pytest_lighteval.backends.common.dtypes import DTYPES
 from pytest_lighteval.backends.common.gguf import NO_TOKENIZER
 from pytest_lighteval.backends.common.third_party import quiet_transformers

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pytest_lighteval.backends.cache.answer_store import AnswerStore
-from pytest_lighteval.backends.cache.environment_key import circumstances
+from pytest_lighteval.backends.cache.environment_key import environment_key
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
     Backend,
@@ -188,7 +188,7 @@ class CachedBackend:
         """What all keys begin with."""
         arguments = getattr(self.inner, "arguments", None)
         apart = [(name, getattr(arguments, name)) for name in getattr(self.inner, "cached_apart", ())]
-        return hashlib.sha256(msgspec.msgpack.encode((*circumstances(), self.name, self.inner.fingerprint, apart, self._repeat)))
+        return hashlib.sha256(msgspec.msgpack.encode((*environment_key(), self.name, self.inner.fingerprint, apart, self._repeat)))
 
 
 def _encoded(value: object) -> bytes | None:

@@ -1,4 +1,4 @@
-"""What beside the model and the request may change an answer: the code that computes it and the kind of hardware it runs on."""
+"""What may change an answer besides the model and the request: the source of our backends, and the kind of hardware."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+_SOURCE = Path(__file__).parents[1]
+"""`backends/`, all of it: an answer of an older engine must not be taken for one of this engine."""
 
-def circumstances(code: Path | None = None, root: Path = Path("/")) -> tuple[str, str]:
-    """Digest of our backends' source, so that an answer of an older engine is not taken for one of this, and the hardware class.
 
-    `code` is the folder of the source, `root` holds `proc` and `dev`. Imports no engine, asks no driver.
+def environment_key(source: Path = _SOURCE, root: Path = Path("/")) -> tuple[str, str]:
+    """Digest of the source of all our backends, and the hardware class. A part of every cached answer's key.
+
+    `root` is the folder that holds `proc` and `dev`. Imports no engine and asks no driver.
     """
-    return _digest_sources(code or Path(__file__).parents[1]), _hardware_class(root)
+    return _digest_sources(source), _hardware_class(root)
 
 
 @lru_cache(maxsize=4)
@@ -28,7 +31,7 @@ def _digest_sources(folder: Path) -> str:
 
 
 def _hardware_class(root: Path) -> str:
-    """The models of the visible GPUs, or the processor's architecture. Rounding differs between them, in half precision visibly."""
+    """The models of the visible GPUs, or the processor's architecture. They round differently, visibly so in half precision."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None or visible.strip() not in ("", "-1"):
         models = [model for file in sorted(root.glob("proc/driver/nvidia/gpus/*/information")) if (model := _model_of(file))]
@@ -48,7 +51,7 @@ def _model_of(file: Path) -> str | None:
 
 
 def _visible_models(models: Sequence[str], visible: str | None) -> str:
-    """Those of the models, in the order of the bus, that CUDA_VISIBLE_DEVICES names; where that cannot be told, all and the variable."""
+    """The models that CUDA_VISIBLE_DEVICES selects. `models` is in bus order. If the selection is unclear: all models, and the variable."""
     distinct = ", ".join(sorted(set(models)))
     if visible is None:
         return distinct
@@ -56,7 +59,7 @@ def _visible_models(models: Sequence[str], visible: str | None) -> str:
     if all(index.isdecimal() and int(index) < len(models) for index in indices):
         if len(set(models)) == 1:
             return distinct
-        # CUDA numbers them by speed unless told otherwise
+        # by default CUDA numbers GPUs by speed, which we do not know
         if os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
             return ", ".join(sorted({models[int(index)] for index in indices}))
     return f"{distinct} (CUDA_VISIBLE_DEVICES={visible})"

@@ -15,10 +15,10 @@ import msgspec
 import pytest
 
 from pytest_lighteval.backends import load_backend, names
-from pytest_lighteval.backends.cache import cached_backend as cached
+from pytest_lighteval.backends.cache import cached_backend
 from pytest_lighteval.backends.cache.answer_store import AnswerStore
 from pytest_lighteval.backends.cache.cached_backend import CachedBackend, is_cacheable
-from pytest_lighteval.backends.cache.environment_key import circumstances
+from pytest_lighteval.backends.cache.environment_key import environment_key
 from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.testing import BackendConformance
@@ -203,10 +203,10 @@ def test_another_model_or_repeat_or_code_or_hardware_is_asked(sessions: Any, mon
     ask(others[-1], CHOICES)
     others.append(sessions(repeat=1))
     ask(others[-1], CHOICES)
-    monkeypatch.setattr(cached, "circumstances", lambda: ("another version", circumstances()[1]))
+    monkeypatch.setattr(cached_backend, "environment_key", lambda: ("another version", environment_key()[1]))
     others.append(sessions())
     ask(others[-1], CHOICES)
-    monkeypatch.setattr(cached, "circumstances", lambda: (circumstances()[0], "another GPU"))
+    monkeypatch.setattr(cached_backend, "environment_key", lambda: (environment_key()[0], "another GPU"))
     others.append(sessions())
     ask(others[-1], CHOICES)
 
@@ -371,59 +371,6 @@ def type_of(name: str) -> type:
     factory: object = load_backend(name)
     assert isinstance(factory, type)
     return factory
-
-
-def test_the_hardware_class_is_that_of_the_visible_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    processor = circumstances(tmp_path, root=tmp_path)[1]
-    for gpu in ("0000:01:00.0", "0000:02:00.0"):
-        folder = tmp_path / "proc/driver/nvidia/gpus" / gpu
-        folder.mkdir(parents=True)
-        (folder / "information").write_text("Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   1\n")
-
-    assert circumstances(tmp_path, root=tmp_path)[1] == "NVIDIA H100 80GB HBM3"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert circumstances(tmp_path, root=tmp_path)[1] == "NVIDIA H100 80GB HBM3"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert circumstances(tmp_path, root=tmp_path)[1] == processor
-
-
-@pytest.mark.parametrize(
-    ("visible", "order", "expected"),
-    [
-        pytest.param(None, None, "NVIDIA A10, NVIDIA T4", id="all"),
-        pytest.param("1", "PCI_BUS_ID", "NVIDIA T4", id="one"),
-        pytest.param("2, 0", "PCI_BUS_ID", "NVIDIA A10", id="two"),
-        # by default CUDA numbers GPUs by speed, which nobody here knows
-        pytest.param("1", None, "NVIDIA A10, NVIDIA T4 (CUDA_VISIBLE_DEVICES=1)", id="by speed"),
-        pytest.param("GPU-4f1c", "PCI_BUS_ID", "NVIDIA A10, NVIDIA T4 (CUDA_VISIBLE_DEVICES=GPU-4f1c)", id="name"),
-        pytest.param("0,9", "PCI_BUS_ID", "NVIDIA A10, NVIDIA T4 (CUDA_VISIBLE_DEVICES=0,9)", id="none such"),
-    ],
-)
-def test_of_several_kinds_of_gpus_those_count_that_are_visible(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, order: str | None, expected: str
-) -> None:
-    for name, value in (("CUDA_VISIBLE_DEVICES", visible), ("CUDA_DEVICE_ORDER", order)):
-        monkeypatch.delenv(name, raising=False)
-        if value is not None:
-            monkeypatch.setenv(name, value)
-    for bus, model in enumerate(("NVIDIA A10", "NVIDIA T4", "NVIDIA A10")):
-        folder = tmp_path / f"proc/driver/nvidia/gpus/0000:0{bus}:00.0"
-        folder.mkdir(parents=True)
-        (folder / "information").write_text(f"Model: \t\t {model}\nIRQ:   1\n")
-
-    assert circumstances(tmp_path, root=tmp_path)[1] == expected
-
-
-def test_other_source_is_another_circumstance(tmp_path: Path) -> None:
-    digests = []
-    for number, text in enumerate(("x = 1", "x = 2")):
-        (tmp_path / str(number) / "inner").mkdir(parents=True)
-        (tmp_path / str(number) / "inner" / "engine.py").write_text(text)
-        digests.append(circumstances(tmp_path / str(number))[0])
-
-    assert digests[0] != digests[1]
-    assert circumstances() == circumstances()
 
 
 class TestCachedEngine(BackendConformance):

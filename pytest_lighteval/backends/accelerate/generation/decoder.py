@@ -17,8 +17,8 @@ from pytest_lighteval.backends.accelerate.generation.shared_prefixes import Gene
 from pytest_lighteval.backends.accelerate.generation.slots import Slots
 from pytest_lighteval.backends.accelerate.generation.stopping import StopRule
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
+from pytest_lighteval.backends.accelerate.memory import unless_out_of_memory
 from pytest_lighteval.backends.accelerate.scoring.row_batches import PromptRow
-from pytest_lighteval.backends.accelerate.scoring.row_scorer import unless_out_of_memory
 from pytest_lighteval.backends.common.generation_requests import GeneratedText
 from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 from pytest_lighteval.errors import BackendError

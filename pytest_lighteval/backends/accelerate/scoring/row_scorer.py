@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import inspect
 import math
-import resource
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 
 from pytest_lighteval.backends.accelerate.scoring.row_batches import Row
 
-Result = TypeVar("Result")
 Keep = Literal["each", "shared", "all"]
 
 _POSITIONS_AT_ONCE = 512
 """Positions whose log-softmax is held in fp32 at a time."""
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "not enough memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,37 +133,3 @@ def evaluating(model: Any, modules: Sequence[Any] | None = None) -> Iterator[Non
     finally:
         for module in training:
             module.training = True
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on any device."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
-
-
-def unless_out_of_memory(run: Callable[[], Result]) -> Result | None:
-    """What `run` returns, or None when memory ran out; what it held is then given back."""
-    try:
-        return run()
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-    # outside the handler: the exception's frames would keep the tensors alive
-    free_memory()
-    return None
-
-
-def peak_memory(device: torch.device) -> int:
-    """The most bytes that were in use so far: torch's own on a GPU, the whole process's elsewhere."""
-    if device.type == "cuda":
-        return sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
-    # in bytes on macOS, in kibibytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def free_memory() -> None:
-    """Give unused memory back to the device."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -6,14 +6,12 @@ import copy
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
-from pytest_lighteval.backends.accelerate.scoring import row_scorer as scoring
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.testing import BackendConformance
 from pytest_lighteval.types import Backend, LoglikelihoodRequest, LoglikelihoodResponse, Message, PerplexityRequest, PerplexityResponse
@@ -304,11 +302,3 @@ class Counted:
             return forward(*args, **kwargs)
 
         self.model.forward = limited
-
-
-@pytest.mark.parametrize(("platform", "expected"), [("linux", 3 * 1024), ("darwin", 3)])
-def test_peak_memory_is_in_bytes_whatever_the_system_counts_in(monkeypatch: pytest.MonkeyPatch, platform: str, expected: int) -> None:
-    monkeypatch.setattr("resource.getrusage", lambda who: SimpleNamespace(ru_maxrss=3))
-    monkeypatch.setattr("sys.platform", platform)
-
-    assert scoring.peak_memory(torch.device("cpu")) == expected

@@ -14,10 +14,11 @@ import torch
 
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend, attention
 from pytest_lighteval.backends.accelerate.attention import prefix_tree_attention
+from pytest_lighteval.backends.accelerate.memory import unless_out_of_memory
 from pytest_lighteval.backends.accelerate.scoring.choose import Failed, PlainRows, PrefixTree
 from pytest_lighteval.backends.accelerate.scoring.prefix_tree import Limits
 from pytest_lighteval.backends.accelerate.scoring.row_batches import Limits as RowLimits
-from pytest_lighteval.backends.accelerate.scoring.row_scorer import Scored, Scorer, unless_out_of_memory
+from pytest_lighteval.backends.accelerate.scoring.row_scorer import Scored, Scorer
 from pytest_lighteval.backends.accelerate.scoring.tree_scorer import TreeScorer
 from pytest_lighteval.backends.common.token_pairs import TokenPair
 from pytest_lighteval.types import GenerateRequest, LoglikelihoodRequest
@@ -111,7 +112,7 @@ def test_a_model_that_fused_kernels_fail_on_runs_on_the_tree_without_them(monkey
     def broken(*arguments: Any, **keywords: Any) -> Any:
         raise RuntimeError("no such kernel")
 
-    for module in ("attention", "decoding_attention"):
+    for module in ("attention", "generation.kv_cache"):
         monkeypatch.setattr(f"pytest_lighteval.backends.accelerate.{module}.fused_on_cpu", broken)
     model = tiny_model()
     backend = AccelerateBackend.from_model(model, tiny_tokenizer())
