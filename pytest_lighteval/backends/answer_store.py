@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from pytest_lighteval.backends.cache.answer_store import AnswerStore, newest_number, store_path
+import warnings
 
-__all__ = ["AnswerStore", "newest_number", "store_path"]
+from pytest_lighteval.backends.cache.answer_store import AnswerStore, StoredAnswer, newest_number, store_path
+
+__all__ = ["AnswerStore", "StoredAnswer", "newest_number", "store_path"]
+
+warnings.warn(
+    "pytest_lighteval.backends.answer_store moved to pytest_lighteval.backends.cache.answer_store, the old name goes with 0.2",
+    DeprecationWarning,
+    stacklevel=2,
+)
