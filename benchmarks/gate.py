@@ -29,7 +29,7 @@ from pytest_lighteval.comparison.decision import Family, Policy
 from pytest_lighteval.comparison.mean_bounds import mean_tail
 from pytest_lighteval.comparison.paired import mcnemar
 from pytest_lighteval.comparison.sequential import look_ends, nominal_levels, spent_alpha
-from pytest_lighteval.comparison.sign_flips import flip_test
+from pytest_lighteval.comparison.sign_flips import sign_flip_test
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -163,7 +163,7 @@ def sequential(lost: Ints, won: Ints, *, ends: Sequence[int], policy: Policy, al
         # the walk's p is never below the plain one, so only these can have crossed its boundary
         for draw in going[~passed & ~found[going] & (mcnemar(losses, gains) <= spent[number - 1] * (1 + 1e-9))]:
             walk = [np.repeat([1.0, -1.0], [lost[draw, part], won[draw, part]]) for part in range(number)]
-            found[draw] = flip_test(walk, spent[:number])[-1].significant
+            found[draw] = sign_flip_test(walk, spent[:number])[-1].significant
         least = policy.least_loss if end == ends[-1] else policy.max_drop
         regressed = ~passed & found[going] & (losses - gains >= least * end - 1e-9)
         verdicts[going[passed]], verdicts[going[regressed]] = PASSED, REGRESSED
@@ -353,7 +353,7 @@ def _repeats(loss: float, n: int, repeats: int, draws: int, seed: int) -> float:
         if losses.sum() < POLICY.least_loss * n - 1e-9:
             continue
         if mean_tail(np.append(losses, np.zeros(n - len(losses))), worst=1, mean=POLICY.max_drop) > POLICY.alpha:
-            flagged += flip_test([losses], [POLICY.alpha])[0].significant
+            flagged += sign_flip_test([losses], [POLICY.alpha])[0].significant
     return 100 * flagged / draws
 
 

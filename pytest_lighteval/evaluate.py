@@ -108,17 +108,17 @@ class LearnsAnswers(Protocol):
         """Called once for every request before any is asked."""
 
 
-class Looks(Protocol):
-    """How an evaluation is looked at before its end: in which parts its documents are asked, and whether those so far are enough."""
+class StoppingRule(Protocol):
+    """How an evaluation may end early: the parts in which its documents are asked, and whether those asked so far are enough."""
 
     def parts(self, cases: Sequence[Case]) -> Sequence[Sequence[int]]:
-        """Positions in `cases` look by look, each position in exactly one of them.
+        """Positions in `cases`, part by part, each position in exactly one of them.
 
-        Prompts are made before this is asked, in canonical order, so that no part has a say in any of them.
+        Called once, when all prompts are built: the parts change no prompt.
         """
 
-    def enough(self, result: TaskResult) -> bool:
-        """Asked after every look with what was measured so far; True ends the evaluation."""
+    def should_stop(self, result: TaskResult) -> bool:
+        """Called after every part with what was measured so far; True ends the evaluation."""
 
 
 def evaluate(
@@ -129,14 +129,14 @@ def evaluate(
     truncate: bool = False,
     settings: EvaluationSettings | None = None,
     data_sets: DataSets | None = None,
-    looks: Looks | None = None,
+    stopping: StoppingRule | None = None,
     on_detail: Callable[[Detail], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> TaskResult:
     """Evaluate one task; every document is asked and scored once per few-shot seed.
 
-    `on_detail` gets each document as soon as its answers are complete. With `looks` the backend is asked part by part, and not at all
-    once they are `enough`; the result then holds the documents so far. Raises DataError, PromptError, BackendError, and
+    `on_detail` gets each document as soon as its answers are complete. With `stopping` the backend is asked part by part,
+    until the rule says to stop; the result then holds the documents so far. Raises DataError, PromptError, BackendError, and
     RequestsFailedError when requests stayed without an answer (after all others were asked and told to `on_detail`).
     """
     started = time.perf_counter()
@@ -174,7 +174,7 @@ def evaluate(
         )
 
     progress = Progress(done=0, total=sum(len(set(case.requests.values())) for case in cases))
-    for part in looks.parts(cases) if looks else [range(len(cases))]:
+    for part in stopping.parts(cases) if stopping else [range(len(cases))]:
         for index, responses in _ask(backend, {index: cases[index] for index in part}, progress, on_progress):
             detail = _score(cases[index], responses, metrics, settings)
             if detail.error is None:
@@ -182,7 +182,7 @@ def evaluate(
             else:
                 failures.append(f"{detail.doc.id}: {detail.error}")
             on_detail(detail)
-        if looks and not failures and looks.enough(measured()):
+        if stopping and not failures and stopping.should_stop(measured()):
             break
     if failures:
         raise RequestsFailedError(f"{key}: {len(failures)} of {len(cases)} documents have no answer; the first is {failures[0]}")

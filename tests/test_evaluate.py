@@ -194,11 +194,11 @@ def test_few_shots_from_the_evaluated_documents_are_noted(task: Task) -> None:
     assert result.notes == ("few-shot examples come from the evaluated documents themselves: the data set has no other split",)
 
 
-# ------------------------------------------------------------------------------------------------ looks
+# ------------------------------------------------------------------------------------------------ stopping early
 
 
 class Backwards:
-    """Looks at the documents from the last to the first, `step` at a time, until `most` looks were made."""
+    """Parts of `step` documents, from the last document to the first; stops after `most` parts."""
 
     def __init__(self, step: int, most: int = 100) -> None:
         self.step = step
@@ -209,7 +209,7 @@ class Backwards:
         order = list(reversed(range(len(cases))))
         return [order[start : start + self.step] for start in range(0, len(order), self.step)]
 
-    def enough(self, result: TaskResult) -> bool:
+    def should_stop(self, result: TaskResult) -> bool:
         self.seen.append(result)
         return len(self.seen) == self.most
 
@@ -230,31 +230,31 @@ class Watched(FakeBackend):
         return super().generate(requests)
 
 
-def test_looks_that_never_have_enough_change_nothing(task: Task) -> None:
+def test_a_rule_that_never_stops_changes_nothing(task: Task) -> None:
     whole = evaluate(task, FakeBackend(), few_shots=2)
-    looked = evaluate(task, FakeBackend(), few_shots=2, looks=Backwards(5))
+    in_parts = evaluate(task, FakeBackend(), few_shots=2, stopping=Backwards(5))
 
-    assert replace(looked, seconds=0.0) == replace(whole, seconds=0.0)
+    assert replace(in_parts, seconds=0.0) == replace(whole, seconds=0.0)
 
 
-def test_each_look_is_one_call_of_each_kind(task: Task) -> None:
+def test_each_part_is_one_call_of_each_kind(task: Task) -> None:
     backend = Watched()
 
-    evaluate(replace(task, metrics=("loglikelihood_acc", "exact_match")), backend, few_shots=0, looks=Backwards(5))
+    evaluate(replace(task, metrics=("loglikelihood_acc", "exact_match")), backend, few_shots=0, stopping=Backwards(5))
 
     assert backend.calls == [("generate", 5), ("loglikelihood", 5)] * 2 + [("generate", 2), ("loglikelihood", 2)]
 
 
-def test_an_evaluation_ends_once_its_looks_have_enough(task: Task) -> None:
+def test_an_evaluation_ends_after_the_part_at_which_the_rule_stops_it(task: Task) -> None:
     whole = evaluate(task, FakeBackend(), few_shots=2)
-    backend, looks = Watched(), Backwards(5, most=2)
+    backend, stopping = Watched(), Backwards(5, most=2)
 
-    result = evaluate(task, backend, few_shots=2, looks=looks)
+    result = evaluate(task, backend, few_shots=2, stopping=stopping)
 
     assert backend.calls == [("loglikelihood", 5)] * 2
     assert result.documents == whole.documents[2:]
     assert (result.num_saved, whole.num_saved, result.metrics["acc"].n) == (2, 0, 10)
-    assert [len(seen.documents) for seen in looks.seen] == [5, 10]
+    assert [len(seen.documents) for seen in stopping.seen] == [5, 10]
 
 
 def test_saved_documents_are_counted_once_however_many_seeds_would_ask_them(task: Task) -> None:
@@ -263,23 +263,23 @@ def test_saved_documents_are_counted_once_however_many_seeds_would_ask_them(task
             names = list(dict.fromkeys(case.doc.id for case in cases))
             return [[index for index, case in enumerate(cases) if (case.doc.id in names[:8]) is first] for first in (True, False)]
 
-    result = evaluate(task, FakeBackend(), few_shots=2, settings=EvaluationSettings(few_shot_seeds=3), looks=ByDocument(0, most=1))
+    result = evaluate(task, FakeBackend(), few_shots=2, settings=EvaluationSettings(few_shot_seeds=3), stopping=ByDocument(0, most=1))
 
     assert (len(result.documents), result.num_saved) == (24, 4)
 
 
-def test_a_look_with_a_failed_request_is_no_end(task: Task) -> None:
+def test_a_failed_request_keeps_an_evaluation_from_stopping_early(task: Task) -> None:
     details: list[Detail] = []
 
     with pytest.raises(RequestsFailedError, match="1 of 12 documents have no answer"):
-        evaluate(task, FakeBackend(fail=("test:1",)), few_shots=0, looks=Backwards(12, most=1), on_detail=details.append)
+        evaluate(task, FakeBackend(fail=("test:1",)), few_shots=0, stopping=Backwards(12, most=1), on_detail=details.append)
 
     assert len(details) == 12
 
 
-def test_progress_of_looks_has_the_whole_task_for_its_total(task: Task) -> None:
+def test_progress_of_parts_has_the_whole_task_for_its_total(task: Task) -> None:
     seen: list[tuple[int, int]] = []
 
-    evaluate(task, FakeBackend(), few_shots=0, looks=Backwards(6), on_progress=lambda now: seen.append((now.done, now.total)))
+    evaluate(task, FakeBackend(), few_shots=0, stopping=Backwards(6), on_progress=lambda now: seen.append((now.done, now.total)))
 
     assert sorted(set(seen)) == [(done, 12) for done in range(13)]

@@ -17,7 +17,7 @@ _MOST_NAMED = 5
 _MOST_TRUNCATED = 0.05
 
 
-class StaleKind(StrEnum):
+class MismatchKind(StrEnum):
     """A way in which a baseline does not fit. The user may allow one by this name."""
 
     VERSION = "version"
@@ -38,26 +38,26 @@ class StaleKind(StrEnum):
     """More documents lost part of their prompt than is tolerated."""
 
 
-_NEVER = frozenset({StaleKind.METRIC})
+_NEVER = frozenset({MismatchKind.METRIC})
 """What no one can allow: there is nothing to compare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StaleReason:
+class MismatchReason:
     """One of the reasons."""
 
-    kind: StaleKind
+    kind: MismatchKind
     text: str
     """One line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stale:
+class Mismatch:
     """The two sides must not be compared."""
 
     key: TaskKey
     metric: str
-    reasons: tuple[StaleReason, ...]
+    reasons: tuple[MismatchReason, ...]
     """All of them, never empty."""
 
 
@@ -85,10 +85,10 @@ def pair_up(
     metric: str,
     *,
     settings: Mapping[str, Any] | None = None,
-    allow: Collection[StaleKind] = (),
+    allow: Collection[MismatchKind] = (),
     most_truncated: float = _MOST_TRUNCATED,
     stopped_early: bool = False,
-) -> Pairs | Stale:
+) -> Pairs | Mismatch:
     """Align the documents of one metric, or list every reason why they cannot be compared.
 
     A result under an explicit `max_samples` is held against the same first documents of the baseline's order, and the other way round;
@@ -111,17 +111,17 @@ def pair_up(
     kind_of_metric = _metric(result, baseline, metric)
     found += kind_of_metric
     if kind_of_metric:
-        return Stale(key=result.key, metric=metric, reasons=tuple(reason for reason in found if reason.kind not in {*allow} - _NEVER))
+        return Mismatch(key=result.key, metric=metric, reasons=tuple(reason for reason in found if reason.kind not in {*allow} - _NEVER))
     scored = _scores(documents.paired, baseline.scores[metric], metric)
     found += scored.reasons
     if not documents.paired:
-        return Stale(key=result.key, metric=metric, reasons=tuple(found))
+        return Mismatch(key=result.key, metric=metric, reasons=tuple(found))
     if not scored.ids:
-        nothing = StaleReason(kind=StaleKind.SCORES, text=f"no document has a score of {metric} on both sides")
-        return Stale(key=result.key, metric=metric, reasons=(*found, nothing))
+        nothing = MismatchReason(kind=MismatchKind.SCORES, text=f"no document has a score of {metric} on both sides")
+        return Mismatch(key=result.key, metric=metric, reasons=(*found, nothing))
     refused = tuple(reason for reason in found if reason.kind not in allow)
     if refused:
-        return Stale(key=result.key, metric=metric, reasons=refused)
+        return Mismatch(key=result.key, metric=metric, reasons=refused)
     return Pairs(
         key=result.key,
         metric=metric,
@@ -189,7 +189,7 @@ _Place = tuple[str, int]
 class _Documents:
     paired: tuple[tuple[int, DocumentScore], ...]
     """The baseline's row with the same document of the result, in the baseline's order."""
-    reasons: tuple[StaleReason, ...]
+    reasons: tuple[MismatchReason, ...]
     notes: tuple[str, ...]
 
 
@@ -199,20 +199,20 @@ class _Scores:
     baseline: tuple[tuple[SampleValue, ...], ...]
     candidate: tuple[tuple[SampleValue, ...], ...]
     clusters: tuple[str | None, ...]
-    reasons: tuple[StaleReason, ...]
+    reasons: tuple[MismatchReason, ...]
 
 
-def _identity(result: TaskResult, baseline: BaselineTask, settings: Mapping[str, Any] | None) -> Iterator[StaleReason]:
+def _identity(result: TaskResult, baseline: BaselineTask, settings: Mapping[str, Any] | None) -> Iterator[MismatchReason]:
     if baseline.version is not None and baseline.version != result.version:
         text = f"the task has version {result.version}, the baseline is of version {baseline.version}"
-        yield StaleReason(kind=StaleKind.VERSION, text=text)
+        yield MismatchReason(kind=MismatchKind.VERSION, text=text)
     if baseline.dataset_fingerprint is not None and baseline.dataset_fingerprint != result.dataset_fingerprint:
         text = f"the data changed: its digest is {result.dataset_fingerprint[:12]}, in the baseline {baseline.dataset_fingerprint[:12]}"
-        yield StaleReason(kind=StaleKind.DATA, text=text)
+        yield MismatchReason(kind=MismatchKind.DATA, text=text)
     if baseline.prompt_digests is None:
         text = "the baseline was imported and does not know what was asked, so its documents can only be told by their ids"
         changed = _changed(result, baseline, settings)
-        yield StaleReason(kind=StaleKind.UNKNOWN_PROMPTS, text=text + (f" ({', '.join(changed)})" if changed else ""))
+        yield MismatchReason(kind=MismatchKind.UNKNOWN_PROMPTS, text=text + (f" ({', '.join(changed)})" if changed else ""))
 
 
 def truncation_problem(results: Sequence[TaskResult], *, most: float = _MOST_TRUNCATED) -> str | None:
@@ -223,9 +223,9 @@ def truncation_problem(results: Sequence[TaskResult], *, most: float = _MOST_TRU
     return f"{truncated} of {documents} documents lost part of their prompt; at most {most:.0%} may"
 
 
-def _truncation(result: TaskResult, most: float) -> Iterator[StaleReason]:
+def _truncation(result: TaskResult, most: float) -> Iterator[MismatchReason]:
     if (text := truncation_problem([result], most=most)) is not None:
-        yield StaleReason(kind=StaleKind.TRUNCATED, text=text)
+        yield MismatchReason(kind=MismatchKind.TRUNCATED, text=text)
 
 
 def _documents(result: TaskResult, baseline: BaselineTask, *, stopped_early: bool) -> _Documents:
@@ -253,7 +253,7 @@ def _documents(result: TaskResult, baseline: BaselineTask, *, stopped_early: boo
     else:
         _hold_to_promise(result, baseline, promised, list(measured), missing, further, reasons, notes)
     return _Documents(
-        paired=paired, reasons=tuple(StaleReason(kind=StaleKind.DOCUMENTS, text=text) for text in reasons), notes=tuple(notes)
+        paired=paired, reasons=tuple(MismatchReason(kind=MismatchKind.DOCUMENTS, text=text) for text in reasons), notes=tuple(notes)
     )
 
 
@@ -313,7 +313,7 @@ def _hold_to_nesting(
 
 def _prompts(
     paired: Sequence[tuple[int, DocumentScore]], result: TaskResult, baseline: BaselineTask, settings: Mapping[str, Any] | None
-) -> Iterator[StaleReason]:
+) -> Iterator[MismatchReason]:
     digests = baseline.prompt_digests
     if digests is None:
         return
@@ -328,7 +328,7 @@ def _prompts(
         why = "the data changed"
     else:
         why = "the data is the same, so the task's prompt, the few-shots, the chat template or the system prompt changed"
-    yield StaleReason(kind=StaleKind.PROMPTS, text=f"{text}: {why}")
+    yield MismatchReason(kind=MismatchKind.PROMPTS, text=f"{text}: {why}")
 
 
 def _changed(result: TaskResult, baseline: BaselineTask, settings: Mapping[str, Any] | None) -> list[str]:
@@ -345,7 +345,7 @@ def _changed(result: TaskResult, baseline: BaselineTask, settings: Mapping[str, 
     return found
 
 
-def _metric(result: TaskResult, baseline: BaselineTask, metric: str) -> list[StaleReason]:
+def _metric(result: TaskResult, baseline: BaselineTask, metric: str) -> list[MismatchReason]:
     reasons = []
     for name, reported in (("this run", result.metrics), ("the baseline", baseline.metrics)):
         if metric not in reported:
@@ -363,7 +363,7 @@ def _metric(result: TaskResult, baseline: BaselineTask, metric: str) -> list[Sta
         ]
         if all(shapes) and (shapes[0] != shapes[1] or len(shapes[0]) > 1):
             reasons.append(f"{metric} is made of other values of the documents now than in the baseline")
-    return [StaleReason(kind=StaleKind.METRIC, text=text) for text in reasons]
+    return [MismatchReason(kind=MismatchKind.METRIC, text=text) for text in reasons]
 
 
 def _scores(paired: Sequence[tuple[int, DocumentScore]], rows: Sequence[Repeated], metric: str) -> _Scores:
@@ -399,7 +399,7 @@ def _scores(paired: Sequence[tuple[int, DocumentScore]], rows: Sequence[Repeated
         baseline=tuple(tuple(before[name]) for name in ids),
         candidate=tuple(tuple(after[name]) for name in ids),
         clusters=tuple(clusters[name] for name in ids),
-        reasons=tuple(StaleReason(kind=StaleKind.SCORES, text=text) for text in reasons),
+        reasons=tuple(MismatchReason(kind=MismatchKind.SCORES, text=text) for text in reasons),
     )
 
 

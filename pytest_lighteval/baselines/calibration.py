@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_lighteval.baselines import discordance, merge_runs
 from pytest_lighteval.baselines.model import Baseline
+from pytest_lighteval.baselines.repeats import discordance, merge_runs
 from pytest_lighteval.baselines.save import baseline_task, provenance_of
 from pytest_lighteval.types import Calibration, TaskResult
 

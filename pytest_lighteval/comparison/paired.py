@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pytest_lighteval.common.statistics import PADDING, used
 from pytest_lighteval.comparison.mean_bounds import mean_upper_bound
-from pytest_lighteval.comparison.sign_flips import FlipLook, FloatArray, flip_test, scipy_module
+from pytest_lighteval.comparison.sign_flips import FloatArray, SignFlipResult, scipy_module, sign_flip_test
 from pytest_lighteval.types import CorpusMetric, SampleValue
 
 _TIE = 1e-9
@@ -222,25 +222,25 @@ def mcnemar(lost: npt.ArrayLike, won: npt.ArrayLike) -> Any:
 def compare(paired: Paired, *, alpha: float, certify_alpha: float | None = None, seed: int = 0, draws: int | None = None) -> Comparison:
     """Test and bound the loss of a metric that is a mean over documents.
 
-    The test flips signs (`flips.flip_test`; for 0/1 scores the exact McNemar test). `lower` lies as far below the loss as the largest loss
-    that the test does not find significant, so that the two never contradict each other. `upper` is the bound of `bounds.mean_upper_bound`,
-    which stays honest when few documents differ or none.
+    The test is `sign_flip_test`; for 0/1 scores it is the exact McNemar test. `lower` is the loss minus the largest loss that the test
+    does not find significant, so that bound and test always agree. `upper` is `mean_upper_bound`, which holds even where few documents
+    differ, or none.
 
     Args:
         paired: the documents.
         alpha: of the test for a loss and of `lower`.
         certify_alpha: of `upper` and of the test for a gain. None: `alpha`.
         seed: of random signs, where they are needed.
-        draws: see `flip_test`.
+        draws: see `sign_flip_test`.
     """
     certify_alpha = alpha if certify_alpha is None else certify_alpha
-    (loss,) = flip_test([-paired.gains], [alpha], seed=seed, draws=draws)
-    (gain,) = flip_test([paired.gains], [certify_alpha], seed=seed, draws=draws)
+    (loss,) = sign_flip_test([-paired.gains], [alpha], seed=seed, draws=draws)
+    (gain,) = sign_flip_test([paired.gains], [certify_alpha], seed=seed, draws=draws)
     return compared(paired, loss=loss, gain=gain, alpha=alpha, certify_alpha=certify_alpha)
 
 
 def compared(
-    paired: Paired, *, loss: FlipLook, gain: FlipLook, alpha: float, certify_alpha: float, lower: float | None = None
+    paired: Paired, *, loss: SignFlipResult, gain: SignFlipResult, alpha: float, certify_alpha: float, lower: float | None = None
 ) -> Comparison:
     """The comparison that the tests `loss` and `gain` of these documents amount to; bounds at `alpha` (lower) and `certify_alpha`.
 
@@ -291,7 +291,7 @@ def compare_corpus(
     Two resamplings of the same documents (or clusters): a paired bootstrap, which draws documents with both their values, and a paired
     permutation, which exchanges the two values of documents at random (Riezler & Maxwell 2005; a bootstrap alone is too sure of itself
     when few documents differ). The larger p and the wider bound of the two hold. `upper` allows for one more unit with the largest
-    influence that any has, weighted at random as in `bounds`, so that it is not zero where nothing differs.
+    influence that any has, weighted at random as in `mean_bounds`, so that it is not zero where nothing differs.
 
     Args:
         baseline: what the metric made of each document, in the same order as `candidate`.

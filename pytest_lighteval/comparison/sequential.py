@@ -15,7 +15,7 @@ import numpy as np
 
 from pytest_lighteval.comparison.decision import Decision, Outcome, Policy, decide
 from pytest_lighteval.comparison.paired import Paired, compared, concatenate
-from pytest_lighteval.comparison.sign_flips import FlipLook, flip_test
+from pytest_lighteval.comparison.sign_flips import SignFlipResult, sign_flip_test
 
 LOOKS = 5
 """How often a task is looked at, the end included."""
@@ -168,8 +168,8 @@ def look(
     if not parts or seen != list(ends[:number]):
         raise ValueError(f"looks at {seen} documents were made where {list(ends)} are planned")
     spent, certifying = spent_alpha(alpha, ends), spent_alpha(certify_alpha, ends)
-    losses = flip_test([-part.gains for part in parts], spent[:number], seed=seed)
-    gains = flip_test([part.gains for part in parts], certifying[:number], seed=seed)
+    losses = sign_flip_test([-part.gains for part in parts], spent[:number], seed=seed)
+    gains = sign_flip_test([part.gains for part in parts], certifying[:number], seed=seed)
     comparison = compared(
         concatenate(parts),
         loss=_first_found(losses),
@@ -184,12 +184,12 @@ def look(
     return LookDecision(stop=stop, decision=decision, look=number, seen=seen[-1], saved=ends[-1] - seen[-1] if stop else 0)
 
 
-def _first_found(looks: Sequence[FlipLook]) -> FlipLook:
+def _first_found(looks: Sequence[SignFlipResult]) -> SignFlipResult:
     """The first look that was significant, which nothing later takes back; the last one where none was."""
     return next((look for look in looks if look.significant), looks[-1])
 
 
-def _best_lower(parts: Sequence[Paired], looks: Sequence[FlipLook]) -> float | None:
+def _best_lower(parts: Sequence[Paired], looks: Sequence[SignFlipResult]) -> float | None:
     """The highest of the looks' lower bounds, which hold together. None: no look found a loss."""
     reached = np.cumsum([-part.gains.sum() for part in parts])
     seen = np.cumsum([part.n for part in parts])

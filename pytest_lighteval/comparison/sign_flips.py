@@ -41,7 +41,7 @@ def scipy_module(name: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlipLook:
+class SignFlipResult:
     """The test's answer at one look."""
 
     p: float
@@ -55,7 +55,9 @@ class FlipLook:
     """False: from seeded random signs."""
 
 
-def flip_test(losses: Sequence[npt.ArrayLike], spent: Sequence[float], *, seed: int = 0, draws: int | None = None) -> tuple[FlipLook, ...]:
+def sign_flip_test(
+    losses: Sequence[npt.ArrayLike], spent: Sequence[float], *, seed: int = 0, draws: int | None = None
+) -> tuple[SignFlipResult, ...]:
     """Test whether the sum of the losses is larger than random signs make it, once or after each of several looks.
 
     The null hypothesis is that the two runs could be exchanged for each other unit by unit. Given the sizes |loss|, which it leaves
@@ -95,7 +97,7 @@ def _grid(magnitudes: FloatArray) -> int | None:
     return None
 
 
-def _on_grid(magnitudes: Sequence[FloatArray], reached: FloatArray, spent: Sequence[float], grid: int) -> Iterator[FlipLook]:
+def _on_grid(magnitudes: Sequence[FloatArray], reached: FloatArray, spent: Sequence[float], grid: int) -> Iterator[SignFlipResult]:
     # index i stands for losses of i steps in all, gains of (total - i): a sum of (2 i - total) / grid
     probabilities, total, earlier = np.ones(1), 0, 0.0
     for new, seen, limit in zip(magnitudes, reached, spent, strict=True):
@@ -108,7 +110,7 @@ def _on_grid(magnitudes: Sequence[FloatArray], reached: FloatArray, spent: Seque
         allowed = np.flatnonzero(tails > limit * (1 + _TIE))
         last = int(allowed[-1]) if len(allowed) else -1
         index = round((seen * grid + total) / 2)
-        yield FlipLook(p=min(1.0, float(tails[index])), critical=(2 * last - total) / grid, significant=index > last, exact=True)
+        yield SignFlipResult(p=min(1.0, float(tails[index])), critical=(2 * last - total) / grid, significant=index > last, exact=True)
         earlier += float(probabilities[last + 1 :].sum())
         probabilities = probabilities.copy()
         probabilities[last + 1 :] = 0
@@ -124,7 +126,7 @@ def _fair_coins(count: int) -> FloatArray:
 
 def _on_draws(
     drawn: Iterator[FloatArray], magnitudes: Sequence[FloatArray], reached: FloatArray, spent: Sequence[float], *, exact: bool
-) -> Iterator[FlipLook]:
+) -> Iterator[SignFlipResult]:
     tie = _TIE * sum(float(new.sum()) for new in magnitudes)
     observed = 0 if exact else 1  # random signs: what was seen is one more draw (Phipson & Smyth 2010)
     sums: FloatArray | None = None
@@ -139,7 +141,9 @@ def _on_draws(
         critical = possible
         if room >= 0:
             critical = float(alive[-1 - room]) if room < len(alive) else -possible - 1
-        yield FlipLook(p=min(1.0, earlier + (above + observed) * weight), critical=critical, significant=seen > critical + tie, exact=exact)
+        yield SignFlipResult(
+            p=min(1.0, earlier + (above + observed) * weight), critical=critical, significant=seen > critical + tie, exact=exact
+        )
         crossed = sums > critical + tie
         earlier += int(crossed.sum()) * weight
         sums = np.where(crossed, np.nan, sums)

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_lighteval.baselines import BaselineTask, Pairs, Stale, StaleKind, corpus_rows, mean_scores, pair_up, rows_of
-from pytest_lighteval.baselines.model import Repeated
+from pytest_lighteval.baselines.align import Mismatch, MismatchKind, Pairs, corpus_rows, mean_scores, pair_up, rows_of
+from pytest_lighteval.baselines.model import BaselineTask, Repeated
 from pytest_lighteval.comparison.decision import Decision, Policy, decide, line, policy_for
 from pytest_lighteval.comparison.paired import Comparison, Paired, compare, compare_corpus, concatenate, pair, stratified
 from pytest_lighteval.gates.plan import PairedGate
@@ -31,7 +31,7 @@ def compare_gate(
     session: Policy,
     *,
     settings: Mapping[str, Any] | None = None,
-    allow: Collection[StaleKind] = (),
+    allow: Collection[MismatchKind] = (),
 ) -> PairedVerdict:
     """Judge a task (one side) or a superset (one side a member).
 
@@ -40,11 +40,11 @@ def compare_gate(
         sides: in the order of the keys.
         session: the policy where the gate does not say otherwise itself.
         settings: the run's, so that changed prompts can be explained.
-        allow: misfits that the user tolerates by name.
+        allow: mismatches that the user tolerates by name.
     """
-    pairs, misfits = _aligned(gate, sides, settings=settings, allow=allow)
-    if misfits:
-        return _stale(gate, misfits)
+    pairs, mismatches = _aligned(gate, sides, settings=settings, allow=allow)
+    if mismatches:
+        return _stale(gate, mismatches)
     policy = own_policy(gate, [side.baseline for side in sides], session)
     try:
         if gate.corpus.is_mean:
@@ -84,12 +84,12 @@ class PoolPart:
     """The gate's own, in its metric's unit."""
 
 
-def pool_part(gate: PairedGate, sides: Sequence[Side], session: Policy, *, allow: Collection[StaleKind] = ()) -> PoolPart | None:
+def pool_part(gate: PairedGate, sides: Sequence[Side], session: Policy, *, allow: Collection[MismatchKind] = ()) -> PoolPart | None:
     """What a gate brings to the pooled test. None: it has no score, does not fit, or is of the whole corpus."""
     if not gate.corpus.is_mean or not sides:
         return None
-    pairs, misfits = _aligned(gate, sides, settings=None, allow=allow)
-    if misfits:
+    pairs, mismatches = _aligned(gate, sides, settings=None, allow=allow)
+    if mismatches:
         return None
     return PoolPart(pairs=tuple(pairs), policy=own_policy(gate, [side.baseline for side in sides], session))
 
@@ -137,13 +137,13 @@ def _aligned(
     sides: Sequence[Side],
     *,
     settings: Mapping[str, Any] | None,
-    allow: Collection[StaleKind],
-) -> tuple[list[Pairs], list[Stale]]:
+    allow: Collection[MismatchKind],
+) -> tuple[list[Pairs], list[Mismatch]]:
     found = [
         pair_up(side.result, side.baseline, gate.metric, settings=settings, allow=allow, stopped_early=side.result.num_saved > 0)
         for side in sides
     ]
-    return [entry for entry in found if isinstance(entry, Pairs)], [entry for entry in found if isinstance(entry, Stale)]
+    return [entry for entry in found if isinstance(entry, Pairs)], [entry for entry in found if isinstance(entry, Mismatch)]
 
 
 # ---------------------------------------------------------------------------------------------------- in which unit
@@ -217,11 +217,11 @@ def _averages(documents: Sequence[float | tuple[float, ...]]) -> list[float]:
 # --------------------------------------------------------------------------------------------------- the verdicts
 
 
-def _stale(gate: PairedGate, misfits: Sequence[Stale]) -> PairedVerdict:
-    texts = [f"{misfit.key}: {reason.text}" if gate.members else reason.text for misfit in misfits for reason in misfit.reasons]
-    kinds = dict.fromkeys(reason.kind for misfit in misfits for reason in misfit.reasons)
+def _stale(gate: PairedGate, mismatches: Sequence[Mismatch]) -> PairedVerdict:
+    texts = [f"{mismatch.key}: {reason.text}" if gate.members else reason.text for mismatch in mismatches for reason in mismatch.reasons]
+    kinds = dict.fromkeys(reason.kind for mismatch in mismatches for reason in mismatch.reasons)
     more = f"; and {len(texts) - 3} more" if len(texts) > 3 else ""
-    way_out = "" if StaleKind.METRIC in kinds else f" (--gate-allow {','.join(kinds)} compares all the same)"
+    way_out = "" if MismatchKind.METRIC in kinds else f" (--gate-allow {','.join(kinds)} compares all the same)"
     text = f"{gate.metric}: the baseline does not fit: {'; '.join(texts[:3])}{more}{way_out}"
     return PairedVerdict(outcome="STALE", line=text, red=True, advisory=gate.advisory)
 

@@ -9,7 +9,8 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from pytest_lighteval.baselines import BaselineTask, Pairs, StaleKind, mean_scores, pair_up
+from pytest_lighteval.baselines.align import MismatchKind, Pairs, mean_scores, pair_up
+from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.paired import Paired, pair
 from pytest_lighteval.comparison.sequential import LookDecision, look, look_ends, stratified_order
@@ -19,15 +20,15 @@ from pytest_lighteval.gates.plan import GatePlan, PairedGate
 from pytest_lighteval.types import PairedVerdict, TaskKey, TaskResult
 
 
-def gates_to_look_at(plan: GatePlan, key: TaskKey) -> tuple[PairedGate, ...]:
+def stopping_gates(plan: GatePlan, key: TaskKey) -> tuple[PairedGate, ...]:
     """The gates of a task that can end it early. None: its superset's gate needs all of its documents, as does a metric of the corpus."""
     covered = any(key in gate.members for gates in plan.groups.values() for gate in gates)
     gates = tuple(gate for gate in plan.tasks.get(key, ()) if not gate.advisory)
     return gates if not covered and all(gate.corpus.is_mean for gate in gates) else ()
 
 
-class GateLooks:
-    """The looks at one task (`evaluate.Looks`), and what they decided.
+class EarlyStopping:
+    """The looks at one task (`evaluate.StoppingRule`), and what they decided.
 
     A metric's verdict is that of the look at which it became certain; the task ends when that holds for every gate. Where the documents
     are not exactly those that the baseline promises, or one has no score, the task is asked as a whole, so that the usual comparison can
@@ -40,7 +41,7 @@ class GateLooks:
         most: looks, the end included; fewer are made at few documents.
         max_samples: the run's limit.
         settings: of the run, as `pair_up` takes them.
-        allow: misfits that the user tolerates by name.
+        allow: mismatches that the user tolerates by name.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class GateLooks:
         most: int,
         max_samples: int | None = None,
         settings: Mapping[str, Any] | None = None,
-        allow: Collection[StaleKind] = (),
+        allow: Collection[MismatchKind] = (),
     ) -> None:
         self.decided: dict[str, LookDecision] = {}
         """The last word on each metric, once it is certain or all documents are seen. Empty: the task was not looked at."""
@@ -83,7 +84,7 @@ class GateLooks:
         self._look_of = {name: number for number, members in enumerate(by_look) for name in members}
         return [[index for index, case in enumerate(cases) if self._look_of[case.doc.id] == number] for number in range(len(by_look))]
 
-    def enough(self, result: TaskResult) -> bool:
+    def should_stop(self, result: TaskResult) -> bool:
         """Judge every gate that is still open; whether none is left."""
         for gate in self._gates if self._look_of else ():
             pairs = None if gate.metric in self.decided else self._pair_up(gate, result)

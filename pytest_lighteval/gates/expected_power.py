@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_lighteval.baselines import BaselineTask, discordance
+from pytest_lighteval.baselines.model import BaselineTask
+from pytest_lighteval.baselines.repeats import discordance
 from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.power import (
     ASSUMED_DISCORDANCE,
@@ -25,7 +26,7 @@ from pytest_lighteval.types import TaskKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Foresight:
+class ExpectedPower:
     """One gate as it can be known beforehand."""
 
     gate: str
@@ -69,9 +70,9 @@ class Foresight:
         )
 
 
-def foresee_gates(
+def expected_powers(
     plan: GatePlan, find: Callable[[TaskKey], BaselineTask | None], session: Policy, *, max_samples: int | None = None
-) -> list[Foresight]:
+) -> list[ExpectedPower]:
     """All gates of a session, and those that would be some if the baseline held their tasks.
 
     Args:
@@ -84,14 +85,14 @@ def foresee_gates(
     for gate in plan.gates:
         members = [find(key) for key in gate.members or (gate.key,)]
         policy = own_policy(gate, [member for member in members if member is not None], session)
-        found.append(foresee(str(gate.key), gate.metric, members, policy=policy, alpha=gate.alpha, max_samples=max_samples))
+        found.append(expected_power(str(gate.key), gate.metric, members, policy=policy, alpha=gate.alpha, max_samples=max_samples))
     new = [(key, metric) for key, metrics in plan.new.items() for metric in metrics]
-    return found + [foresee(str(key), metric, (), policy=session, alpha=plan.family.gate_alpha) for key, metric in new]
+    return found + [expected_power(str(key), metric, (), policy=session, alpha=plan.family.gate_alpha) for key, metric in new]
 
 
-def foresee(
+def expected_power(
     gate: str, metric: str, members: Sequence[BaselineTask | None], *, policy: Policy, alpha: float, max_samples: int | None = None
-) -> Foresight:
+) -> ExpectedPower:
     """What the baselines of a gate's tasks (one, or those of a superset) tell about it.
 
     Args:
@@ -105,7 +106,7 @@ def foresee(
     name = f"{gate} {metric}"
     known = [member for member in members if member is not None]
     if len(known) < len(members) or not known:
-        return Foresight(gate=name, policy=policy, alpha=alpha, n=None, discordance=ASSUMED_DISCORDANCE, measured=False)
+        return ExpectedPower(gate=name, policy=policy, alpha=alpha, n=None, discordance=ASSUMED_DISCORDANCE, measured=False)
     values, counts, weighted = [], [], []
     for member in known:
         names = list(dict.fromkeys(member.ids))[:max_samples]
@@ -125,7 +126,7 @@ def foresee(
         unknown = "a metric of the whole corpus"
     elif not all(0 <= value <= 1 for value in values if not isinstance(value, tuple)):
         unknown = "its scores are not between 0 and 1"
-    return Foresight(
+    return ExpectedPower(
         gate=name,
         policy=policy,
         alpha=alpha,
@@ -144,7 +145,7 @@ def foresee(
 # --------------------------------------------------------------------------------------------------------- in words
 
 
-def power_lines(gates: Sequence[Foresight], *, most: int | None = None) -> list[str]:
+def power_lines(gates: Sequence[ExpectedPower], *, most: int | None = None) -> list[str]:
     """One line for each gate: the smallest loss that it finds. `most`: only so many, the blindest first. No gates, no lines."""
     if not gates:
         return []
@@ -159,7 +160,7 @@ def power_lines(gates: Sequence[Foresight], *, most: int | None = None) -> list[
     ]
 
 
-def plan_lines(gates: Sequence[Foresight]) -> list[str]:
+def plan_lines(gates: Sequence[ExpectedPower]) -> list[str]:
     """For each gate what it finds as it is, and what certifying its `max_drop` takes."""
     if not gates:
         return ["gate plan: nothing that was selected can be a gate"]
@@ -173,7 +174,7 @@ def plan_lines(gates: Sequence[Foresight]) -> list[str]:
     return lines
 
 
-def _power(gate: Foresight) -> str:
+def _power(gate: ExpectedPower) -> str:
     if gate.n is None:
         return f"{gate.gate}: n unknown (no baseline)"
     if gate.unknown is not None:
@@ -183,7 +184,7 @@ def _power(gate: Foresight) -> str:
     return f"{gate.gate}: n = {gate.n}, {_changed(gate)}: {finds} (alpha {gate.alpha:.2g})"
 
 
-def _needs(gate: Foresight) -> str:
+def _needs(gate: ExpectedPower) -> str:
     if gate.unknown is not None:
         return "what it needs cannot be told"
     drop = gate.policy.max_drop
@@ -201,7 +202,7 @@ def _repeats(repeats: int | None) -> str:
     return "no number of repeats" if repeats is None else f"{repeats} repeats, of either model,"
 
 
-def _changed(gate: Foresight) -> str:
+def _changed(gate: ExpectedPower) -> str:
     return f"{100 * gate.discordance:.2g} % changing from run to run ({'measured' if gate.measured else 'assumed'})"
 
 
@@ -209,7 +210,7 @@ def _points(loss: float) -> str:
     return f"{100 * loss:.1f} points"
 
 
-def _sharpness(gate: Foresight) -> tuple[int, float]:
+def _sharpness(gate: ExpectedPower) -> tuple[int, float]:
     """Rises with what a gate sees; cheap, by the normal distribution."""
     if gate.n is None or gate.unknown is not None or gate.n == 0:
         return (0, 0.0)

@@ -6,8 +6,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from pytest_lighteval.baselines import WaiverFile, waiver_for, within_floor
-from pytest_lighteval.gates.waivers import Waiver
+from pytest_lighteval.gates.waivers import Waiver, WaiverFile, waiver_for, within_floor
 from pytest_lighteval.types import MetricResult, PairedVerdict, TaskKey, Verdict
 
 _Outcome = Literal["passed", "failed", "inconclusive", "waived", "new", "advisory"]

@@ -7,11 +7,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_lighteval.baselines import BaselineTask, StaleKind, WaiverFile, waiver_for
+from pytest_lighteval.baselines.align import MismatchKind
+from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.comparison.decision import Policy, decide, holm
 from pytest_lighteval.comparison.paired import compare
 from pytest_lighteval.gates.compare import Side, compare_gate, pool_part, pooled_documents, verdict_of
 from pytest_lighteval.gates.plan import GatePlan, PairedGate
+from pytest_lighteval.gates.waivers import WaiverFile, waiver_for
 from pytest_lighteval.types import PairedVerdict, TaskKey, TaskResult, Verdict
 
 POOLED = "pooled"
@@ -28,7 +30,7 @@ class SessionGates:
     results: Mapping[TaskKey, TaskResult]
     policy: Policy
     """The session's."""
-    allow: Collection[StaleKind] = ()
+    allow: Collection[MismatchKind] = ()
     settings: Mapping[str, Any] | None = None
     waivers: WaiverFile | None = None
     today: datetime.date

@@ -100,9 +100,11 @@ def lighteval_verdicts(request: pytest.FixtureRequest, lighteval_result: TaskRes
     from pytest_lighteval.plugin.run_item import outcome_of
 
     verdicts = outcome_of(request.node, lighteval_result.key).verdicts
-    misfits = [verdict.paired.line for verdict in verdicts if verdict.paired and verdict.paired.outcome == "STALE" and verdict.paired.red]
-    if misfits:
-        _fail(f"{lighteval_result.key}: " + "; ".join(misfits))
+    mismatches = [
+        verdict.paired.line for verdict in verdicts if verdict.paired and verdict.paired.outcome == "STALE" and verdict.paired.red
+    ]
+    if mismatches:
+        _fail(f"{lighteval_result.key}: " + "; ".join(mismatches))
     return verdicts
 
 

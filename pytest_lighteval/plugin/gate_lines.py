@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_lighteval.errors import LightevalError
-from pytest_lighteval.gates.expected_power import foresee_gates, plan_lines, power_lines
+from pytest_lighteval.gates.expected_power import expected_powers, plan_lines, power_lines
 from pytest_lighteval.gates.plan import GatePlan, plan_gates
 from pytest_lighteval.plugin.options import is_in_use
 from pytest_lighteval.plugin.session import Plan, plan_of
@@ -21,11 +21,15 @@ def gate_lines(config: pytest.Config) -> list[str]:
     if not is_in_use(config) or (config.get_verbosity() < 0 and not plan.settings.gate.plan_only):
         return []
     if plan.gates is None and not asked:
-        return [] if plan.settings.gate.looks is None else ["sequential: every document is asked, as there is no baseline to be certain of"]
+        return (
+            []
+            if plan.settings.gate.interim_checks is None
+            else ["sequential: every document is asked, as there is no baseline to be certain of"]
+        )
     try:
         gates = plan.gates or _without_baseline(plan)
         baselines = plan.settings.gate.baselines
-        found = foresee_gates(
+        found = expected_powers(
             gates,
             lambda key: None if baselines is None else baselines.find(key),
             plan.settings.gate.policy,
@@ -47,7 +51,7 @@ def _without_baseline(plan: Plan) -> GatePlan:
 def _sequential(plan: Plan) -> list[str]:
     from pytest_lighteval.plugin.gates import ends_early
 
-    looks = plan.settings.gate.looks
+    looks = plan.settings.gate.interim_checks
     if looks is None or plan.gates is None:
         return []
     early = sum(ends_early(plan, key, task) for key, task in plan.items or ())

@@ -9,18 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_lighteval.baselines import Baselines, MeasuredBaselines, SaveTarget, StaleKind, WaiverFile, load_waivers, read_baselines
+from pytest_lighteval.baselines.align import MismatchKind
+from pytest_lighteval.baselines.measured import MeasuredBaselines
+from pytest_lighteval.baselines.read import Baselines, read_baselines
+from pytest_lighteval.baselines.save import SaveTarget
 from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.sequential import LOOKS
 from pytest_lighteval.errors import MissingExtraError, UserInputError, did_you_mean
 from pytest_lighteval.gates.gate_file import GateFile, load_gates
+from pytest_lighteval.gates.waivers import WaiverFile, load_waivers
 
 SKIPPED = "skipped"
 """`--gate-allow` of gated items that were skipped, or did not run for a reason that pytest does not tell."""
 UNGATED = "ungated"
 """`--gate-allow` of a session with a baseline in which nothing is held against it."""
 
-ALLOWANCES = (*(kind.value for kind in StaleKind if kind is not StaleKind.METRIC), SKIPPED, UNGATED)
+ALLOWANCES = (*(kind.value for kind in MismatchKind if kind is not MismatchKind.METRIC), SKIPPED, UNGATED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +46,7 @@ class GateSettings:
     """In UTC, the same in the controller and in its workers."""
     save: SaveTarget | None
     """None: nothing is saved."""
-    looks: int | None = None
+    interim_checks: int | None = None
     """Sequential mode: how often a task is looked at, at most. None: every document is asked."""
     runs: int = 1
     """How often the model is run on the same documents."""
@@ -50,9 +54,9 @@ class GateSettings:
     """The gates are told, and nothing is evaluated."""
 
     @property
-    def allowed_misfits(self) -> tuple[StaleKind, ...]:
+    def allowed_mismatches(self) -> tuple[MismatchKind, ...]:
         """The part of `allowed` that is about a baseline that does not fit."""
-        return tuple(kind for kind in StaleKind if kind.value in self.allowed)
+        return tuple(kind for kind in MismatchKind if kind.value in self.allowed)
 
 
 def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: datetime.date) -> GateSettings:
@@ -88,7 +92,7 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
         today=today,
         save=save,
         # a baseline and a calibration are of all documents
-        looks=_looks(values["gate_sequential"]) if save is None and runs == 1 else None,
+        interim_checks=_interim_checks(values["gate_sequential"]) if save is None and runs == 1 else None,
         runs=runs,
         plan_only=bool(values["gate_plan"]),
     )
@@ -107,7 +111,7 @@ def _needs_scipy() -> None:
         raise MissingExtraError("scipy, which computes the gate's tests,", "gate")
 
 
-def _looks(text: str | None) -> int | None:
+def _interim_checks(text: str | None) -> int | None:
     if text is None or text == "off":
         return None
     if text == "on":

@@ -6,14 +6,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pytest
 
-from pytest_lighteval.baselines import BaselineTask, MeasuredBaselines, StaleKind, truncation_problem, waiver_for
+from pytest_lighteval.baselines.align import MismatchKind, truncation_problem
+from pytest_lighteval.baselines.measured import MeasuredBaselines
+from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gates.compare import Side, compare_gate
-from pytest_lighteval.gates.early_stopping import GateLooks, gates_to_look_at
+from pytest_lighteval.gates.early_stopping import EarlyStopping, stopping_gates
 from pytest_lighteval.gates.floors import judge
 from pytest_lighteval.gates.gate_file import gates_for
 from pytest_lighteval.gates.join import join_verdicts, new_verdict
 from pytest_lighteval.gates.plan import plan_gates
+from pytest_lighteval.gates.waivers import waiver_for
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.plugin.gate_settings import SKIPPED
 from pytest_lighteval.plugin.session import Plan, plan_of
@@ -65,36 +68,36 @@ def has_floor(plan: Plan, key: TaskKey, task: Task) -> bool:
 def ends_early(plan: Plan, key: TaskKey, task: Task) -> bool:
     """Whether a task may end before all of its documents are asked: it is one gate of its own, and nothing else needs the whole score."""
     gate = plan.settings.gate
-    if gate.looks is None or plan.gates is None or has_floor(plan, key, task):
+    if gate.interim_checks is None or plan.gates is None or has_floor(plan, key, task):
         return False
     group = key.superset
     # the floor of a superset is held against its tasks' scores, whether or not it is a gate
     if group is not None and any(spec.is_floor for spec in gates_for(group, {}, gate.file).values()):
         return False
-    gates = gates_to_look_at(plan.gates, key)
+    gates = stopping_gates(plan.gates, key)
     waived = gate.waivers is not None and any(waiver_for(gate.waivers, key, entry.metric, gate.today) for entry in gates)
     return bool(gates) and not waived
 
 
-def looks_at(config: pytest.Config, key: TaskKey, task: Task) -> GateLooks | None:
-    """The looks at a task in sequential mode. None: it is asked as a whole."""
+def early_stopping_of(config: pytest.Config, key: TaskKey, task: Task) -> EarlyStopping | None:
+    """How a task may stop early in sequential mode. None: every document is asked."""
     plan = plan_of(config)
     gate, baseline = plan.settings.gate, _baseline_of(config, key)
-    if baseline is None or plan.gates is None or gate.looks is None or not ends_early(plan, key, task):
+    if baseline is None or plan.gates is None or gate.interim_checks is None or not ends_early(plan, key, task):
         return None
-    return GateLooks(
-        gates_to_look_at(plan.gates, key),
+    return EarlyStopping(
+        stopping_gates(plan.gates, key),
         baseline,
         gate.policy,
-        most=gate.looks,
+        most=gate.interim_checks,
         max_samples=plan.settings.evaluation.max_samples,
         settings=to_plain(plan.settings.evaluation),
-        allow=gate.allowed_misfits,
+        allow=gate.allowed_mismatches,
     )
 
 
-def judge_item(config: pytest.Config, task: Task, result: TaskResult, looks: GateLooks | None = None) -> tuple[Verdict, ...]:
-    """What thresholds, baseline, waivers and looks say of an item. Raises LightevalError for a gate that cannot be judged."""
+def judge_item(config: pytest.Config, task: Task, result: TaskResult, stopping: EarlyStopping | None = None) -> tuple[Verdict, ...]:
+    """What thresholds, baseline and waivers say of an item. Raises LightevalError for a gate that cannot be judged."""
     plan = plan_of(config)
     gate = plan.settings.gate
     floors = judge(
@@ -106,21 +109,21 @@ def judge_item(config: pytest.Config, task: Task, result: TaskResult, looks: Gat
         baseline = _baseline_of(config, result.key)
         for entry in plan.gates.tasks.get(result.key, ()) if baseline is not None else ():
             assert baseline is not None
-            looked = looks.verdict(entry) if looks is not None else None
-            paired[entry.metric] = looked or compare_gate(
+            early = stopping.verdict(entry) if stopping is not None else None
+            paired[entry.metric] = early or compare_gate(
                 entry,
                 [Side(result=result, baseline=baseline)],
                 gate.policy,
                 settings=to_plain(plan.settings.evaluation),
-                allow=gate.allowed_misfits,
+                allow=gate.allowed_mismatches,
             )
     return join_verdicts(result.key, result.metrics, floors, paired, waivers=gate.waivers, today=gate.today)
 
 
 def unfit_for_floors(plan: Plan, results: Sequence[TaskResult]) -> str | None:
     """Why the scores of these tasks meet no floor. None: they may."""
-    problem = None if StaleKind.TRUNCATED in plan.settings.gate.allowed_misfits else truncation_problem(results)
-    return None if problem is None else f"{problem} (--gate-allow {StaleKind.TRUNCATED})"
+    problem = None if MismatchKind.TRUNCATED in plan.settings.gate.allowed_mismatches else truncation_problem(results)
+    return None if problem is None else f"{problem} (--gate-allow {MismatchKind.TRUNCATED})"
 
 
 def baseline_scores(config: pytest.Config, key: TaskKey) -> BaselineScores:

@@ -73,7 +73,7 @@ OPTIONS = (
     Option(name="gate-alpha", metavar="ALPHA", help="how often a session may be red although nothing changed (default 0.05)"),
     Option(name="gate-inconclusive", metavar="fail|warn", help="what a gate with too few documents to tell is (default warn)"),
     Option(
-        name="gate-allow", kind="many", metavar="KIND[,KIND...]", help="misfits of a baseline that are no errors: see docs/baselines.md"
+        name="gate-allow", kind="many", metavar="KIND[,KIND...]", help="mismatches of a baseline that are no errors: see docs/baselines.md"
     ),
     Option(
         name="gate-sequential",

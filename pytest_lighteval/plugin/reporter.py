@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import pytest
 
-from pytest_lighteval.baselines import MeasuredBaselines
 from pytest_lighteval.baselines.calibration import calibrated
+from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.gates import has_floor

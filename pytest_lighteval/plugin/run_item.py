@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pytest_lighteval.baselines import MeasuredBaselines
+from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.errors import BackendError, BackendLostError, LightevalError, UnsupportedRequestError, UserInputError
-from pytest_lighteval.evaluate import EvaluationSettings, Looks, evaluate, task_kinds
+from pytest_lighteval.evaluate import EvaluationSettings, StoppingRule, evaluate, task_kinds
 from pytest_lighteval.plugin.cache import cache_of
 from pytest_lighteval.plugin.environment import environment
-from pytest_lighteval.plugin.gates import BaselineScores, baseline_scores, is_gated, judge_item, looks_at
+from pytest_lighteval.plugin.gates import BaselineScores, baseline_scores, early_stopping_of, is_gated, judge_item
 from pytest_lighteval.plugin.item_report import (
     RUN_FOLDER,
     attach_cache_use,
@@ -64,9 +64,9 @@ def run_item(item: TaskItem, backend: object, reference: Reference | None = None
                 _hold_against(item, reference)
             try:
                 before = baseline_scores(item.config, key)
-                folder, looks = item.config.stash[RUN_FOLDER], looks_at(item.config, key, item.task)
-                result = _evaluate(item, item.task, key, engine, settings.evaluation, folder, before, looks)
-                verdicts = judge_item(item.config, item.task, result, looks)
+                folder, stopping = item.config.stash[RUN_FOLDER], early_stopping_of(item.config, key, item.task)
+                result = _evaluate(item, item.task, key, engine, settings.evaluation, folder, before, stopping)
+                verdicts = judge_item(item.config, item.task, result, stopping)
                 for number in range(1, settings.gate.runs):
                     again = cache_of(item.config).around(model.repeat(number) if isinstance(model, Repeatable) else model, repeat=number)
                     repeats.append(_evaluate(item, item.task, key, again, settings.evaluation, folder / "repeats" / str(number), before))
@@ -183,7 +183,7 @@ def _evaluate(
     settings: EvaluationSettings,
     folder: Path,
     before: BaselineScores = lambda document, seed: None,
-    looks: Looks | None = None,
+    stopping: StoppingRule | None = None,
 ) -> TaskResult:
     progress = ProgressLine(item.config, item.nodeid, str(key))
     try:
@@ -195,7 +195,7 @@ def _evaluate(
                 truncate=key.truncate,
                 settings=settings,
                 data_sets=plan_of(item.config).data_sets,
-                looks=looks,
+                stopping=stopping,
                 on_detail=lambda detail: details.write(replace(detail, baseline=before(detail.doc.id, detail.few_shot_seed))),
                 on_progress=progress,
             )

@@ -11,12 +11,13 @@ from typing import Literal
 
 import pytest
 
-from pytest_lighteval.baselines import baseline_of, expired_waivers, unmatched_waivers
+from pytest_lighteval.baselines.save import baseline_of
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gates.floors import judge
 from pytest_lighteval.gates.gate_file import gates_for, unmatched
 from pytest_lighteval.gates.join import join_verdicts
 from pytest_lighteval.gates.session_verdicts import POOLED, SessionGates
+from pytest_lighteval.gates.waivers import expired_waivers, unmatched_waivers
 from pytest_lighteval.plugin.gate_settings import SKIPPED, UNGATED
 from pytest_lighteval.plugin.gates import has_floor, unfit_for_floors
 from pytest_lighteval.plugin.session import Plan, plan_of
@@ -95,7 +96,7 @@ def _session_gates(plan: Plan, results: Mapping[TaskKey, TaskResult], skipped: M
         find=gate.baselines.find,
         results=results,
         policy=gate.policy,
-        allow=gate.allowed_misfits,
+        allow=gate.allowed_mismatches,
         settings=to_plain(plan.settings.evaluation),
         waivers=gate.waivers,
         today=gate.today,

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_lighteval.baselines import BaselineTask, Pairs, Stale, StaleKind, baseline_of, corpus_rows, mean_scores, merge_runs, pair_up
-from pytest_lighteval.baselines.model import Baseline
+from pytest_lighteval.baselines.align import Mismatch, MismatchKind, Pairs, corpus_rows, mean_scores, pair_up
+from pytest_lighteval.baselines.model import Baseline, BaselineTask
+from pytest_lighteval.baselines.repeats import merge_runs
+from pytest_lighteval.baselines.save import baseline_of
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.types import TaskResult
 from tests.baselines.samples import GSM8K, SETTINGS, coins, report, result, shuffled_ids
@@ -31,7 +33,7 @@ def paired(measured: TaskResult, baseline: BaselineTask, name: str = "qem", **op
 
 def reasons(measured: TaskResult, baseline: BaselineTask, name: str = "qem", **options: Any) -> list[tuple[str, str]]:
     found = pair_up(measured, baseline, name, **options)
-    assert isinstance(found, Stale), found
+    assert isinstance(found, Mismatch), found
     return [(reason.kind.value, reason.text) for reason in found.reasons]
 
 
@@ -220,7 +222,7 @@ def test_a_run_that_stopped_early_is_compared_as_far_as_it_went() -> None:
     ids=["gone", "direction", "kind"],
 )
 def test_another_metric_is_stale_and_cannot_be_allowed(measured: TaskResult, text: str) -> None:
-    assert reasons(measured, saved(result({"qem": [1.0]})), allow=list(StaleKind)) == [("metric", text)]
+    assert reasons(measured, saved(result({"qem": [1.0]})), allow=list(MismatchKind)) == [("metric", text)]
 
 
 def test_a_metric_that_the_baseline_lacks_is_stale() -> None:
@@ -239,14 +241,14 @@ def test_scores_on_one_side_only_and_scores_that_are_no_numbers_are_stale() -> N
     ]
 
     assert reasons(measured, baseline) == found
-    pairs = paired(measured, baseline, allow=[StaleKind.SCORES])
+    pairs = paired(measured, baseline, allow=[MismatchKind.SCORES])
     assert (pairs.ids, pairs.notes) == ((ids[3],), tuple(f"allowed (scores): {text}" for _, text in found))
 
 
 def test_nothing_that_is_scored_on_both_sides_cannot_be_allowed() -> None:
-    found = pair_up(result({"qem": [None]}), saved(result({"qem": [1.0]})), "qem", allow=list(StaleKind))
+    found = pair_up(result({"qem": [None]}), saved(result({"qem": [1.0]})), "qem", allow=list(MismatchKind))
 
-    assert isinstance(found, Stale)
+    assert isinstance(found, Mismatch)
     assert found.reasons[-1].text == "no document has a score of qem on both sides"
 
 
@@ -254,15 +256,15 @@ def test_nothing_that_is_scored_on_both_sides_cannot_be_allowed() -> None:
 def test_too_many_truncated_documents_are_stale(truncated: int, stale: bool) -> None:
     found = pair_up(result({"qem": [1.0] * 100}, num_truncated=truncated), saved(result({"qem": [1.0] * 100})), "qem")
 
-    assert isinstance(found, Stale) is stale
-    if isinstance(found, Stale):
+    assert isinstance(found, Mismatch) is stale
+    if isinstance(found, Mismatch):
         assert [reason.text for reason in found.reasons] == ["6 of 100 documents lost part of their prompt; at most 5% may"]
 
 
 def test_all_reasons_are_listed_and_each_is_allowed_by_its_name() -> None:
     measured = result({"qem": [1.0] * 9}, ids=shuffled_ids(10)[:9], version=1, fingerprint="e" * 64, prompt="Frage:", num_truncated=9)
     baseline = saved(result({"qem": [1.0] * 10}))
-    everything = [StaleKind.VERSION, StaleKind.DATA, StaleKind.TRUNCATED, StaleKind.DOCUMENTS, StaleKind.PROMPTS]
+    everything = [MismatchKind.VERSION, MismatchKind.DATA, MismatchKind.TRUNCATED, MismatchKind.DOCUMENTS, MismatchKind.PROMPTS]
 
     assert [kind for kind, _ in reasons(measured, baseline)] == [kind.value for kind in everything]
     for kind in everything:
@@ -324,7 +326,7 @@ def test_documents_of_an_imported_baseline_are_paired_only_when_asked() -> None:
     assert reasons(measured, baseline) == [
         ("unknown-prompts", "the baseline was imported and does not know what was asked, so its documents can only be told by their ids")
     ]
-    pairs = paired(measured, baseline, allow=[StaleKind.UNKNOWN_PROMPTS])
+    pairs = paired(measured, baseline, allow=[MismatchKind.UNKNOWN_PROMPTS])
     assert pairs.ids == tuple(sorted(ids)[:3])
     assert pairs.notes[0] == "3 documents are on both sides (3 in the baseline, 5 in this run)"
 

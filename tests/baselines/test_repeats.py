@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from pytest_lighteval.baselines import Baseline, baseline_of, discordance, merge_runs
 from pytest_lighteval.baselines.file_format import parse_baseline, render_baseline
+from pytest_lighteval.baselines.model import Baseline
+from pytest_lighteval.baselines.repeats import discordance, merge_runs
+from pytest_lighteval.baselines.save import baseline_of
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import TaskKey
 from tests.baselines.samples import GSM8K, coins, report, result

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_lighteval.baselines import baseline_of, merge_runs, read_baseline, read_baselines, write_baseline
 from pytest_lighteval.baselines.model import Baseline, HistoryEntry
-from pytest_lighteval.baselines.save import Refresh
+from pytest_lighteval.baselines.read import read_baseline, read_baselines
+from pytest_lighteval.baselines.repeats import merge_runs
+from pytest_lighteval.baselines.save import Refresh, baseline_of, write_baseline
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import TaskKey, TaskResult
 from tests.baselines.samples import GSM8K, report, result

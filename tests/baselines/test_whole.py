@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.backends.fake import FakeBackend
-from pytest_lighteval.baselines import Pairs, Stale, baseline_of, corpus_rows, mean_scores, pair_up, read_baselines, write_baseline
+from pytest_lighteval.baselines.align import Mismatch, Pairs, corpus_rows, mean_scores, pair_up
+from pytest_lighteval.baselines.read import read_baselines
+from pytest_lighteval.baselines.save import baseline_of, write_baseline
 from pytest_lighteval.comparison.paired import compare, compare_corpus, pair
 from pytest_lighteval.evaluate import EvaluationSettings, evaluate
 from pytest_lighteval.metrics import metric
@@ -88,7 +90,7 @@ def test_another_way_of_asking_is_noticed(settings: EvaluationSettings, text: st
 
     stale = pair_up(after, before.tasks[after.key], "em", settings=told)
 
-    assert isinstance(stale, Stale)
+    assert isinstance(stale, Mismatch)
     assert [(reason.kind.value, text in reason.text) for reason in stale.reasons] == [("prompts", True)]
 
 

@@ -1,4 +1,4 @@
-"""A number against its baseline: the test by the kind of score, losses in the metric's own unit, and misfits told with their names."""
+"""A number against its baseline: the test by the kind of score, losses in the metric's own unit, and mismatches told with their names."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
-from pytest_lighteval.baselines import BaselineTask, merge_runs
-from pytest_lighteval.baselines.model import Baseline
+from pytest_lighteval.baselines.model import Baseline, BaselineTask
+from pytest_lighteval.baselines.repeats import merge_runs
 from pytest_lighteval.baselines.save import baseline_task, provenance_of
 from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.paired import Paired, compare, pair

@@ -1,4 +1,4 @@
-"""The looks at one task: what is asked in which of them, when each gate is certain, and when not to look at all."""
+"""Early stopping of one task: which documents each part asks, when each gate is decided, and when a task is asked as a whole."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.backends.fake import FakeBackend
-from pytest_lighteval.baselines import StaleKind, baseline_of
+from pytest_lighteval.baselines.align import MismatchKind
 from pytest_lighteval.baselines.model import BaselineTask
+from pytest_lighteval.baselines.save import baseline_of
 from pytest_lighteval.comparison.decision import Outcome, Policy
 from pytest_lighteval.comparison.sequential import look_ends
 from pytest_lighteval.evaluate import Case, EvaluationSettings, evaluate
-from pytest_lighteval.gates.early_stopping import GateLooks, gates_to_look_at
+from pytest_lighteval.gates.early_stopping import EarlyStopping, stopping_gates
 from pytest_lighteval.gates.plan import PairedGate, plan_gates
 from pytest_lighteval.metrics import metric as registered
 from pytest_lighteval.types import GateSpec, PromptTemplate, Task, TaskKey, TaskResult
@@ -43,8 +44,10 @@ def task(tmp_path: Path) -> Task:
     )
 
 
-def measured(task: Task, *, settings: EvaluationSettings | None = None, looks: GateLooks | None = None, **model: object) -> TaskResult:
-    return evaluate(task, FakeBackend(accuracy=0.8, **model), few_shots=0, settings=settings, looks=looks)
+def measured(
+    task: Task, *, settings: EvaluationSettings | None = None, stopping: EarlyStopping | None = None, **model: object
+) -> TaskResult:
+    return evaluate(task, FakeBackend(accuracy=0.8, **model), few_shots=0, settings=settings, stopping=stopping)
 
 
 def baseline_task(result: TaskResult) -> BaselineTask:
@@ -62,40 +65,40 @@ def gate(metric: str, **spec: Any) -> PairedGate:
     )
 
 
-def looks_at(
+def stopping_at(
     baseline: BaselineTask, *gates: PairedGate, most: int = 5, max_samples: int | None = None, max_drop: float = 0.03
-) -> GateLooks:
-    return GateLooks(gates or (gate("acc"),), baseline, Policy(max_drop=max_drop), most=most, max_samples=max_samples)
+) -> EarlyStopping:
+    return EarlyStopping(gates or (gate("acc"),), baseline, Policy(max_drop=max_drop), most=most, max_samples=max_samples)
 
 
-def asked(looks: GateLooks, task: Task, settings: EvaluationSettings | None = None) -> list[list[str]]:
-    """Ids of the documents look by look."""
+def asked(stopping: EarlyStopping, task: Task, settings: EvaluationSettings | None = None) -> list[list[str]]:
+    """Ids of the documents, part by part."""
     found: list[list[str]] = []
 
     class Spy:
         def parts(self, cases: Sequence[Case]) -> Sequence[Sequence[int]]:
-            parts = looks.parts(cases)
+            parts = stopping.parts(cases)
             found.extend([cases[index].doc.id for index in part] for part in parts)
             return parts
 
-        def enough(self, result: TaskResult) -> bool:
+        def should_stop(self, result: TaskResult) -> bool:
             return False
 
-    evaluate(task, FakeBackend(), few_shots=0, settings=settings, looks=Spy())
+    evaluate(task, FakeBackend(), few_shots=0, settings=settings, stopping=Spy())
     return found
 
 
 def test_an_unchanged_model_is_certified_before_the_end(task: Task) -> None:
     baseline = baseline_task(measured(task))
-    looks = looks_at(baseline)
+    stopping = stopping_at(baseline)
 
-    result = measured(task, looks=looks)
+    result = measured(task, stopping=stopping)
 
-    decision = looks.decided["acc"]
+    decision = stopping.decided["acc"]
     assert decision.decision.outcome is Outcome.PASSED
     assert 0 < result.num_saved == decision.saved == 600 - decision.seen
     assert result.metrics["acc"].n == decision.seen
-    verdict = looks.verdict(gate("acc"))
+    verdict = stopping.verdict(gate("acc"))
     assert verdict is not None
     assert (verdict.outcome, verdict.n, verdict.red) == ("PASSED", decision.seen, False)
     assert verdict.notes == (
@@ -105,32 +108,32 @@ def test_an_unchanged_model_is_certified_before_the_end(task: Task) -> None:
 
 
 def test_a_large_loss_is_found_before_the_end(task: Task) -> None:
-    looks = looks_at(baseline_task(measured(task)))
+    stopping = stopping_at(baseline_task(measured(task)))
 
-    result = measured(task, looks=looks, lose=0.15)
+    result = measured(task, stopping=stopping, lose=0.15)
 
-    assert looks.decided["acc"].decision.outcome is Outcome.REGRESSED
+    assert stopping.decided["acc"].decision.outcome is Outcome.REGRESSED
     assert result.num_saved > 0
 
 
 def test_a_task_goes_on_until_its_last_gate_is_certain_and_each_keeps_its_own_last_word(task: Task) -> None:
     baseline = baseline_task(measured(task))
-    looks = looks_at(baseline, gate("acc", max_drop=0.2), gate("acc_norm"))
+    stopping = stopping_at(baseline, gate("acc", max_drop=0.2), gate("acc_norm"))
 
-    result = measured(task, looks=looks)
+    result = measured(task, stopping=stopping)
 
-    assert looks.decided["acc"].look < looks.decided["acc_norm"].look
-    assert result.metrics["acc"].n == looks.decided["acc_norm"].seen
+    assert stopping.decided["acc"].look < stopping.decided["acc_norm"].look
+    assert result.metrics["acc"].n == stopping.decided["acc_norm"].seen
 
 
 def test_an_open_verdict_sees_every_document(task: Task) -> None:
-    looks = looks_at(baseline_task(measured(task)), max_drop=0.001)
+    stopping = stopping_at(baseline_task(measured(task)), max_drop=0.001)
 
-    result = measured(task, looks=looks)
+    result = measured(task, stopping=stopping)
 
     assert result.num_saved == 0
-    assert looks.decided["acc"].decision.outcome is Outcome.INCONCLUSIVE
-    verdict = looks.verdict(gate("acc"))
+    assert stopping.decided["acc"].decision.outcome is Outcome.INCONCLUSIVE
+    verdict = stopping.verdict(gate("acc"))
     assert verdict is not None
     assert verdict.notes == ("look 5 of 5",)
 
@@ -138,7 +141,7 @@ def test_an_open_verdict_sees_every_document(task: Task) -> None:
 def test_every_document_is_in_one_look_and_in_the_same_one_each_time(task: Task) -> None:
     baseline = baseline_task(measured(task))
 
-    first, again = (asked(looks_at(baseline), task) for _ in range(2))
+    first, again = (asked(stopping_at(baseline), task) for _ in range(2))
 
     assert first == again
     assert tuple(map(len, first)) == tuple(end - start for start, end in zip((0, *look_ends(600)), look_ends(600), strict=False))
@@ -148,7 +151,7 @@ def test_every_document_is_in_one_look_and_in_the_same_one_each_time(task: Task)
 
 
 def test_the_order_mixes_what_the_data_set_has_together(task: Task) -> None:
-    (first, *_) = asked(looks_at(baseline_task(measured(task))), task)
+    (first, *_) = asked(stopping_at(baseline_task(measured(task))), task)
 
     rows = [int(name.partition(":")[2]) for name in first]
     assert 40 < sum(row < 300 for row in rows) < 80
@@ -156,7 +159,7 @@ def test_the_order_mixes_what_the_data_set_has_together(task: Task) -> None:
 
 def test_documents_of_one_source_are_in_one_look(task: Task) -> None:
     clustered = replace(task, cluster="passage")
-    parts = asked(looks_at(baseline_task(measured(clustered))), clustered)
+    parts = asked(stopping_at(baseline_task(measured(clustered))), clustered)
 
     where: dict[int, int] = {}
     for number, part in enumerate(parts):
@@ -166,9 +169,9 @@ def test_documents_of_one_source_are_in_one_look(task: Task) -> None:
 
 def test_all_few_shot_seeds_of_a_document_are_in_one_look(task: Task) -> None:
     settings = EvaluationSettings(few_shot_seeds=2)
-    looks = looks_at(baseline_task(measured(task, settings=settings)))
+    stopping = stopping_at(baseline_task(measured(task, settings=settings)))
 
-    parts = asked(looks, task, settings)
+    parts = asked(stopping, task, settings)
 
     assert [len(part) for part in parts] == [2 * len(set(part)) for part in parts]
 
@@ -177,9 +180,9 @@ def test_all_few_shot_seeds_of_a_document_are_in_one_look(task: Task) -> None:
 def test_other_documents_than_the_baselines_are_not_looked_at(task: Task, shorter: str) -> None:
     some = EvaluationSettings(max_samples=300)
     baseline = baseline_task(measured(task, settings=some if shorter == "baseline" else None))
-    looks = looks_at(baseline)
+    stopping = stopping_at(baseline)
 
-    parts = asked(looks, task, None if shorter == "baseline" else some)
+    parts = asked(stopping, task, None if shorter == "baseline" else some)
 
     assert len(parts) == 1
 
@@ -187,38 +190,38 @@ def test_other_documents_than_the_baselines_are_not_looked_at(task: Task, shorte
 def test_a_limit_that_was_asked_for_is_looked_at_within(task: Task) -> None:
     some = EvaluationSettings(max_samples=300)
 
-    parts = asked(looks_at(baseline_task(measured(task)), max_samples=300), task, some)
+    parts = asked(stopping_at(baseline_task(measured(task)), max_samples=300), task, some)
 
     assert tuple(map(len, parts)) == (60,) * 5
 
 
 def test_a_baseline_of_other_prompts_never_ends_a_run(task: Task) -> None:
-    looks = looks_at(baseline_task(measured(task)))
+    stopping = stopping_at(baseline_task(measured(task)))
 
-    result = measured(replace(task, prompt=replace(task.prompt, query="Q: {{ question }}")), looks=looks)
+    result = measured(replace(task, prompt=replace(task.prompt, query="Q: {{ question }}")), stopping=stopping)
 
-    assert (result.num_saved, looks.decided) == (0, {})
-    assert looks.verdict(gate("acc")) is None
+    assert (result.num_saved, stopping.decided) == (0, {})
+    assert stopping.verdict(gate("acc")) is None
 
 
 def test_documents_that_lost_their_score_are_not_looked_at_and_are_compared_without_them(task: Task) -> None:
-    """The user allows them; alpha was shared out for looks at other documents."""
+    """The user allows them; alpha was divided over looks at other documents."""
     baseline, whole = baseline_task(measured(task)), measured(task)
-    looks = GateLooks([gate("acc")], baseline, Policy(max_drop=0.03), most=5, allow=[StaleKind.SCORES])
-    asked(looks, task)
+    stopping = EarlyStopping([gate("acc")], baseline, Policy(max_drop=0.03), most=5, allow=[MismatchKind.SCORES])
+    asked(stopping, task)
     documents = tuple(
         replace(document, values={**document.values, "acc": None}) if row % 5 == 0 else document
         for row, document in enumerate(whole.documents)
     )
 
-    assert not looks.enough(replace(whole, documents=documents))
-    assert looks.verdict(gate("acc")) is None
+    assert not stopping.should_stop(replace(whole, documents=documents))
+    assert stopping.verdict(gate("acc")) is None
 
 
 def test_a_stopped_run_is_no_baseline(task: Task) -> None:
-    looks = looks_at(baseline_task(measured(task)))
+    stopping = stopping_at(baseline_task(measured(task)))
 
-    stopped = measured(task, looks=looks)
+    stopped = measured(task, stopping=stopping)
 
     assert stopped.num_saved > 0
     assert baseline_of(report(stopped)).tasks == {}
@@ -231,4 +234,4 @@ def test_tasks_of_a_superset_and_corpus_metrics_are_not_looked_at(task: Task) ->
 
     plan = plan_gates(named.items(), promised=lambda key: {"acc", "bleu"}, file=None, policy=Policy())
 
-    assert [key.task for key in named if gates_to_look_at(plan, key)] == ["choice"]
+    assert [key.task for key in named if stopping_gates(plan, key)] == ["choice"]

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_lighteval.baselines import baseline_of, merge_runs
 from pytest_lighteval.baselines.model import BaselineTask
+from pytest_lighteval.baselines.repeats import merge_runs
+from pytest_lighteval.baselines.save import baseline_of
 from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.power import detectable_loss, documents_needed, repeats_needed
-from pytest_lighteval.gates.expected_power import Foresight, foresee, plan_lines, power_lines
+from pytest_lighteval.gates.expected_power import ExpectedPower, expected_power, plan_lines, power_lines
 from tests.baselines.samples import GSM8K, coins, report, result
 
 POLICY = Policy()
@@ -21,8 +22,8 @@ def baseline(*scores: list[float], seeds: list[int] | None = None, ids: list[str
     return merge_runs([baseline_of(report(result({"qem": run}, seeds=seeds, ids=ids))) for run in scores]).tasks[GSM8K]
 
 
-def of(*members: BaselineTask | None, max_samples: int | None = None, alpha: float = 0.05) -> Foresight:
-    return foresee("leaderboard|gsm8k|5", "qem", members, policy=POLICY, alpha=alpha, max_samples=max_samples)
+def of(*members: BaselineTask | None, max_samples: int | None = None, alpha: float = 0.05) -> ExpectedPower:
+    return expected_power("leaderboard|gsm8k|5", "qem", members, policy=POLICY, alpha=alpha, max_samples=max_samples)
 
 
 def test_one_run_leaves_the_discordance_to_be_assumed() -> None:
@@ -93,7 +94,9 @@ def test_too_few_documents_find_nothing() -> None:
 
 
 def test_a_short_list_has_the_blindest_gates_and_says_how_many_it_leaves_out() -> None:
-    gates = [foresee(f"mini|t{n}|0", "qem", [baseline(coins(n, 0.5, seed=1))], policy=POLICY, alpha=0.05) for n in (2000, 100, 500, 1000)]
+    gates = [
+        expected_power(f"mini|t{n}|0", "qem", [baseline(coins(n, 0.5, seed=1))], policy=POLICY, alpha=0.05) for n in (2000, 100, 500, 1000)
+    ]
 
     lines = power_lines(gates, most=2)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pytest_lighteval.baselines import load_waivers
 from pytest_lighteval.gates.join import join_verdicts, new_verdict
+from pytest_lighteval.gates.waivers import load_waivers
 from pytest_lighteval.types import MetricResult, PairedVerdict, TaskKey, Verdict
 
 KEY = TaskKey(suite="s", task="t", few_shots=0)

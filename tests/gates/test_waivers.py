@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_lighteval.baselines import expired_waivers, load_waivers, unmatched_waivers, waiver_for, within_floor
 from pytest_lighteval.errors import SuiteError, UserInputError
-from pytest_lighteval.gates.waivers import Waiver, WaiverFile
+from pytest_lighteval.gates.waivers import Waiver, WaiverFile, expired_waivers, load_waivers, unmatched_waivers, waiver_for, within_floor
 from pytest_lighteval.types import TaskKey
 
 NAN = float("nan")

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.backends.fake import FakeBackend
-from pytest_lighteval.baselines import Baseline, baseline_of, merge_runs, write_baseline
+from pytest_lighteval.baselines.model import Baseline
+from pytest_lighteval.baselines.repeats import merge_runs
+from pytest_lighteval.baselines.save import baseline_of, write_baseline
 from pytest_lighteval.evaluate import evaluate
 from pytest_lighteval.tasks.suite_file import load_suite
 from pytest_lighteval.types import RunReport

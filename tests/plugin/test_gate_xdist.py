@@ -59,7 +59,7 @@ def test_two_workers_fail_closed(pytester: pytest.Pytester, suite: Path) -> None
     result.stdout.fnmatch_lines(["FAILED lighteval::gated|alone|0 - *the baseline promises it, and it was skipped: too slow*"])
 
 
-@pytest.mark.parametrize(("change", "options", "reason"), [misfit[:3] for misfit in MISFITS.values()], ids=MISFITS)
+@pytest.mark.parametrize(("change", "options", "reason"), [mismatch[:3] for mismatch in MISFITS.values()], ids=MISFITS)
 def test_two_workers_refuse_a_baseline_that_does_not_fit(
     pytester: pytest.Pytester, suite: Path, change: Callable[[Path], None], options: tuple[str, ...], reason: str
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_lighteval.baselines import read_baseline
+from pytest_lighteval.baselines.read import read_baseline
 from pytest_lighteval.types import TaskKey
 from tests.plugin.gated import FAKE, LOSING, measured
 
