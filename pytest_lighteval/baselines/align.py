@@ -251,13 +251,13 @@ def _documents(result: TaskResult, baseline: BaselineTask, *, stopped_early: boo
         if missing or further:
             notes.append(f"{len(paired)} documents are on both sides ({len(promised)} in the baseline, {len(measured)} in this run)")
     else:
-        _hold_to_promise(result, baseline, promised, list(measured), missing, further, reasons, notes)
+        _check_documents(result, baseline, promised, list(measured), missing, further, reasons, notes)
     return _Documents(
         paired=paired, reasons=tuple(MismatchReason(kind=MismatchKind.DOCUMENTS, text=text) for text in reasons), notes=tuple(notes)
     )
 
 
-def _hold_to_promise(
+def _check_documents(
     result: TaskResult,
     baseline: BaselineTask,
     promised: Sequence[_Place],
@@ -282,10 +282,10 @@ def _hold_to_promise(
     if further and baseline.max_samples is None:
         reasons.append(_listed(further, "documents of this run are not in the baseline"))
     if (missing and result.max_samples is not None) or (further and baseline.max_samples is not None):
-        _hold_to_nesting(result, promised, measured, [seed for seed in seeds if seed not in lost], reasons, notes)
+        _check_common_prefix(result, promised, measured, [seed for seed in seeds if seed not in lost], reasons, notes)
 
 
-def _hold_to_nesting(
+def _check_common_prefix(
     result: TaskResult,
     promised: Sequence[_Place],
     measured: Sequence[_Place],

@@ -69,7 +69,7 @@ def end_session(
         _judge_group(ended, plan, group, session_gates, results, [key for key in unscored if key.superset == group], groups)
     if session_gates is not None:
         _judge_pool(ended, session_gates)
-    _hold_to_promise(ended, plan, results, errors, skipped)
+    _report_missing(ended, plan, results, errors, skipped)
     if session_gates is not None:
         ended.verdicts = session_gates.with_adjusted(ended.verdicts)
     if gate.file is not None:
@@ -167,7 +167,7 @@ def _ending(name: str, verdicts: Sequence[Verdict]) -> Ending:
     )
 
 
-def _hold_to_promise(
+def _report_missing(
     ended: Endings, plan: Plan, results: Mapping[TaskKey, TaskResult], errors: Mapping[str, str], skipped: Mapping[str, str]
 ) -> None:
     """Fail where a selected task with a floor has no score, or a baseline was given and something was not held against it."""

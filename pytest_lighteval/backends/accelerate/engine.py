@@ -72,7 +72,7 @@ class Engine:
         """Why log-likelihoods are computed by plain rows. None: they are computed over the prefix tree."""
         self._fused = True
         """Whether fused kernels work here."""
-        with self._one_line("its first rows"):
+        with self._as_backend_error("its first rows"):
             self._scorer = Scorer(loaded.model, loaded.device, texts.special.start)
         self._budgets = Budgets(loaded, arguments.batch_size, all_logits=self._scorer.keep == "all")
         self._scoring = self._choose_scoring()
@@ -173,7 +173,7 @@ class Engine:
         """Why this scorer cannot be used for the model. None: it can."""
         config = self._loaded.model.config
         try:
-            with self._one_line("its configuration"):
+            with self._as_backend_error("its configuration"):
                 limits = self._budgets.tree
             reason = find_disagreement(
                 # no waste at all: every shared path is a stem then, however short
@@ -216,11 +216,11 @@ class Engine:
 
         Where other processes answer with this one, whatever goes wrong is a BackendLostError.
         """
-        with self._one_line(f"a batch of {len(items)}"), evaluating(self._loaded.model, self._modules):
+        with self._as_backend_error(f"a batch of {len(items)}"), evaluating(self._loaded.model, self._modules):
             return unless_out_of_memory(lambda: run(items)) if self._is_alone else run(items)
 
     @contextlib.contextmanager
-    def _one_line(self, what: str) -> Iterator[None]:
+    def _as_backend_error(self, what: str) -> Iterator[None]:
         """Turn what a model's own code raises into one BackendError; nothing of it is printed."""
         try:
             with quiet_transformers():

@@ -66,7 +66,7 @@ def load_tokenizer(folder: Path, arguments: AccelerateArguments) -> Any:
     missing = folder / NO_TOKENIZER
     if missing.is_file():
         raise BackendError(f"{arguments.model}: {missing.read_text(encoding='utf-8')}; name one: tokenizer=<hub id or folder>")
-    with quiet_transformers(), _one_line(f"{arguments.tokenizer or arguments.model}: cannot load its tokenizer"):
+    with quiet_transformers(), _as_backend_error(f"{arguments.tokenizer or arguments.model}: cannot load its tokenizer"):
         return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=arguments.trust_remote_code)
 
 
@@ -94,7 +94,7 @@ def load_model(folder: Path, arguments: AccelerateArguments) -> LoadedModel:
         settings["device_map"] = {"": device}
     if "device_map" in settings and importlib.util.find_spec("accelerate") is None:
         raise MissingExtraError("accelerate", "accelerate")
-    with quiet_transformers(), _one_line(f"{arguments.model}: cannot load it"):
+    with quiet_transformers(), _as_backend_error(f"{arguments.model}: cannot load it"):
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=arguments.trust_remote_code)
         if config.is_encoder_decoder:
             # transformers would load some of these as decoders that see no encoder, and their scores would mean nothing
@@ -121,12 +121,12 @@ def _quantization(arguments: AccelerateArguments) -> Any:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise MissingExtraError("bitsandbytes", "quantized")
     asked = arguments.quantization_config or {f"load_in_{arguments.dtype}": True, "bnb_4bit_compute_dtype": "float16"}
-    with _one_line("quantization_config"):
+    with _as_backend_error("quantization_config"):
         return transformers.BitsAndBytesConfig(**asked)
 
 
 @contextlib.contextmanager
-def _one_line(what: str) -> Iterator[None]:
+def _as_backend_error(what: str) -> Iterator[None]:
     """Turn what transformers raises for bad files and settings into one BackendError."""
     try:
         yield

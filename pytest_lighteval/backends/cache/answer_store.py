@@ -84,7 +84,7 @@ class AnswerStore:
         self._reader: sqlite3.Connection | None = None
         self._queue: queue.Queue[_Write | _Touch | type[_Stop]] = queue.Queue()
         self._writer: threading.Thread | None = None
-        with self._one_line():
+        with self._giving_up_on_failure():
             self._reader = _open(self.path)
             if newest is None:
                 self._newest = _newest(self._reader)
@@ -93,7 +93,7 @@ class AnswerStore:
         """What is stored of the keys, in no order, each once; an answer of the same call before those of others."""
         for start in range(0, len(keys), _KEYS_AT_ONCE):
             chosen: dict[bytes, tuple[int, bytes, bytes, int]] = {}
-            with self._one_line():
+            with self._giving_up_on_failure():
                 # of several other calls the smallest, which does not depend on who wrote first
                 for number, key, other, used, value in self._rows(keys[start : start + _KEYS_AT_ONCE]):
                     if key not in chosen or other == call or (chosen[key][1] != call and other < chosen[key][1]):
@@ -151,7 +151,7 @@ class AnswerStore:
                     messages.append(self._queue.get_nowait())
             stopping = _Stop in messages
             try:
-                with self._one_line():
+                with self._giving_up_on_failure():
                     if self.problem is None:
                         connection = connection or _open(self.path)
                         unchecked += _commit(connection, messages)
@@ -168,7 +168,7 @@ class AnswerStore:
             connection.close()
 
     @contextlib.contextmanager
-    def _one_line(self) -> Iterator[None]:
+    def _giving_up_on_failure(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:

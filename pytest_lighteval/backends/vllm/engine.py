@@ -108,7 +108,7 @@ class Engine:
             for request, prompt in zip(requests, prompts, strict=True)
         ]
         order = sorted(range(len(planned)), key=lambda index: planned[index].tokens)
-        with self._one_line():
+        with self._as_backend_error():
             for place, answers in self._running.write([planned[index] for index in order], self._parameters):
                 index = order[place]
                 yield index, generate_response(requests[index], planned[index], [self._read(planned[index], answer) for answer in answers])
@@ -127,11 +127,11 @@ class Engine:
 
     def _score(self, asked: Sequence[TokenizedRequest]) -> Iterator[tuple[int, list[PairScore] | str]]:
         """See `gather_request_scores`."""
-        with self._one_line():
+        with self._as_backend_error():
             yield from gather_request_scores(asked, score_pairs(pairs_of(asked), self._running))
 
     @contextlib.contextmanager
-    def _one_line(self) -> Iterator[None]:
+    def _as_backend_error(self) -> Iterator[None]:
         """Turn whatever goes wrong inside of vLLM into one BackendError."""
         try:
             yield

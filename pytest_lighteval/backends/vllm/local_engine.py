@@ -54,7 +54,7 @@ class LocalEngine(Runner):
         dtype = str(model.dtype).removeprefix("torch.")
         self._death_watch = DeathWatch(getattr(llm.llm_engine, "engine_core", None))
         try:
-            with _one_line(f"{model.model}: vLLM cannot answer"):
+            with _as_backend_error(f"{model.model}: vLLM cannot answer"):
                 abilities = probe(
                     llm,
                     parameters,
@@ -109,7 +109,7 @@ def start_engine(folder: Path, tokenizer_folder: Path, arguments: VllmArguments,
         os.environ.setdefault(name, value)
     # those that were put by for an engine whose owner let it go since
     _end_engines([])
-    with _one_line(f"{arguments.model}: vLLM cannot start"), _random_states_kept(), warnings.catch_warnings():
+    with _as_backend_error(f"{arguments.model}: vLLM cannot start"), _random_states_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from vllm import LLM
         from vllm.engine.arg_utils import EngineArgs
@@ -235,7 +235,7 @@ def _random_states_kept() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _one_line(what: str) -> Iterator[None]:
+def _as_backend_error(what: str) -> Iterator[None]:
     """Turn what vLLM raises for bad files, settings, too little memory and its own mistakes into one BackendError."""
     try:
         yield
