@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-import yaml
 
-from pytest_lighteval.common.files import read_utf8
+from pytest_lighteval.common.yaml_lines import YamlFile
 from pytest_lighteval.errors import UserInputError, did_you_mean
 
 _PAIRS = {"{": "}", "[": "]", "(": ")"}
@@ -40,16 +39,11 @@ def parse_model_args(text: str, *, folder: Path) -> dict[str, Any]:
 
 
 def _read_yaml(path: Path, shown: str) -> dict[str, Any]:
-    try:
-        text = read_utf8(path, shown=f"--model-args {shown}")
-        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        line = mark.line + 1 if (mark := getattr(error, "problem_mark", None)) else 1
-        raise UserInputError(f"{shown}:{line}: {getattr(error, 'problem', None) or 'not YAML'}") from error
+    content = YamlFile(path, shown=f"--model-args {shown}").data
     if isinstance(content, dict) and isinstance(content.get("model_parameters"), dict):
         content = content["model_parameters"]
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UserInputError(f"{shown}:1: a mapping of model arguments was expected")
+        raise UserInputError(f"--model-args {shown}:1: a mapping of model arguments was expected")
     return content
 
 

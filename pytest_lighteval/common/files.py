@@ -13,13 +13,14 @@ from pytest_lighteval.errors import UserInputError
 
 
 def read_utf8(path: Path, *, shown: str) -> str:
-    """A whole text file. Raises UserInputError that names it as `shown`, be it missing, unreadable or not UTF-8."""
+    """A whole text file. Raises UserInputError, which names it as `shown`, if it is missing, unreadable or not UTF-8."""
     try:
         return path.read_text("utf-8-sig")
     except OSError as error:
         raise UserInputError(f"{shown}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UserInputError(f"{shown}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserInputError(f"{shown}: not UTF-8 text: {error.reason} in line {line}") from error
 
 
 @contextmanager

@@ -8,9 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from pytest_lighteval.common.yaml_lines import join, line_of, number_of, pairs_of, read_yaml
+from pytest_lighteval.common.yaml_lines import YamlFile
 from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
 from pytest_lighteval.metrics import metric as registered
 from pytest_lighteval.tasks.catalogue import Catalogue
@@ -120,15 +118,16 @@ def load_gates(path: Path) -> GateFile:
     ```
     Raises SuiteError with `path:line: field: problem`, and UserInputError for a file that cannot be read.
     """
+    file = YamlFile(path)
     entries: list[GateEntry] = []
-    for key, value in pairs_of(path, "", read_yaml(path, what="gates file"), _EXAMPLE):
-        entry = _entry(path, key, value)
+    for key in file.mapping((), example=_EXAMPLE):
+        entry = _entry(file, key)
         for earlier in entries:
             if _identity(earlier) == _identity(entry):
-                raise SuiteError(path, entry.line, entry.text, f"line {earlier.line} has gates for the same already")
+                raise file.error((key,), f"line {earlier.line} has gates for the same already")
         entries.append(entry)
     if not entries:
-        raise SuiteError(path, 1, "", f"no gate is given; a gate is written '{_EXAMPLE}'")
+        raise file.error((), f"no gate is given; a gate is written '{_EXAMPLE}'")
     return GateFile(path=path, entries=tuple(entries))
 
 
@@ -136,43 +135,40 @@ def _identity(entry: GateEntry) -> tuple[str, str, int | None, bool | None]:
     return (entry.suite, entry.task, entry.few_shots, entry.truncate)
 
 
-def _entry(path: Path, key: yaml.ScalarNode, value: yaml.Node) -> GateEntry:
-    spec = re.fullmatch(r"(?P<suite>[^|\s]+)\|(?P<task>[^|\s]+)(\|(?P<few_shots>[0-9]{1,9})(\|(?P<truncate>[01]))?)?", key.value)
+def _entry(file: YamlFile, key: str) -> GateEntry:
+    spec = re.fullmatch(r"(?P<suite>[^|\s]+)\|(?P<task>[^|\s]+)(\|(?P<few_shots>[0-9]{1,9})(\|(?P<truncate>[01]))?)?", key)
     if spec is None:
         problem = "a key is written suite|task, suite|task|few_shots or suite|task|few_shots|truncate, such as leaderboard|gsm8k|5"
-        raise SuiteError(path, line_of(key), key.value, problem)
-    metrics = pairs_of(path, key.value, value, "{acc: {min: 0.42}}")
-    gates = {metric.value: _gate(path, join(key.value, metric.value), metric, node) for metric, node in metrics}
-    if not gates:
-        raise SuiteError(path, line_of(key), key.value, "no metric is named; a gate is written {acc: {min: 0.42}}")
+        raise file.error((key,), problem)
+    metrics = file.mapping((key,), example="{acc: {min: 0.42}}")
+    if not metrics:
+        raise file.error((key,), "no metric is named; a gate is written {acc: {min: 0.42}}")
     few_shots, truncate = spec["few_shots"], spec["truncate"]
     return GateEntry(
-        text=key.value,
-        line=line_of(key),
+        text=key,
+        line=file.line((key,)),
         suite=spec["suite"],
         task=spec["task"],
         few_shots=None if few_shots is None else int(few_shots),
         truncate=None if truncate is None else truncate == "1",
-        gates=gates,
+        gates={metric: _gate(file, (key, metric)) for metric in metrics},
     )
 
 
-def _gate(path: Path, field: str, metric: yaml.ScalarNode, node: yaml.Node) -> GateSpec:
+def _gate(file: YamlFile, field: tuple[str, str]) -> GateSpec:
     found: dict[str, Any] = {}
-    for key, value in pairs_of(path, field, node, "{min: 0.42}"):
-        name = key.value
+    for name in file.mapping(field, example="{min: 0.42}"):
+        inner = (*field, name)
         if name in _NUMBERS:
-            found[name] = number_of(path, join(field, name), value)
+            found[name] = file.number(inner)
         elif name in _WORDS:
-            word = value.value if isinstance(value, yaml.ScalarNode) else ""
+            word = file.text(inner) or ""
             if word not in _WORDS[name]:
-                problem = f"{word!r} is none of {', '.join(_WORDS[name])}{did_you_mean(word, _WORDS[name])}"
-                raise SuiteError(path, line_of(value), join(field, name), problem)
+                raise file.error(inner, f"{word!r} is none of {', '.join(_WORDS[name])}{did_you_mean(word, _WORDS[name])}")
             found[name] = word
         else:
-            problem = f"is no field of a gate, which has {', '.join(_FIELDS)}{did_you_mean(name, _FIELDS)}"
-            raise SuiteError(path, line_of(key), join(field, name), problem)
+            raise file.error(inner, f"is no field of a gate, which has {', '.join(_FIELDS)}{did_you_mean(name, _FIELDS)}")
     gate = GateSpec(**found)
     if gate.problem is not None:
-        raise SuiteError(path, line_of(metric), field, gate.problem)
+        raise file.error(field, gate.problem)
     return gate

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from pytest_lighteval.common.yaml_lines import line_of, number_of, pairs_of, read_yaml
-from pytest_lighteval.errors import SuiteError, did_you_mean
+from pytest_lighteval.common.yaml_lines import YamlFile
+from pytest_lighteval.errors import did_you_mean
 from pytest_lighteval.types import TaskKey
 
 _FIELDS = ("task", "metric", "reason", "until", "floor")
@@ -109,12 +107,16 @@ def load_waivers(path: Path) -> WaiverFile:
     Raises SuiteError, `path:line: field: problem`, for anything that is not as docs/baselines.md has it, and UserInputError where the
     file cannot be read.
     """
+    file = YamlFile(path)
+    entries = [] if file.data is None else file.data
+    if not isinstance(entries, list):
+        raise file.error((), f"a list of waivers is needed, each like - {_SHAPE}")
     waivers: list[Waiver] = []
-    for index, node in enumerate(_entries(path)):
-        waiver = _waiver(path, f"[{index}]", node)
+    for index in range(len(entries)):
+        waiver = _waiver(file, index)
         for earlier in waivers:
             if _about(earlier) == _about(waiver):
-                raise SuiteError(path, waiver.line, f"[{index}].task", f"line {earlier.line} waives {waiver} already")
+                raise file.error((index, "task"), f"line {earlier.line} waives {waiver} already")
         waivers.append(waiver)
     return WaiverFile(path=path, waivers=tuple(waivers))
 
@@ -123,39 +125,30 @@ def _about(waiver: Waiver) -> tuple[str, str, int | None, bool | None, str | Non
     return (waiver.suite, waiver.task, waiver.few_shots, waiver.truncate, waiver.metric)
 
 
-def _entries(path: Path) -> list[yaml.Node]:
-    """The list's node trees, which have not yet turned texts into dates and numbers."""
-    node = read_yaml(path, what="waiver file")
-    if node is None:
-        return []
-    if not isinstance(node, yaml.SequenceNode):
-        raise SuiteError(path, line_of(node), "", f"a list of waivers is needed, each like - {_SHAPE}")
-    return list(node.value)
-
-
-def _waiver(path: Path, field: str, node: yaml.Node) -> Waiver:
-    fields = dict(_fields(path, field, node))
+def _waiver(file: YamlFile, index: int) -> Waiver:
+    texts: dict[str, str] = {}
+    for name in file.mapping((index,), example=_SHAPE):
+        if name not in _FIELDS:
+            problem = f"{name!r} is no field of a waiver, which has {', '.join(_FIELDS)}{did_you_mean(name, _FIELDS)}"
+            raise file.error((index,), problem, line=file.line((index, name)))
+        texts[name] = " ".join((file.text((index, name)) or "").split())
+        if not texts[name]:
+            raise file.error((index, name), "a text or number is needed")
     for name in _REQUIRED:
-        if name not in fields:
-            raise SuiteError(path, line_of(node), field, f"{name} is missing; a waiver is written {_SHAPE}")
-    texts = {name: _text(path, f"{field}.{name}", value) for name, value in fields.items()}
-
-    def wrong(name: str, problem: str) -> SuiteError:
-        return SuiteError(path, line_of(fields[name]), f"{field}.{name}", problem)
-
+        if name not in texts:
+            raise file.error((index,), f"{name} is missing; a waiver is written {_SHAPE}")
     spec = _TASK.fullmatch(texts["task"])
     if spec is None:
         problem = "is written suite|task, suite|task|few_shots or suite|task|few_shots|truncate, such as leaderboard|gsm8k|5"
-        raise wrong("task", f"{texts['task']!r}: a task {problem}")
+        raise file.error((index, "task"), f"{texts['task']!r}: a task {problem}")
     try:
         until = datetime.date.fromisoformat(texts["until"]) if _DATE.fullmatch(texts["until"]) else None
     except ValueError:
         until = None
     if until is None:
-        raise wrong("until", f"{texts['until']!r} is no date; it is written year-month-day, such as 2027-01-31")
-    floor = number_of(path, f"{field}.floor", fields["floor"])
+        raise file.error((index, "until"), f"{texts['until']!r} is no date; it is written year-month-day, such as 2027-01-31")
     return Waiver(
-        line=line_of(node),
+        line=file.line((index,)),
         suite=spec["suite"],
         task=spec["task"],
         few_shots=None if spec["few_shots"] is None else int(spec["few_shots"]),
@@ -163,20 +156,5 @@ def _waiver(path: Path, field: str, node: yaml.Node) -> Waiver:
         metric=texts.get("metric"),
         reason=texts["reason"],
         until=until,
-        floor=floor,
+        floor=file.number((index, "floor")),
     )
-
-
-def _fields(path: Path, field: str, node: yaml.Node) -> Iterator[tuple[str, yaml.Node]]:
-    for key, value in pairs_of(path, field, node, _SHAPE):
-        if key.value not in _FIELDS:
-            problem = f"{key.value!r} is no field of a waiver, which has {', '.join(_FIELDS)}{did_you_mean(key.value, _FIELDS)}"
-            raise SuiteError(path, line_of(key), field, problem)
-        yield key.value, value
-
-
-def _text(path: Path, field: str, node: yaml.Node) -> str:
-    text = " ".join(node.value.split()) if isinstance(node, yaml.ScalarNode) else ""
-    if not text or (isinstance(node, yaml.ScalarNode) and not node.style and text in ("~", "null")):
-        raise SuiteError(path, line_of(node), field, "a text or number is needed")
-    return text

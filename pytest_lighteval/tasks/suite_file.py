@@ -12,9 +12,9 @@ from typing import Any, get_args
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from pytest_lighteval.common.yaml_lines import Field, YamlFile
 from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
 from pytest_lighteval.prompts.templates import check_syntax
-from pytest_lighteval.tasks.suite_lines import Field, YamlFile
 from pytest_lighteval.tasks.suite_schema import GateFields, PromptFields, SuiteFields, TaskDefaults, TaskFields
 from pytest_lighteval.types import FewShotsSelect, PromptTemplate, Task
 

@@ -134,7 +134,7 @@ def test_vllms_gsm8k_files_become_floors_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a: [", ":2: not YAML: "),
+        ("a: [", ":2: not valid YAML: "),
         ("- 1\n", ": a mapping is needed"),
         ("model_name: m\n", ": tasks: a list is needed: this is no file of vLLM's lm-eval-harness"),
         ("tasks: [{name: gsm8k}]\n", ": tasks[0]: a mapping with a name and a list of metrics is needed"),
@@ -405,7 +405,7 @@ def test_the_command_writes_a_baseline_and_tells_what_it_left_out(tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["vllm", "missing.yaml"], "missing.yaml: cannot be read: No such file or directory\n"),
+        (["vllm", "missing.yaml"], "missing.yaml: No such file or directory\n"),
         (["tensorrt-llm", "mmlu.yaml", "--model", "m", "--spec", "FP8"], "--spec FP8: is written name=value, such as quant_algo=FP8\n"),
     ],
     ids=["file", "spec"],

@@ -185,10 +185,10 @@ SPEC = "a key is written suite|task, suite|task|few_shots or suite|task|few_shot
 WRONG = {
     "empty": ("", "1: no gate is given; a gate is written 'leaderboard|gsm8k|5: {qem: {min: 0.42, max_drop: 0.01}}'"),
     "list": ("- a\n", "1: a mapping is needed here, like leaderboard|gsm8k|5: {qem: {min: 0.42, max_drop: 0.01}}"),
-    "broken YAML": ("a|b: {acc: {min: 1}\nc|d:", "2: not YAML: did not find expected ',' or '}'"),
+    "broken YAML": ("a|b: {acc: {min: 1}\nc|d:", "2: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'"),
     "no suite": ("gsm8k: {acc: {min: 1}}", "1: gsm8k: " + SPEC),
     "no count": ("a|b|x: {acc: {min: 1}}", "1: a|b|x: " + SPEC),
-    "list as key": ("? [a]\n: 1\n", "1: a key is a plain text here"),
+    "list as key": ("? [a]\n: 1\n", "1: the key a list or mapping is not text: quote it"),
     "number for metrics": ("\na|b: 0.4", "2: a|b: a mapping is needed here, like {acc: {min: 0.42}}"),
     "nothing for metrics": ("a|b:\n", "1: a|b: a mapping is needed here, like {acc: {min: 0.42}}"),
     "no metric": ("a|b: {}", "1: a|b: no metric is named; a gate is written {acc: {min: 0.42}}"),
@@ -213,10 +213,13 @@ WRONG = {
     "part of nothing": ("a|b: {acc: {min_effect: 0.1}}", "1: a|b.acc: min_effect is given without max_drop, which it is a part of"),
     "no alpha": ("a|b: {acc: {alpha: 5}}", "1: a|b.acc: alpha 5 is not between 0 and 0.5, like 0.05"),
     "no word": ("a|b: {acc: {inconclusive: wran}}", "1: a|b.acc.inconclusive: 'wran' is none of fail, warn (did you mean 'warn'?)"),
-    "key twice": ("a|b: {acc: {min: 1}}\na|b: {acc: {min: 2}}", "2: a|b: is on line 1 already"),
+    "key twice": ("a|b: {acc: {min: 1}}\na|b: {acc: {min: 2}}", "2: a|b: given twice, first in line 1"),
     "same key twice": ("a|b|5: {acc: {min: 1}}\na|b|05: {acc: {min: 2}}", "2: a|b|05: line 1 has gates for the same already"),
-    "metric twice": ("a|b:\n  acc: {min: 1}\n  acc: {min: 2}", "3: a|b.acc: is on line 2 already"),
-    "two documents": ("a|b: !!python/object:os.system {acc: {min: 1}}\n--- \n", "2: not YAML: but found another document"),
+    "metric twice": ("a|b:\n  acc: {min: 1}\n  acc: {min: 2}", "3: acc: given twice, first in line 2"),
+    "two documents": (
+        "a|b: !!python/object:os.system {acc: {min: 1}}\n--- \n",
+        "2: not valid YAML: expected a single document in the stream, but found another document",
+    ),
 }
 """Text and problem, by what is wrong."""
 
@@ -235,7 +238,7 @@ def test_a_gates_file_that_is_not_there_is_told_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserInputError) as caught:
         load_gates(tmp_path / "gates.yaml")
 
-    assert str(caught.value) == f"{tmp_path / 'gates.yaml'}: there is no such gates file"
+    assert str(caught.value) == f"{tmp_path / 'gates.yaml'}: No such file or directory"
 
 
 def test_a_gates_file_that_is_no_text_is_told_by_name(tmp_path: Path) -> None:
@@ -245,7 +248,7 @@ def test_a_gates_file_that_is_no_text_is_told_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserInputError) as caught:
         load_gates(path)
 
-    assert str(caught.value) == f"{path}: the gates file is not UTF-8 text: invalid start byte at byte 5"
+    assert str(caught.value) == f"{path}: not UTF-8 text: invalid start byte in line 1"
 
 
 def test_the_guides_example_is_a_gates_file(tmp_path: Path) -> None:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pytest_lighteval.common.files import read_utf8
+from pytest_lighteval.common.yaml_lines import YamlFile
 from pytest_lighteval.errors import UserInputError
 
 CONFIG = "config.yaml"
@@ -116,12 +115,7 @@ def read_checkpoint(written: str) -> Checkpoint:
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """A YAML file whose content is a mapping, read so that it can build no objects. Raises UserInputError with the line."""
-    text = read_utf8(path, shown=str(path))
-    try:
-        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        line = mark.line + 1 if (mark := getattr(error, "problem_mark", None)) else 1
-        raise UserInputError(f"{path}:{line}: {getattr(error, 'problem', None) or 'not YAML'}") from error
+    content = YamlFile(path).data
     if not isinstance(content, dict):
         raise UserInputError(f"{path}:1: a mapping was expected")
     return content

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from pytest_lighteval.baselines.importers.names import LOWER_IS_BETTER, find_task
-from pytest_lighteval.errors import UserInputError, did_you_mean, in_one_line
+from pytest_lighteval.common.yaml_lines import YamlFile
+from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.types import GateSpec
 
 _DIGITS = 6
@@ -46,18 +47,7 @@ def render_gates(imported: ImportedGates) -> str:
 
 def _load(path: Path) -> Mapping[str, Any]:
     """A YAML mapping. Raises UserInputError."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        content = yaml.load(path.read_bytes().decode("utf-8"), Loader=loader)
-    except OSError as error:
-        raise UserInputError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserInputError(f"{path}: is not UTF-8 text at byte {error.start}") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserInputError(f"{path}:{line}: not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise UserInputError(f"{path}: not YAML: {in_one_line(error)}") from error
+    content = YamlFile(path).data
     if not isinstance(content, dict):
         raise UserInputError(f"{path}: a mapping is needed")
     return content
