@@ -1,1 +1,1 @@
-"""Rows of a data set: from the hub, from a data home, from files beside the suite; kept in a form that loads at once."""
+"""Rows of a data set: found beside the suite, in a data home or on the hub; read; and cached so that they load fast."""

@@ -1,6 +1,6 @@
-"""Rows of data sets as they were once read, in files of their own: loaded in a moment, without the libraries that read the originals.
+"""A cache of rows on disk, so that a later process reads them fast and without the libraries that read the originals.
 
-Knows files and plain values; what identifies the rows is its caller's to say.
+Knows files and plain values. The caller says what identifies the rows.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pytest_lighteval.common.files import write_bytes_atomic
 from pytest_lighteval.types import Row
 
 _FORMAT = 1
-"""Raised whenever the same rows may be written, read or filtered differently."""
+"""To be raised whenever the same rows may be written, read or filtered differently."""
 _CHECKSUM_BYTES = 16
 _TOUCH_SECONDS = 3600
 _PLAIN = (str, int, float, bool, type(None), bytes)
 
 
-class PreparedRows:
-    """Numbered rows by their identity, below one folder, the rows used longest ago removed above a limit of bytes.
+class RowCache:
+    """Numbered rows by their identity, in one folder. Above a limit of bytes, the rows used longest ago are removed.
 
-    Only values that come back exactly as they were are kept: text, bytes, numbers, truth values, None, lists and mappings of them.
-    A file that cannot be written, or is not as it was written, costs reading the original again and nothing else.
+    Only values that come back exactly as they were are kept: text, bytes, numbers, booleans, None, lists and mappings of them.
+    If a file cannot be written or is damaged, the original is read again; nothing else is lost.
     """
 
     def __init__(self, folder: Path, *, limit_bytes: int) -> None:
@@ -36,7 +36,7 @@ class PreparedRows:
         self._limit_bytes = limit_bytes
 
     def load(self, identity: Sequence[Any]) -> list[tuple[int, Row]] | None:
-        """The rows that were kept under the identity. None: there are none."""
+        """The rows with this identity. None: they are not in the cache."""
         path = self._path(identity)
         try:
             content = path.read_bytes()
@@ -52,12 +52,12 @@ class PreparedRows:
         return rows
 
     def save(self, identity: Sequence[Any], rows: Sequence[tuple[int, Row]]) -> None:
-        """Keep the rows, if they can come back as they are and there is room."""
+        """Keep the rows if they can come back as they are and there is room."""
         if not all(_is_plain(row) for _, row in rows):
             return
         try:
             body = msgspec.msgpack.encode(rows)
-        except (UnicodeEncodeError, OverflowError):  # half of a surrogate pair; a number of more than 64 bits
+        except (UnicodeEncodeError, OverflowError):  # a lone surrogate; a number of more than 64 bits
             return
         if len(body) > self._limit_bytes:
             return
@@ -73,7 +73,7 @@ class PreparedRows:
         return self._folder / f"{digest[:40]}.rows"
 
     def _make_room(self, newest: Path) -> None:
-        """Remove what was used longest ago, but not what was just written. Another process may be doing the same."""
+        """Remove the files used longest ago, but not the newest. Another process may do the same at the same time."""
         files = []
         for file in self._folder.glob("*.rows"):
             try:
@@ -91,7 +91,7 @@ class PreparedRows:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether the value comes back equal and of the same type. Subclasses do not."""
+    """Whether the value comes back equal and of the same type. Values of subclasses do not."""
     if type(value) in _PLAIN:
         return True
     if type(value) is list:

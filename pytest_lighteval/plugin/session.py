@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_lighteval.data.data_sets import DataSets
-from pytest_lighteval.data.row_cache import PreparedRows
+from pytest_lighteval.data.row_cache import RowCache
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gates.gate_file import check_gates
 from pytest_lighteval.gates.plan import GatePlan
@@ -116,12 +116,12 @@ def _make_plan(config: pytest.Config) -> Plan:
         roots=(*roots, catalogue.shipped),
         named=tuple(_named_paths(config, folders=settings.backend is not None)),
         selected=selected,
-        data_sets=DataSets(data_home=settings.data_home, prepared=_prepared(settings.cache)),
+        data_sets=DataSets(data_home=settings.data_home, row_cache=_row_cache(settings.cache)),
     )
 
 
-def _prepared(cache: CacheSettings | None) -> PreparedRows | None:
-    return None if cache is None else PreparedRows(cache.folder / "data", limit_bytes=cache.limit_bytes)
+def _row_cache(cache: CacheSettings | None) -> RowCache | None:
+    return None if cache is None else RowCache(cache.folder / "data", limit_bytes=cache.limit_bytes)
 
 
 def _named_paths(config: pytest.Config, *, folders: bool) -> Iterator[Path]:

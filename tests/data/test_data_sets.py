@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.data.data_sets import DataSets, rows_fingerprint
-from pytest_lighteval.data.row_cache import PreparedRows
+from pytest_lighteval.data.row_cache import RowCache
 from pytest_lighteval.errors import DataError, MissingExtraError
 from pytest_lighteval.types import PromptTemplate, Row, Task
 from tests.shared import HUB, needs_shared
@@ -328,7 +328,7 @@ def test_a_missing_library_is_named_with_its_install_line(
     assert str(caught.value) == f"{missing} is not installed: pip install 'pytest-lighteval[hub]'"
 
 
-# ---------------------------------------------------------------------------------------------------- the prepared form
+# ---------------------------------------------------------------------------------------------------------- the row cache
 
 
 @pytest.fixture
@@ -339,8 +339,8 @@ def later(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def keeping(tmp_path: Path, **arguments: Any) -> DataSets:
-    """As a process of its own would have it: nothing in memory, the prepared form of all before it on disk."""
-    return DataSets(prepared=PreparedRows(tmp_path / "prepared", limit_bytes=10**6), **arguments)
+    """As a process of its own would have it: nothing in memory, the row cache of all before it on disk."""
+    return DataSets(row_cache=RowCache(tmp_path / "rows", limit_bytes=10**6), **arguments)
 
 
 @pytest.mark.usefixtures("later")
@@ -369,7 +369,7 @@ def test_a_changed_file_is_read_again_whatever_was_kept_of_it(mirror: Path, tmp_
 def test_a_file_that_was_written_a_moment_ago_is_not_kept(mirror: Path, tmp_path: Path) -> None:
     keeping(tmp_path, data_home=mirror).rows(make_task(tmp_path, hf_repo="geo/capitals", hf_subset="de"), "dev")
 
-    assert not (tmp_path / "prepared").exists()
+    assert not (tmp_path / "rows").exists()
 
 
 @pytest.mark.usefixtures("later")
@@ -391,7 +391,7 @@ def test_a_folder_that_datasets_must_read_is_kept_until_any_file_of_it_changes(t
 def test_lines_of_json_beside_the_suite_are_read_as_they_are(tmp_path: Path) -> None:
     assert keeping(tmp_path).rows(local(tmp_path), "test") == list(enumerate(CAPITALS))
 
-    assert not (tmp_path / "prepared").exists()
+    assert not (tmp_path / "rows").exists()
 
 
 @pytest.mark.parametrize(
