@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from pytest_lighteval.common.msgspec_errors import place_and_problem
 from pytest_lighteval.common.yaml_lines import YamlFile
 from pytest_lighteval.errors import UserInputError, did_you_mean
 
@@ -99,8 +100,8 @@ def convert_model_args(raw: Mapping[str, Any], arguments: type[Arguments], *, ba
     try:
         return msgspec.convert(_lowered(raw), arguments, strict=False)
     except msgspec.ValidationError as error:
-        problem, _, place = str(error).partition(" - at `$.")
-        raise UserInputError(f"--model-args: {place.rstrip('`') or backend}: {problem}") from error
+        place, problem = place_and_problem(error)
+        raise UserInputError(f"--model-args: {place or backend}: {problem}") from error
 
 
 def _lowered(raw: Mapping[str, Any]) -> dict[str, Any]:

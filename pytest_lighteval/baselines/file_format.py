@@ -12,6 +12,7 @@ import msgspec
 
 from pytest_lighteval.baselines.model import Baseline, BaselineMetric, BaselineTask, HistoryEntry, Provenance, Repeated
 from pytest_lighteval.baselines.packing import PackingError, pack_column, pack_digests, pack_ids, unpack_column, unpack_digests, unpack_ids
+from pytest_lighteval.common.msgspec_errors import place_and_problem
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import TaskKey
 
@@ -236,9 +237,8 @@ def _converted(plain: Any, shape: type[Shape], where: str, field: str) -> Shape:
     try:
         return msgspec.convert(plain, shape)
     except msgspec.ValidationError as error:
-        problem, _, place = str(error).partition(" - at ")
-        inner = place.strip("`").removeprefix("key in ").strip("`").removeprefix("$").removeprefix(".")
-        at = ".".join(part for part in (field, inner) if part)
+        place, problem = place_and_problem(error)
+        at = ".".join(part for part in (field, place) if part)
         raise UserInputError(f"{where}: {at + ': ' if at else ''}{problem[:1].lower()}{problem[1:]}") from error
 
 

@@ -6,16 +6,16 @@ folder, as under xdist another worker may need it; whoever needs a result that i
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from pytest_lighteval.common.locks import locked
 from pytest_lighteval.errors import BackendError, LightevalError, UnsupportedRequestError
 from pytest_lighteval.reports.details import details_path
 from pytest_lighteval.reports.serialize import task_result_from_plain, to_plain
@@ -112,12 +112,10 @@ def forget_exchange(folder: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that the system takes back from a process that dies. Raises BackendError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise BackendError(f"{error.filename or path}: the reference's results cannot be kept: {error.strerror}") from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Hold a lock on the file. Raises BackendError."""
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(locked(path))
+        except OSError as error:
+            raise BackendError(f"{error.filename or path}: the reference's results cannot be kept: {error.strerror}") from error
         yield

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from pytest_lighteval.common.files import write_atomic
+from pytest_lighteval.common.locks import locked
 from pytest_lighteval.errors import DataError
 from pytest_lighteval.reports.json_report import SCHEMA, read_results
 from pytest_lighteval.reports.serialize import to_json
@@ -23,7 +22,7 @@ def update_index(root: Path, *, changed: str | None = None) -> None:
     The index holds nothing of its own: a run is in it as long as its folder has a results.json, in the order of their starts. A lock
     keeps two runs that end at once from losing one another. Raises OSError.
     """
-    with _locked(root):
+    with locked(root / ".index.lock"):
         known = _known(root / "index.json")
         known.pop(changed or "", None)
         folders = [folder for folder in root.iterdir() if (folder / "results.json").is_file()]
@@ -31,19 +30,6 @@ def update_index(root: Path, *, changed: str | None = None) -> None:
         runs.sort(key=lambda entry: (str(entry.get("started")), str(entry["folder"])))
         write_atomic(root / "index.json", to_json({"schema": SCHEMA, "runs": runs}, indent=2, sort_keys=True) + "\n")
         write_atomic(root / "index.md", _markdown(runs))
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Wait for the folder's lock, which the system takes back from a process that dies."""
-    import fcntl  # only a run that writes reports needs it
-
-    descriptor = os.open(root / ".index.lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _known(path: Path) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from pytest_lighteval.common.msgspec_errors import place_and_problem
 from pytest_lighteval.common.yaml_lines import Field, YamlFile
 from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
 from pytest_lighteval.prompts.templates import check_syntax
@@ -100,13 +101,13 @@ def _checked(source: YamlFile) -> SuiteFields:
     try:
         return msgspec.convert(source.data, SuiteFields)
     except msgspec.ValidationError as error:
-        raise _explain(source, str(error)) from None
+        raise _explained(source, error) from None
 
 
-def _explain(source: YamlFile, message: str) -> SuiteError:
-    """A message of msgspec, as an error at the field's line that says what would be right."""
-    problem, _, place = message.partition(" - at `$") if message.endswith("`") else (message, "", "")
-    field = _resolve(source.data, _steps(place.rstrip("`")), message)
+def _explained(source: YamlFile, error: msgspec.ValidationError) -> SuiteError:
+    """An error of msgspec as one at the field's line, with the right spelling."""
+    place, problem = place_and_problem(error)
+    field = _resolve(source.data, _steps(place), str(error))
     problem = problem.replace("`", "")
     if problem.startswith("Object contains unknown field "):
         name = problem.rsplit(" ", 1)[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import queue
 import sqlite3
@@ -12,6 +11,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from pytest_lighteval.common.locks import locked
 
 _APPLICATION = 0x6C657631
 """SQLite's application id of our files."""
@@ -197,10 +198,8 @@ def newest_number(folder: Path) -> int:
 
 def _open(path: Path) -> sqlite3.Connection:
     """A connection to the file, which is made if need be. Raises sqlite3.Error for a file that is not ours, and OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     # the change to WAL waits for nobody, so processes that start together do it one after the other
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.with_suffix(".lock")):
         connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             _prepare(connection)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
+from pytest_lighteval.common.msgspec_errors import place_and_problem
 from pytest_lighteval.errors import UserInputError, did_you_mean
 
 BEAM_SEARCH = dict.fromkeys(("early_stopping", "length_penalty"), "it belongs to beam search, which is never used here")
@@ -59,5 +60,5 @@ def read_parameters(kind: type[_Parameters], raw: dict[str, Any]) -> _Parameters
     try:
         return msgspec.convert({name: value for name, value in raw.items() if value is not None}, kind, strict=False)
     except msgspec.ValidationError as error:
-        problem, _, place = str(error).partition(" - at `$.")
-        raise UserInputError(f"generation_parameters.{place.rstrip('`')}: {problem}") from error
+        place, problem = place_and_problem(error)
+        raise UserInputError(f"generation_parameters.{place}: {problem}") from error

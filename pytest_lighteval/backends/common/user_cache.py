@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from pytest_lighteval.common.files import write_atomic
+from pytest_lighteval.common.locks import locked
 
 _RACY_NANOSECONDS = 2_000_000_000
 """A file changed this recently could change again under the same time stamp, so its digest is not remembered (as git does it)."""
@@ -79,8 +78,7 @@ def made_once(folder: Path, make: Callable[[Path], None], *, proof: str = "confi
     """
     if (folder / proof).is_file():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_name(f"{folder.name}.lock")):
+    with locked(folder.with_name(f"{folder.name}.lock")):
         if not (folder / proof).is_file():
             temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
             try:
@@ -91,10 +89,3 @@ def made_once(folder: Path, make: Callable[[Path], None], *, proof: str = "confi
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
     return folder
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
