@@ -541,9 +541,10 @@ EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE
 @pytest.mark.parametrize(
     ("example", "expected"),
     [
-        pytest.param(EXAMPLES[0], ["exam:anatomy", "exam:astronomy", "exam:virology"], id="first"),
-        pytest.param(EXAMPLES[1], ["qa:en_short", "qa:en_long", "qa:de_short", "qa:de_long"], id="matrix"),
-        pytest.param(EXAMPLES[2], ["xqa:de", "xqa:fr"], id="matrix of entries"),
+        pytest.param(EXAMPLES[0], ["capitals"], id="minimal"),
+        pytest.param(EXAMPLES[1], ["exam:anatomy", "exam:astronomy", "exam:virology"], id="several tasks"),
+        pytest.param(EXAMPLES[2], ["qa:en_short", "qa:en_long", "qa:de_short", "qa:de_long"], id="matrix"),
+        pytest.param(EXAMPLES[3], ["xqa:de", "xqa:fr"], id="matrix of entries"),
     ],
 )
 def test_the_examples_of_the_guide_are_suites(tmp_path: Path, example: str, expected: list[str]) -> None:
