@@ -16,8 +16,9 @@ DOCUMENT = ROOT / "docs" / "parity.md"
 _HEADER = """\
 # Parity
 
-Whether a score of this project is the score that others publish: measured, document by document. Both parts of this page are written by
-the commands that measure them; nothing in them is typed by hand.
+Are the scores of this project the scores that others publish?
+This page compares them document by document.
+The commands that measure also write the two parts of this page.
 """
 _PARTS = {"recorded": "python -m benchmarks.parity --write", "harness": "python -m benchmarks.harness_check --write"}
 """The parts in their order, and the command that writes each."""

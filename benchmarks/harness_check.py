@@ -206,7 +206,7 @@ def compare(asked: Asked, theirs: Mapping[str, Any]) -> list[Row]:
         rows.append(_compare_metric(asked, reported, name, by_number, values, theirs["scores"][name], texts))
     reason = asked.pair.other_texts
     if reason is not None:
-        reason = f"- `{asked.pair.theirs}` asks {texts.asked - texts.shared} of {texts.asked} texts that we do not: {reason}."
+        reason = f"- `{asked.pair.theirs}` scores {texts.asked - texts.shared} of {texts.asked} texts that ours does not: {reason}."
     problems = (*texts.problems, *rows[0].problems)
     rows[0] = replace(rows[0], problems=problems, explanation="\n".join(filter(None, (reason, rows[0].explanation))))
     return rows
@@ -307,13 +307,19 @@ Ours: {setting("torch", "transformers", "tokenizers")}.
 Theirs: {versions}, in an environment of its own.
 Model: SmolLM2-135M-Instruct as `{MODEL}`, both sides from the same folder, no chat template, at most {MAX_LENGTH} tokens.
 
-The harness's own tasks (prompts, metrics, aggregates) on the same rows as ours: documents spread evenly over the split, the shortest
-pages of WikiText, the few-shot examples. Every text that the harness asks about must be one that we ask about, with a log-likelihood
-within max(5e-4, 5e-6 x |sum|) nats, and every document must score the same, unless an explanation below says otherwise.
-{len(problems)} differences are left without one.
+The harness evaluates its own tasks (prompts, metrics, aggregates) on the same rows as ours.
+The rows are documents spread evenly over the split, the shortest pages of WikiText, and the few-shot examples.
 
-One setting of the harness is not its default: `prefix_token_id`, what stands for an empty context, is `{START}` as in Lighteval. By
-default it is the beginning token, with which BLiMP and WikiText have other scores.
+Three things must hold, unless an explanation below the table says otherwise:
+
+- our task also scores every text that the harness scores;
+- the two log-likelihoods are within max(5e-4, 5e-6 x |sum|) nats;
+- every document has the same score.
+
+{len(problems)} differences have no explanation.
+
+One setting of the harness is not its default: `prefix_token_id`, the token for an empty context, is `{START}`, as in Lighteval.
+The default is the beginning token, which gives other scores for BLiMP and WikiText.
 
 {printed}
 
@@ -321,14 +327,15 @@ What differs by definition:
 
 {listed}
 
-Where the texts differ, the same task stands in the table once more, changed in the one setting that is named there: it then asks what
-we ask, and scores the same. Where a metric differs, their value of every document that differs was computed from our log-likelihoods.
+If the texts differ, the table has the harness's task once more, with the one setting changed that its name gives.
+This task scores the same texts as ours and gives the same scores.
+If a metric differs, our log-likelihoods and the harness's definition give the harness's value for every such document.
 
 ### Not covered
 
-- Generated texts: the two stop, cut and extract answers by rules of their own.
-- Tasks of one name that ask different things, such as WinoGrande: the harness scores the same ending after each option, Lighteval
-  the option together with the ending.
+- Generated texts: the two programs stop, cut and extract answers by different rules.
+- Tasks of the same name that score different things, such as WinoGrande.
+  The harness scores the same ending after each option; Lighteval scores the option together with the ending.
 """
 
 

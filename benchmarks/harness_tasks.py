@@ -80,7 +80,7 @@ PAIRS = (
         metrics=_ACCURACIES,
         explained={
             "acc_norm": Explained(
-                reason="the leaderboard's length of a choice counts the space in front of it; the harness's does not",
+                reason="the leaderboard counts the space before a choice in its length, and the harness does not",
                 theirs=_accuracy_without_space,
             )
         },
@@ -116,7 +116,7 @@ PAIRS = (
         theirs="copa",
         file="super_glue/copa/default.yaml",
         metrics={"acc": "acc"},
-        other_texts="it puts a second space in front of a choice",
+        other_texts="it puts a second space before a choice",
     ),
     Pair(
         ours="lighteval|super_glue:copa",
@@ -169,7 +169,7 @@ PAIRS = (
         file="sciq/sciq.yaml",
         metrics=_ACCURACIES,
         source={"evaluation_splits": ("validation",)},
-        other_texts="a question without a passage keeps the line break behind the passage",
+        other_texts="a question without a passage keeps the line break that follows the passage",
     ),
     Pair(
         ours="lighteval|sciq",

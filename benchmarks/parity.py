@@ -95,8 +95,8 @@ def _summary(done: Sequence[Comparison]) -> str:
     close = sum(comparison.close_calls for comparison in done)
     rows = [(kind, str(count), small(largest.get(kind))) for kind, count in counts.items()]
     said = (
-        f"{misses} differences in {len(done)} runs. {near_ties} documents differ for rounding alone, out of {close} whose best two choices"
-        " or tokens are that close."
+        f"{misses} differences in {len(done)} runs.\nDocuments whose best two choices or tokens are within the tolerance: {close}."
+        f" Of these, {near_ties} differ."
     )
     return table(("compared", "count", "largest difference"), rows) + f"\n\n{said}"
 
@@ -107,7 +107,7 @@ def _undeclared(missing: int, recorded: int) -> str:
 
 def _skipped(reasons: Counter[str]) -> str:
     lines = (f"  - {count}: {reason}" for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
-    return "\n".join((f"{reasons.total()} declared tasks cannot be scored, and are skipped with the reason:", *lines))
+    return "\n".join((f"{reasons.total()} declared tasks cannot be scored and are skipped, with these reasons:", *lines))
 
 
 def _part(done: Sequence[Comparison], undeclared: tuple[int, int]) -> str:
@@ -120,37 +120,50 @@ Ours: {setting("torch", "transformers", "tokenizers")}.
 Theirs: recorded from lighteval 0.9.2 with transformers 4.57.6 on a CPU in fp32.
 Model: SmolLM2-135M-Instruct as `{MODEL}`, no chat template.
 
-{len(done)} runs with {documents} documents. Each task is the one that `suites/` declares, and all of our pipeline runs: rows, shuffle,
-few-shot examples, contexts, tokens, model, metrics, aggregates. Only the rows themselves and a run's limits (new tokens, model
-length, number of documents) are taken from the recording.
+{len(done)} runs with {documents} documents are compared.
+Each task is the one that `suites/` declares.
+The whole pipeline runs: rows, shuffle, few-shot examples, contexts, tokens, model, metrics, aggregates.
+Only the rows and the limits of a run come from the recording (new tokens, model length, number of documents).
 
-What must hold: documents in the same order; contexts, choices, stop sequences and all token ids equal; every log-likelihood
-within max(5e-4, 5e-6 x |sum|) nats of the recorded sum; the same choice predicted, unless the two best are closer than that; the
-same greedy flags; the same generated text, unless our model prefers its token by less than 1e-3 nats where the texts part;
-every document's value and every aggregate the same (to 1e-9 where they come from texts). Anything else is a difference, and the
-command exits with 1. What was recorded is torch's `log_softmax` in fp32, which is itself off by up to 2e-5 nats a token, all
-to one side ([differences](differences-from-lighteval.md)).
+These must be equal:
+
+- the order of the documents;
+- contexts, choices, stop sequences and all token ids;
+- every log-likelihood, within max(5e-4, 5e-6 x |sum|) nats of the recorded sum;
+- the predicted choice, unless the two best choices are closer than that;
+- the greedy flags;
+- the generated text, unless our model prefers its own token by less than 1e-3 nats where the texts begin to differ;
+- every document's value and every aggregate (within 1e-9 if they come from texts).
+
+Anything else is a difference, and then the command exits with 1.
+The recorded numbers are torch's `log_softmax` in fp32.
+It is off by up to 2e-5 nats per token, always to the same side ([differences](differences-from-lighteval.md)).
 
 {_summary(done)}
 
 {_table(done)}
 
-± is the standard error. Those of perplexities and of IFEval's instructions are bootstrapped: the recorded ones are shown times
-sqrt(1000), by which the reference divides once too often ([listed](differences-from-lighteval.md)), and two bootstraps are
-compared within a quarter of their size.
+± is the standard error.
+The standard errors of perplexities and of IFEval's instructions are bootstrapped.
+The reference divides its own by sqrt(1000) once too often ([listed](differences-from-lighteval.md)).
+So the table shows the recorded ones times sqrt(1000).
+Two bootstraps may differ by a quarter of their size.
 
 ### Not covered
 
-- Sampled texts ({" and ".join(f"`{name}`" for name in sampled)}): no two draws are the same, so that the metrics are
-  computed from the recorded texts. Prompts, token ids and the number of samples asked are compared.
-- {_undeclared(*undeclared)} Prompts are compared for every task
-  that has a recorded row, settings for all (`tests/golden`), but only these {len(done)} runs in the answers of a model.
+- Sampled texts ({" and ".join(f"`{name}`" for name in sampled)}): no two draws are the same.
+  So the metrics are computed from the recorded texts.
+  Prompts, token ids and the number of samples are compared.
+- {_undeclared(*undeclared)}
+  Prompts are compared for every task that has a recorded row, and settings for all tasks (`tests/golden`).
+  A model's answers are compared only in these {len(done)} runs.
 - {_skipped(count_skipped())}
-- Metrics that no run uses are compared with recorded tables instead (`tests/metrics/test_golden.py`);
-  [differences-from-lighteval.md](differences-from-lighteval.md) lists those that differ on purpose, and those that do not exist
-  here: BERTScore, BLEURT, SummaC, judges, and `lcb_codegen_metric`, which would run what a model wrote.
+- Metrics that no run uses are compared with recorded tables (`tests/metrics/test_golden.py`).
+  [differences-from-lighteval.md](differences-from-lighteval.md) lists the metrics that differ on purpose.
+  It also lists those that do not exist here: BERTScore, BLEURT, SummaC, judges, and `lcb_codegen_metric`.
+  (The last one would run code that a model wrote.)
 - Chat templates, system prompts and few-shot seeds are compared as texts (`tests/golden/test_few_shots.py`), not with a model.
-- Models, dtypes and devices other than these.
+- Other models, dtypes and devices.
 """
 
 
