@@ -62,7 +62,7 @@ class Mismatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pairs:
+class AlignedScores:
     """The documents of both sides, aligned; the tuples by document have equal length."""
 
     key: TaskKey
@@ -79,7 +79,7 @@ class Pairs:
     """What a reader of the verdict should know, one line each: a subset, a reason that was allowed."""
 
 
-def pair_up(
+def align(
     result: TaskResult,
     baseline: BaselineTask,
     metric: str,
@@ -88,7 +88,7 @@ def pair_up(
     allow: Collection[MismatchKind] = (),
     most_truncated: float = _MOST_TRUNCATED,
     stopped_early: bool = False,
-) -> Pairs | Mismatch:
+) -> AlignedScores | Mismatch:
     """Align the documents of one metric, or list every reason why they cannot be compared.
 
     A result under an explicit `max_samples` is held against the same first documents of the baseline's order, and the other way round;
@@ -122,7 +122,7 @@ def pair_up(
     refused = tuple(reason for reason in found if reason.kind not in allow)
     if refused:
         return Mismatch(key=result.key, metric=metric, reasons=refused)
-    return Pairs(
+    return AlignedScores(
         key=result.key,
         metric=metric,
         higher_is_better=result.metrics[metric].higher_is_better,
@@ -137,7 +137,7 @@ def pair_up(
 # -------------------------------------------------------------------------------------------- for the statistics
 
 
-def mean_scores(pairs: Pairs) -> tuple[list[float | tuple[float, ...]], list[float | tuple[float, ...]]]:
+def mean_scores(pairs: AlignedScores) -> tuple[list[float | tuple[float, ...]], list[float | tuple[float, ...]]]:
     """Baseline and candidate as a test of means takes them: a number for a document with one repeat, a tuple where there are several.
 
     Raises ValueError for a metric of the whole corpus, whose documents have no number: `corpus_rows` is for these.
@@ -154,12 +154,12 @@ def _numbers(repeats: tuple[SampleValue, ...]) -> float | tuple[float, ...]:
     return numbers[0] if len(numbers) == 1 else tuple(numbers)
 
 
-def rows_of(pairs: Pairs) -> int:
+def rows_of(pairs: AlignedScores) -> int:
     """How many rows a document needs so that the repeats of either side are in them equally often: their least common multiple."""
     return math.lcm(*{len(repeats) for repeats in (*pairs.baseline, *pairs.candidate)})
 
 
-def corpus_rows(pairs: Pairs, *, rows: int | None = None) -> tuple[list[SampleValue], list[SampleValue], list[str | None] | None]:
+def corpus_rows(pairs: AlignedScores, *, rows: int | None = None) -> tuple[list[SampleValue], list[SampleValue], list[str | None] | None]:
     """Baseline, candidate and clusters as a test of a corpus metric takes them, which knows one value a row.
 
     With one repeat a side, a row is a document. With more, each document has `rows_of` rows, or the multiple of it that `rows` is, so that

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from pytest_lighteval.comparison.paired import Comparison
-from pytest_lighteval.comparison.power import Settlement, settlement
+from pytest_lighteval.comparison.paired import FullComparison
+from pytest_lighteval.comparison.power import RequiredSample, required_sample
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import GateSpec
 
 
-class Outcome(StrEnum):
+class GateOutcome(StrEnum):
     """What a gate says."""
 
     PASSED = "PASSED"
@@ -28,8 +28,6 @@ class Outcome(StrEnum):
     """Neither: there are too few documents."""
     IMPROVED = "IMPROVED"
     """A gain is proven. Told, never red."""
-    NEW = "NEW"
-    """The baseline does not hold it, so there is nothing to compare with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,21 +94,21 @@ def policy_for(spec: GateSpec, session: Policy, *, unit: float = 1.0) -> Policy:
 class Decision:
     """The verdict of one gate with what it rests on."""
 
-    outcome: Outcome
-    comparison: Comparison
+    outcome: GateOutcome
+    comparison: FullComparison
     policy: Policy
     tolerated: bool = False
     """PASSED although a loss is proven: it is certified to be at most what is allowed."""
-    settlement: Settlement | None = None
-    """For INCONCLUSIVE, what would settle it. None: another outcome, or more of the same never would."""
+    required: RequiredSample | None = None
+    """For INCONCLUSIVE, the sample that would decide it. None: another outcome, or no larger sample would."""
 
     @property
     def red(self) -> bool:
         """Whether the gate fails its session."""
-        return self.outcome is Outcome.REGRESSED or (self.outcome is Outcome.INCONCLUSIVE and self.policy.inconclusive == "fail")
+        return self.outcome is GateOutcome.REGRESSED or (self.outcome is GateOutcome.INCONCLUSIVE and self.policy.inconclusive == "fail")
 
 
-def decide(comparison: Comparison, policy: Policy, *, alpha: float, certify_alpha: float | None = None) -> Decision:
+def decide(comparison: FullComparison, policy: Policy, *, alpha: float, certify_alpha: float | None = None) -> Decision:
     """The verdict, decided in this order.
 
     1. The upper bound of the loss is at most `max_drop`: PASSED; with `tolerated` when the test finds a loss all the same, and as
@@ -129,13 +127,13 @@ def decide(comparison: Comparison, policy: Policy, *, alpha: float, certify_alph
     certify_alpha = policy.alpha if certify_alpha is None else certify_alpha
     lost = comparison.lower > 0
     if comparison.upper <= policy.max_drop:
-        outcome = Outcome.IMPROVED if comparison.gained else Outcome.PASSED
+        outcome = GateOutcome.IMPROVED if comparison.gained else GateOutcome.PASSED
         return Decision(outcome=outcome, comparison=comparison, policy=policy, tolerated=lost)
     if lost and comparison.loss >= policy.least_loss - 1e-12:
-        return Decision(outcome=Outcome.REGRESSED, comparison=comparison, policy=policy)
+        return Decision(outcome=GateOutcome.REGRESSED, comparison=comparison, policy=policy)
     if comparison.gained:
-        return Decision(outcome=Outcome.IMPROVED, comparison=comparison, policy=policy)
-    settles = settlement(
+        return Decision(outcome=GateOutcome.IMPROVED, comparison=comparison, policy=policy)
+    required = required_sample(
         loss=comparison.loss,
         n=comparison.n,
         variance=comparison.variance,
@@ -145,7 +143,7 @@ def decide(comparison: Comparison, policy: Policy, *, alpha: float, certify_alph
         alpha=alpha,
         certify_alpha=certify_alpha,
     )
-    return Decision(outcome=Outcome.INCONCLUSIVE, comparison=comparison, policy=policy, settlement=settles)
+    return Decision(outcome=GateOutcome.INCONCLUSIVE, comparison=comparison, policy=policy, required=required)
 
 
 # ----------------------------------------------------------------------------------------------------- the family
@@ -222,7 +220,7 @@ def line(metric: str, decision: Decision, *, points: bool = True) -> str:
     parts = [
         f"{metric} {comparison.baseline:.3f} -> {comparison.candidate:.3f}",
         f"{what} {number(size)}{' points' if points else ''} [{number(ends[0])}, {number(ends[1])}]",
-        f"p = {_probability(comparison.p_gain if gain else comparison.p_loss)}",
+        f"p = {_probability(comparison.p_gain if gain else comparison.p)}",
         f"n = {comparison.n}",
     ]
     if comparison.lost is not None:
@@ -231,10 +229,10 @@ def line(metric: str, decision: Decision, *, points: bool = True) -> str:
 
 
 def _because(decision: Decision, allowed: str) -> str:
-    if decision.outcome is Outcome.INCONCLUSIVE and decision.settlement is not None:
-        settles = decision.settlement
-        repeats = "" if settles.repeats is None else f" or {settles.repeats} repeats"
-        return f"allowed {allowed}; about {settles.documents} documents{repeats} would settle it"
+    if decision.outcome is GateOutcome.INCONCLUSIVE and decision.required is not None:
+        required = decision.required
+        repeats = "" if required.repeats is None else f" or {required.repeats} repeats"
+        return f"allowed {allowed}; about {required.documents} documents{repeats} would settle it"
     if decision.tolerated:
         return f"allowed {allowed}; the loss is real but tolerated"
     return f"allowed {allowed}"

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pytest_lighteval.common.statistics import PADDING, used
 from pytest_lighteval.comparison.mean_bounds import mean_upper_bound
 from pytest_lighteval.comparison.sign_flips import FloatArray, SignFlipResult, scipy_module, sign_flip_test
-from pytest_lighteval.types import CorpusMetric, SampleValue
+from pytest_lighteval.types import Comparison, CorpusMetric, SampleValue
 
 _TIE = 1e-9
 _CELLS_AT_ONCE = 4_000_000
@@ -182,32 +182,17 @@ def stratified(parts: Sequence[Paired], factors: Sequence[float]) -> Paired:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """What two runs over the same documents say about the true loss. Losses are positive, in the metric's own unit."""
+class FullComparison(Comparison):
+    """A comparison with what its verdict depends on besides."""
 
-    baseline: float
-    candidate: float
-    loss: float
-    lower: float
-    """One-sided lower bound of the loss; above 0 exactly when the test at its alpha finds a loss."""
-    upper: float
-    """One-sided upper bound of the loss."""
-    p_loss: float
-    """One-sided p-value of "nothing was lost"."""
     p_gain: float
     """One-sided p-value of "nothing was gained"."""
     gained: bool
     """The test at the alpha of `upper` finds a gain."""
-    n: int
-    lost: int | None
-    """Documents that score worse than before. None: a metric of the whole corpus, to which a document is not lost by itself."""
-    won: int | None
     variance: float
     """Of the loss, times n, if nothing truly changed; never zero."""
     worst: float
     """The most that one unit can lose; a share of it enters every upper bound."""
-    method: str
-    """How `p_loss` was computed, in words."""
 
 
 def mcnemar(lost: npt.ArrayLike, won: npt.ArrayLike) -> Any:
@@ -219,7 +204,7 @@ def mcnemar(lost: npt.ArrayLike, won: npt.ArrayLike) -> Any:
     return scipy_module("stats").binom.sf(lost - 1, lost + won, 0.5)
 
 
-def compare(paired: Paired, *, alpha: float, certify_alpha: float | None = None, seed: int = 0, draws: int | None = None) -> Comparison:
+def compare(paired: Paired, *, alpha: float, certify_alpha: float | None = None, seed: int = 0, draws: int | None = None) -> FullComparison:
     """Test and bound the loss of a metric that is a mean over documents.
 
     The test is `sign_flip_test`; for 0/1 scores it is the exact McNemar test. `lower` is the loss minus the largest loss that the test
@@ -241,7 +226,7 @@ def compare(paired: Paired, *, alpha: float, certify_alpha: float | None = None,
 
 def compared(
     paired: Paired, *, loss: SignFlipResult, gain: SignFlipResult, alpha: float, certify_alpha: float, lower: float | None = None
-) -> Comparison:
+) -> FullComparison:
     """The comparison that the tests `loss` and `gain` of these documents amount to; bounds at `alpha` (lower) and `certify_alpha`.
 
     `lower` is the lower bound where an earlier look has found the loss. None: it is computed.
@@ -254,13 +239,13 @@ def compared(
     else:
         gained = mean_upper_bound(paired.gains, worst=paired.worst, alpha=alpha) / per_document
         lower = min(beyond_chance, -gained, 0.0)
-    return Comparison(
+    return FullComparison(
         baseline=paired.baseline,
         candidate=paired.candidate,
         loss=paired.loss,
         lower=lower,
         upper=mean_upper_bound(-paired.gains, worst=paired.worst, alpha=certify_alpha) / per_document,
-        p_loss=loss.p,
+        p=loss.p,
         p_gain=gain.p,
         gained=gain.significant,
         n=paired.n,
@@ -285,7 +270,7 @@ def compare_corpus(
     clusters: Sequence[str | None] | None = None,
     seed: int = 0,
     draws: int = 2000,
-) -> Comparison:
+) -> FullComparison:
     """Test and bound the loss of a metric that is computed from all documents at once (BLEU, corpus F1, a perplexity).
 
     Two resamplings of the same documents (or clusters): a paired bootstrap, which draws documents with both their values, and a paired
@@ -325,13 +310,13 @@ def compare_corpus(
     lower = min(np.sort(resampled)[rank], loss - np.sort(exchanged)[-1 - rank])
     # the sign of the bound is the test's, whatever rounding does to a tie
     lower = max(lower, math.ulp(0.0)) if p_loss <= alpha else min(lower, np.sort(resampled - with_unseen)[rank], 0.0)
-    return Comparison(
+    return FullComparison(
         baseline=before,
         candidate=after,
         loss=loss,
         lower=float(lower),
         upper=float(np.sort(resampled + with_unseen)[math.ceil((1 - certify_alpha) * (draws + 1)) - 1]),
-        p_loss=p_loss,
+        p=p_loss,
         p_gain=p_gain,
         gained=p_gain <= certify_alpha,
         n=len(baseline),

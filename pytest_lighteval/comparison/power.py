@@ -26,13 +26,13 @@ _MOST_REPEATS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class RequiredSample:
     """What would turn an open verdict into a clear one, if what was measured is the truth."""
 
     documents: int
     """Documents in all."""
     repeats: int | None
-    """Runs of both models over the documents at hand. None: no sensible number of repeats of so few documents settles it."""
+    """Runs of both models over the documents at hand. None: no sensible number of repeats of so few documents decides it."""
 
 
 def averaged_discordance(discordance: float, *, repeats: int = 1, baseline_repeats: int = 1) -> float:
@@ -134,7 +134,7 @@ def repeats_needed(
     return max(1, math.ceil((_z(alpha) + _z(1 - power)) ** 2 * variance / (n * room**2)))
 
 
-def settlement(
+def required_sample(
     *,
     loss: float,
     n: int,
@@ -145,7 +145,7 @@ def settlement(
     alpha: float,
     certify_alpha: float,
     power: float = POWER,
-) -> Settlement | None:
+) -> RequiredSample | None:
     """The fewest documents, and the fewest repeats, that make PASSED or REGRESSED likely, should the measured loss be the true one.
 
     Args:
@@ -178,7 +178,7 @@ def settlement(
     repeats = min((repeats for _, repeats in options if repeats is not None), default=None)
     if repeats is not None:
         repeats = max(repeats, 2) if repeats <= _MOST_REPEATS else None
-    return Settlement(documents=max(documents, n + 1), repeats=repeats)
+    return RequiredSample(documents=max(documents, n + 1), repeats=repeats)
 
 
 def _unseen(worst: float, alpha: float) -> float:

@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from pytest_lighteval.comparison.decision import Decision, Outcome, Policy, decide
+from pytest_lighteval.comparison.decision import Decision, GateOutcome, Policy, decide
 from pytest_lighteval.comparison.paired import Paired, compared, concatenate
 from pytest_lighteval.comparison.sign_flips import SignFlipResult, sign_flip_test
 
@@ -179,7 +179,7 @@ def look(
         lower=_best_lower(parts, losses),
     )
     decision = decide(comparison, policy, alpha=alpha, certify_alpha=certify_alpha)
-    certain = comparison.upper <= policy.max_drop or (decision.outcome is Outcome.REGRESSED and comparison.loss >= policy.max_drop)
+    certain = comparison.upper <= policy.max_drop or (decision.outcome is GateOutcome.REGRESSED and comparison.loss >= policy.max_drop)
     stop = certain or number == len(ends)
     return LookDecision(stop=stop, decision=decision, look=number, seen=seen[-1], saved=ends[-1] - seen[-1] if stop else 0)
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_lighteval.baselines.align import Mismatch, MismatchKind, Pairs, corpus_rows, mean_scores, pair_up, rows_of
+from pytest_lighteval.baselines.align import AlignedScores, Mismatch, MismatchKind, align, corpus_rows, mean_scores, rows_of
 from pytest_lighteval.baselines.model import BaselineTask, Repeated
 from pytest_lighteval.comparison.decision import Decision, Policy, decide, line, policy_for
-from pytest_lighteval.comparison.paired import Comparison, Paired, compare, compare_corpus, concatenate, pair, stratified
+from pytest_lighteval.comparison.paired import FullComparison, Paired, compare, compare_corpus, concatenate, pair, stratified
 from pytest_lighteval.gates.plan import PairedGate
 from pytest_lighteval.types import CorpusMetric, Flip, PairedVerdict, SampleValue, TaskKey, TaskResult
 
@@ -65,7 +65,7 @@ def compare_gate(
     )
 
 
-def _notes(pairs: Sequence[Pairs]) -> tuple[str, ...]:
+def _notes(pairs: Sequence[AlignedScores]) -> tuple[str, ...]:
     """Of a superset the first few: each task may have its own."""
     if len(pairs) == 1:
         return tuple(dict.fromkeys(pairs[0].notes))
@@ -78,7 +78,7 @@ def _notes(pairs: Sequence[Pairs]) -> tuple[str, ...]:
 class PoolPart:
     """A gate's documents for the pooled test, those up to its stop."""
 
-    pairs: tuple[Pairs, ...]
+    pairs: tuple[AlignedScores, ...]
     """One a task."""
     policy: Policy
     """The gate's own, in its metric's unit."""
@@ -102,7 +102,7 @@ def pooled_documents(parts: Sequence[PoolPart], session: Policy) -> Paired:
     with the mean of its scaled losses, since its scores say much the same and the test counts on units that do not hang together. The
     weights never depend on what was measured, and a task that was stopped early brings the documents it has seen.
     """
-    by_task: dict[TaskKey, list[tuple[Pairs, float]]] = {}
+    by_task: dict[TaskKey, list[tuple[AlignedScores, float]]] = {}
     for part in parts:
         for pairs in part.pairs:
             by_task.setdefault(pairs.key, []).append((pairs, session.max_drop / part.policy.max_drop))
@@ -112,7 +112,7 @@ def pooled_documents(parts: Sequence[PoolPart], session: Policy) -> Paired:
     return concatenate(once)
 
 
-def _averaged(of_task: Sequence[tuple[Pairs, float]]) -> Paired:
+def _averaged(of_task: Sequence[tuple[AlignedScores, float]]) -> Paired:
     """The documents of a task under several gates, with the mean of their scaled scores, turned so that higher is better."""
     before: dict[str, list[float]] = {}
     after: dict[str, list[float]] = {}
@@ -138,12 +138,12 @@ def _aligned(
     *,
     settings: Mapping[str, Any] | None,
     allow: Collection[MismatchKind],
-) -> tuple[list[Pairs], list[Mismatch]]:
+) -> tuple[list[AlignedScores], list[Mismatch]]:
     found = [
-        pair_up(side.result, side.baseline, gate.metric, settings=settings, allow=allow, stopped_early=side.result.num_saved > 0)
+        align(side.result, side.baseline, gate.metric, settings=settings, allow=allow, stopped_early=side.result.num_saved > 0)
         for side in sides
     ]
-    return [entry for entry in found if isinstance(entry, Pairs)], [entry for entry in found if isinstance(entry, Mismatch)]
+    return [entry for entry in found if isinstance(entry, AlignedScores)], [entry for entry in found if isinstance(entry, Mismatch)]
 
 
 # ---------------------------------------------------------------------------------------------------- in which unit
@@ -176,12 +176,12 @@ def _values(metric: str, baselines: Sequence[BaselineTask]) -> list[SampleValue]
 # ------------------------------------------------------------------------------------------------------ the tests
 
 
-def _paired(pairs: Pairs) -> Paired:
+def _paired(pairs: AlignedScores) -> Paired:
     before, after = mean_scores(pairs)
     return pair(before, after, higher_is_better=pairs.higher_is_better, clusters=pairs.clusters)
 
 
-def _compare_corpus(pairs: Sequence[Pairs], corpus: CorpusMetric, *, alpha: float, certify_alpha: float) -> Comparison:
+def _compare_corpus(pairs: Sequence[AlignedScores], corpus: CorpusMetric, *, alpha: float, certify_alpha: float) -> FullComparison:
     before: list[SampleValue] = []
     after: list[SampleValue] = []
     clusters: list[str | None] = []
@@ -201,7 +201,7 @@ def _compare_corpus(pairs: Sequence[Pairs], corpus: CorpusMetric, *, alpha: floa
     return replace(comparison, n=documents, variance=comparison.variance * share, worst=comparison.worst * share)
 
 
-def flips_of(pairs: Pairs) -> tuple[Flip, ...]:
+def flips_of(pairs: AlignedScores) -> tuple[Flip, ...]:
     """The documents whose score changed, of a metric that is a mean over them."""
     flips = []
     for document, old, new in zip(pairs.ids, *map(_averages, mean_scores(pairs)), strict=True):
@@ -237,27 +237,20 @@ def verdict_of(
     notes: tuple[str, ...] = (),
 ) -> PairedVerdict:
     """A decision as the value that reports show."""
-    comparison, settles = decision.comparison, decision.settlement
+    comparison, required = decision.comparison, decision.required
     return PairedVerdict(
         outcome=decision.outcome.value,
         line=line(name, decision, points=points),
         red=decision.red and not advisory,
         advisory=advisory,
-        baseline=comparison.baseline,
+        comparison=comparison,
         candidate=comparison.candidate,
-        loss=comparison.loss,
-        lower=comparison.lower,
-        upper=comparison.upper,
-        p=comparison.p_loss,
         n=comparison.n,
-        lost=comparison.lost,
-        won=comparison.won,
-        method=comparison.method,
         max_drop=decision.policy.max_drop,
         min_effect=decision.policy.least_loss,
         alpha=alpha,
-        documents_needed=settles.documents if settles else None,
-        repeats_needed=settles.repeats if settles else None,
+        documents_needed=required.documents if required else None,
+        repeats_needed=required.repeats if required else None,
         flips=flips,
         notes=notes,
     )

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from pytest_lighteval.baselines.align import MismatchKind, Pairs, mean_scores, pair_up
+from pytest_lighteval.baselines.align import AlignedScores, MismatchKind, align, mean_scores
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.paired import Paired, pair
@@ -40,7 +40,7 @@ class EarlyStopping:
         session: the policy where a gate does not say otherwise itself.
         most: looks, the end included; fewer are made at few documents.
         max_samples: the run's limit.
-        settings: of the run, as `pair_up` takes them.
+        settings: of the run, as `align` takes them.
         allow: mismatches that the user tolerates by name.
     """
 
@@ -62,7 +62,7 @@ class EarlyStopping:
         self._settings, self._allow = settings, allow
         self._look_of: dict[str, int] = {}
         self._ends: dict[str, tuple[int, ...]] = {}
-        self._pairs: dict[str, Pairs] = {}
+        self._pairs: dict[str, AlignedScores] = {}
 
     # ------------------------------------------------------------------------------------------ as `evaluate` asks
 
@@ -87,8 +87,8 @@ class EarlyStopping:
     def should_stop(self, result: TaskResult) -> bool:
         """Judge every gate that is still open; whether none is left."""
         for gate in self._gates if self._look_of else ():
-            pairs = None if gate.metric in self.decided else self._pair_up(gate, result)
-            if isinstance(pairs, Pairs):
+            pairs = None if gate.metric in self.decided else self._align(gate, result)
+            if isinstance(pairs, AlignedScores):
                 parts = self._by_look(pairs)
                 if list(itertools.accumulate(part.n for part in parts)) != list(self._ends[gate.metric][: len(parts)]):
                     continue  # documents without a score, which the user allows: the shares of alpha were made for others
@@ -117,8 +117,8 @@ class EarlyStopping:
 
     # ---------------------------------------------------------------------------------------------------- details
 
-    def _pair_up(self, gate: PairedGate, result: TaskResult) -> object:
-        return pair_up(result, self._baseline, gate.metric, settings=self._settings, allow=self._allow, stopped_early=result.num_saved > 0)
+    def _align(self, gate: PairedGate, result: TaskResult) -> object:
+        return align(result, self._baseline, gate.metric, settings=self._settings, allow=self._allow, stopped_early=result.num_saved > 0)
 
     def _promised(self) -> list[tuple[str, int]]:
         """The baseline's documents with their few-shot seeds, under this run's limit."""
@@ -132,7 +132,7 @@ class EarlyStopping:
         scored = {name for name, repeats in rows if any(value is not None for value in repeats)}
         return tuple(itertools.accumulate(sum(name in scored for name in members) for members in by_look))
 
-    def _by_look(self, pairs: Pairs) -> list[Paired]:
+    def _by_look(self, pairs: AlignedScores) -> list[Paired]:
         before, after = mean_scores(pairs)
         members: dict[int, list[int]] = {}
         for position, name in enumerate(pairs.ids):

@@ -48,11 +48,11 @@ def _verdict_properties(prefix: str, verdict: Verdict) -> list[Property]:
     if paired is None:
         return [*thresholds, (f"{prefix}.verdict", verdict.outcome)]
     compared: list[Property] = []
-    if paired.baseline is not None and paired.candidate is not None and paired.p is not None:
+    if (comparison := paired.comparison) is not None:
         compared = [
-            (f"{prefix}.baseline", paired.baseline),
-            (f"{prefix}.delta", paired.candidate - paired.baseline),
-            (f"{prefix}.p", paired.p),
+            (f"{prefix}.baseline", comparison.baseline),
+            (f"{prefix}.delta", comparison.candidate - comparison.baseline),
+            (f"{prefix}.p", comparison.p),
         ]
     waiver: list[Property] = [(f"{prefix}.waiver", verdict.waiver)] if verdict.waiver else []
     return [*thresholds, *compared, (f"{prefix}.verdict", paired.outcome), (f"{prefix}.line", paired.line), *waiver]

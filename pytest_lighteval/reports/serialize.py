@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from pytest_lighteval.types import DocumentScore, MetricResult, SampleValue, TaskKey, TaskResult, Verdict
+from pytest_lighteval.types import Comparison, DocumentScore, MetricResult, PairedVerdict, SampleValue, TaskKey, TaskResult, Verdict
 
 
 def to_plain(value: Any) -> Any:
@@ -37,6 +37,8 @@ def to_plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, PathLike):
         return fspath(value)
+    if isinstance(value, PairedVerdict):
+        return _paired_to_plain(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, msgspec.Struct):
@@ -136,6 +138,12 @@ def _value_to_plain(value: SampleValue | None) -> Any:
     return to_plain(value) if value is None or isinstance(value, tuple) else float(value)
 
 
+def _paired_to_plain(paired: PairedVerdict) -> dict[str, Any]:
+    """Flat: the numbers of the comparison stand beside the others, null where nothing was compared."""
+    names = [field.name for shape in (PairedVerdict, Comparison) for field in fields(shape) if field.name != "comparison"]
+    return {name: to_plain(getattr(paired, name)) for name in names}
+
+
 def task_result_from_plain(obj: Any) -> TaskResult:
     """What `to_plain` was given, out of its plain form. Raises msgspec.ValidationError for anything else."""
     wire = msgspec.convert(obj, _WireTaskResult)
@@ -145,7 +153,11 @@ def task_result_from_plain(obj: Any) -> TaskResult:
 
 def verdict_from_plain(obj: Any) -> Verdict:
     """The verdict that `to_plain` was given. Raises msgspec.ValidationError for anything else."""
-    return msgspec.convert(obj, Verdict)
+    plain = msgspec.convert(obj, dict[str, Any])
+    paired = plain.get("paired")
+    if isinstance(paired, dict) and paired.get("method") is not None:
+        plain = plain | {"paired": paired | {"comparison": paired}}
+    return msgspec.convert(plain, Verdict)
 
 
 def _documents(value_names: tuple[tuple[str, ...], ...], rows: Iterable[_DocumentRow]) -> Iterable[DocumentScore]:

@@ -47,6 +47,7 @@ from pytest_lighteval.types.task import (
     TaskKey,
 )
 from pytest_lighteval.types.verdict import (
+    Comparison,
     Flip,
     PairedVerdict,
     Verdict,
@@ -56,6 +57,7 @@ __all__ = [
     "Ask",
     "Backend",
     "Calibration",
+    "Comparison",
     "CorpusMetric",
     "Detail",
     "Doc",

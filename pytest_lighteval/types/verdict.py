@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +18,34 @@ class Flip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What two runs over the same documents say about the true loss. Losses are positive, in the metric's own unit."""
+
+    baseline: float
+    candidate: float
+    loss: float
+    lower: float
+    """One-sided lower bound of the loss; above 0 exactly when the test at its alpha finds a loss."""
+    upper: float
+    """One-sided upper bound of the loss."""
+    p: float
+    """One-sided p-value of "nothing was lost"."""
+    n: int
+    """Documents."""
+    lost: int | None
+    """Documents that score worse than before. None: a metric of the whole corpus, to which no single document is lost."""
+    won: int | None
+    method: str
+    """How `p` was computed, in words."""
+
+
+def _of_comparison(name: str) -> Any:
+    return property(lambda verdict: getattr(verdict.comparison, name, None), doc=f"`comparison.{name}`. None: nothing was compared.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairedVerdict:
-    """What the comparison with the baseline says about one number. Losses are positive, in the metric's own unit."""
+    """What the comparison with the baseline says about one number."""
 
     outcome: Literal["PASSED", "REGRESSED", "INCONCLUSIVE", "IMPROVED", "NEW", "STALE"]
     """STALE: there is a baseline, and it must not be compared with; `line` holds every reason."""
@@ -28,32 +54,34 @@ class PairedVerdict:
     red: bool
     """Whether it fails the session, waivers aside. An advisory one never does, unless it is STALE."""
     advisory: bool = False
-    """Told, but not a gate of its own: the gate of its superset covers it."""
-    baseline: float | None = None
-    """None, as all numbers: nothing was compared (NEW, STALE)."""
+    """Only reported: the gate of its superset covers it."""
+    comparison: Comparison | None = None
+    """None: nothing was compared (NEW, STALE). Its numbers are attributes of the verdict too."""
     candidate: float | None = None
-    loss: float | None = None
-    lower: float | None = None
-    upper: float | None = None
-    p: float | None = None
-    """Of "nothing was lost"."""
-    p_adjusted: float | None = None
-    """Holm's, to be held against the session's alpha. None: it is no gate, or the session did not get to its end."""
+    """Known of a NEW one too, as `n` is. None: STALE."""
     n: int | None = None
-    lost: int | None = None
-    won: int | None = None
-    method: str | None = None
+    p_adjusted: float | None = None
+    """Holm's, to compare with the session's alpha. None: it is no gate, or the session did not get to its end."""
     max_drop: float | None = None
     min_effect: float | None = None
     alpha: float | None = None
     """Its share of the session's."""
     documents_needed: int | None = None
-    """For INCONCLUSIVE: documents in all that would settle it. None: more of the same never would."""
+    """For INCONCLUSIVE: documents in all that would decide it. None: no number would."""
     repeats_needed: int | None = None
     flips: tuple[Flip, ...] = ()
     """In the baseline's order."""
     notes: tuple[str, ...] = ()
-    """What a reader should know, one line each: a subset, a reason that was allowed."""
+    """What a reader should know, one line each: a subset, a difference that was allowed."""
+
+    baseline = _of_comparison("baseline")
+    loss = _of_comparison("loss")
+    lower = _of_comparison("lower")
+    upper = _of_comparison("upper")
+    p = _of_comparison("p")
+    lost = _of_comparison("lost")
+    won = _of_comparison("won")
+    method = _of_comparison("method")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +100,6 @@ class Verdict:
     min: float | None = None
     max: float | None = None
     paired: PairedVerdict | None = None
-    """None: it was not held against a baseline."""
+    """None: it was not compared with a baseline."""
     waiver: str | None = None
     """The reason of the waiver that covers it, used or not. None: none does."""

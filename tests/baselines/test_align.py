@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_lighteval.baselines.align import Mismatch, MismatchKind, Pairs, corpus_rows, mean_scores, pair_up
+from pytest_lighteval.baselines.align import AlignedScores, Mismatch, MismatchKind, align, corpus_rows, mean_scores
 from pytest_lighteval.baselines.model import Baseline, BaselineTask
 from pytest_lighteval.baselines.repeats import merge_runs
 from pytest_lighteval.baselines.save import baseline_of
@@ -25,14 +25,14 @@ def saved(*results: TaskResult, **settings: Any) -> BaselineTask:
     return merge_runs([baseline_of(report(measured, settings=SETTINGS | settings)) for measured in results]).tasks[GSM8K]
 
 
-def paired(measured: TaskResult, baseline: BaselineTask, name: str = "qem", **options: Any) -> Pairs:
-    found = pair_up(measured, baseline, name, **options)
-    assert isinstance(found, Pairs), found
+def paired(measured: TaskResult, baseline: BaselineTask, name: str = "qem", **options: Any) -> AlignedScores:
+    found = align(measured, baseline, name, **options)
+    assert isinstance(found, AlignedScores), found
     return found
 
 
 def reasons(measured: TaskResult, baseline: BaselineTask, name: str = "qem", **options: Any) -> list[tuple[str, str]]:
-    found = pair_up(measured, baseline, name, **options)
+    found = align(measured, baseline, name, **options)
     assert isinstance(found, Mismatch), found
     return [(reason.kind.value, reason.text) for reason in found.reasons]
 
@@ -41,7 +41,7 @@ def test_documents_are_aligned_in_the_order_of_the_baseline() -> None:
     ids = shuffled_ids(4)
     pairs = paired(result({"qem": [1.0, 0.0, 0.0, 1.0]}), saved(result({"qem": [1.0, 1.0, 0.0, 0.0]})))
 
-    assert pairs == Pairs(
+    assert pairs == AlignedScores(
         key=GSM8K,
         metric="qem",
         higher_is_better=True,
@@ -246,7 +246,7 @@ def test_scores_on_one_side_only_and_scores_that_are_no_numbers_are_stale() -> N
 
 
 def test_nothing_that_is_scored_on_both_sides_cannot_be_allowed() -> None:
-    found = pair_up(result({"qem": [None]}), saved(result({"qem": [1.0]})), "qem", allow=list(MismatchKind))
+    found = align(result({"qem": [None]}), saved(result({"qem": [1.0]})), "qem", allow=list(MismatchKind))
 
     assert isinstance(found, Mismatch)
     assert found.reasons[-1].text == "no document has a score of qem on both sides"
@@ -254,7 +254,7 @@ def test_nothing_that_is_scored_on_both_sides_cannot_be_allowed() -> None:
 
 @pytest.mark.parametrize(("truncated", "stale"), [(5, False), (6, True)], ids=["at the share", "above it"])
 def test_too_many_truncated_documents_are_stale(truncated: int, stale: bool) -> None:
-    found = pair_up(result({"qem": [1.0] * 100}, num_truncated=truncated), saved(result({"qem": [1.0] * 100})), "qem")
+    found = align(result({"qem": [1.0] * 100}, num_truncated=truncated), saved(result({"qem": [1.0] * 100})), "qem")
 
     assert isinstance(found, Mismatch) is stale
     if isinstance(found, Mismatch):

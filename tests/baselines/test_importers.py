@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_lighteval.baselines.align import Mismatch, MismatchKind, Pairs, pair_up
+from pytest_lighteval.baselines.align import AlignedScores, Mismatch, MismatchKind, align
 from pytest_lighteval.baselines.importers import ImportedGates, lm_eval_baseline, render_gates, tensorrt_gates, vllm_gates
 from pytest_lighteval.baselines.importers.__main__ import main
 from pytest_lighteval.baselines.importers.names import LOWER_IS_BETTER, TASKS, LmEvalTask, find_task
@@ -335,9 +335,9 @@ def test_an_imported_baseline_is_compared_by_ids_only_when_asked(tmp_path: Path)
     baseline = lm_eval_baseline(harness_run(tmp_path)).baseline.tasks[GSM8K]
     measured = result({"qem": [1.0, 1.0, 0.0, 0.0]}, ids=["test:3", "test:1", "test:0", "test:2"])
 
-    assert isinstance(pair_up(measured, baseline, "qem"), Mismatch)
-    pairs = pair_up(measured, baseline, "qem", allow=[MismatchKind.UNKNOWN_PROMPTS])
-    assert isinstance(pairs, Pairs)
+    assert isinstance(align(measured, baseline, "qem"), Mismatch)
+    pairs = align(measured, baseline, "qem", allow=[MismatchKind.UNKNOWN_PROMPTS])
+    assert isinstance(pairs, AlignedScores)
     assert (pairs.ids, pairs.baseline, pairs.candidate) == (
         ("test:0", "test:1", "test:2"),
         ((1.0,), (0.0,), (1.0,)),

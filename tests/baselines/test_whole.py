@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.backends.fake import FakeBackend
-from pytest_lighteval.baselines.align import Mismatch, Pairs, corpus_rows, mean_scores, pair_up
+from pytest_lighteval.baselines.align import AlignedScores, Mismatch, align, corpus_rows, mean_scores
 from pytest_lighteval.baselines.read import read_baselines
 from pytest_lighteval.baselines.save import baseline_of, write_baseline
 from pytest_lighteval.comparison.paired import compare, compare_corpus, pair
@@ -35,8 +35,8 @@ def test_a_model_that_did_not_change_lost_nothing(tmp_path: Path, name: str, few
     assert baseline is not None
 
     for reported in before.metrics:
-        pairs = pair_up(measured(name, few_shots=few_shots), baseline, reported, settings=SETTINGS)
-        assert isinstance(pairs, Pairs)
+        pairs = align(measured(name, few_shots=few_shots), baseline, reported, settings=SETTINGS)
+        assert isinstance(pairs, AlignedScores)
         assert pairs.candidate == pairs.baseline
         assert len(pairs.ids) == len(before.documents)
         assert pairs.notes == ()
@@ -49,13 +49,13 @@ def test_a_planted_regression_is_found_in_the_documents_that_were_lost(tmp_path:
     after = measured("multiple_choice", few_shots=3, accuracy=1.0, wrong=lost)
     baseline = read_baselines([tmp_path]).find(after.key)
     assert baseline is not None
-    pairs = pair_up(after, baseline, "acc")
-    assert isinstance(pairs, Pairs)
+    pairs = align(after, baseline, "acc")
+    assert isinstance(pairs, AlignedScores)
 
     comparison = compare(pair(*mean_scores(pairs), clusters=pairs.clusters), alpha=0.05)
 
     assert (comparison.n, comparison.lost, comparison.won) == (96, 9, 0)
-    assert comparison.p_loss == pytest.approx(2**-9)
+    assert comparison.p == pytest.approx(2**-9)
     assert [name for name, old, new in zip(pairs.ids, pairs.baseline, pairs.candidate, strict=True) if old != new] == list(lost)
 
 
@@ -65,8 +65,8 @@ def test_a_corpus_metric_is_compared_over_the_same_documents(tmp_path: Path) -> 
     write_baseline(tmp_path / "b.json", baseline_of(report(before)))
     baseline = read_baselines([tmp_path]).find(after.key)
     assert baseline is not None
-    pairs = pair_up(after, baseline, "bits_per_byte")
-    assert isinstance(pairs, Pairs)
+    pairs = align(after, baseline, "bits_per_byte")
+    assert isinstance(pairs, AlignedScores)
     old, new, clusters = corpus_rows(pairs)
 
     comparison = compare_corpus(old, new, metric("bits_per_byte").corpus["bits_per_byte"], alpha=0.05, clusters=clusters)
@@ -88,7 +88,7 @@ def test_another_way_of_asking_is_noticed(settings: EvaluationSettings, text: st
     after = measured("short_answer", few_shots=3, settings=settings)
     told = SETTINGS | {"use_chat_template": settings.use_chat_template, "system_prompt": settings.system_prompt}
 
-    stale = pair_up(after, before.tasks[after.key], "em", settings=told)
+    stale = align(after, before.tasks[after.key], "em", settings=told)
 
     assert isinstance(stale, Mismatch)
     assert [(reason.kind.value, text in reason.text) for reason in stale.reasons] == [("prompts", True)]
@@ -98,9 +98,9 @@ def test_max_samples_compares_the_nested_subset() -> None:
     before = measured("multiple_choice", few_shots=3)
     after = measured("multiple_choice", few_shots=3, settings=EvaluationSettings(max_samples=10))
 
-    pairs = pair_up(after, baseline_of(report(before)).tasks[after.key], "acc")
+    pairs = align(after, baseline_of(report(before)).tasks[after.key], "acc")
 
-    assert isinstance(pairs, Pairs)
+    assert isinstance(pairs, AlignedScores)
     assert pairs.ids == tuple(document.id for document in before.documents[:10])
     assert pairs.candidate == pairs.baseline
     assert pairs.notes == ("--max-samples 10: the first 10 of the baseline's 96 documents are compared",)
@@ -121,4 +121,4 @@ def test_the_committed_baseline_of_the_demo_fits_its_suite() -> None:
     for key, baseline in tasks.items():
         after = measured(key.task, few_shots=key.few_shots)
         for reported in baseline.metrics:
-            assert isinstance(pair_up(after, baseline, reported), Pairs), (key, reported)
+            assert isinstance(align(after, baseline, reported), AlignedScores), (key, reported)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import gate as simulation
-from pytest_lighteval.comparison.decision import Decision, Family, Outcome, Policy, decide, holm, line
-from pytest_lighteval.comparison.paired import Comparison, Paired, compare, concatenate, pair
-from pytest_lighteval.comparison.power import Settlement
+from pytest_lighteval.comparison.decision import Decision, Family, GateOutcome, Policy, decide, holm, line
+from pytest_lighteval.comparison.paired import FullComparison, Paired, compare, concatenate, pair
+from pytest_lighteval.comparison.power import RequiredSample
 from pytest_lighteval.errors import UserInputError
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
@@ -23,14 +23,14 @@ def _documents(lost: int, won: int, n: int) -> Paired:
     return pair([1.0] * lost + [0.0] * won + [1.0] * same, [0.0] * lost + [1.0] * won + [1.0] * same)
 
 
-def _compared(*, loss: float, lower: float, upper: float, gained: bool = False, n: int = 1000) -> Comparison:
-    return Comparison(
+def _compared(*, loss: float, lower: float, upper: float, gained: bool = False, n: int = 1000) -> FullComparison:
+    return FullComparison(
         baseline=0.7,
         candidate=0.7 - loss,
         loss=loss,
         lower=lower,
         upper=upper,
-        p_loss=0.01 if lower > 0 else 0.5,
+        p=0.01 if lower > 0 else 0.5,
         p_gain=0.01 if gained else 0.5,
         gained=gained,
         n=n,
@@ -45,20 +45,20 @@ def _compared(*, loss: float, lower: float, upper: float, gained: bool = False, 
 # ------------------------------------------------------------------------------------------------------- one gate
 
 ORDER = {
-    "certified": (_compared(loss=0.001, lower=-0.01, upper=0.02), Outcome.PASSED, False),
-    "certified and lost": (_compared(loss=0.012, lower=0.004, upper=0.019), Outcome.PASSED, True),
-    "certified and gained": (_compared(loss=-0.012, lower=-0.02, upper=-0.004, gained=True), Outcome.IMPROVED, False),
-    "lost": (_compared(loss=0.03, lower=0.01, upper=0.05), Outcome.REGRESSED, False),
-    "lost just enough": (_compared(loss=0.01, lower=0.001, upper=0.03), Outcome.REGRESSED, False),
-    "lost too little": (_compared(loss=0.009, lower=0.001, upper=0.03), Outcome.INCONCLUSIVE, False),
-    "large but not proven": (_compared(loss=0.05, lower=-0.01, upper=0.1), Outcome.INCONCLUSIVE, False),
-    "gained, not certified": (_compared(loss=-0.01, lower=-0.1, upper=0.021, gained=True), Outcome.IMPROVED, False),
-    "nothing known": (_compared(loss=0.0, lower=-0.03, upper=0.03), Outcome.INCONCLUSIVE, False),
+    "certified": (_compared(loss=0.001, lower=-0.01, upper=0.02), GateOutcome.PASSED, False),
+    "certified and lost": (_compared(loss=0.012, lower=0.004, upper=0.019), GateOutcome.PASSED, True),
+    "certified and gained": (_compared(loss=-0.012, lower=-0.02, upper=-0.004, gained=True), GateOutcome.IMPROVED, False),
+    "lost": (_compared(loss=0.03, lower=0.01, upper=0.05), GateOutcome.REGRESSED, False),
+    "lost just enough": (_compared(loss=0.01, lower=0.001, upper=0.03), GateOutcome.REGRESSED, False),
+    "lost too little": (_compared(loss=0.009, lower=0.001, upper=0.03), GateOutcome.INCONCLUSIVE, False),
+    "large but not proven": (_compared(loss=0.05, lower=-0.01, upper=0.1), GateOutcome.INCONCLUSIVE, False),
+    "gained, not certified": (_compared(loss=-0.01, lower=-0.1, upper=0.021, gained=True), GateOutcome.IMPROVED, False),
+    "nothing known": (_compared(loss=0.0, lower=-0.03, upper=0.03), GateOutcome.INCONCLUSIVE, False),
 }
 
 
 @pytest.mark.parametrize(("comparison", "outcome", "tolerated"), ORDER.values(), ids=ORDER)
-def test_the_verdict_is_decided_in_its_order(comparison: Comparison, outcome: Outcome, tolerated: bool) -> None:
+def test_the_verdict_is_decided_in_its_order(comparison: FullComparison, outcome: GateOutcome, tolerated: bool) -> None:
     decision = decide(comparison, Policy(), alpha=0.05)
 
     assert (decision.outcome, decision.tolerated) == (outcome, tolerated)
@@ -67,8 +67,8 @@ def test_the_verdict_is_decided_in_its_order(comparison: Comparison, outcome: Ou
 def test_an_open_verdict_says_what_would_settle_it() -> None:
     decision = decide(_compared(loss=0.0, lower=-0.03, upper=0.03, n=200), Policy(), alpha=0.05)
 
-    assert decision.settlement == Settlement(documents=924, repeats=11)
-    assert decide(_compared(loss=0.0, lower=0.0, upper=0.01), Policy(), alpha=0.05).settlement is None
+    assert decision.required == RequiredSample(documents=924, repeats=11)
+    assert decide(_compared(loss=0.0, lower=0.0, upper=0.01), Policy(), alpha=0.05).required is None
 
 
 RED = {
@@ -82,7 +82,9 @@ RED = {
 
 
 @pytest.mark.parametrize(("comparison", "inconclusive", "red"), RED.values(), ids=RED)
-def test_a_session_fails_for_a_regression_and_for_doubt_where_that_is_asked(comparison: Comparison, inconclusive: str, red: bool) -> None:
+def test_a_session_fails_for_a_regression_and_for_doubt_where_that_is_asked(
+    comparison: FullComparison, inconclusive: str, red: bool
+) -> None:
     policy = Policy(inconclusive=inconclusive)  # type: ignore[arg-type]
 
     assert decide(comparison, policy, alpha=0.05).red is red
@@ -94,18 +96,18 @@ def test_a_regression_is_significant_and_large_and_a_pass_excludes_what_is_not_a
     comparison = compare(_documents(lost, won, n), alpha=alpha, certify_alpha=0.05)
     outcome = decide(comparison, Policy(), alpha=alpha).outcome
 
-    if outcome is Outcome.REGRESSED:
-        assert comparison.p_loss <= alpha
+    if outcome is GateOutcome.REGRESSED:
+        assert comparison.p <= alpha
         assert comparison.loss >= 0.01 - 1e-12
-    if outcome is Outcome.PASSED:
+    if outcome is GateOutcome.PASSED:
         assert comparison.upper <= 0.02
-    if outcome is Outcome.IMPROVED:
+    if outcome is GateOutcome.IMPROVED:
         assert comparison.p_gain <= 0.05
 
 
 @pytest.mark.parametrize("n", [100, 500, 1319])
 def test_the_simulation_judges_as_the_gate_does(n: int) -> None:
-    codes = {Outcome.PASSED: 0, Outcome.REGRESSED: 1, Outcome.IMPROVED: 2, Outcome.INCONCLUSIVE: 3}
+    codes = {GateOutcome.PASSED: 0, GateOutcome.REGRESSED: 1, GateOutcome.IMPROVED: 2, GateOutcome.INCONCLUSIVE: 3}
     draws = np.random.default_rng(n).multinomial(n, [0.04, 0.025, 0.935], size=60)
     draws = np.concatenate([draws, np.random.default_rng(n).multinomial(n, [0.01, 0.01, 0.98], size=30)])
 
@@ -116,7 +118,7 @@ def test_the_simulation_judges_as_the_gate_does(n: int) -> None:
         decision = decide(compare(_documents(lost, won, n), alpha=0.04, certify_alpha=0.05), Policy(), alpha=0.04)
         # the simulation does not tell apart what is green
         certified = decision.comparison.upper <= Policy().max_drop
-        expected.append(codes[Outcome.PASSED if certified else decision.outcome])
+        expected.append(codes[GateOutcome.PASSED if certified else decision.outcome])
     assert judged.tolist() == expected
 
 
@@ -200,8 +202,8 @@ def test_the_pooled_test_finds_a_loss_that_is_everywhere_and_in_no_task() -> Non
     together = concatenate(tasks)
     decision = decide(compare(together, alpha=family.pooled_alpha or 0, certify_alpha=0.05), policy.pooled, alpha=family.pooled_alpha or 0)
 
-    assert Outcome.REGRESSED not in alone
-    assert (decision.outcome, decision.red) == (Outcome.REGRESSED, True)
+    assert GateOutcome.REGRESSED not in alone
+    assert (decision.outcome, decision.red) == (GateOutcome.REGRESSED, True)
     assert decision.comparison.method == "exact McNemar test"
 
 
@@ -214,43 +216,45 @@ def test_the_pooled_test_tolerates_a_quarter_and_never_fails_for_doubt() -> None
 def test_a_superset_is_one_gate_of_all_its_documents() -> None:
     subtasks = [_documents(3, 0, 20) for _ in range(5)]
 
-    assert compare(concatenate(subtasks), alpha=0.05).p_loss == compare(_documents(15, 0, 100), alpha=0.05).p_loss
+    assert compare(concatenate(subtasks), alpha=0.05).p == compare(_documents(15, 0, 100), alpha=0.05).p
 
 
 # ------------------------------------------------------------------------------------------------------- in words
 
 
-def _decision(outcome: Outcome, comparison: Comparison, policy: Policy | None = None, **more: object) -> Decision:
+def _decision(outcome: GateOutcome, comparison: FullComparison, policy: Policy | None = None, **more: object) -> Decision:
     return Decision(outcome=outcome, comparison=comparison, policy=policy or Policy(), **more)  # type: ignore[arg-type]
 
 
-BASE = replace(_compared(loss=0.0311, lower=0.0192, upper=0.0441, n=1319), baseline=0.612, candidate=0.581, p_loss=2.2e-6, lost=57, won=16)
+BASE = replace(_compared(loss=0.0311, lower=0.0192, upper=0.0441, n=1319), baseline=0.612, candidate=0.581, p=2.2e-6, lost=57, won=16)
 LINES = {
     "regressed": (
-        _decision(Outcome.REGRESSED, BASE),
+        _decision(GateOutcome.REGRESSED, BASE),
         "acc 0.612 -> 0.581  loss 3.1 points [1.9, 4.4]  p = 2e-6  n = 1319  57 lost / 16 won  REGRESSED (allowed 2.0)",
     ),
     "inconclusive": (
-        _decision(Outcome.INCONCLUSIVE, replace(BASE, loss=0.0, lower=-0.031, p_loss=0.5), settlement=Settlement(documents=870, repeats=5)),
+        _decision(
+            GateOutcome.INCONCLUSIVE, replace(BASE, loss=0.0, lower=-0.031, p=0.5), required=RequiredSample(documents=870, repeats=5)
+        ),
         "acc 0.612 -> 0.581  loss 0.0 points [-3.1, 4.4]  p = 0.5  n = 1319  57 lost / 16 won  "
         "INCONCLUSIVE (allowed 2.0; about 870 documents or 5 repeats would settle it)",
     ),
     "without repeats": (
-        _decision(Outcome.INCONCLUSIVE, replace(BASE, p_loss=0.0416), settlement=Settlement(documents=870, repeats=None)),
+        _decision(GateOutcome.INCONCLUSIVE, replace(BASE, p=0.0416), required=RequiredSample(documents=870, repeats=None)),
         "acc 0.612 -> 0.581  loss 3.1 points [1.9, 4.4]  p = 0.042  n = 1319  57 lost / 16 won  "
         "INCONCLUSIVE (allowed 2.0; about 870 documents would settle it)",
     ),
     "tolerated": (
-        _decision(Outcome.PASSED, replace(BASE, n=14042, loss=0.0049, lower=0.0012, upper=0.0086), tolerated=True),
+        _decision(GateOutcome.PASSED, replace(BASE, n=14042, loss=0.0049, lower=0.0012, upper=0.0086), tolerated=True),
         "acc 0.612 -> 0.581  loss 0.49 points [0.12, 0.86]  p = 2e-6  n = 14042  57 lost / 16 won  "
         "PASSED (allowed 2.00; the loss is real but tolerated)",
     ),
     "improved": (
-        _decision(Outcome.IMPROVED, replace(BASE, loss=-0.03, lower=-0.05, upper=-0.01, p_gain=0.0012)),
+        _decision(GateOutcome.IMPROVED, replace(BASE, loss=-0.03, lower=-0.05, upper=-0.01, p_gain=0.0012)),
         "acc 0.612 -> 0.581  gain 3.0 points [1.0, 5.0]  p = 0.0012  n = 1319  57 lost / 16 won  IMPROVED (allowed 2.0)",
     ),
     "corpus": (
-        _decision(Outcome.PASSED, replace(BASE, lost=None, won=None, loss=-0.0001, lower=-0.02, upper=0.01, p_gain=0.4)),
+        _decision(GateOutcome.PASSED, replace(BASE, lost=None, won=None, loss=-0.0001, lower=-0.02, upper=0.01, p_gain=0.4)),
         "acc 0.612 -> 0.581  gain 0.0 points [-1.0, 2.0]  p = 0.4  n = 1319  PASSED (allowed 2.0)",
     ),
 }
@@ -263,7 +267,7 @@ def test_a_verdict_is_one_line(decision: Decision, text: str) -> None:
 
 def test_a_metric_that_is_no_share_is_told_in_its_own_unit() -> None:
     decision = _decision(
-        Outcome.REGRESSED, replace(BASE, baseline=20.1, candidate=20.9, loss=0.8, lower=0.5, upper=1.1, lost=None), Policy(max_drop=0.3)
+        GateOutcome.REGRESSED, replace(BASE, baseline=20.1, candidate=20.9, loss=0.8, lower=0.5, upper=1.1, lost=None), Policy(max_drop=0.3)
     )
 
     assert line("ppl", decision, points=False) == (

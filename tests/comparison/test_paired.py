@@ -154,7 +154,7 @@ def test_mcnemars_p_is_scipys_binomial_test(lost: int, won: int) -> None:
     expected = scipy.stats.binomtest(lost, lost + won, alternative="greater").pvalue if lost + won else 1.0
 
     assert float(mcnemar(lost, won)) == pytest.approx(expected, rel=1e-9)
-    assert compare(_zero_one(lost, won, 601), alpha=0.05).p_loss == pytest.approx(expected, rel=1e-9)
+    assert compare(_zero_one(lost, won, 601), alpha=0.05).p == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(("lost", "won"), [(5, 0), (57, 16), (12, 7)])
@@ -175,7 +175,7 @@ def test_graded_scores_are_flipped_document_by_document(scores: list[tuple[float
     baseline, candidate = zip(*scores, strict=True)
     comparison = compare(pair(baseline, candidate), alpha=0.05)
 
-    assert comparison.p_loss == pytest.approx(_enumerated_p([before - after for before, after in scores]))
+    assert comparison.p == pytest.approx(_enumerated_p([before - after for before, after in scores]))
     assert comparison.p_gain == pytest.approx(_enumerated_p([after - before for before, after in scores]))
 
 
@@ -183,8 +183,8 @@ def test_clusters_are_flipped_as_one() -> None:
     baseline, candidate, names = [1.0] * 12, [0.0] * 9 + [1.0] * 3, list("aaabbbcccddd")
     comparison = compare(pair(baseline, candidate, clusters=names), alpha=0.05)
 
-    assert comparison.p_loss == pytest.approx(1 / 8)
-    assert compare(pair(baseline, candidate), alpha=0.05).p_loss == pytest.approx(2**-9)
+    assert comparison.p == pytest.approx(1 / 8)
+    assert compare(pair(baseline, candidate), alpha=0.05).p == pytest.approx(2**-9)
 
 
 @settings(deadline=None)
@@ -194,7 +194,7 @@ def test_bounds_enclose_the_loss_and_the_lower_one_agrees_with_the_test(scores: 
     comparison = compare(pair(baseline, candidate), alpha=alpha)
 
     assert comparison.lower <= comparison.loss + 1e-12 <= comparison.upper + 2e-12
-    assert (comparison.lower > 0) == (comparison.p_loss <= alpha)
+    assert (comparison.lower > 0) == (comparison.p <= alpha)
     assert comparison.gained == (comparison.p_gain <= alpha)
 
 
@@ -209,7 +209,7 @@ def test_the_lower_bound_of_zero_one_scores_agrees_with_mcnemar(lost: int, won: 
 def test_where_nothing_differs_the_bounds_are_the_rule_of_three() -> None:
     comparison = compare(_zero_one(0, 0, 200), alpha=0.05)
 
-    assert (comparison.loss, comparison.p_loss, comparison.p_gain) == (0, 1, 1)
+    assert (comparison.loss, comparison.p, comparison.p_gain) == (0, 1, 1)
     assert comparison.upper == pytest.approx(1 - 0.05 ** (1 / 200))
     assert comparison.lower == pytest.approx(-(1 - 0.05 ** (1 / 200)))
     assert comparison.variance == 1 / 201
@@ -247,9 +247,7 @@ def test_bounds_of_clusters_count_documents() -> None:
     single = compare(pair([1] * 40, [0] * 9 + [1] * 31), alpha=0.05)
     tripled = compare(pair([1] * 120, [0] * 27 + [1] * 93, clusters=[f"{index // 3}" for index in range(120)]), alpha=0.05)
 
-    assert (tripled.loss, tripled.lower, tripled.upper, tripled.p_loss) == pytest.approx(
-        (single.loss, single.lower, single.upper, single.p_loss)
-    )
+    assert (tripled.loss, tripled.lower, tripled.upper, tripled.p) == pytest.approx((single.loss, single.lower, single.upper, single.p))
 
 
 def test_the_two_alphas_are_of_the_two_bounds() -> None:
@@ -290,7 +288,7 @@ def test_a_corpus_metric_that_is_a_mean_is_tested_like_a_mean() -> None:
     error = float(np.std(np.subtract(baseline, candidate), ddof=1)) / math.sqrt(80)
 
     assert (corpus.baseline, corpus.candidate, corpus.loss) == pytest.approx((graded.baseline, graded.candidate, graded.loss))
-    assert corpus.p_loss == pytest.approx(graded.p_loss, abs=0.015)
+    assert corpus.p == pytest.approx(graded.p, abs=0.015)
     assert corpus.p_gain == pytest.approx(graded.p_gain, abs=0.03)
     assert corpus.lower == pytest.approx(graded.lower, abs=0.15 * error)
     assert corpus.loss + 1.645 * error < corpus.upper < graded.upper + 0.15 * error
@@ -322,7 +320,7 @@ def test_three_losses_in_a_hundred_documents_are_no_proof_whatever_the_bootstrap
     baseline, candidate = [1.0] * 100, [0.0] * 3 + [1.0] * 97
     comparison = compare_corpus(baseline, candidate, CORPUS_MEAN, alpha=0.06, draws=5000)
 
-    assert comparison.p_loss == pytest.approx(1 / 8, abs=0.02)
+    assert comparison.p == pytest.approx(1 / 8, abs=0.02)
     assert comparison.lower <= 0
 
 
@@ -333,7 +331,7 @@ def test_a_corpus_metric_without_a_difference_keeps_an_upper_bound() -> None:
     # leaving one of 200 documents out moves their mean by half a document; three such documents may have been missed
     assert comparison.upper == pytest.approx(-math.log(0.05) * 0.5 / 199, rel=0.08)
     assert comparison.lower == pytest.approx(-comparison.upper, rel=0.1)
-    assert (comparison.p_loss, comparison.p_gain, comparison.gained) == (1.0, 1.0, False)
+    assert (comparison.p, comparison.p_gain, comparison.gained) == (1.0, 1.0, False)
 
 
 def test_where_lower_is_better_a_corpus_metric_is_turned_round() -> None:
@@ -359,7 +357,7 @@ def test_the_vectorised_road_gives_the_plain_roads_numbers(clusters: list[str] |
 
     fast, slow = (compare_corpus(baseline, candidate, corpus, alpha=0.05, clusters=clusters, draws=400) for corpus in (perplexity, plain))
 
-    assert (fast.lower, fast.upper, fast.p_loss, fast.p_gain) == pytest.approx((slow.lower, slow.upper, slow.p_loss, slow.p_gain), rel=1e-9)
+    assert (fast.lower, fast.upper, fast.p, fast.p_gain) == pytest.approx((slow.lower, slow.upper, slow.p, slow.p_gain), rel=1e-9)
 
 
 @settings(deadline=None, max_examples=25)
@@ -368,7 +366,7 @@ def test_the_lower_bound_of_a_corpus_metric_agrees_with_its_test(seed: int, alph
     baseline, candidate = _graded(20, 0.03, seed)
     comparison = compare_corpus(baseline, candidate, CORPUS_MEAN, alpha=alpha, draws=100)
 
-    assert (comparison.lower > 0) == (comparison.p_loss <= alpha)
+    assert (comparison.lower > 0) == (comparison.p <= alpha)
     assert comparison.lower <= comparison.upper
 
 
@@ -376,7 +374,7 @@ def test_clusters_are_exchanged_together() -> None:
     baseline, candidate, names = [1.0] * 12, [0.0] * 9 + [1.0] * 3, list("aaabbbcccddd")
     comparison = compare_corpus(baseline, candidate, CORPUS_MEAN, alpha=0.05, clusters=names, draws=5000)
 
-    assert comparison.p_loss == pytest.approx(1 / 8, abs=0.02)
+    assert comparison.p == pytest.approx(1 / 8, abs=0.02)
 
 
 def test_too_few_documents_for_the_metric_are_an_error() -> None:

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from pytest_lighteval.comparison.mean_bounds import mean_tail
 from pytest_lighteval.comparison.paired import mcnemar
 from pytest_lighteval.comparison.power import (
-    Settlement,
+    RequiredSample,
     averaged_discordance,
     detectable_loss,
     detection_power,
     documents_needed,
     repeats_needed,
-    settlement,
+    required_sample,
 )
 
 
@@ -160,12 +160,12 @@ SETTLED = {
 
 @pytest.mark.parametrize(("loss", "documents", "repeats"), SETTLED.values(), ids=SETTLED)
 def test_an_open_verdict_is_settled_by_the_nearer_of_two_ends(loss: float, documents: int, repeats: int) -> None:
-    settles = settlement(loss=loss, n=200, variance=0.05, worst=1, max_drop=0.02, min_effect=0.01, alpha=0.05, certify_alpha=0.05)
+    required = required_sample(loss=loss, n=200, variance=0.05, worst=1, max_drop=0.02, min_effect=0.01, alpha=0.05, certify_alpha=0.05)
 
-    assert settles == Settlement(documents=documents, repeats=repeats)
+    assert required == RequiredSample(documents=documents, repeats=repeats)
 
 
 def test_a_loss_that_is_just_what_matters_and_all_that_is_allowed_is_never_settled() -> None:
-    settles = settlement(loss=0.02, n=200, variance=0.05, worst=1, max_drop=0.02, min_effect=0.02, alpha=0.05, certify_alpha=0.05)
+    required = required_sample(loss=0.02, n=200, variance=0.05, worst=1, max_drop=0.02, min_effect=0.02, alpha=0.05, certify_alpha=0.05)
 
-    assert settles is None
+    assert required is None

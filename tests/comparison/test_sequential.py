@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import gate as simulation
-from pytest_lighteval.comparison.decision import Outcome, Policy, decide
+from pytest_lighteval.comparison.decision import GateOutcome, Policy, decide
 from pytest_lighteval.comparison.paired import Paired, compare, concatenate, mcnemar, pair
 from pytest_lighteval.comparison.sequential import look, look_ends, nominal_levels, spent_alpha, stratified_order
 
@@ -136,23 +136,23 @@ def test_levels_lie_between_the_spent_share_and_all_of_it(steps: list[int], alph
 def test_no_change_stops_early_once_the_loss_is_certified() -> None:
     found = look([_part(2, 2), _part(1, 2)], ENDS, Policy(max_drop=0.03), alpha=0.05)
 
-    assert (found.stop, found.decision.outcome, found.look, found.seen, found.saved) == (True, Outcome.PASSED, 2, 400, 600)
+    assert (found.stop, found.decision.outcome, found.look, found.seen, found.saved) == (True, GateOutcome.PASSED, 2, 400, 600)
 
 
 def test_a_large_loss_stops_early() -> None:
     found = look([_part(20, 2)], ENDS, Policy(), alpha=0.05)
 
-    assert (found.stop, found.decision.outcome, found.seen, found.saved) == (True, Outcome.REGRESSED, 200, 800)
+    assert (found.stop, found.decision.outcome, found.seen, found.saved) == (True, GateOutcome.REGRESSED, 200, 800)
     # with four looks to come, only 1/25 of alpha may be spent
-    assert found.decision.comparison.p_loss == pytest.approx(float(mcnemar(20, 2)))
-    assert found.decision.comparison.p_loss < 0.002
+    assert found.decision.comparison.p == pytest.approx(float(mcnemar(20, 2)))
+    assert found.decision.comparison.p < 0.002
 
 
 def test_a_loss_that_is_significant_at_alpha_alone_goes_on() -> None:
     found = look([_part(14, 4)], ENDS, Policy(), alpha=0.05)
 
     assert float(mcnemar(14, 4)) < 0.05
-    assert (found.stop, found.decision.outcome, found.saved) == (False, Outcome.INCONCLUSIVE, 0)
+    assert (found.stop, found.decision.outcome, found.saved) == (False, GateOutcome.INCONCLUSIVE, 0)
 
 
 def test_a_loss_below_what_is_allowed_goes_on_although_it_is_found() -> None:
@@ -162,8 +162,8 @@ def test_a_loss_below_what_is_allowed_goes_on_although_it_is_found() -> None:
 
     early, late = look([first], ends, policy, alpha=0.05), look([first, second], ends, policy, alpha=0.05)
 
-    assert (early.decision.comparison.lower > 0, early.decision.outcome, early.stop) == (True, Outcome.REGRESSED, False)
-    assert (late.decision.outcome, late.decision.tolerated, late.stop) == (Outcome.PASSED, True, True)
+    assert (early.decision.comparison.lower > 0, early.decision.outcome, early.stop) == (True, GateOutcome.REGRESSED, False)
+    assert (late.decision.outcome, late.decision.tolerated, late.stop) == (GateOutcome.PASSED, True, True)
 
 
 def test_a_loss_once_found_stays_found() -> None:
@@ -174,13 +174,13 @@ def test_a_loss_once_found_stays_found() -> None:
 
     assert early.decision.comparison.lower > 0
     assert late.decision.comparison.lower > 0
-    assert late.decision.comparison.p_loss == early.decision.comparison.p_loss
+    assert late.decision.comparison.p == early.decision.comparison.p
 
 
 def test_the_last_look_ends_whatever_it_says() -> None:
     found = look([_part(5, 5)] * 5, ENDS, Policy(max_drop=0.001), alpha=0.05)
 
-    assert (found.stop, found.decision.outcome, found.saved) == (True, Outcome.INCONCLUSIVE, 0)
+    assert (found.stop, found.decision.outcome, found.saved) == (True, GateOutcome.INCONCLUSIVE, 0)
 
 
 def test_one_planned_look_is_the_plain_gate() -> None:
@@ -189,7 +189,7 @@ def test_one_planned_look_is_the_plain_gate() -> None:
     plain = decide(compare(part, alpha=0.05), Policy(), alpha=0.05)
 
     assert (found.decision.outcome, found.stop) == (plain.outcome, True)
-    for name in ("loss", "lower", "upper", "p_loss", "p_gain"):
+    for name in ("loss", "lower", "upper", "p", "p_gain"):
         assert getattr(found.decision.comparison, name) == pytest.approx(getattr(plain.comparison, name), rel=1e-4)
 
 
@@ -207,11 +207,11 @@ def test_graded_scores_and_clusters_are_looked_at_too() -> None:
 
     found = look([part], (400, 800), Policy(), alpha=0.05)
 
-    assert (found.stop, found.decision.outcome, found.decision.comparison.method) == (True, Outcome.REGRESSED, "seeded sign-flip test")
+    assert (found.stop, found.decision.outcome, found.decision.comparison.method) == (True, GateOutcome.REGRESSED, "seeded sign-flip test")
 
 
 def test_the_simulation_stops_and_judges_as_a_look_does() -> None:
-    codes = {Outcome.PASSED: 0, Outcome.IMPROVED: 0, Outcome.REGRESSED: 1, Outcome.INCONCLUSIVE: 3}
+    codes = {GateOutcome.PASSED: 0, GateOutcome.IMPROVED: 0, GateOutcome.REGRESSED: 1, GateOutcome.INCONCLUSIVE: 3}
     policy = Policy(max_drop=0.03)
     rng = np.random.default_rng(4)
     draws = np.concatenate([rng.multinomial(200, [lost, 0.03, 0.97 - lost], size=(8, 5)) for lost in (0.03, 0.05, 0.08)])
@@ -248,7 +248,7 @@ def test_a_session_of_looks_is_red_for_nothing_at_most_as_often_as_it_may(graded
             found = look(parts, ends, policy, alpha=0.1)
             if found.stop:
                 break
-        red += found.decision.outcome is Outcome.REGRESSED
+        red += found.decision.outcome is GateOutcome.REGRESSED
 
     assert 0.03 < red / draws <= 0.1 + 3 * math.sqrt(0.09 / draws)
 

@@ -209,9 +209,9 @@ def test_every_document_is_pooled_once_however_many_gates_it_has() -> None:
     once = pair([1.0] * 100, [0.0] * 8 + [1.0] * 92)
     assert (metrics.n, metrics.lost) == (100, 8)
     assert metrics.loss == pytest.approx(0.08)
-    assert compare(metrics, alpha=0.05).p_loss == pytest.approx(compare(once, alpha=0.05).p_loss) == pytest.approx(2.0**-8)
+    assert compare(metrics, alpha=0.05).p == pytest.approx(compare(once, alpha=0.05).p) == pytest.approx(2.0**-8)
     assert (member.n, member.lost) == (150, 8)
-    assert compare(member, alpha=0.05).p_loss == pytest.approx(2.0**-8)
+    assert compare(member, alpha=0.05).p == pytest.approx(2.0**-8)
 
 
 def test_gates_of_a_document_that_disagree_cancel_each_other() -> None:
@@ -225,7 +225,7 @@ def test_gates_of_a_document_that_disagree_cancel_each_other() -> None:
 def test_documents_of_several_gates_keep_their_clusters() -> None:
     both = two_metrics([(1.0, 0.0)] * 100, [(0.0, 1.0)] * 20 + [(1.0, 0.0)] * 80, clusters=10)
 
-    assert compare(pooled((gate(), [both]), (LOW, [both])), alpha=0.05).p_loss == pytest.approx(2.0**-2)
+    assert compare(pooled((gate(), [both]), (LOW, [both])), alpha=0.05).p == pytest.approx(2.0**-2)
 
 
 def test_losses_in_other_units_are_pooled_as_shares_of_what_is_allowed() -> None:

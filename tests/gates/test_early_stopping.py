@@ -14,7 +14,7 @@ from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.baselines.align import MismatchKind
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.baselines.save import baseline_of
-from pytest_lighteval.comparison.decision import Outcome, Policy
+from pytest_lighteval.comparison.decision import GateOutcome, Policy
 from pytest_lighteval.comparison.sequential import look_ends
 from pytest_lighteval.evaluate import Case, EvaluationSettings, evaluate
 from pytest_lighteval.gates.early_stopping import EarlyStopping, stopping_gates
@@ -95,7 +95,7 @@ def test_an_unchanged_model_is_certified_before_the_end(task: Task) -> None:
     result = measured(task, stopping=stopping)
 
     decision = stopping.decided["acc"]
-    assert decision.decision.outcome is Outcome.PASSED
+    assert decision.decision.outcome is GateOutcome.PASSED
     assert 0 < result.num_saved == decision.saved == 600 - decision.seen
     assert result.metrics["acc"].n == decision.seen
     verdict = stopping.verdict(gate("acc"))
@@ -112,7 +112,7 @@ def test_a_large_loss_is_found_before_the_end(task: Task) -> None:
 
     result = measured(task, stopping=stopping, lose=0.15)
 
-    assert stopping.decided["acc"].decision.outcome is Outcome.REGRESSED
+    assert stopping.decided["acc"].decision.outcome is GateOutcome.REGRESSED
     assert result.num_saved > 0
 
 
@@ -132,7 +132,7 @@ def test_an_open_verdict_sees_every_document(task: Task) -> None:
     result = measured(task, stopping=stopping)
 
     assert result.num_saved == 0
-    assert stopping.decided["acc"].decision.outcome is Outcome.INCONCLUSIVE
+    assert stopping.decided["acc"].decision.outcome is GateOutcome.INCONCLUSIVE
     verdict = stopping.verdict(gate("acc"))
     assert verdict is not None
     assert verdict.notes == ("look 5 of 5",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from pytest_lighteval.reports.serialize import task_result_from_plain, to_json, to_plain, verdict_from_plain
-from pytest_lighteval.types import Ask, DocumentScore, Message, TaskResult
+from pytest_lighteval.types import Ask, Comparison, DocumentScore, Flip, Message, PairedVerdict, TaskResult
 from tests.reports.samples import GSM8K, WIKITEXT, number, result, verdict
 
 
@@ -98,6 +99,59 @@ def test_a_verdict_comes_back_from_a_worker_as_it_left() -> None:
     judged = verdict("acc", "failed", 0.35, floor=0.42)
 
     assert verdict_from_plain(execnet.loads(execnet.dumps(to_plain(judged)))) == judged
+
+
+NUMBERS: dict[str, Any] = {
+    "baseline": 0.5,
+    "candidate": 0.25,
+    "loss": 0.25,
+    "lower": 0.1,
+    "upper": 0.4,
+    "p": 0.01,
+    "n": 8,
+    "lost": 2,
+    "won": 0,
+}
+NUMBERS["method"] = "exact McNemar test"
+NULLS: dict[str, Any] = dict.fromkeys([*NUMBERS, "p_adjusted", "max_drop", "min_effect", "alpha", "documents_needed", "repeats_needed"])
+COMPARED = PairedVerdict(
+    outcome="REGRESSED",
+    line="acc",
+    red=True,
+    comparison=Comparison(**NUMBERS),
+    candidate=0.25,
+    n=8,
+    alpha=0.05,
+    flips=(Flip(id="test:1", before=1.0, after=0.0, is_loss=True),),
+)
+
+
+@pytest.mark.parametrize(
+    ("paired", "numbers"),
+    [
+        (COMPARED, {**NUMBERS, "alpha": 0.05, "flips": [{"id": "test:1", "before": 1.0, "after": 0.0, "is_loss": True}]}),
+        (PairedVerdict(outcome="NEW", line="acc", red=False, candidate=0.25, n=8), {"candidate": 0.25, "n": 8}),
+        (PairedVerdict(outcome="STALE", line="acc", red=True, notes=("a note",)), {"notes": ["a note"]}),
+    ],
+    ids=lambda value: value.outcome if isinstance(value, PairedVerdict) else "",
+)
+def test_the_numbers_of_a_comparison_are_fields_of_its_verdict_and_come_back(paired: PairedVerdict, numbers: dict[str, Any]) -> None:
+    judged = replace(verdict("acc", "failed", 0.25, floor=0.42), paired=paired)
+    written = json.loads(to_json(judged))
+
+    expected = {
+        **NULLS,
+        "outcome": paired.outcome,
+        "line": "acc",
+        "red": paired.red,
+        "advisory": False,
+        "flips": [],
+        "notes": [],
+        **numbers,
+    }
+    assert written["paired"] == expected
+    assert verdict_from_plain(written) == judged
+    assert {name: getattr(paired, name) for name in NUMBERS} == {name: expected[name] for name in NUMBERS}
 
 
 def test_something_else_is_no_result() -> None:

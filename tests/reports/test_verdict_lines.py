@@ -11,14 +11,16 @@ from pytest_lighteval.reports.junit import metric_properties
 from pytest_lighteval.reports.rows import gate_word
 from pytest_lighteval.reports.summary import summary_markdown
 from pytest_lighteval.reports.verdict_lines import verdict_lines
-from pytest_lighteval.types import Flip, MetricResult, PairedVerdict, RunReport, Verdict
+from pytest_lighteval.types import Comparison, Flip, MetricResult, PairedVerdict, RunReport, Verdict
 from tests.reports.samples import FULL
 
-NUMBERS: dict[str, Any] = {"baseline": 0.5, "candidate": 0.25, "p": 0.01, "n": 8}
+COMPARISON = Comparison(
+    baseline=0.5, candidate=0.25, loss=0.25, lower=0.1, upper=0.4, p=0.01, n=8, lost=2, won=0, method="exact McNemar test"
+)
 
 
 def compared(outcome: Any, said: Any, *, waiver: str | None = None, **fields: Any) -> Verdict:
-    paired = PairedVerdict(outcome=outcome, line=f"acc {outcome}", red=said == "failed", **NUMBERS, **fields)
+    paired = PairedVerdict(outcome=outcome, line=f"acc {outcome}", red=said == "failed", comparison=COMPARISON, **fields)
     return Verdict(metric="acc", outcome=said, message=f"acc {outcome}", value=0.25, stderr=0.1, n=8, paired=paired, waiver=waiver)
 
 

@@ -63,7 +63,7 @@ def lm_eval_baseline(results: Path, *, samples: Sequence[Path] | None = None) ->
         elif name not in by_task:
             unmapped.append(f"{name}: its samples file is missing")
         else:
-            run = _Run(path=results, name=name, content=content, known=known, split=known.split)
+            run = _HarnessTask(path=results, name=name, content=content, known=known, split=known.split)
             values = _values(by_task[name], known)
             unmapped += [f"{name} {metric}: no sample has it" for metric in known.metrics if metric not in values]
             for task in _tasks(run, values, provenance):
@@ -73,7 +73,7 @@ def lm_eval_baseline(results: Path, *, samples: Sequence[Path] | None = None) ->
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
+class _HarnessTask:
     """One task of the results file."""
 
     path: Path
@@ -165,7 +165,7 @@ def _value(file: Path, where: str, value: Any) -> SampleValue | None:
     raise UserInputError(f"{file}:{where}: a number or a list of numbers is needed, not {str(value)[:40]!r}")
 
 
-def _tasks(run: _Run, values: Mapping[str, Mapping[int, SampleValue | None]], provenance: Provenance) -> Iterator[BaselineTask]:
+def _tasks(run: _HarnessTask, values: Mapping[str, Mapping[int, SampleValue | None]], provenance: Provenance) -> Iterator[BaselineTask]:
     """One task here for each that the metrics belong to."""
     documents = sorted({document for column in values.values() for document in column})
     few_shots = _few_shots(run)
@@ -191,14 +191,14 @@ def _tasks(run: _Run, values: Mapping[str, Mapping[int, SampleValue | None]], pr
         )
 
 
-def _few_shots(run: _Run) -> int:
+def _few_shots(run: _HarnessTask) -> int:
     for given in (run.fact("n-shot"), _mapping(run.fact("configs")).get("num_fewshot")):
         if type(given) is int:
             return given
     return run.known.few_shots
 
 
-def _metric(run: _Run, name: str, target: Target, documents: int) -> BaselineMetric:
+def _metric(run: _HarnessTask, name: str, target: Target, documents: int) -> BaselineMetric:
     metric, _, chosen = name.partition(",")
     numbers = _mapping(run.fact("results"))
     value, error = numbers.get(name), numbers.get(f"{metric}_stderr,{chosen}")
