@@ -1,6 +1,6 @@
 """The vLLM backend on the real engine and the small real model, against the accelerate backend and the recordings of Lighteval v0.9.2.
 
-`pytest tests/backends -m vllm` in an environment with vLLM (docs/backends.md says how to make one for a CPU).
+`pytest tests/backends -m vllm` in an environment with vLLM (docs/backends/vllm.md says how to make one for a CPU).
 """
 
 from __future__ import annotations

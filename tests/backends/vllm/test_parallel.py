@@ -1,6 +1,6 @@
 """The real vLLM with a model's layers shared by two processes on the CPU: the same answers, and a process that dies is an error.
 
-`pytest tests/backends -m vllm` in an environment with vLLM (docs/backends.md says how to make one for a CPU).
+`pytest tests/backends -m vllm` in an environment with vLLM (docs/backends/vllm.md says how to make one for a CPU).
 """
 
 from __future__ import annotations
