@@ -157,7 +157,7 @@ def _ours() -> Backend:
 
 
 def _theirs() -> Backend:
-    return Harness(NamedFolders(VllmArguments(pretrained=MODEL).named()).model)
+    return Harness(NamedFolders(VllmArguments(pretrained=MODEL)).model)
 
 
 def _distribution() -> str:

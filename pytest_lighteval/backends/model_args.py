@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -117,23 +118,20 @@ def describe_arguments(arguments: type[msgspec.Struct], *, backend: str) -> str:
         field.encode_name: (getattr(field.type, "extra_json_schema", None) or {}).get("description", "")
         for field in getattr(info, "fields", ())
     }
-    annotations: dict[str, Any] = {}
-    for declaring in arguments.__mro__:
-        if issubclass(declaring, msgspec.Struct):
-            annotations = annotations | {n: a for n, a in inspect.get_annotations(declaring).items() if n not in annotations}
-    order = list(annotations)
+    types = get_type_hints(arguments)
+    order = list(dict.fromkeys(name for declaring in arguments.__mro__ for name in inspect.get_annotations(declaring)))
     for field in sorted(msgspec.structs.fields(arguments), key=lambda field: order.index(field.name)):
         default = "required" if field.required else repr(field.default if field.default is not msgspec.NODEFAULT else [])
-        lines.append(f"  {field.encode_name} ({_type_name(annotations.get(field.name, ''))}, default {default})")
+        lines.append(f"  {field.encode_name} ({_type_name(types[field.name])}, default {default})")
         if help_of[field.encode_name]:
             lines.append(f"      {help_of[field.encode_name]}")
     return "\n".join(lines) + "\n"
 
 
-def _type_name(annotation: Any) -> str:
-    """`Annotated[int | None, Meta(...)]` as `int | None`, whether the annotation is text or a type."""
-    if isinstance(annotation, str):
-        inner = annotation.removeprefix("Annotated[")
-        return _split(inner, ",")[0].strip() if inner != annotation else annotation
-    inner_type = getattr(annotation, "__origin__", annotation) if hasattr(annotation, "__metadata__") else annotation
-    return inner_type.__name__ if isinstance(inner_type, type) and not getattr(inner_type, "__args__", ()) else str(inner_type)
+def _type_name(hint: Any) -> str:
+    """`int | None`, as one would write it."""
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(map(_type_name, get_args(hint)))
+    if hint is NoneType:
+        return "None"
+    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from pytest_lighteval.backends.vllm import VllmArguments
 from tests.backends.tiny import tiny_model, tiny_tokenizer
 from tests.plugin.conftest import Results, write_mini
 from tests.plugin.vllm_package import write_vllm
@@ -31,13 +30,13 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     import transformers
 
-    from pytest_lighteval.backends.accelerate.loading import load_tokenizer
+    from pytest_lighteval.backends.common.prompt_tokenizer import load_tokenizer
 
     folder = tmp_path_factory.mktemp("model")
     tiny_model(max_length=512).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     transformers.AutoModelForCausalLM.from_pretrained(folder)(input_ids=torch.tensor([[1]]))
-    load_tokenizer(folder, VllmArguments(pretrained=str(folder)).named())
+    load_tokenizer(folder, "tiny")
     return folder
 
 

@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 
 from pytest_lighteval.backends.common.dtypes import DTYPES
-from pytest_lighteval.backends.common.generation_parameters import GenerationParameters, read_generation_parameters
+from pytest_lighteval.backends.common.prompt_rules import (
+    MaxLength,
+    ModelName,
+    Pretrained,
+    Revision,
+    Subfolder,
+    TokenizerName,
+    TokenRules,
+    TrustRemoteCode,
+    check_naming,
+)
 from pytest_lighteval.errors import UserInputError, did_you_mean
 
 QUANTIZED = ("4bit", "8bit")
@@ -24,10 +33,10 @@ LOADING_ARGUMENTS = frozenset(
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu|npu)(:\d+)?")
 
 
-class EngineArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EngineArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a transformers model is run, wherever it comes from; a backend's arguments add what names the model."""
 
-    tokenizer: Annotated[str | None, Meta(description="hub id or folder of the tokenizer; default: the model's own")] = None
+    tokenizer: TokenizerName = None
     dtype: Annotated[
         str | None, Meta(description="auto (as stored), float32, bfloat16, float16, float64, or 4bit / 8bit (bitsandbytes)")
     ] = None
@@ -43,21 +52,8 @@ class EngineArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     batch_size: Annotated[
         int | Literal["auto"], Meta(description="rows at a time, or auto: by a budget of tokens; halved when memory runs out")
     ] = "auto"
-    max_length: Annotated[int | None, Meta(description="longest sequence in tokens; default: the model's own limit")] = None
+    max_length: MaxLength = None
     max_gen_toks: Annotated[int | None, Meta(description="new tokens where the task sets no limit; default: as many as fit")] = None
-    generation_parameters: Annotated[
-        dict[str, Any], Meta(description="mapping: temperature, top_p, max_new_tokens, seed, ...; see docs/backends.md")
-    ] = {}
-    add_special_tokens: Annotated[bool, Meta(description="let the tokenizer add its special tokens to plain prompts")] = True
-    use_chat_template: Annotated[bool, Meta(description="ask in the model's chat format, as --use-chat-template")] = False
-    multichoice_continuations_start_space: Annotated[
-        bool | None, Meta(description="true: choices get a leading space; false: they lose it; default: as the task writes them")
-    ] = None
-    pairwise_tokenization: Annotated[bool, Meta(description="encode context and continuation apart")] = False
-
-    def generation(self) -> GenerationParameters:
-        """`generation_parameters`, checked. Raises UserInputError that names the parameter, with the nearest ones if it is unknown."""
-        return read_generation_parameters(self.generation_parameters)
 
     def check_engine(self) -> None:
         """Raise UserInputError for values that contradict one another."""
@@ -69,20 +65,18 @@ class EngineArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class AccelerateArguments(EngineArguments, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Arguments of `--backend accelerate`. Making one raises UserInputError for values that contradict one another."""
 
-    pretrained: Annotated[
-        str | None,
-        Meta(description="the model: hub id, local folder, .gguf file, or package:NAME for a .gguf file in an installed package"),
-    ] = None
-    model_name: Annotated[str | None, Meta(description="another name of `pretrained`")] = None
-    revision: Annotated[str, Meta(description="branch, tag or commit of a hub id")] = "main"
-    subfolder: Annotated[str | None, Meta(description="folder inside the repository or folder")] = None
-    trust_remote_code: Annotated[bool, Meta(description="let the model's repository run its own Python code")] = False
+    pretrained: Pretrained = None
+    model_name: ModelName = None
+    revision: Revision = "main"
+    subfolder: Subfolder = None
+    trust_remote_code: TrustRemoteCode = False
     adapter_weights: Annotated[Any, Meta(description="refused: merge the adapter into its base model first")] = None
     delta_weights: Annotated[Any, Meta(description="refused: apply the delta to its base model first")] = None
     base_model: Annotated[Any, Meta(description="refused: belongs to adapter_weights and delta_weights")] = None
 
     def __post_init__(self) -> None:
-        _check_model(self)
+        check_naming(self.pretrained, self.model_name)
+        _check_refused(self)
         self.check_engine()
 
     @property
@@ -98,11 +92,7 @@ _REFUSED = {
 }
 
 
-def _check_model(arguments: AccelerateArguments) -> None:
-    if arguments.pretrained and arguments.model_name:
-        raise UserInputError("pretrained and model_name are two names of one argument: give one")
-    if not arguments.model:
-        raise UserInputError("pretrained is missing: name a hub id, a folder, a .gguf file, or package:NAME")
+def _check_refused(arguments: AccelerateArguments) -> None:
     for name, reason in _REFUSED.items():
         if getattr(arguments, name) not in (None, False, "false"):
             raise UserInputError(f"{name}: {reason}")

@@ -117,11 +117,16 @@ class AccelerateBackend(LazyEngineBackend["Engine"]):
         return facts
 
     def _load_tokenizer(self) -> PromptTokenizer:
-        from pytest_lighteval.backends.accelerate.loading import load_tokenizer
-        from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
+        from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer, load_tokenizer
 
-        tokenizer = self._given[1] if self._given is not None else load_tokenizer(self._tokenizer_folder, self.arguments)
-        return PromptTokenizer(tokenizer, self.arguments)
+        arguments = self.arguments
+        if self._given is not None:
+            tokenizer = self._given[1]
+        else:
+            name = arguments.tokenizer or arguments.model
+            tokenizer = load_tokenizer(self._tokenizer_folder, name, trust_remote_code=arguments.trust_remote_code)
+        special, pairwise = arguments.add_special_tokens, arguments.pairwise_tokenization
+        return PromptTokenizer(tokenizer, arguments.model, add_special_tokens=special, pairwise=pairwise)
 
     def _make_engine(self, texts: PromptTokenizer) -> Engine:
         from pytest_lighteval.backends.accelerate.engine import Engine

@@ -1,4 +1,4 @@
-"""Load a model folder and its tokenizer with transformers, and turn what goes wrong into one clear line."""
+"""Load a model folder with transformers, and turn what goes wrong into one clear line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from safetensors import SafetensorError
 from pytest_lighteval.backends.accelerate.arguments import QUANTIZED, AccelerateArguments
 from pytest_lighteval.backends.accelerate.memory import is_out_of_memory
 from pytest_lighteval.backends.common.dtypes import DTYPES
-from pytest_lighteval.backends.common.gguf import NO_TOKENIZER
 from pytest_lighteval.backends.common.third_party import quiet_transformers
 from pytest_lighteval.common.threads import choose_threads, usable_cores
 from pytest_lighteval.errors import BackendError, MissingExtraError, first_line
@@ -59,15 +58,6 @@ def choose_device(asked: str | None) -> torch.device:
     if (device.index or 0) >= count:
         raise BackendError(f"device={asked}: there is no such device: the {count} visible are {device.type}:0 to {device.type}:{count - 1}")
     return device
-
-
-def load_tokenizer(folder: Path, arguments: AccelerateArguments) -> Any:
-    """The tokenizer in the folder. Raises BackendError."""
-    missing = folder / NO_TOKENIZER
-    if missing.is_file():
-        raise BackendError(f"{arguments.model}: {missing.read_text(encoding='utf-8')}; name one: tokenizer=<hub id or folder>")
-    with quiet_transformers(), _as_backend_error(f"{arguments.tokenizer or arguments.model}: cannot load its tokenizer"):
-        return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=arguments.trust_remote_code)
 
 
 def load_model(folder: Path, arguments: AccelerateArguments) -> LoadedModel:

@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
 from pytest_lighteval.backends.common.gguf import converted_folder
 from pytest_lighteval.backends.common.model_reference import ModelReference, download_snapshot, resolve_reference, weight_files
+from pytest_lighteval.backends.common.prompt_rules import ModelNaming
 from pytest_lighteval.errors import BackendError, UserInputError
 
 _LENGTH_KEYS = ("n_positions", "max_position_embeddings", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length")
@@ -36,7 +36,7 @@ class Folders(Protocol):
 class NamedFolders:
     """Those that the arguments name. Making one looks at files only, and raises UserInputError for a model that is not there."""
 
-    def __init__(self, arguments: AccelerateArguments) -> None:
+    def __init__(self, arguments: ModelNaming) -> None:
         self._arguments = arguments
         self._model, self._tokenizer = _resolve(arguments)
         self.revision = arguments.revision if self._model.kind == "hub" else None
@@ -52,7 +52,7 @@ class NamedFolders:
         return _find_tokenizer_folder(self._tokenizer, self.model, self._arguments)
 
 
-def _resolve(arguments: AccelerateArguments) -> tuple[ModelReference, ModelReference | None]:
+def _resolve(arguments: ModelNaming) -> tuple[ModelReference, ModelReference | None]:
     """What the arguments name as model and as tokenizer (None: the model's own). Looks at files only. Raises UserInputError."""
     model = resolve_reference(arguments.model)
     if model.kind == "gguf" and arguments.subfolder is not None:
@@ -63,7 +63,7 @@ def _resolve(arguments: AccelerateArguments) -> tuple[ModelReference, ModelRefer
     return model, tokenizer
 
 
-def _find_model_folder(model: ModelReference, arguments: AccelerateArguments) -> Path:
+def _find_model_folder(model: ModelReference, arguments: ModelNaming) -> Path:
     """The folder with `config.json` and weights; downloads or converts where that was never done. Raises BackendError."""
     if model.path is None:
         folder = download_snapshot(model.name, arguments.revision, arguments.subfolder, code=arguments.trust_remote_code)
@@ -75,7 +75,7 @@ def _find_model_folder(model: ModelReference, arguments: AccelerateArguments) ->
     return folder
 
 
-def _find_tokenizer_folder(tokenizer: ModelReference | None, model_folder: Path, arguments: AccelerateArguments) -> Path:
+def _find_tokenizer_folder(tokenizer: ModelReference | None, model_folder: Path, arguments: ModelNaming) -> Path:
     """The folder with the tokenizer's files: the model's own unless one is named. Raises BackendError."""
     if tokenizer is None:
         # a subfolder of weights often has its tokenizer one level up

@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from jinja2.exceptions import TemplateError
 
-from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
+from pytest_lighteval.backends.common.gguf import NO_TOKENIZER
+from pytest_lighteval.backends.common.third_party import quiet_transformers
 from pytest_lighteval.backends.common.token_pairs import (
     Front,
     SpecialTokens,
@@ -20,22 +22,37 @@ from pytest_lighteval.backends.common.token_pairs import (
     encode_rolling,
     find_special_tokens,
 )
-from pytest_lighteval.errors import BackendError
+from pytest_lighteval.errors import BackendError, first_line
 from pytest_lighteval.types import Message, Prompt
 
 _WORDS_LEFT = 4
 """Words at the end of a context that are tokenized again with each continuation."""
 
 
-class PromptTokenizer:
-    """A tokenizer together with the arguments that say how it is to be used."""
+def load_tokenizer(folder: Path, name: str, *, trust_remote_code: bool = False) -> Any:
+    """The transformers tokenizer in the folder; `name` is what the user calls it. Raises BackendError in one line."""
+    import transformers
 
-    def __init__(self, tokenizer: Any, arguments: AccelerateArguments) -> None:
-        self.tokenizer, self._arguments = tokenizer, arguments
+    missing = folder / NO_TOKENIZER
+    if missing.is_file():
+        raise BackendError(f"{name}: {missing.read_text(encoding='utf-8')}; name one: tokenizer=<hub id or folder>")
+    try:
+        with quiet_transformers():
+            return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
+        raise BackendError(f"{name}: cannot load the tokenizer: {first_line(error)}") from error
+
+
+class PromptTokenizer:
+    """A tokenizer and the rules by which prompts are tokenized."""
+
+    def __init__(self, tokenizer: Any, name: str, *, add_special_tokens: bool = True, pairwise: bool = False) -> None:
+        """`name` is the model's, for messages; for the rules see `PromptRules` and `TokenRules`. Raises BackendError."""
+        self.tokenizer, self._name, self._add_special_tokens, self._pairwise = tokenizer, name, add_special_tokens, pairwise
         try:
             self.special: SpecialTokens = find_special_tokens(self._encode, tokenizer.eos_token_id, tokenizer.bos_token_id)
         except ValueError as error:
-            raise BackendError(f"{arguments.model}: {error}") from error
+            raise BackendError(f"{name}: {error}") from error
 
     def text(self, prompt: Prompt) -> tuple[str, bool]:
         """The text that is fed, and whether it was rendered from turns."""
@@ -44,14 +61,12 @@ class PromptTokenizer:
     def render(self, messages: Sequence[Message]) -> str:
         """The chat template's text, ready for the assistant's answer. Raises BackendError."""
         if not self.tokenizer.chat_template:
-            raise BackendError(
-                f"{self._arguments.model}: its tokenizer has no chat template; leave the chat template out, or name a chat model"
-            )
+            raise BackendError(f"{self._name}: its tokenizer has no chat template; leave the chat template out, or name a chat model")
         turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
             rendered: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         except (TemplateError, ValueError, TypeError) as error:
-            raise BackendError(f"{self._arguments.model}: its chat template does not take these turns: {error}") from error
+            raise BackendError(f"{self._name}: its chat template does not take these turns: {error}") from error
         return rendered
 
     def pairs(self, pairs: Sequence[TextPair]) -> list[TokenPair]:
@@ -60,19 +75,19 @@ class PromptTokenizer:
             pairs,
             self._encode,
             self.special,
-            add_special_tokens=self._arguments.add_special_tokens,
-            pairwise=self._arguments.pairwise_tokenization,
+            add_special_tokens=self._add_special_tokens,
+            pairwise=self._pairwise,
             encode_fronts=self._encode_fronts if self._splits_words else None,
         )
 
     def prompts(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
         """Prompts to be continued."""
         texts = [self.text(prompt) for prompt in prompts]
-        return encode_prompts(texts, self._encode, self.special, add_special_tokens=self._arguments.add_special_tokens)
+        return encode_prompts(texts, self._encode, self.special, add_special_tokens=self._add_special_tokens)
 
     def rolling(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """Whole texts to be scored."""
-        return encode_rolling(texts, self._encode, self.special, add_special_tokens=self._arguments.add_special_tokens)
+        return encode_rolling(texts, self._encode, self.special, add_special_tokens=self._add_special_tokens)
 
     def count(self, prompt: Prompt) -> int:
         """Tokens of the prompt as it would be fed; for turns, of their contents alone."""

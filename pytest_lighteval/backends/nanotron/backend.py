@@ -152,12 +152,12 @@ class NanotronBackend:
         return self._made
 
     def _with_nanotron(self) -> AccelerateBackend:
-        from pytest_lighteval.backends.accelerate.loading import load_tokenizer
+        from pytest_lighteval.backends.common.prompt_tokenizer import load_tokenizer
         from pytest_lighteval.backends.nanotron.engine import load_model
 
         if self._parallelism is None:
             raise BackendError(f"{self.arguments.model}: engine=nanotron needs a parallelism with dp, tp and pp, and its config has none")
-        tokenizer = load_tokenizer(self._folders.tokenizer, self._accelerate_arguments)
+        tokenizer = load_tokenizer(self._folders.tokenizer, self.arguments.tokenizer or self.arguments.model)
         model = load_model(self._checkpoint, self._architecture, self._parallelism, self.arguments.dtype)
         return AccelerateBackend(self._accelerate_arguments, given=(model, tokenizer))
 

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from pytest_lighteval.backends.common.generation_parameters import BEAM_SEARCH, read_parameters
+from pytest_lighteval.backends.common.prompt_rules import PromptRules
 from pytest_lighteval.errors import UserInputError
 
 WITHOUT_EFFECT = frozenset(("concurrency", "timeout", "retries", "api_key_env", "use_chat_template"))
@@ -46,7 +47,7 @@ class ServerParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     response_format: Annotated[dict[str, Any] | None, Meta(description="sent as it stands, e.g. {type: json_object}")] = None
 
 
-class OpenAIArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OpenAIArguments(PromptRules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Arguments of `--backend openai`. Making one raises UserInputError for values that contradict one another."""
 
     base_url: Annotated[str, Meta(description="where the server's API begins, e.g. http://127.0.0.1:8000/v1")]
@@ -59,7 +60,6 @@ class OpenAIArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         str | None,
         Meta(description="hub id or folder of the model's tokenizer: prompts are truncated, and sent as token ids where possible"),
     ] = None
-    add_special_tokens: Annotated[bool, Meta(description="let the tokenizer add its special tokens to plain prompts")] = True
     start_text: Annotated[
         str | None, Meta(description="stands before an empty context where there is no tokenizer, e.g. <|endoftext|>")
     ] = None
@@ -75,13 +75,6 @@ class OpenAIArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     timeout: Annotated[float, Meta(gt=0, description="seconds until an unanswered request is given up and tried again")] = 300.0
     retries: Annotated[int, Meta(ge=0, description="tries after the first, for 429, 5xx, time-outs and broken connections")] = 5
     api_key_env: Annotated[str, Meta(description="the environment variable that holds the key")] = _KEY_VARIABLE
-    generation_parameters: Annotated[
-        dict[str, Any], Meta(description="mapping: temperature, top_p, max_new_tokens, seed, ...; see docs/backends.md")
-    ] = {}
-    use_chat_template: Annotated[bool, Meta(description="ask in turns, as --use-chat-template")] = False
-    multichoice_continuations_start_space: Annotated[
-        bool | None, Meta(description="true: choices get a leading space; false: they lose it; default: as the task writes them")
-    ] = None
 
     def __post_init__(self) -> None:
         _check_url(self.base_url)

@@ -6,13 +6,11 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
 from pytest_lighteval.backends.common.fingerprints import small_file_digests
 from pytest_lighteval.backends.common.model_reference import download_snapshot, resolve_reference
-from pytest_lighteval.backends.common.third_party import quiet_transformers
 from pytest_lighteval.backends.common.user_cache import digest_file
 from pytest_lighteval.backends.openai.arguments import OpenAIArguments
-from pytest_lighteval.errors import BackendError, MissingExtraError, first_line
+from pytest_lighteval.errors import MissingExtraError
 
 if TYPE_CHECKING:  # jinja2's exceptions and more, which importing a backend need not cost
     from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
@@ -36,16 +34,9 @@ def load_prompt_tokenizer(arguments: OpenAIArguments) -> PromptTokenizer:
     folder = _find(name)
     if importlib.util.find_spec("transformers") is None:
         raise MissingExtraError("transformers", "openai")
-    import transformers
+    from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer, load_tokenizer
 
-    from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
-
-    try:
-        with quiet_transformers():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError) as error:
-        raise BackendError(f"tokenizer={name}: cannot load it: {first_line(error)}") from error
-    return PromptTokenizer(tokenizer, AccelerateArguments(pretrained=name, add_special_tokens=arguments.add_special_tokens))
+    return PromptTokenizer(load_tokenizer(folder, f"tokenizer={name}"), name, add_special_tokens=arguments.add_special_tokens)
 
 
 def _find(name: str) -> Path:

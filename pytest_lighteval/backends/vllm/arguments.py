@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 
-from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
 from pytest_lighteval.backends.common.dtypes import DTYPES
-from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
+from pytest_lighteval.backends.common.generation_parameters import GenerationParameters, read_generation_parameters
+from pytest_lighteval.backends.common.prompt_rules import (
+    MaxLength,
+    ModelName,
+    Pretrained,
+    Revision,
+    Subfolder,
+    TokenizerName,
+    TokenRules,
+    TrustRemoteCode,
+    check_naming,
+)
 from pytest_lighteval.errors import UserInputError, did_you_mean
 
 _DTYPES = {"auto": "auto", **{name: dtype for name, dtype in DTYPES.items() if dtype != "float64"}}
@@ -32,18 +41,15 @@ _Share = Annotated[float, Meta(gt=0, le=1)]
 _Size = Annotated[float, Meta(ge=0)]
 
 
-class VllmArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class VllmArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Arguments of `--backend vllm`. Making one raises UserInputError for values that contradict one another."""
 
-    pretrained: Annotated[
-        str | None,
-        Meta(description="the model: hub id, local folder, .gguf file, or package:NAME for a .gguf file in an installed package"),
-    ] = None
-    model_name: Annotated[str | None, Meta(description="another name of `pretrained`")] = None
-    tokenizer: Annotated[str | None, Meta(description="hub id or folder of the tokenizer; default: the model's own")] = None
-    revision: Annotated[str, Meta(description="branch, tag or commit of a hub id")] = "main"
-    subfolder: Annotated[str | None, Meta(description="folder inside the repository or folder")] = None
-    trust_remote_code: Annotated[bool, Meta(description="let the model's repository run its own Python code")] = False
+    pretrained: Pretrained = None
+    model_name: ModelName = None
+    tokenizer: TokenizerName = None
+    revision: Revision = "main"
+    subfolder: Subfolder = None
+    trust_remote_code: TrustRemoteCode = False
     dtype: Annotated[
         str, Meta(description="auto (vLLM's choice: weights stored in float32 are computed in 16 bit), float32, bfloat16, float16")
     ] = "auto"
@@ -57,7 +63,7 @@ class VllmArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     swap_space: Annotated[
         _Size | None, Meta(description="GiB of RAM for swapped sequences; accepted and ignored where vLLM has it no more")
     ] = None
-    max_model_length: Annotated[int | None, Meta(description="longest sequence in tokens; default: the model's own limit")] = None
+    max_model_length: MaxLength = None
     batch_size: Annotated[int | Literal["auto"], Meta(description="most sequences in one step (vLLM's max_num_seqs); auto: vLLM's")] = (
         "auto"
     )
@@ -66,15 +72,6 @@ class VllmArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = None
     enable_prefix_caching: Annotated[bool, Meta(description="compute what prompts begin with in common once")] = True
     seed: Annotated[int, Meta(description="of the engine, and of samples where generation_parameters give none")] = 1234
-    generation_parameters: Annotated[
-        dict[str, Any], Meta(description="mapping: temperature, top_p, max_new_tokens, seed, ...; see docs/backends.md")
-    ] = {}
-    add_special_tokens: Annotated[bool, Meta(description="let the tokenizer add its special tokens to plain prompts")] = True
-    use_chat_template: Annotated[bool, Meta(description="ask in the model's chat format, as --use-chat-template")] = False
-    multichoice_continuations_start_space: Annotated[
-        bool | None, Meta(description="true: choices get a leading space; false: they lose it; default: as the task writes them")
-    ] = None
-    pairwise_tokenization: Annotated[bool, Meta(description="encode context and continuation apart")] = False
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
@@ -83,7 +80,7 @@ class VllmArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             value = getattr(self, name)
             if isinstance(value, int) and value < least:
                 raise UserInputError(f"{name}: {value} is too small; give {least} or more")
-        self.named()
+        check_naming(self.pretrained, self.model_name)
         _check_sampling(self.generation())
 
     @property
@@ -91,28 +88,9 @@ class VllmArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """What `pretrained` or `model_name` says."""
         return self.pretrained or self.model_name or ""
 
-    def named(self) -> AccelerateArguments:
-        """The part that names a model and says how it is asked, for the code that the accelerate backend has for it.
-
-        Raises UserInputError.
-        """
-        return AccelerateArguments(
-            pretrained=self.pretrained,
-            model_name=self.model_name,
-            tokenizer=self.tokenizer,
-            revision=self.revision,
-            subfolder=self.subfolder,
-            trust_remote_code=self.trust_remote_code,
-            max_length=self.max_model_length,
-            generation_parameters={"seed": self.seed, **self.generation_parameters},
-            add_special_tokens=self.add_special_tokens,
-            multichoice_continuations_start_space=self.multichoice_continuations_start_space,
-            pairwise_tokenization=self.pairwise_tokenization,
-        )
-
     def generation(self) -> GenerationParameters:
-        """`generation_parameters`, checked, with `seed` where they have none. Raises UserInputError that names the parameter."""
-        return self.named().generation()
+        """See `TokenRules.generation`; `seed` is theirs where they have none."""
+        return read_generation_parameters({"seed": self.seed, **self.generation_parameters})
 
     def engine(self) -> dict[str, Any]:
         """What vLLM's `LLM` is started with, beside the model, its length and the replicas; what is left to vLLM is left out."""

@@ -38,7 +38,7 @@ class VllmBackend(LazyEngineBackend["Engine"]):
         """An `LLM` that runs already. None: the arguments say what to start."""
         self.cacheable = given is None
         """Of an engine in memory the fingerprint sees names and files; its weights may have been changed, its GPUs may be others."""
-        self._named = NamedFolders(arguments.named()) if given is None else None
+        self._named = NamedFolders(arguments) if given is None else None
 
     @classmethod
     def from_arguments(cls, arguments: msgspec.Struct) -> VllmBackend:
@@ -124,12 +124,16 @@ class VllmBackend(LazyEngineBackend["Engine"]):
         return facts
 
     def _load_tokenizer(self) -> PromptTokenizer:
-        from pytest_lighteval.backends.accelerate.loading import load_tokenizer
-        from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
+        from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer, load_tokenizer
 
-        named = self.arguments.named()
-        tokenizer = self._given_tokenizer() if self._given is not None else load_tokenizer(self._folders.tokenizer, named)
-        return PromptTokenizer(tokenizer, named)
+        arguments = self.arguments
+        if self._given is not None:
+            tokenizer = self._given_tokenizer()
+        else:
+            name = arguments.tokenizer or arguments.model
+            tokenizer = load_tokenizer(self._folders.tokenizer, name, trust_remote_code=arguments.trust_remote_code)
+        special, pairwise = arguments.add_special_tokens, arguments.pairwise_tokenization
+        return PromptTokenizer(tokenizer, arguments.model, add_special_tokens=special, pairwise=pairwise)
 
     def _given_tokenizer(self) -> Any:
         """The running engine's own. Raises BackendError for one that is none of transformers'."""

@@ -305,7 +305,7 @@ def test_loading_errors_are_one_clear_line(tmp_path: Path, tiny_folder: Path) ->
         ({"pretrained": str(strange)}, "neverland"),
         ({"pretrained": str(translator)}, "encoder-decoder model"),
         ({"pretrained": str(adapter)}, "an adapter, which is not loaded: merge it into its base model"),
-        ({"pretrained": str(without_tokenizer)}, "without: cannot load its tokenizer: "),
+        ({"pretrained": str(without_tokenizer)}, "without: cannot load the tokenizer: "),
         ({"pretrained": str(tmp_path)}, "no config.json"),
         ({"pretrained": str(tiny_folder), "device": "cuda:7"}, "device=cuda:7: there is no such device"),
         ({"pretrained": str(tiny_folder), "attn_implementation": "telepathy"}, "telepathy"),

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
-from pytest_lighteval.backends.accelerate import AccelerateArguments
 from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 from pytest_lighteval.backends.common.token_pairs import (
     SpecialTokens,
@@ -171,7 +170,7 @@ PARTS = st.sampled_from(
     adds_eos=st.booleans(),
 )
 def test_a_long_context_encoded_once_gives_the_same_tokens(front: str, continuations: list[str], adds_bos: bool, adds_eos: bool) -> None:
-    texts = PromptTokenizer(_tokenizer(adds_bos, adds_eos), AccelerateArguments(pretrained="x"))
+    texts = PromptTokenizer(_tokenizer(adds_bos, adds_eos), "x")
     context = "Question: who was the king of the river? " * 5 + front
     pairs = [TextPair(context=context, continuation=continuation) for continuation in continuations]
 
@@ -181,7 +180,7 @@ def test_a_long_context_encoded_once_gives_the_same_tokens(front: str, continuat
 
 
 def test_a_long_context_is_not_encoded_again_for_each_continuation() -> None:
-    texts = PromptTokenizer(_tokenizer(False, False), AccelerateArguments(pretrained="x"))
+    texts = PromptTokenizer(_tokenizer(False, False), "x")
     context = "Once upon a time there was a river. " * 40
     encoded: list[str] = []
 
@@ -201,8 +200,8 @@ def test_contexts_of_tokenizers_that_do_not_split_words_are_encoded_whole() -> N
     whole = tiny_tokenizer()
     whole.backend_tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
 
-    assert not PromptTokenizer(whole, AccelerateArguments(pretrained="x"))._splits_words
-    assert PromptTokenizer(_tokenizer(False, False), AccelerateArguments(pretrained="x"))._splits_words
+    assert not PromptTokenizer(whole, "x")._splits_words
+    assert PromptTokenizer(_tokenizer(False, False), "x")._splits_words
 
 
 @functools.cache

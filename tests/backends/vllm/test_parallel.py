@@ -69,7 +69,7 @@ def ask_elsewhere(asked: Asked, folder: Path) -> Answered:
     given, found = folder / "asked.json", folder / "answered.json"
     given.write_bytes(msgspec.json.encode(asked))
     program = (
-        "import sys; from pathlib import Path; import msgspec; from tests.backends import test_vllm_parallel as here\n"
+        "import sys; from pathlib import Path; import msgspec; from tests.backends.vllm import test_parallel as here\n"
         "asked = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=here.Asked)\n"
         "Path(sys.argv[2]).write_bytes(msgspec.json.encode(here.ask(asked)))\n"
     )

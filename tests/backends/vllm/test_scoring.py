@@ -52,7 +52,7 @@ def engine(llama: Any, *, max_length: int = 126, max_model_len: int = 128, **cha
         llm, max_model_len=max_model_len, **{name: changes.pop(name) for name in ("abilities", "kind") if name in changes}
     )
     arguments = VllmArguments(pretrained="tiny", **changes)
-    return Engine(PromptTokenizer(llm.tokenizer, arguments.named()), running, arguments, max_length), running, llm
+    return Engine(PromptTokenizer(llm.tokenizer, arguments.model), running, arguments, max_length), running, llm
 
 
 @pytest.mark.parametrize("block_size", [1, 4, 16])
