@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from pytest_lighteval.common.yaml_lines import YamlFile
 from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
 from pytest_lighteval.metrics import metric as registered
 from pytest_lighteval.tasks.catalogue import Catalogue
-from pytest_lighteval.tasks.task_spec import TaskSpec
+from pytest_lighteval.tasks.task_spec import TaskPattern, parse_pattern
 from pytest_lighteval.types import GateSpec, TaskKey
 
 _NUMBERS = ("min", "max", "max_drop", "min_effect", "alpha")
@@ -25,15 +24,8 @@ _EXAMPLE = "leaderboard|gsm8k|5: {qem: {min: 0.42, max_drop: 0.01}}"
 class GateEntry:
     """One key of a gates file with what it asks of its metrics."""
 
-    text: str
-    """The key as it was written."""
     line: int
-    suite: str
-    task: str
-    few_shots: int | None
-    """None: any count."""
-    truncate: bool | None
-    """None: with and without the truncation flag."""
+    pattern: TaskPattern
     gates: Mapping[str, GateSpec]
 
 
@@ -51,8 +43,8 @@ def gates_for(key: TaskKey, task_gates: Mapping[str, GateSpec], file: GateFile |
     Metric by metric the file beats the suite, and in the file the more exact key beats the less exact one (`merged` says how).
     """
     gates = dict(task_gates)
-    entries = [entry for entry in file.entries if _matches(entry, key)] if file else []
-    for entry in sorted(entries, key=lambda entry: _exactness(entry, key)):
+    entries = [entry for entry in file.entries if entry.pattern.covers(key)] if file else []
+    for entry in sorted(entries, key=lambda entry: entry.pattern.precision(key)):
         gates |= {metric: merged(gates.get(metric, GateSpec()), gate) for metric, gate in entry.gates.items()}
     return gates
 
@@ -73,39 +65,25 @@ def merged(weaker: GateSpec, stronger: GateSpec) -> GateSpec:
 def unmatched(file: GateFile, keys: Iterable[TaskKey]) -> tuple[GateEntry, ...]:
     """Entries that name none of these tasks and groups, in the order of the file. A gate that nothing is held to is likely a slip."""
     keys = list(keys)
-    return tuple(entry for entry in file.entries if not any(_matches(entry, key) for key in keys))
+    return tuple(entry for entry in file.entries if not any(entry.pattern.covers(key) for key in keys))
 
 
 def check_gates(file: GateFile, catalogue: Catalogue) -> None:
     """Raise SuiteError for a key of a gates file that names no task, no superset or no metric of it."""
     for entry in file.entries:
         try:
-            named = catalogue.find(TaskSpec(suite=entry.suite, task=entry.task.removesuffix(":_average"), few_shots=0))
+            named = catalogue.find(entry.pattern)
         except UserInputError as error:
-            raise SuiteError(file.path, entry.line, entry.text, str(error)) from None
+            raise SuiteError(file.path, entry.line, str(entry.pattern), str(error)) from None
         # a superset reports what all its tasks report
         scored = [task for task in named if task.skip is None]
         if not scored:
-            raise SuiteError(file.path, entry.line, entry.text, f"the task is skipped, so that no floor can hold: {named[0].skip}")
+            raise SuiteError(file.path, entry.line, str(entry.pattern), f"the task is skipped, so that no floor can hold: {named[0].skip}")
         reported = set.intersection(*({value for name in task.metrics for value in registered(name).corpus} for task in scored))
         for name in entry.gates:
             if name not in reported:
                 problem = f"{name!r} is not reported{did_you_mean(name, reported)}; reported are {', '.join(sorted(reported))}"
-                raise SuiteError(file.path, entry.line, entry.text, problem)
-
-
-def _matches(entry: GateEntry, key: TaskKey) -> bool:
-    return (
-        entry.suite == key.suite
-        # a superset may be named by itself: suite|mmlu
-        and entry.task in (key.task, key.task.removesuffix(":_average"))
-        and entry.few_shots in (None, key.few_shots)
-        and entry.truncate in (None, key.truncate)
-    )
-
-
-def _exactness(entry: GateEntry, key: TaskKey) -> tuple[bool, bool, bool]:
-    return (entry.truncate is not None, entry.few_shots is not None, entry.task == key.task)
+                raise SuiteError(file.path, entry.line, str(entry.pattern), problem)
 
 
 def load_gates(path: Path) -> GateFile:
@@ -123,7 +101,7 @@ def load_gates(path: Path) -> GateFile:
     for key in file.mapping((), example=_EXAMPLE):
         entry = _entry(file, key)
         for earlier in entries:
-            if _identity(earlier) == _identity(entry):
+            if earlier.pattern == entry.pattern:
                 raise file.error((key,), f"line {earlier.line} has gates for the same already")
         entries.append(entry)
     if not entries:
@@ -131,28 +109,15 @@ def load_gates(path: Path) -> GateFile:
     return GateFile(path=path, entries=tuple(entries))
 
 
-def _identity(entry: GateEntry) -> tuple[str, str, int | None, bool | None]:
-    return (entry.suite, entry.task, entry.few_shots, entry.truncate)
-
-
 def _entry(file: YamlFile, key: str) -> GateEntry:
-    spec = re.fullmatch(r"(?P<suite>[^|\s]+)\|(?P<task>[^|\s]+)(\|(?P<few_shots>[0-9]{1,9})(\|(?P<truncate>[01]))?)?", key)
-    if spec is None:
-        problem = "a key is written suite|task, suite|task|few_shots or suite|task|few_shots|truncate, such as leaderboard|gsm8k|5"
-        raise file.error((key,), problem)
+    try:
+        pattern = parse_pattern(key)
+    except UserInputError as error:
+        raise file.error((), str(error), line=file.line((key,))) from None
     metrics = file.mapping((key,), example="{acc: {min: 0.42}}")
     if not metrics:
         raise file.error((key,), "no metric is named; a gate is written {acc: {min: 0.42}}")
-    few_shots, truncate = spec["few_shots"], spec["truncate"]
-    return GateEntry(
-        text=key,
-        line=file.line((key,)),
-        suite=spec["suite"],
-        task=spec["task"],
-        few_shots=None if few_shots is None else int(few_shots),
-        truncate=None if truncate is None else truncate == "1",
-        gates={metric: _gate(file, (key, metric)) for metric in metrics},
-    )
+    return GateEntry(line=file.line((key,)), pattern=pattern, gates={metric: _gate(file, (key, metric)) for metric in metrics})
 
 
 def _gate(file: YamlFile, field: tuple[str, str]) -> GateSpec:

@@ -74,7 +74,7 @@ def end_session(
         ended.verdicts = session_gates.with_adjusted(ended.verdicts)
     if gate.file is not None:
         idle = unmatched(gate.file, [*measured, *supersets])
-        ended.notices += [f"{gate.file.path}:{entry.line}: {entry.text}: nothing in this run is held to it" for entry in idle]
+        ended.notices += [f"{gate.file.path}:{entry.line}: {entry.pattern}: nothing in this run is held to it" for entry in idle]
         # part of a session, such as --lf, may be held to a baseline or a suite's floor alone
         is_gated = bool(plan.gates is not None and plan.gates.gates) or any(has_floor(plan, key, task) for key, task in plan.items or ())
         is_idle = len(idle) == len(gate.file.entries) and not is_gated

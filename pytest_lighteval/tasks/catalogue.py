@@ -10,7 +10,7 @@ from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.tasks import SUITE_SUFFIXES
 from pytest_lighteval.tasks.suite_file import load_suite, task_error
-from pytest_lighteval.tasks.task_spec import Selected, TaskSpec, select
+from pytest_lighteval.tasks.task_spec import Selected, TaskPattern, TaskSpec, select
 from pytest_lighteval.types import Task
 
 
@@ -53,8 +53,9 @@ class Catalogue:
             by_file.setdefault(selected.task.path.resolve(), []).append(selected)
         return by_file
 
-    def find(self, spec: TaskSpec) -> list[Task]:
-        """The tasks that one spec names. Raises SuiteError, UserInputError."""
+    def find(self, pattern: TaskPattern) -> list[Task]:
+        """The task of a pattern, or all tasks of its superset. Raises SuiteError, UserInputError."""
+        spec = TaskSpec(suite=pattern.suite, task=pattern.task, few_shots=0)
         return [selected.task for selected in select([spec], self._tasks({spec.suite}), suites=self._folders)]
 
     @property

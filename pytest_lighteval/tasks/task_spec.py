@@ -1,4 +1,4 @@
-"""Which tasks to run: Lighteval's `suite|task|few_shot|truncate` specs, and the tasks that they name."""
+"""The one parser of `suite|task|few_shots|truncate`, and the tasks that it names: in `--tasks`, in gates files and in waivers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,70 @@ from pathlib import Path
 
 from pytest_lighteval.common.files import read_utf8
 from pytest_lighteval.errors import UserInputError, did_you_mean
-from pytest_lighteval.types import Task
+from pytest_lighteval.types import Task, TaskKey
+
+_AVERAGE = ":_average"
+"""Ends the key of a superset's row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPattern:
+    """A key of a gates file or of a waiver: `suite|task`, `suite|task|few_shots` or `suite|task|few_shots|truncate`."""
+
+    suite: str
+    task: str
+    few_shots: int | None = None
+    """None: any count."""
+    truncate: bool | None = None
+    """None: with and without the truncation flag."""
+
+    def __str__(self) -> str:
+        """The pattern as it is written."""
+        parts = [self.suite, self.task]
+        parts += [] if self.few_shots is None else [str(self.few_shots)]
+        parts += [] if self.truncate is None else [str(int(self.truncate))]
+        return "|".join(parts)
+
+    def covers(self, key: TaskKey) -> bool:
+        """Whether the pattern means this task or superset. `suite|mmlu` means the superset's row `mmlu:_average`, not its tasks."""
+        return (
+            self.suite == key.suite
+            and self.task in (key.task, key.task.removesuffix(_AVERAGE))
+            and self.few_shots in (None, key.few_shots)
+            and self.truncate in (None, key.truncate)
+        )
+
+    def precision(self, key: TaskKey) -> tuple[bool, bool, bool]:
+        """Orders patterns that cover a key: the largest is the most precise."""
+        return (self.truncate is not None, self.few_shots is not None, self.task == key.task)
+
+    def did_you_mean(self, keys: Iterable[TaskKey]) -> str:
+        """` (did you mean ...?)` with the nearest of these tasks and supersets, written like this pattern. Empty: none is near."""
+        near = {
+            str(
+                TaskPattern(
+                    suite=key.suite,
+                    task=task,
+                    few_shots=None if self.few_shots is None else key.few_shots,
+                    truncate=None if self.truncate is None else key.truncate,
+                )
+            )
+            for key in keys
+            for task in (key.task, key.task.removesuffix(_AVERAGE))
+        }
+        return did_you_mean(str(self), near)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
-    """`suite|task|few_shot|truncate`, as it was written."""
+    """`suite|task|few_shots|truncate`, as `--tasks` has it."""
 
     suite: str
     task: str
     few_shots: int
     truncate: bool = False
     where: str = ""
-    """`path:line: ` when it came from a file, for messages."""
+    """`path:line: ` of a spec that came from a file, for messages."""
 
     def __str__(self) -> str:
         """The spec in Lighteval's own notation."""
@@ -29,11 +80,33 @@ class TaskSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selected:
-    """A task together with the few-shot count and truncation flag that it was asked for with."""
+    """A task, with the few-shot count and the truncation flag of the spec that selected it."""
 
     task: Task
     few_shots: int
     truncate: bool
+
+
+def parse_pattern(text: str) -> TaskPattern:
+    """Read `suite|task`, with `|few_shots` and `|truncate` where given. Raises UserInputError.
+
+    One trailing `|` after the few-shot count or the flag is ignored, since Lighteval's own examples have it.
+    """
+    fields = [field.strip() for field in (text.removesuffix("|") if text.count("|") > 2 else text).split("|")]
+    if not 2 <= len(fields) <= 4 or not fields[0] or not fields[1]:
+        raise UserInputError(f"{text!r}: a task is written suite|task|few_shots|truncate, such as leaderboard|gsm8k|5|0")
+    suite, task, *rest = fields
+    few_shots, truncate = (*rest, None, None)[:2]
+    if few_shots is not None and not (few_shots.isdecimal() and len(few_shots) < 10):
+        raise UserInputError(f"{text!r}: the few-shot count is {few_shots!r}, not a number from 0 on")
+    if truncate not in (None, "0", "1"):
+        raise UserInputError(f"{text!r}: the truncation flag is {truncate!r}, not 0 or 1")
+    return TaskPattern(
+        suite=suite,
+        task=task,
+        few_shots=None if few_shots is None else int(few_shots),
+        truncate=None if truncate is None else truncate == "1",
+    )
 
 
 def parse_specs(text: str, *, folder: Path, source: str = "--tasks") -> list[TaskSpec]:
@@ -64,17 +137,13 @@ def _parts(line: str) -> list[str]:
 
 
 def _parse_spec(text: str, where: str) -> TaskSpec:
-    fields = [field.strip() for field in text.split("|")]
-    if len(fields) == 3:
-        fields.append("0")
-    if len(fields) != 4 or not fields[0] or not fields[1]:
-        raise UserInputError(f"{where}{text!r}: a task is written suite|task|few_shots|truncate, such as leaderboard|gsm8k|5|0")
-    suite, task, few_shots, truncate = fields
-    if not few_shots.isdecimal():
-        raise UserInputError(f"{where}{text!r}: the few-shot count is {few_shots!r}, not a number from 0 on")
-    if truncate not in ("0", "1"):
-        raise UserInputError(f"{where}{text!r}: the truncation flag is {truncate!r}, not 0 or 1")
-    return TaskSpec(suite=suite, task=task, few_shots=int(few_shots), truncate=truncate == "1", where=where)
+    try:
+        pattern = parse_pattern(text)
+    except UserInputError as error:
+        raise UserInputError(f"{where}{error}") from None
+    if pattern.few_shots is None:
+        raise UserInputError(f"{where}{text!r}: the few-shot count is missing; write {pattern}|0 for no examples")
+    return TaskSpec(suite=pattern.suite, task=pattern.task, few_shots=pattern.few_shots, truncate=bool(pattern.truncate), where=where)
 
 
 def select(specs: Sequence[TaskSpec], tasks: Iterable[Task], *, suites: Iterable[str] = ()) -> list[Selected]:
@@ -82,8 +151,8 @@ def select(specs: Sequence[TaskSpec], tasks: Iterable[Task], *, suites: Iterable
 
     `suites` are names of suites that exist beside those of `tasks`, for messages.
 
-    An exact name or alias wins; else a superset's name (`mmlu`) stands for all its subtasks (`mmlu:anatomy`, ...).
-    Raises UserInputError for a suite or task that is not there, with the nearest names.
+    A name or alias of a task comes first. Otherwise the name is that of a superset, and selects all its tasks: `mmlu`, or `mmlu:_average`
+    as reports write it. Raises UserInputError for an unknown suite or task, with the nearest names.
     """
     by_suite: dict[str, dict[str, list[Task]]] = {}
     for task in tasks:
@@ -93,9 +162,8 @@ def select(specs: Sequence[TaskSpec], tasks: Iterable[Task], *, suites: Iterable
     chosen: dict[tuple[str, int, bool], Selected] = {}
     for spec in specs:
         for task in _named(spec, by_suite, suites):
-            chosen.setdefault(
-                (task.id, spec.few_shots, spec.truncate), Selected(task=task, few_shots=spec.few_shots, truncate=spec.truncate)
-            )
+            selected = Selected(task=task, few_shots=spec.few_shots, truncate=spec.truncate)
+            chosen.setdefault((task.id, spec.few_shots, spec.truncate), selected)
     return list(chosen.values())
 
 
@@ -108,10 +176,11 @@ def _named(spec: TaskSpec, by_suite: dict[str, dict[str, list[Task]]], suites: I
     names = by_suite[spec.suite]
     if spec.task in names:
         return names[spec.task]
-    subtasks = [task for name, named in names.items() if name.startswith(f"{spec.task}:") for task in named if task.name == name]
+    superset = spec.task.removesuffix(_AVERAGE)
+    subtasks = [task for name, named in names.items() if name.startswith(f"{superset}:") for task in named if task.name == name]
     if subtasks:
         return subtasks
     supersets = {name.partition(":")[0] for name in names if ":" in name}
     elsewhere = sorted(suite for suite, tasks in by_suite.items() if spec.task in tasks)
-    hint = f" (it is in suite {' and '.join(elsewhere)})" if elsewhere else did_you_mean(spec.task, {*names, *supersets})
+    hint = f" (it is in suite {' and '.join(elsewhere)})" if elsewhere else did_you_mean(superset, {*names, *supersets})
     raise UserInputError(f"{spec.where}suite {spec.suite!r} has no task {spec.task!r}{hint}")

@@ -177,7 +177,7 @@ def test_rendered_gates_are_read_by_the_gates_file(tmp_path: Path) -> None:
         "  ppl: {max: 10.8}",
     ]
     gates = load_gates(written(tmp_path / "gates.yaml", text))
-    assert {entry.text: entry.gates for entry in gates.entries} == imported.gates
+    assert {str(entry.pattern): entry.gates for entry in gates.entries} == imported.gates
 
 
 # --------------------------------------------------------------------------------------------------- TensorRT-LLM

@@ -10,6 +10,7 @@ import pytest
 from pytest_lighteval.errors import SuiteError, UserInputError
 from pytest_lighteval.gates.floors import judge
 from pytest_lighteval.gates.gate_file import GateEntry, GateFile, gates_for, load_gates, unmatched
+from pytest_lighteval.tasks.task_spec import TaskPattern
 from pytest_lighteval.types import GateSpec, MetricResult, TaskKey, Verdict
 from tests.shared import ROOT
 
@@ -122,7 +123,9 @@ def test_a_gates_file_is_read_with_its_lines(tmp_path: Path) -> None:
     path = _written(tmp_path, FILE)
 
     def entry(text: str, line: int, suite: str, task: str, few_shots: int | None, truncate: bool | None, **gates: GateSpec) -> GateEntry:
-        return GateEntry(text=text, line=line, suite=suite, task=task, few_shots=few_shots, truncate=truncate, gates=gates)
+        pattern = TaskPattern(suite=suite, task=task, few_shots=few_shots, truncate=truncate)
+        assert str(pattern) == text
+        return GateEntry(line=line, pattern=pattern, gates=gates)
 
     assert load_gates(path) == GateFile(
         path=path,
@@ -175,19 +178,18 @@ def test_without_a_file_the_suites_gates_hold() -> None:
 def test_entries_that_nothing_is_held_to_are_told(tmp_path: Path) -> None:
     file = load_gates(_written(tmp_path, FILE))
 
-    assert [(entry.line, entry.text) for entry in unmatched(file, [_key("gsm8k", 5), _key("mmlu:_average", 0)])] == [
+    assert [(entry.line, str(entry.pattern)) for entry in unmatched(file, [_key("gsm8k", 5), _key("mmlu:_average", 0)])] == [
         (5, "leaderboard|gsm8k|5|1"),
         (7, "lighteval|wikitext:2"),
     ]
 
 
-SPEC = "a key is written suite|task, suite|task|few_shots or suite|task|few_shots|truncate, such as leaderboard|gsm8k|5"
 WRONG = {
     "empty": ("", "1: no gate is given; a gate is written 'leaderboard|gsm8k|5: {qem: {min: 0.42, max_drop: 0.01}}'"),
     "list": ("- a\n", "1: a mapping is needed here, like leaderboard|gsm8k|5: {qem: {min: 0.42, max_drop: 0.01}}"),
     "broken YAML": ("a|b: {acc: {min: 1}\nc|d:", "2: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'"),
-    "no suite": ("gsm8k: {acc: {min: 1}}", "1: gsm8k: " + SPEC),
-    "no count": ("a|b|x: {acc: {min: 1}}", "1: a|b|x: " + SPEC),
+    "no suite": ("gsm8k: {acc: {min: 1}}", "1: 'gsm8k': a task is written suite|task|few_shots|truncate, such as leaderboard|gsm8k|5|0"),
+    "no count": ("a|b|x: {acc: {min: 1}}", "1: 'a|b|x': the few-shot count is 'x', not a number from 0 on"),
     "list as key": ("? [a]\n: 1\n", "1: the key a list or mapping is not text: quote it"),
     "number for metrics": ("\na|b: 0.4", "2: a|b: a mapping is needed here, like {acc: {min: 0.42}}"),
     "nothing for metrics": ("a|b:\n", "1: a|b: a mapping is needed here, like {acc: {min: 0.42}}"),
@@ -257,7 +259,7 @@ def test_the_guides_example_is_a_gates_file(tmp_path: Path) -> None:
 
     file = load_gates(_written(tmp_path, example))
 
-    assert [entry.text for entry in file.entries] == [
+    assert [str(entry.pattern) for entry in file.entries] == [
         "leaderboard|gsm8k|5",
         "leaderboard|gsm8k|5|1",
         "leaderboard|arc:challenge",

@@ -11,6 +11,7 @@ from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gates.gate_file import GateEntry, GateFile
 from pytest_lighteval.gates.plan import GatePlan, plan_gates
+from pytest_lighteval.tasks.task_spec import TaskPattern
 from pytest_lighteval.types import GateSpec, PromptTemplate, Task, TaskKey
 
 POLICY = Policy()
@@ -32,10 +33,7 @@ def planned(
 ) -> GatePlan:
     """The plan of these tasks; `held` is the baseline, by default all of them with all metrics, `file` the gates file."""
     known = {entry.name: ("acc", "acc_norm", "mcc") for entry in tasks} if held is None else held
-    entries = tuple(
-        GateEntry(text=name, line=1, suite="s", task=name, few_shots=None, truncate=None, gates=gates)
-        for name, gates in (file or {}).items()
-    )
+    entries = tuple(GateEntry(line=1, pattern=TaskPattern(suite="s", task=name), gates=gates) for name, gates in (file or {}).items())
     return plan_gates(
         [(key(entry.name), entry) for entry in tasks],
         promised=lambda key: known.get(key.task),

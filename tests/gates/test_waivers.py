@@ -9,6 +9,7 @@ import pytest
 
 from pytest_lighteval.errors import SuiteError, UserInputError
 from pytest_lighteval.gates.waivers import Waiver, WaiverFile, expired_waivers, load_waivers, unmatched_waivers, waiver_for, within_floor
+from pytest_lighteval.tasks.task_spec import TaskPattern
 from pytest_lighteval.types import TaskKey
 
 NAN = float("nan")
@@ -40,10 +41,7 @@ def test_a_waiver_is_read_with_its_line(tmp_path: Path) -> None:
     assert file.waivers == (
         Waiver(
             line=2,
-            suite="leaderboard",
-            task="gsm8k",
-            few_shots=5,
-            truncate=True,
+            pattern=TaskPattern(suite="leaderboard", task="gsm8k", few_shots=5, truncate=True),
             metric="qem",
             reason="kernel bug 123, fixed in the next release",
             until=datetime.date(2027, 1, 31),
@@ -51,10 +49,7 @@ def test_a_waiver_is_read_with_its_line(tmp_path: Path) -> None:
         ),
         Waiver(
             line=8,
-            suite="leaderboard",
-            task="mmlu:_average",
-            few_shots=None,
-            truncate=None,
+            pattern=TaskPattern(suite="leaderboard", task="mmlu:_average"),
             metric=None,
             reason="int8",
             until=datetime.date(2026, 12, 24),
@@ -118,7 +113,29 @@ def test_a_score_beyond_the_floor_is_not_covered(tmp_path: Path, value: float, h
 def test_a_waiver_that_is_about_no_task_is_told(tmp_path: Path) -> None:
     file = written(tmp_path, ENTRY % ("leaderboard|gms8k|5", "2026-11-23", "") + ENTRY % ("leaderboard|gsm8k", "2026-11-23", ""))
 
-    assert unmatched_waivers(file, [GSM8K]) == (f"{file.path}:1: no task is called leaderboard|gms8k (did you mean 'leaderboard|gsm8k'?)",)
+    assert unmatched_waivers(file, [GSM8K]) == (
+        f"{file.path}:1: this run has no leaderboard|gms8k|5 (did you mean 'leaderboard|gsm8k|5'?)",
+    )
+
+
+MINI = [TaskKey(suite="mini", task=f"g:{name}", few_shots=0) for name in ("one", "two", "_average")]
+
+
+@pytest.mark.parametrize("written_as", ["mini|g", "mini|g:_average", "mini|g|0", "mini|g:_average|0|0|"])
+def test_a_waiver_of_a_superset_covers_its_row_alone_however_it_is_written(tmp_path: Path, written_as: str) -> None:
+    file = written(tmp_path, ENTRY % (written_as, "2026-11-23", ""))
+
+    assert [waiver_for(file, key, "acc", DAY) is not None for key in MINI] == [False, False, True]
+    assert unmatched_waivers(file, MINI) == ()
+
+
+def test_a_misspelt_superset_is_answered_with_the_superset_first(tmp_path: Path) -> None:
+    file = written(tmp_path, ENTRY % ("mini|gg", "2026-11-23", "") + ENTRY % ("mini|g:_averge|0", "2026-11-23", ""))
+
+    first, second = unmatched_waivers(file, MINI)
+
+    assert first.startswith(f"{file.path}:1: this run has no mini|gg (did you mean 'mini|g' or ")
+    assert second.startswith(f"{file.path}:2: this run has no mini|g:_averge|0 (did you mean 'mini|g:_average|0'")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +150,7 @@ def test_a_waiver_that_is_about_no_task_is_told(tmp_path: Path) -> None:
             ":2: [0]: 'reson' is no field of a waiver, which has task, metric, reason, until, floor (did you mean",
         ),
         ("- task: a|b\n  task: a|c\n", ":2: task: given twice, first in line 1"),
-        (ENTRY % ("gsm8k", "2027-01-01", ""), ":1: [0].task: 'gsm8k': a task is written suite|task, suite|task|few_shots or"),
+        (ENTRY % ("gsm8k", "2027-01-01", ""), ":1: [0].task: 'gsm8k': a task is written suite|task|few_shots|truncate, such as"),
         (ENTRY % ("a|b", "soon", ""), ":1: [0].until: 'soon' is no date; it is written year-month-day, such as 2027-01-31"),
         (ENTRY % ("a|b", "2027-02-30", ""), ":1: [0].until: '2027-02-30' is no date"),
         (ENTRY % ("a|b", "20270130", ""), ":1: [0].until: '20270130' is no date"),

@@ -284,7 +284,7 @@ def test_a_suite_states_the_policy_of_its_own_tasks(pytester: pytest.Pytester, s
         (("--gate-allow", "verison"), "--gate-allow verison: there are version, *(did you mean 'version'?)"),
         (("--gate-allow", "metric"), "--gate-allow metric: there are version, *"),
         (("--baseline-reason", "because"), "--baseline-reason is given without --save-baseline"),
-        (("--waivers", "no.yaml"), "*no.yaml: there is no such waiver file"),
+        (("--waivers", "no.yaml"), "*no.yaml: No such file or directory"),
     ],
     ids=lambda value: value[0].strip("-") if isinstance(value, tuple) else "",
 )

@@ -39,7 +39,7 @@ ARGUMENTS = "--model-args"
         pytest.param([*FAKE, "--max-samples", "0"], "--max-samples 0: a number from 1 on was expected", id="samples"),
         pytest.param([*FAKE, "--few-shots", "a"], "--few-shots a: *", id="few-shots"),
         pytest.param([*FAKE, "--data-home", "nowhere"], "--data-home */nowhere: no such folder", id="data-home"),
-        pytest.param([*FAKE, "--gates", "no.yaml"], "*no.yaml: there is no such gates file", id="gates"),
+        pytest.param([*FAKE, "--gates", "no.yaml"], "*no.yaml: No such file or directory", id="gates"),
         pytest.param([*FAKE, "--strip-reasoning", "--reasoning-tags", "think"], "--reasoning-tags: 'think' is not *", id="tags"),
         pytest.param([*FAKE, "--override-batch-size", "8"], "--model-args: backend 'fake' has no argument 'batch_size'*", id="batch-size"),
     ],
