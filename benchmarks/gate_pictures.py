@@ -5,19 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from benchmarks.gate import Measured
+from benchmarks.gate_simulation import LOSSES, Measured
 
 mpl.use("svg")
 
-LOSSES = (0, 0.5, 1, 2, 3, 5)
+POINTS = tuple(100 * loss for loss in LOSSES)
 COLOURS = {"gate": "#0b6e4f", "other": "#8d99ae", "bad": "#c1121f", "open": "#e09f3e"}
 RULES = {
     "8 % relative tolerance": "8 % tolerance",
@@ -57,9 +55,9 @@ def _found(measured: Measured) -> Figure:
     figure = Figure(figsize=(9.4, 3.4))
     for axes, n in zip(figure.subplots(1, 2, sharey=True), (200, 1319), strict=True):
         for (rule, label), style in zip(RULES.items(), STYLES, strict=True):
-            axes.plot(LOSSES, measured.flagged["made up", n, rule], color=COLOURS["other"], linestyle=style, label=label)
+            axes.plot(POINTS, measured.flagged["made up", n, rule], color=COLOURS["other"], linestyle=style, label=label)
         shares = [by_kind[1] for by_kind in measured.verdicts["made up", n, "fixed"]]
-        axes.plot(LOSSES, shares, color=COLOURS["gate"], linewidth=2.5, label="this gate")
+        axes.plot(POINTS, shares, color=COLOURS["gate"], linewidth=2.5, label="this gate")
         axes.axhline(5, color=COLOURS["bad"], linewidth=0.8)
         axes.set(title=f"{n} documents", xlabel="true loss, points", ylim=(-2, 102), xticks=(0, 1, 2, 3, 4, 5))
     figure.axes[0].set_ylabel("runs flagged, %")
@@ -112,7 +110,7 @@ def _documents(measured: Measured) -> Figure:
     figure = Figure(figsize=(5.2, 3.2))
     axes: Axes = figure.subplots()
     for n, colour in ((500, "other"), (1319, "open"), (14042, "gate")):
-        axes.plot(LOSSES, measured.documents["made up", n, 0.03], "o-", color=COLOURS[colour], label=f"{n} documents")
+        axes.plot(POINTS, measured.documents["made up", n, 0.03], "o-", color=COLOURS[colour], label=f"{n} documents")
     axes.set(xlabel="true loss, points", ylabel="documents evaluated, %", ylim=(0, 102), xticks=(0, 1, 2, 3, 4, 5))
     axes.legend(frameon=False, fontsize=9)
     return figure

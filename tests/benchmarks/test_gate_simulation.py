@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from benchmarks import gate as simulation
-from benchmarks.gate import Bar, Measured, Population, made_up, recorded
+from benchmarks import gate, gate_simulation
+from benchmarks.gate import Bar
+from benchmarks.gate_simulation import Measured, Population, made_up, recorded
 
 
-@pytest.mark.parametrize("loss", simulation.LOSSES)
+@pytest.mark.parametrize("loss", gate_simulation.LOSSES)
 @pytest.mark.parametrize("make", [made_up, recorded])
 def test_a_candidate_has_the_loss_and_the_discordance_that_it_is_said_to_have(make: Callable[[float], Population], loss: float) -> None:
     population, unchanged = make(loss), make(0.0)
@@ -31,7 +32,7 @@ def test_two_runs_of_a_candidate_have_the_same_loss_and_are_not_independent() ->
 
 
 def test_the_same_seed_draws_the_same_candidates() -> None:
-    first, again, other = (simulation.drawn(made_up(0.01), [100, 100], 50, seed) for seed in (1, 1, 2))
+    first, again, other = (gate_simulation.drawn(made_up(0.01), [100, 100], 50, seed) for seed in (1, 1, 2))
 
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -53,7 +54,7 @@ def test_a_bar_is_held_or_missed(bar: Bar, held: bool) -> None:
 
 
 def test_a_short_run_holds_every_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    assert simulation.main(["--quick"]) == 0
+    assert gate.main(["--quick"]) == 0
 
     told = capsys.readouterr().out
     assert "87 of 87 bars held" in told
@@ -62,9 +63,9 @@ def test_a_short_run_holds_every_bar(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_missed_bar_fails_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     missed = Bar(what="a loss is found", value=90, bound=95, at_most=False)
-    monkeypatch.setattr(simulation, "simulate", lambda draws, sizes, say: Measured(draws=draws))
-    monkeypatch.setattr(simulation, "tables", lambda measured, sizes: "")
-    monkeypatch.setattr(simulation, "bars", lambda measured: [missed])
+    monkeypatch.setattr(gate, "simulate", lambda draws, sizes, say: Measured(draws=draws))
+    monkeypatch.setattr(gate, "tables", lambda measured, sizes: "")
+    monkeypatch.setattr(gate, "bars", lambda measured: [missed])
 
-    assert simulation.main([]) == 1
+    assert gate.main([]) == 1
     assert "MISS   90.0 %  (at least 95)  a loss is found" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import gate as simulation
+from benchmarks import gate_simulation as simulation
 from pytest_lighteval.comparison.decision import Decision, Family, GateOutcome, Policy, decide, holm, line
 from pytest_lighteval.comparison.paired import FullComparison, Paired, compare, concatenate, pair
 from pytest_lighteval.comparison.power import RequiredSample

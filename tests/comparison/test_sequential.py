@@ -12,7 +12,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import gate as simulation
+from benchmarks import gate_simulation as simulation
 from pytest_lighteval.comparison.decision import GateOutcome, Policy, decide
 from pytest_lighteval.comparison.paired import Paired, compare, concatenate, mcnemar, pair
 from pytest_lighteval.comparison.sequential import look, look_ends, nominal_levels, spent_alpha, stratified_order
