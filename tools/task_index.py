@@ -1,0 +1,121 @@
+"""Write docs/tasks.md, the index of all shipped tasks: `python tools/task_index.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pytest_lighteval.tasks.catalogue import Catalogue
+from pytest_lighteval.types import Task
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "tasks.md"
+_MOST_DATA_SETS = 3
+_MOST_ROWS_ALIKE = 5
+_HEAD = """\
+# All tasks
+
+This page lists the {tasks} tasks of the {suites} suites that come with the package.
+It is generated from the suite files: `python tools/task_index.py`.
+
+- Pass the spec to `--tasks`, with the few-shot count that you want: `pytest --tasks "leaderboard|gsm8k|5" --backend ...`.
+- The spec of a superset selects all its tasks. To run one of them, write its name: `leaderboard|mmlu:anatomy|5`.
+- In a spec with `<name>`, write one of the names of its row.
+- *Few-shots* are the counts that run when you name the file instead: `pytest suites/leaderboard/gsm8k.yaml --backend ...`.
+- A skipped task is collected and reported as skipped, with the reason that is given here.
+- [suites.md](suites.md) explains how to write suites of your own.
+"""
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(render(), "utf-8")
+
+
+def render() -> str:
+    """The page's text."""
+    catalogue = Catalogue()
+    by_suite: dict[str, list[Task]] = {}
+    for path in sorted(catalogue.shipped.rglob("*.yaml")):
+        for task in catalogue.load(path):
+            by_suite.setdefault(task.suite, []).append(task)
+    head = _HEAD.format(tasks=sum(map(len, by_suite.values())), suites=len(by_suite))
+    links = [f"- [{suite}](#{suite}): {_count(len(tasks), 'task')}\n" for suite, tasks in by_suite.items()]
+    return "".join([head, "\n", *links, *(_section(suite, tasks) for suite, tasks in by_suite.items())])
+
+
+def _section(suite: str, tasks: list[Task]) -> str:
+    rows: dict[object, list[Task]] = {}
+    for task in tasks:
+        alike = (task.path, task.few_shots, task.metrics, task.hf_repo, task.skip)
+        rows.setdefault(task.superset or alike, []).append(task)
+    names = {task.name for task in tasks}
+    lines = [
+        f"\n## {suite}\n",
+        "| Spec | Tasks | Few-shots | Metrics | Data set | File |",
+        "|---|---|---|---|---|---|",
+        *(_row(part, names) for row in rows.values() for part in _parts(row)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _parts(row: list[Task]) -> list[list[Task]]:
+    """The row of a superset, or of many tasks that differ in their data alone; few such tasks have a row each."""
+    return [row] if row[0].superset or len(row) > _MOST_ROWS_ALIKE else [[task] for task in row]
+
+
+def _row(tasks: list[Task], names: set[str]) -> str:
+    first = tasks[0]
+    name = first.name
+    if len(tasks) > 1:
+        name = first.superset or "<name>"
+        if name in names:  # a task of the same name comes first where a spec is read
+            name += ":_average"
+    counts = sorted({count for task in tasks for count in task.few_shots})
+    files = dict.fromkeys(task.path for task in tasks)
+    cells = (
+        f"`{first.suite}\\|{name}\\|{first.few_shots[0]}`",
+        "<br>".join([_members(tasks), *_skipped(tasks)]),
+        ", ".join(map(str, counts)),
+        ", ".join(dict.fromkeys(metric for task in tasks for metric in task.metrics)) or "-",
+        _data_sets(tasks),
+        ", ".join(f"[{path.name}](../suites/{path.parent.name}/{path.name})" for path in files),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _members(tasks: list[Task]) -> str:
+    if len(tasks) == 1:
+        return "1"
+    names = ", ".join(task.name.partition(":")[2] or task.name for task in tasks)
+    return f"<details><summary>{len(tasks)}</summary>{names}</details>"
+
+
+def _skipped(tasks: list[Task]) -> Iterator[str]:
+    reasons: dict[str, int] = {}
+    for task in tasks:
+        if task.skip is not None:
+            reasons[task.skip] = reasons.get(task.skip, 0) + 1
+    for reason, count in reasons.items():
+        yield f"{'skipped' if count == len(tasks) else f'{count} skipped'}: {reason}"
+
+
+def _data_sets(tasks: Iterable[Task]) -> str:
+    subsets: dict[str, set[str | None]] = {}
+    for task in tasks:
+        name = task.hf_repo or ("files of the suite" if task.data_files else "-")
+        subsets.setdefault(name, set()).add(task.hf_subset)
+    shown = [_data_set(name, len(found)) for name, found in list(subsets.items())[:_MOST_DATA_SETS]]
+    return ", ".join([*shown, *([f"{len(subsets) - _MOST_DATA_SETS} more"] if len(subsets) > _MOST_DATA_SETS else [])])
+
+
+def _data_set(name: str, subsets: int) -> str:
+    linked = f"[{name}](https://huggingface.co/datasets/{name})" if "/" in name else name
+    return f"{linked} ({subsets} subsets)" if subsets > 1 else linked
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+if __name__ == "__main__":
+    main()
