@@ -1,17 +1,23 @@
-"""Backends by name: entry points of the group `pytest_lighteval.backends`, ours and anyone's on the same road.
+"""Backends by name, found as entry points of the group `pytest_lighteval.backends`: those below, and any other package's.
 
-Names are checked without importing anything; a backend's module is imported when it is chosen.
+- `protocol`: the members that a backend may have beside those of `types.Backend`; `model_args`: how `--model-args` is read and checked;
+- `common`: what several engines share: finding a model, its tokenizer, requests as token ids, answers out of scores;
+- `cache`: a backend around a backend, which keeps answers for later runs;
+- `accelerate`: transformers in this process; `vllm`: vLLM's engine; `openai`: a server over HTTP; `nanotron`: a nanotron checkpoint, on the
+  accelerate backend; `fake`: no model at all, for tests and demos.
+
+An engine's package imports `common` and no other engine's (nanotron's alone builds on accelerate's). A name is checked without an import; a
+backend's module is imported when it is chosen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol
 
 import msgspec
 
+from pytest_lighteval.backends.protocol import DefaultsFactory, SessionDefaults, session_defaults
 from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.types import Backend
 
@@ -28,35 +34,6 @@ class BackendFactory(Protocol):
 
     def from_arguments(self, arguments: msgspec.Struct) -> Backend:
         """A backend, cheaply: nothing is loaded. Raises UserInputError for arguments that contradict one another."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionDefaults:
-    """What a backend's model arguments say of the whole session: it holds where the user's options say nothing."""
-
-    source: str = ""
-    """Where it is written, for messages."""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    """Model arguments, as `--model-args` could give them."""
-    options: Mapping[str, str] = field(default_factory=dict)
-    """Options by name (`max-samples`), as the command line could give them."""
-    notes: tuple[str, ...] = ()
-    """Lines for the top of pytest's output."""
-    processes: int = 1
-    """How many processes of a launcher (torchrun) answer every request together."""
-
-
-@runtime_checkable
-class DefaultsFactory(Protocol):
-    """A `BackendFactory` whose arguments may name a file of settings."""
-
-    def session_defaults(self, written: Mapping[str, Any]) -> SessionDefaults:
-        """What follows from `--model-args` as they were written, before they are checked. Raises UserInputError."""
-
-
-def session_defaults(factory: BackendFactory, written: Mapping[str, Any]) -> SessionDefaults:
-    """The factory's; nothing for one that has none."""
-    return factory.session_defaults(written) if isinstance(factory, DefaultsFactory) else SessionDefaults()
 
 
 def _entry_points() -> dict[str, EntryPoint]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from pytest_lighteval.backends.cache.answer_store import AnswerStore, newest_number
-from pytest_lighteval.backends.cache.cached_backend import CachedBackend, is_cacheable
+from pytest_lighteval.backends.cache.cached_backend import CachedBackend
+from pytest_lighteval.backends.protocol import is_cacheable
 from pytest_lighteval.plugin.session import plan_of
 from pytest_lighteval.plugin.xdist_hooks import newest_answer_of_controller
 from pytest_lighteval.types import Backend

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_lighteval.backends.protocol import repeated
 from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.errors import BackendError, BackendLostError, LightevalError, UnsupportedRequestError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings, StoppingRule, evaluate, task_kinds
@@ -34,7 +35,7 @@ from pytest_lighteval.reports.details import DetailsWriter
 from pytest_lighteval.reports.junit import properties
 from pytest_lighteval.reports.serialize import to_plain
 from pytest_lighteval.tasks.task_spec import Selected, parse_specs
-from pytest_lighteval.types import Backend, Repeatable, Task, TaskKey, TaskResult, Verdict
+from pytest_lighteval.types import Backend, Task, TaskKey, TaskResult, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ def run_item(item: TaskItem, backend: object, reference: Reference | None = None
                 result = _evaluate(item, item.task, key, engine, settings.evaluation, folder, before, stopping)
                 verdicts = judge_item(item.config, item.task, result, stopping)
                 for number in range(1, settings.gate.runs):
-                    again = cache_of(item.config).around(model.repeat(number) if isinstance(model, Repeatable) else model, repeat=number)
+                    again = cache_of(item.config).around(repeated(model, number), repeat=number)
                     repeats.append(_evaluate(item, item.task, key, again, settings.evaluation, folder / "repeats" / str(number), before))
             except UnsupportedRequestError as error:
                 lacking = str(error)

@@ -17,6 +17,7 @@ import pytest
 from pytest_lighteval import backends
 from pytest_lighteval.backends.common.user_cache import cache_home
 from pytest_lighteval.backends.model_args import convert_model_args, describe_arguments, parse_model_args
+from pytest_lighteval.backends.protocol import asks_in_chat_format, model_name
 from pytest_lighteval.common.threads import Threads
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings
@@ -76,8 +77,8 @@ class Settings:
     @property
     def label(self) -> str:
         """A few words for the run's folder: the backend, and the model where an argument names it."""
-        model = getattr(self.arguments, "model", None)
-        return "-".join(part for part in (self.backend or "own", str(model).rstrip("/").rpartition("/")[2] if model else "") if part)
+        model = model_name(self.arguments) or ""
+        return "-".join(part for part in (self.backend or "own", model.rstrip("/").rpartition("/")[2]) if part)
 
 
 def read_settings(config: pytest.Config, *, today: date | None = None) -> Settings:
@@ -188,7 +189,7 @@ def _evaluation(values: Mapping[str, Any], arguments: msgspec.Struct | None) -> 
         max_samples=_positive(values["max_samples"], "--max-samples"),
         few_shot_seeds=_positive(values["num_fewshot_seeds"], "--num-fewshot-seeds") or 1,
         # Lighteval takes it as a model argument too; there is one way to ask in turns
-        use_chat_template=bool(values["use_chat_template"] or getattr(arguments, "use_chat_template", False)),
+        use_chat_template=bool(values["use_chat_template"] or asks_in_chat_format(arguments)),
         system_prompt=values["system_prompt"],
         reasoning_tags=tags if values["strip_reasoning"] else (),
     )

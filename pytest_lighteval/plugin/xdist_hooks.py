@@ -130,10 +130,11 @@ def crowded_note(config: pytest.Config, backend: str | None, asked: Threads) -> 
     if workers == 1 or backend is None or asked == "share":
         return
     from pytest_lighteval.backends import load_backend
+    from pytest_lighteval.backends.protocol import computes_on_cpu
     from pytest_lighteval.common.devices import visible_gpus
     from pytest_lighteval.common.threads import choose_threads, usable_cores
 
-    if not getattr(load_backend(backend), "computes_on_cpu", False):
+    if not computes_on_cpu(load_backend(backend)):
         return
     cores = usable_cores()
     threads = choose_threads(asked, cores=cores)

@@ -40,6 +40,7 @@ from pytest_lighteval.backends.common.scoring_requests import (
     tokenize_texts,
 )
 from pytest_lighteval.backends.common.third_party import quiet_transformers
+from pytest_lighteval.backends.protocol import answers_with_others
 from pytest_lighteval.errors import BackendError, BackendLostError, first_line
 from pytest_lighteval.types import (
     GenerateRequest,
@@ -63,7 +64,7 @@ class Engine:
         self._texts, self._arguments, self._max_length = texts, arguments, max_length
         self._loaded = loaded
         self._modules = tuple(loaded.model.modules())
-        self._is_alone = not getattr(loaded.model, "answers_with_others", False)
+        self._is_alone = not answers_with_others(loaded.model)
         """No other process has to do what this one does, such as trying again with fewer rows."""
         self._parameters = arguments.generation()
         self._shrunk_to: dict[str, int] = {}

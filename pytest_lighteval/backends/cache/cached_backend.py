@@ -15,6 +15,7 @@ import msgspec
 
 from pytest_lighteval.backends.cache.answer_store import AnswerStore
 from pytest_lighteval.backends.cache.environment_key import environment_key
+from pytest_lighteval.backends.protocol import cached_apart, is_cacheable
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
     Backend,
@@ -34,14 +35,6 @@ AnyResponse = TypeVar("AnyResponse", LoglikelihoodResponse, GenerateResponse, Pe
 Fact = TypeVar("Fact")
 
 _CALL_BYTES = 8
-
-
-def is_cacheable(backend: object) -> bool:
-    """Whether a backend says `cacheable = True`: its fingerprint changes whenever an answer of it may.
-
-    That is a promise which only its author can make: the answers of an engine that is being worked on would else outlive its bugs.
-    """
-    return getattr(backend, "cacheable", False) is True
 
 
 class CachedBackend:
@@ -186,8 +179,7 @@ class CachedBackend:
     @cached_property
     def _base(self) -> hashlib._Hash:
         """What all keys begin with."""
-        arguments = getattr(self.inner, "arguments", None)
-        apart = [(name, getattr(arguments, name)) for name in getattr(self.inner, "cached_apart", ())]
+        apart = cached_apart(self.inner)
         return hashlib.sha256(msgspec.msgpack.encode((*environment_key(), self.name, self.inner.fingerprint, apart, self._repeat)))
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from pytest_lighteval.backends import SessionDefaults
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
 from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_content
 from pytest_lighteval.backends.common.fingerprints import small_file_digests
@@ -21,6 +20,7 @@ from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint, Parallelis
 from pytest_lighteval.backends.nanotron.conversion import CONVERTER, converted_folder, digest_checkpoint
 from pytest_lighteval.backends.nanotron.lighteval_config import read_lighteval_config, read_lighteval_parallelism
 from pytest_lighteval.backends.nanotron.ranks import check_nanotron, check_one_process, check_processes
+from pytest_lighteval.backends.protocol import SessionDefaults
 from pytest_lighteval.common.versions import installed_versions
 from pytest_lighteval.errors import BackendError, UserInputError
 from pytest_lighteval.types import (

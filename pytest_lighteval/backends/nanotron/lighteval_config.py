@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_lighteval.backends import SessionDefaults
 from pytest_lighteval.backends.nanotron.checkpoint import Parallelism, read_mapping, read_parallelism
+from pytest_lighteval.backends.protocol import SessionDefaults
 from pytest_lighteval.errors import UserInputError, did_you_mean
 
 _TOP = {"tasks", "logging", "parallelism", "batch_size", "generation"}

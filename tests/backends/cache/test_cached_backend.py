@@ -17,9 +17,10 @@ import pytest
 from pytest_lighteval.backends import load_backend, names
 from pytest_lighteval.backends.cache import cached_backend
 from pytest_lighteval.backends.cache.answer_store import AnswerStore
-from pytest_lighteval.backends.cache.cached_backend import CachedBackend, is_cacheable
+from pytest_lighteval.backends.cache.cached_backend import CachedBackend
 from pytest_lighteval.backends.cache.environment_key import environment_key
 from pytest_lighteval.backends.fake import FakeBackend
+from pytest_lighteval.backends.protocol import is_cacheable
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.testing import BackendConformance
 from pytest_lighteval.types import (

@@ -16,8 +16,8 @@ import pytest
 
 from pytest_lighteval.backends import load_backend
 from pytest_lighteval.backends.accelerate import GenerationParameters
-from pytest_lighteval.backends.cache.cached_backend import is_cacheable
 from pytest_lighteval.backends.model_args import convert_model_args, describe_arguments, parse_model_args
+from pytest_lighteval.backends.protocol import is_cacheable
 from pytest_lighteval.backends.vllm import VllmArguments, VllmBackend, fingerprint
 from pytest_lighteval.backends.vllm.fingerprint import vllm_version
 from pytest_lighteval.backends.vllm.local_engine import ignored_settings, known_settings

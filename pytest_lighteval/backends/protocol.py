@@ -1,0 +1,88 @@
+"""The optional members of a backend: who asks for each, when, and what its absence means. docs/backends.md has the same as a table.
+
+`types.Backend` has the required ones. Two optional ones have their protocol elsewhere: `repeat` (`types.Repeatable`), since it is public,
+and `learn` (`evaluate.LearnsAnswers`), since `evaluate` knows no backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from pytest_lighteval.types import Backend, Repeatable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionDefaults:
+    """What a backend's model arguments say about the whole session. The user's own options come first."""
+
+    source: str = ""
+    """The file that says it, for messages."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Model arguments, as `--model-args` could give them."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Options by name (`max-samples`), as the command line could give them."""
+    notes: tuple[str, ...] = ()
+    """Lines for the top of pytest's output."""
+    processes: int = 1
+    """How many processes of a launcher (torchrun) answer every request together."""
+
+
+@runtime_checkable
+class DefaultsFactory(Protocol):
+    """A backend class whose model arguments may name a file of settings."""
+
+    def session_defaults(self, written: Mapping[str, Any]) -> SessionDefaults:
+        """What follows from `--model-args` as the user wrote them, before they are checked. Raises UserInputError."""
+
+
+def session_defaults(factory: object, written: Mapping[str, Any]) -> SessionDefaults:
+    """Asked of the class once, when the plugin reads its options. Absent: the model arguments say nothing about the session."""
+    return factory.session_defaults(written) if isinstance(factory, DefaultsFactory) else SessionDefaults()
+
+
+def computes_on_cpu(factory: object) -> bool:
+    """Asked of the class at the start of a session with several workers, to warn of too many threads. Absent: it needs no cores."""
+    return getattr(factory, "computes_on_cpu", False) is True
+
+
+def is_cacheable(backend: object) -> bool:
+    """Asked before the first task: whether the answers may be kept for later runs. Absent: they are not.
+
+    `cacheable = True` is the promise that `fingerprint` changes whenever an answer may. Only the author of a backend can make it.
+    """
+    return getattr(backend, "cacheable", False) is True
+
+
+def cached_apart(backend: object) -> list[tuple[str, Any]]:
+    """Asked by the answer cache: names and values of the `arguments` that only change rounding, and so are no part of the fingerprint.
+
+    The cache keeps answers apart by them. Absent: there are none.
+    """
+    arguments = getattr(backend, "arguments", None)
+    return [(name, getattr(arguments, name)) for name in getattr(backend, "cached_apart", ())]
+
+
+def repeated(backend: Backend, number: int) -> Backend:
+    """The backend for a further run of `--gate-calibrate`; see `Repeatable`. Absent: the same backend answers again."""
+    return backend.repeat(number) if isinstance(backend, Repeatable) else backend
+
+
+def model_name(arguments: object) -> str | None:
+    """Asked of the model arguments: `model`, a part of the name of the run's folder. Absent: the folder has the backend's name alone."""
+    name = getattr(arguments, "model", None)
+    return str(name) if name else None
+
+
+def asks_in_chat_format(arguments: object) -> bool:
+    """Asked of the model arguments: `use_chat_template`, another way to say `--use-chat-template`. Absent: the option alone decides."""
+    return getattr(arguments, "use_chat_template", False) is True
+
+
+def answers_with_others(model: object) -> bool:
+    """Asked of a loaded model by the accelerate backend: whether other processes take part in each of its calls.
+
+    A call that failed is then not tried again with fewer rows, which the other processes know nothing of. Absent: it answers alone.
+    """
+    return getattr(model, "answers_with_others", False) is True
