@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # torch and transformers, which importing a backend must not 
 
 
 class AccelerateBackend(LazyEngineBackend["Engine"]):
-    """A transformers model in this process, as a `Backend`. One process, one model; docs/backends.md explains its arguments."""
+    """A transformers model in this process, as a `Backend`. One process, one model; docs/backends/accelerate.md explains its arguments."""
 
     Arguments = AccelerateArguments
     cacheable = True

@@ -38,7 +38,7 @@ _PROTOCOL = 1
 
 
 class OpenAIBackend:
-    """A server that speaks the OpenAI protocol, as a `Backend`; docs/backends.md explains its arguments."""
+    """A server that speaks the OpenAI protocol, as a `Backend`; docs/backends/openai.md explains its arguments."""
 
     Arguments = OpenAIArguments
     name = "openai"

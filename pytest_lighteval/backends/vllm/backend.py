@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # torch and vllm, which importing a backend must not cost
 
 
 class VllmBackend(LazyEngineBackend["Engine"]):
-    """A model in vLLM, as a `Backend`; docs/backends.md explains its arguments."""
+    """A model in vLLM, as a `Backend`; docs/backends/vllm.md explains its arguments."""
 
     Arguments = VllmArguments
     cached_apart = (
