@@ -37,7 +37,7 @@ from pytest_lighteval.types import (
 
 
 class NanotronBackend:
-    """A nanotron checkpoint as a `Backend`; docs/backends/nanotron.md explains its arguments. How it answers is the accelerate backend's."""
+    """A nanotron checkpoint as a `Backend`; docs/backends/nanotron.md explains its arguments. It answers as the accelerate backend does."""
 
     Arguments = NanotronArguments
     cached_apart = ("batch_size",)
