@@ -1,1 +1,1 @@
-"""Tools without a domain word in them: files, statistics, threads, devices, versions, YAML with its lines."""
+"""Tools that know nothing of evaluations: files, locks, YAML with its lines, statistics, threads, devices, versions."""

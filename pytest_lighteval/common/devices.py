@@ -1,4 +1,4 @@
-"""Which GPUs this process may use, from its environment and the driver. Imports no engine."""
+"""The GPUs that this process may use, from its environment and the driver. Imports no engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def count_gpus() -> int:
-    """How many GPUs NVIDIA's own tool lists, 0 without it."""
+    """Number of GPUs that `nvidia-smi` lists; 0 without it."""
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):
@@ -17,9 +17,9 @@ def count_gpus() -> int:
 
 
 def visible_gpus(count: Callable[[], int] = count_gpus) -> list[str]:
-    """The GPUs by the names that CUDA_VISIBLE_DEVICES has for them, none for `-1`; all that are counted where it is not set.
+    """The GPUs by their names in CUDA_VISIBLE_DEVICES, none for `-1`. If it is not set: the numbers of all GPUs that `count` finds.
 
-    Whoever has imported an engine counts with it: it may know of GPUs that NVIDIA's tool does not.
+    A caller that has imported an engine passes the engine's `count`, because NVIDIA's tool does not list every GPU.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:

@@ -1,4 +1,4 @@
-"""Files that are either complete or not there: written beside their name, then renamed."""
+"""Files that are either complete or missing: written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def read_utf8(path: Path, *, shown: str) -> str:
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[IO[str]]:
-    """A UTF-8 text file that takes its name when the block ends well, and is removed when it does not.
+    """A UTF-8 text file that gets its name when the block ends, and is removed if the block raises.
 
-    The folder is made when missing. Raises OSError (a full disk, no permission) with nothing left behind.
+    Creates a missing folder. Raises OSError (a full disk, no permission) and then leaves no file.
     """
     with _renamed_at_the_end(path) as descriptor, os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
         yield file
@@ -47,7 +47,7 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
 
 @contextmanager
 def _renamed_at_the_end(path: Path) -> Iterator[int]:
-    """The descriptor of a new file beside `path`, which the block closes."""
+    """The descriptor of a temporary file in the folder of `path`, which the block closes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:

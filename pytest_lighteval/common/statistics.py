@@ -1,7 +1,7 @@
 """Aggregates of document values and their standard errors.
 
-The mean's error is the sample standard deviation / sqrt n, or cluster-robust where documents share a source; every other aggregate is
-bootstrapped: resampled documents (or clusters), the standard deviation of the resampled values. Deterministic for a seed; no global state.
+The mean's error is the sample standard deviation / sqrt n, or cluster-robust if documents share a source. The error of any other aggregate
+is bootstrapped: the standard deviation of the aggregate over resampled documents (or clusters). Deterministic for a seed; no global state.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pytest_lighteval.types import CorpusMetric, SampleValue
 
 PADDING = -1
-"""Stands in a row of resampled indices where its clusters held fewer documents than another row's."""
+"""Fills up a row of resampled indices whose clusters have fewer documents than those of another row."""
 
 _CELLS_AT_ONCE = 8_000_000
 """Resampled cells held in memory at a time: 64 MB as float64."""
@@ -28,11 +28,11 @@ def mean(values: Sequence[float]) -> float:
 
 
 MEAN = CorpusMetric(aggregate=mean, higher_is_better=True)
-"""What most metrics report."""
+"""The aggregate of most metrics."""
 
 
 def aggregate(values: Sequence[SampleValue], corpus: CorpusMetric) -> float:
-    """The reported number. `values` holds the scored documents only and is not empty."""
+    """The reported number. `values` has the scored documents only and is not empty."""
     return float(corpus.aggregate(values))
 
 
@@ -48,16 +48,16 @@ def standard_error(
 
     Args:
         values: one for each scored document.
-        corpus: `is_mean` chooses the formula, anything else is bootstrapped.
-        clusters: one for each value; documents that share a name are not independent of each other, None stands alone. For a mean
-            this gives the cluster-robust error of Miller 2024 (arXiv:2411.00640, section 2.2) with the usual factor G / (G - 1) for
-            G clusters, so that it equals the plain formula when every cluster has one document, and does not change when every
-            document is entered twice. A bootstrap draws whole clusters.
-        seed: of the bootstrap's own generator.
-        draws: of the bootstrap.
+        corpus: if `is_mean`, the formula is used, otherwise the bootstrap.
+        clusters: one for each value. Documents with the same name are not independent; None is a cluster of its own. The error of a mean
+            is then the cluster-robust one of Miller 2024 (arXiv:2411.00640, section 2.2), with the usual factor G / (G - 1) for G
+            clusters. It equals the plain formula if every cluster has one document, and stays the same if every document is entered
+            twice. A bootstrap draws whole clusters.
+        seed: seed of the bootstrap.
+        draws: number of resamples.
 
     Returns:
-        None where it cannot be known: fewer than two documents or clusters, or resamples whose aggregate is not a number.
+        None if it is unknown: fewer than two documents or clusters, or a resample whose aggregate is not a number.
     """
     groups = _members(clusters, len(values))
     if len(groups) < 2:
@@ -78,14 +78,6 @@ def standard_error(
         return _finite(float(resampled.std(ddof=1)))
 
 
-def pooled_stderr(stderrs: Sequence[float | None]) -> float | None:
-    """The standard error of the unweighted mean of independent numbers: sqrt(sum of squares) / k. None as soon as one is unknown."""
-    known = [stderr for stderr in stderrs if stderr is not None]
-    if not known or len(known) < len(stderrs):
-        return None
-    return math.hypot(*known) / len(known)
-
-
 def used(row: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:
     """One row of resampled indices without its padding."""
     kept: npt.NDArray[np.integer[Any]] = row[row != PADDING]
@@ -93,7 +85,7 @@ def used(row: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:
 
 
 def resampled_sums(statistics: npt.ArrayLike, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float64]:
-    """Sums of the documents' statistics over each resample, in bounded memory.
+    """Sums of the documents' statistics in each resample, in bounded memory.
 
     Args:
         statistics: `[n, k]`, k numbers for each of n documents.

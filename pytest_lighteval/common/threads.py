@@ -1,6 +1,6 @@
-"""How many CPU threads an engine should compute with, from what the system grants this process.
+"""How many CPU threads an engine should use, from what the system grants this process.
 
-Threads that wait for cores which others keep busy cost several times what they gain, and one thread on idle cores wastes the others.
+Too many threads wait for busy cores and cost much more than they gain; too few leave cores idle.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Literal
 
 ENVIRONMENT_VARIABLE = "OMP_NUM_THREADS"
-"""What torch and the mathematics libraries below it read when they are imported."""
+"""Read by torch and its mathematics libraries when they are imported."""
 
 Threads = int | Literal["share"] | None
-"""What the user asked for: a number, the cores divided among the workers, or (None) the default."""
+"""What the user asked for: a number, or the cores divided among the workers (share). None: the default."""
 
 
 def choose_threads(asked: Threads, *, cores: int, workers: int = 1, environment: Mapping[str, str] = os.environ) -> int:
     """Threads of one process, at least 1.
 
-    The default is `OMP_NUM_THREADS` where it is set, else all `cores`. It does not depend on `workers`, as the last digits of a score may
-    depend on the number of threads; only `share` does.
+    The default is `OMP_NUM_THREADS`, or all `cores` if it is not set. Only `share` depends on `workers`, because the number of threads may
+    change the last digits of a score.
     """
     if asked == "share":
         return max(1, cores // max(1, workers))
@@ -34,7 +34,7 @@ def choose_threads(asked: Threads, *, cores: int, workers: int = 1, environment:
 
 
 def set_threads(count: int) -> None:
-    """Have libraries compute with that many threads: those that are imported from now on, child processes, and a torch that is there."""
+    """Set the number of threads of libraries that are imported later, of child processes, and of torch if it is imported."""
     os.environ[ENVIRONMENT_VARIABLE] = str(count)
     torch = sys.modules.get("torch")
     if torch is not None:
@@ -44,8 +44,8 @@ def set_threads(count: int) -> None:
 def usable_cores(root: Path = Path("/"), *, processors: Collection[int] | None = None) -> int:
     """Physical cores that this process may use, at least 1: within its affinity and its control group's quota.
 
-    Two hyper-threads of a core count once: they share what computes. `root` holds `proc` and `sys`; `processors` are the logical ones
-    that the process may run on (default: its affinity).
+    Two hyper-threads of a core count once. `root` has `proc` and `sys`. `processors` are its logical processors (default: its
+    affinity).
     """
     if processors is None:
         affinity = getattr(os, "sched_getaffinity", None)
@@ -55,13 +55,13 @@ def usable_cores(root: Path = Path("/"), *, processors: Collection[int] | None =
 
 
 def _siblings(root: Path, processor: int) -> str:
-    """The logical processors of a core, as the kernel writes them; the processor alone where it does not tell."""
+    """The logical processors of a core, as the kernel writes them; only this processor if the kernel does not list them."""
     topology = root / f"sys/devices/system/cpu/cpu{processor}/topology"
     return _read(topology / "core_cpus_list") or _read(topology / "thread_siblings_list") or str(processor)
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Processors' worth of time that each control group above this process grants; nothing where none limits it."""
+    """The limit of each control group of this process, as a number of processors; nothing if there is no limit."""
     mount = root / "sys/fs/cgroup"
     for line in (_read(root / "proc/self/cgroup") or "").splitlines():
         _, _, rest = line.partition(":")
@@ -77,7 +77,7 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _upwards(mount: Path, path: str) -> Iterator[Path]:
-    """The group's folder and those above it. Inside of a container the path may be the host's, of which only the top is mounted."""
+    """The group's folder and those above it. In a container the path may be the host's, of which only the top is mounted."""
     parts = [part for part in path.split("/") if part and part != ".."]
     for length in range(len(parts), -1, -1):
         yield mount.joinpath(*parts[:length])

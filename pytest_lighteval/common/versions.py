@@ -1,4 +1,4 @@
-"""Which packages are installed."""
+"""Versions of installed packages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of those that are installed, by the names of their distributions; none is imported."""
+    """Distribution name -> version, of those packages that are installed. Imports none of them."""
     versions = {}
     for package in packages:
         try:

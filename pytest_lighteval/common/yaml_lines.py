@@ -1,4 +1,4 @@
-"""Read a YAML file into plain values, and remember the line of each.
+"""Reads a YAML file into plain values, and remembers the line of each.
 
 Only text, integers, floats, booleans, null, lists and mappings with text keys exist: no tag can build anything else.
 """
@@ -70,7 +70,7 @@ class YamlFile:
         return self._find(field)[0]
 
     def has(self, field: Field) -> bool:
-        """Whether the file itself holds the field."""
+        """Whether the file has the field."""
         return self._find(field)[1] is not None
 
     def text_line(self, field: Field, line_of_text: int) -> int:
@@ -112,7 +112,7 @@ class YamlFile:
         return value
 
     def error(self, field: Field, problem: str, *, line: int | None = None) -> SuiteError:
-        """The error to raise about a field, at its line."""
+        """An error about a field, at its line, to be raised."""
         return SuiteError(self.shown, self.line(field) if line is None else line, field_text(field), problem)
 
     def _find(self, field: Field) -> tuple[int, Any]:

@@ -1,4 +1,4 @@
-"""Floors and ceilings: what the thresholds of a task or group say about its scores."""
+"""Floors and ceilings: compares the scores of a task or superset with their thresholds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pytest_lighteval.types import GateSpec, MetricResult, Verdict
 def judge(
     result_metrics: Mapping[str, MetricResult], gates: Mapping[str, GateSpec], *, key: str, unfit: str | None = None
 ) -> tuple[Verdict, ...]:
-    """One verdict for each metric of a task or group that has a threshold, in the order of the gates.
+    """One verdict for each metric of a task or superset that has a threshold, in the order of the gates.
 
-    A score that is not a number fails every threshold, as does any score where `unfit` says what is wrong with them. Raises UserInputError
-    for a gate on a metric that is not reported.
+    A score that is not a number fails every threshold. Every score fails if `unfit` says what is wrong with the scores. Raises
+    UserInputError for a gate on a metric that is not reported.
     """
     return tuple(_judge(result_metrics, metric, gate, key, unfit) for metric, gate in gates.items() if gate.is_floor)
 
@@ -25,7 +25,7 @@ def _judge(result_metrics: Mapping[str, MetricResult], metric: str, gate: GateSp
         known = ", ".join(result_metrics) or "none"
         raise UserInputError(f"{key}: gate on {metric!r}: no such metric is reported, only {known}{did_you_mean(metric, result_metrics)}")
     result = result_metrics[metric]
-    # written so that a comparison with not-a-number, which is false, fails
+    # a comparison with NaN is false, so NaN fails
     above = gate.min is None or result.value >= gate.min
     below = gate.max is None or result.value <= gate.max
     return Verdict(
@@ -42,13 +42,13 @@ def _judge(result_metrics: Mapping[str, MetricResult], metric: str, gate: GateSp
 
 def _message(metric: str, result: MetricResult, gate: GateSpec, *, above: bool, below: bool) -> str:
     thresholds = [threshold for threshold in (gate.min, gate.max) if threshold is not None]
-    digits = _telling_digits(result.value, thresholds)
+    digits = _distinct_digits(result.value, thresholds)
 
     def number(value: float) -> str:
         return f"{value:.{digits}f}" if abs(value) < 1e9 else f"{value:.{digits + 2}g}"
 
     def clauses(when_met: bool) -> list[str]:
-        """What is said of the thresholds that are met, or of those that are not."""
+        """The thresholds that are met, or those that are not."""
         parts = []
         if gate.min is not None and above is when_met:
             parts.append(f"{'at or above' if above else 'below'} the floor {number(gate.min)}")
@@ -64,8 +64,8 @@ def _message(metric: str, result: MetricResult, gate: GateSpec, *, above: bool, 
     return f"{score} is {' and '.join(clauses(False) or clauses(True))} (n = {result.n})"
 
 
-def _telling_digits(value: float, thresholds: Iterable[float]) -> int:
-    """Decimals, 4 or more, with which a score does not look equal to a threshold that it differs from."""
+def _distinct_digits(value: float, thresholds: Iterable[float]) -> int:
+    """Decimals, at least 4, with which a score looks different from each threshold that it differs from."""
     digits = 4
     for threshold in thresholds:
         while digits < 17 and value != threshold and f"{value:.{digits}f}" == f"{threshold:.{digits}f}":

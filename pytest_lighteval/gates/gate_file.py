@@ -1,4 +1,4 @@
-"""Which gates hold for a task or group: those of the suite, and those of a `--gates` file, read here."""
+"""Reads a `--gates` file, and decides which gates apply to a task or superset: those of the suite and those of the file."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from typing import Any
 
 from pytest_lighteval.common.yaml_lines import YamlFile
 from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
-from pytest_lighteval.metrics import metric as registered
-from pytest_lighteval.tasks.catalogue import Catalogue
+from pytest_lighteval.tasks.catalogue import Catalogue, reported_values
+from pytest_lighteval.tasks.suite_schema import WORDS
 from pytest_lighteval.tasks.task_spec import TaskPattern, parse_pattern
 from pytest_lighteval.types import GateSpec, TaskKey
 
 _NUMBERS = ("min", "max", "max_drop", "min_effect", "alpha")
-_WORDS: Mapping[str, tuple[str, ...]] = {"inconclusive": ("fail", "warn"), "paired": ("gate", "advisory", "ignored")}
 _FIELDS = tuple(field.name for field in fields(GateSpec))
 _EXAMPLE = "leaderboard|gsm8k|5: {qem: {min: 0.42, max_drop: 0.01}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateEntry:
-    """One key of a gates file with what it asks of its metrics."""
+    """One key of a gates file, and the gates of its metrics."""
 
     line: int
     pattern: TaskPattern
@@ -31,16 +30,16 @@ class GateEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateFile:
-    """A gates file: thresholds for one model, beside suites that serve many."""
+    """A gates file: gates for one model, while the gates of a suite are for all."""
 
     path: Path
     entries: tuple[GateEntry, ...]
 
 
 def gates_for(key: TaskKey, task_gates: Mapping[str, GateSpec], file: GateFile | None) -> dict[str, GateSpec]:
-    """The gates that hold for a task, or for a group (`TaskKey(task="mmlu:_average", ...)`).
+    """The gates of a task, or of a superset (`TaskKey(task="mmlu:_average", ...)`).
 
-    Metric by metric the file beats the suite, and in the file the more exact key beats the less exact one (`merged` says how).
+    For each metric, the file comes before the suite, and in the file the more precise key before the less precise one (see `merged`).
     """
     gates = dict(task_gates)
     entries = [entry for entry in file.entries if entry.pattern.covers(key)] if file else []
@@ -50,36 +49,35 @@ def gates_for(key: TaskKey, task_gates: Mapping[str, GateSpec], file: GateFile |
 
 
 def merged(weaker: GateSpec, stronger: GateSpec) -> GateSpec:
-    """What both say together.
+    """The stronger gate, with the fields of the weaker one that it leaves out.
 
-    Numbers that belong together are taken together: a `max` of the suite does not stay beside a `min` of the file, nor a `min_effect`
-    beside another `max_drop`.
+    `min` and `max` count as one field, and so do `max_drop` and `min_effect`: a `max` of the suite does not survive a `min` of the file.
     """
-    said = {field.name: value for field in fields(GateSpec) if (value := getattr(stronger, field.name)) is not None}
+    given = {field.name: value for field in fields(GateSpec) if (value := getattr(stronger, field.name)) is not None}
     for together in (("min", "max"), ("max_drop", "min_effect")):
-        if said.keys() & set(together):
+        if given.keys() & set(together):
             weaker = replace(weaker, **dict.fromkeys(together))
-    return replace(weaker, **said)
+    return replace(weaker, **given)
 
 
 def unmatched(file: GateFile, keys: Iterable[TaskKey]) -> tuple[GateEntry, ...]:
-    """Entries that name none of these tasks and groups, in the order of the file. A gate that nothing is held to is likely a slip."""
+    """Entries that cover none of these tasks and supersets, in the order of the file. Such an entry is probably a mistake."""
     keys = list(keys)
     return tuple(entry for entry in file.entries if not any(entry.pattern.covers(key) for key in keys))
 
 
 def check_gates(file: GateFile, catalogue: Catalogue) -> None:
-    """Raise SuiteError for a key of a gates file that names no task, no superset or no metric of it."""
+    """Raise SuiteError for a key that names neither a task nor a superset, or a metric that they do not report."""
     for entry in file.entries:
         try:
             named = catalogue.find(entry.pattern)
         except UserInputError as error:
             raise SuiteError(file.path, entry.line, str(entry.pattern), str(error)) from None
-        # a superset reports what all its tasks report
         scored = [task for task in named if task.skip is None]
         if not scored:
-            raise SuiteError(file.path, entry.line, str(entry.pattern), f"the task is skipped, so that no floor can hold: {named[0].skip}")
-        reported = set.intersection(*({value for name in task.metrics for value in registered(name).corpus} for task in scored))
+            raise SuiteError(file.path, entry.line, str(entry.pattern), f"the task is skipped, so it has no score: {named[0].skip}")
+        # a superset reports the values that all its tasks report
+        reported = set.intersection(*(set(reported_values(task)) for task in scored))
         for name in entry.gates:
             if name not in reported:
                 problem = f"{name!r} is not reported{did_you_mean(name, reported)}; reported are {', '.join(sorted(reported))}"
@@ -90,8 +88,8 @@ def load_gates(path: Path) -> GateFile:
     """Read a gates file.
 
     ```yaml
-    leaderboard|gsm8k|5: {qem: {min: 0.42}}      # suite|task|few_shots, and |0 or |1 for the truncation flag behind it
-    leaderboard|mmlu: {acc: {max_drop: 0.01}}    # any few-shot count; mmlu's subtasks together
+    leaderboard|gsm8k|5: {qem: {min: 0.42}}      # suite|task|few_shots, with |0 or |1 for the truncation flag
+    leaderboard|mmlu: {acc: {max_drop: 0.01}}    # any few-shot count; the superset, not its tasks
     lighteval|wikitext:2: {ppl: {max: 21.5, max_drop: 0.2, inconclusive: fail}}
     ```
     Raises SuiteError with `path:line: field: problem`, and UserInputError for a file that cannot be read.
@@ -102,7 +100,7 @@ def load_gates(path: Path) -> GateFile:
         entry = _entry(file, key)
         for earlier in entries:
             if earlier.pattern == entry.pattern:
-                raise file.error((key,), f"line {earlier.line} has gates for the same already")
+                raise file.error((key,), f"line {earlier.line} already has gates for this key")
         entries.append(entry)
     if not entries:
         raise file.error((), f"no gate is given; a gate is written '{_EXAMPLE}'")
@@ -126,13 +124,13 @@ def _gate(file: YamlFile, field: tuple[str, str]) -> GateSpec:
         inner = (*field, name)
         if name in _NUMBERS:
             found[name] = file.number(inner)
-        elif name in _WORDS:
+        elif name in _FIELDS:
             word = file.text(inner) or ""
-            if word not in _WORDS[name]:
-                raise file.error(inner, f"{word!r} is none of {', '.join(_WORDS[name])}{did_you_mean(word, _WORDS[name])}")
+            if word not in WORDS[name]:
+                raise file.error(inner, f"{word!r} is none of {', '.join(WORDS[name])}{did_you_mean(word, WORDS[name])}")
             found[name] = word
         else:
-            raise file.error(inner, f"is no field of a gate, which has {', '.join(_FIELDS)}{did_you_mean(name, _FIELDS)}")
+            raise file.error(inner, f"unknown field; a gate has {', '.join(_FIELDS)}{did_you_mean(name, _FIELDS)}")
     gate = GateSpec(**found)
     if gate.problem is not None:
         raise file.error(field, gate.problem)

@@ -1,4 +1,4 @@
-"""Known regressions that a session tolerates until a date, as long as the score does not fall below a floor. Knows YAML, not tasks."""
+"""Waivers: known regressions that a session tolerates until a date, as long as the score does not fall below a floor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHAPE = "{task: leaderboard|gsm8k|5, metric: qem, reason: kernel bug 123, until
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiver:
-    """One entry: a regression of this task is expected, is measured all the same, and turns no session red while the entry holds."""
+    """One entry: a regression of this task is expected. It is measured, and does not fail a session until the entry expires."""
 
     line: int
     pattern: TaskPattern
@@ -29,39 +29,39 @@ class Waiver:
     """None: every metric of the task."""
     reason: str
     until: datetime.date
-    """The last day on which it holds."""
+    """The last day on which it is valid."""
     floor: float
-    """The worst score that it still covers, in the metric's own direction (a ceiling where lower is better)."""
+    """The worst score that it covers: the lowest, or the highest of a metric where lower is better."""
 
     def __str__(self) -> str:
-        """Which task and metric it is about, as it was written."""
+        """Its task and metric."""
         return f"{self.pattern} {self.metric}" if self.metric else str(self.pattern)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaiverFile:
-    """A waiver file, in its own order."""
+    """A waiver file; the waivers are in its order."""
 
     path: Path
     waivers: tuple[Waiver, ...]
 
 
 def waiver_for(file: WaiverFile, key: TaskKey, metric: str, today: datetime.date) -> Waiver | None:
-    """The waiver that covers a metric of a task or superset today, the one that says most about it before others. None: none does."""
-    holding = [
+    """The most precise waiver that covers a metric of a task or superset today. None: there is none."""
+    valid = [
         waiver for waiver in file.waivers
         if waiver.pattern.covers(key) and waiver.metric in (None, metric) and today <= waiver.until
     ]  # fmt: skip
-    return max(holding, key=lambda waiver: (waiver.metric is not None, waiver.pattern.precision(key)), default=None)
+    return max(valid, key=lambda waiver: (waiver.metric is not None, waiver.pattern.precision(key)), default=None)
 
 
 def within_floor(waiver: Waiver, value: float, *, higher_is_better: bool) -> bool:
-    """Whether the score is still covered; one that is not a number never is."""
+    """Whether the waiver covers the score. It never covers NaN."""
     return value >= waiver.floor if higher_is_better else value <= waiver.floor
 
 
 def expired_waivers(file: WaiverFile, today: datetime.date) -> tuple[str, ...]:
-    """One line for each waiver that does not hold any more, to be told: it is to be renewed with a reason, or taken out."""
+    """One line for each waiver that has expired: someone must renew or remove it."""
     return tuple(
         f"{file.path}:{waiver.line}: the waiver of {waiver} expired on {waiver.until} ({waiver.reason})"
         for waiver in file.waivers
@@ -70,7 +70,7 @@ def expired_waivers(file: WaiverFile, today: datetime.date) -> tuple[str, ...]:
 
 
 def unmatched_waivers(file: WaiverFile, keys: Iterable[TaskKey]) -> tuple[str, ...]:
-    """One line for each waiver that none of these tasks and supersets is about, so that a misspelt one does not go unnoticed."""
+    """One line for each waiver that covers none of these tasks and supersets, so that a misspelt one is noticed."""
     known = list(keys)
     return tuple(
         f"{file.path}:{waiver.line}: this run has no {waiver.pattern}" + waiver.pattern.did_you_mean(known)
@@ -85,8 +85,8 @@ def unmatched_waivers(file: WaiverFile, keys: Iterable[TaskKey]) -> tuple[str, .
 def load_waivers(path: Path) -> WaiverFile:
     """Read a YAML list of waivers; an empty file has none.
 
-    Raises SuiteError, `path:line: field: problem`, for anything that is not as docs/baselines.md has it, and UserInputError where the
-    file cannot be read.
+    docs/baselines.md describes the fields. Raises SuiteError, `path:line: field: problem`, for a mistake, and UserInputError if the file
+    cannot be read.
     """
     file = YamlFile(path)
     entries = [] if file.data is None else file.data
@@ -97,7 +97,7 @@ def load_waivers(path: Path) -> WaiverFile:
         waiver = _waiver(file, index)
         for earlier in waivers:
             if (earlier.pattern, earlier.metric) == (waiver.pattern, waiver.metric):
-                raise file.error((index, "task"), f"line {earlier.line} waives {waiver} already")
+                raise file.error((index, "task"), f"line {earlier.line} already waives {waiver}")
         waivers.append(waiver)
     return WaiverFile(path=path, waivers=tuple(waivers))
 
@@ -106,7 +106,7 @@ def _waiver(file: YamlFile, index: int) -> Waiver:
     texts: dict[str, str] = {}
     for name in file.mapping((index,), example=_SHAPE):
         if name not in _FIELDS:
-            problem = f"{name!r} is no field of a waiver, which has {', '.join(_FIELDS)}{did_you_mean(name, _FIELDS)}"
+            problem = f"unknown field {name!r}; a waiver has {', '.join(_FIELDS)}{did_you_mean(name, _FIELDS)}"
             raise file.error((index,), problem, line=file.line((index, name)))
         texts[name] = " ".join((file.text((index, name)) or "").split())
         if not texts[name]:
@@ -123,7 +123,7 @@ def _waiver(file: YamlFile, index: int) -> Waiver:
     except ValueError:
         until = None
     if until is None:
-        raise file.error((index, "until"), f"{texts['until']!r} is no date; it is written year-month-day, such as 2027-01-31")
+        raise file.error((index, "until"), f"{texts['until']!r} is not a date; write year-month-day, such as 2027-01-31")
     return Waiver(
         line=file.line((index,)),
         pattern=pattern,

@@ -1,4 +1,4 @@
-"""Rows that are made of several tasks: a superset's average, and the average of everything."""
+"""Rows over several tasks: the average of a superset, and the average of all tasks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ ALL = "all"
 
 
 def group_results(results: Sequence[TaskResult]) -> dict[str, dict[str, MetricResult]]:
-    """Averages by `str` of their key: one row for each superset that has more than one task here, and `all`.
+    """Averages by `str` of their key: one row for each superset with more than one task here, and `all`. No tasks, no rows.
 
-    The value is Lighteval's, the unweighted mean over tasks. The standard error is that of this mean of independent measurements,
-    sqrt(sum of squares) / k, where Lighteval takes the mean of the errors; it is None as soon as one task has none. A superset has
-    only the metrics that every one of its tasks reports, for a mean over some of them is another number; `all` averages each metric over
-    the tasks that have it, as Lighteval does. No tasks, no rows.
+    The value is the unweighted mean over tasks, as in Lighteval. The standard error is that of a mean of k independent measurements,
+    sqrt(sum of squares) / k, and None if one task has none; Lighteval takes the mean of the errors. The row of a superset has only the
+    metrics that all its tasks report. `all` averages each metric over the tasks that report it, as Lighteval does.
     """
     members: dict[TaskKey, list[TaskResult]] = {}
     for result in sorted(results, key=lambda result: result.key):

@@ -1,4 +1,4 @@
-"""Where suites lie: those that are shipped, those of `--custom-tasks`, and any that is named on the command line."""
+"""Finds suite files: the shipped ones, those of `--custom-tasks`, and those that the command line names."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from pytest_lighteval.types import Task
 
 
 def shipped_suites() -> Path:
-    """The folder of the shipped suites: inside the package when installed, beside it in a source tree."""
+    """The folder of the shipped suites: inside the installed package, or beside it in a source tree."""
     package = Path(str(importlib.resources.files("pytest_lighteval")))
     installed = package / "_suites"
     return installed if installed.is_dir() else package.parent / "suites"
 
 
 class Catalogue:
-    """Suite files by path, each read once a session."""
+    """Suite files by path, each read once per session."""
 
     def __init__(self, own: Sequence[Path] = ()) -> None:
         self.shipped = shipped_suites()
-        # folders of the user's suites are read as a whole; a shipped suite is read when its name is asked for
+        # the user's folders are read completely; a shipped suite only when a spec names it
         self._own = tuple(root for root in own if root != self.shipped)
         self._loaded: dict[Path, list[Task]] = {}
 
     def shown(self, path: Path) -> str | None:
-        """`suites/<suite>/<file>.yaml` for a shipped file, wherever it is installed. None: it is not a shipped one."""
+        """`suites/<suite>/<file>.yaml` for a shipped file, wherever it is installed. None: the file is not a shipped one."""
         return f"suites/{path.relative_to(self.shipped).as_posix()}" if path.is_relative_to(self.shipped) else None
 
     def load(self, path: Path) -> list[Task]:
-        """The tasks of one file, their metrics known to exist. Raises SuiteError."""
+        """The tasks of one file, whose metrics exist. Raises SuiteError."""
         path = path.resolve()
         if path not in self._loaded:
             shown = self.shown(path) or str(path)
@@ -46,7 +46,7 @@ class Catalogue:
         return self._loaded[path]
 
     def select(self, specs: Sequence[TaskSpec]) -> dict[Path, list[Selected]]:
-        """What the specs name, by suite file, files in the order of the specs. Raises SuiteError, UserInputError."""
+        """What the specs select, by suite file; files are in the order of the specs. Raises SuiteError, UserInputError."""
         wanted = {spec.suite for spec in specs}
         by_file: dict[Path, list[Selected]] = {}
         for selected in select(specs, self._tasks(wanted), suites=self._folders):
@@ -60,17 +60,18 @@ class Catalogue:
 
     @property
     def _folders(self) -> list[str]:
-        """Names of the shipped suites, which are those of their folders."""
+        """Names of the shipped suites, which are the names of their folders."""
         return sorted(folder.name for folder in self.shipped.iterdir() if any(_suite_files(folder)))
 
     def _tasks(self, suites: set[str]) -> Iterable[Task]:
-        """All of the user's own tasks, and those of the shipped suites that are asked for by name."""
+        """All tasks of the user, and those of the named shipped suites."""
         shipped = [self.shipped / name for name in self._folders if name in suites]
         for path in dict.fromkeys(path for root in (*self._own, *shipped) for path in _suite_files(root)):
             yield from self.load(path)
 
 
-def _reported(task: Task) -> list[str]:
+def reported_values(task: Task) -> list[str]:
+    """Names of the values that the task's metrics report, as often as they do."""
     return [value for name in task.metrics for value in metric(name).corpus]
 
 
@@ -79,7 +80,7 @@ def _suite_files(root: Path) -> list[Path]:
 
 
 def _check_names(task: Task, shown: str) -> None:
-    """The registry is asked here, since a suite file knows nothing of metrics. A task that is skipped may lack its metric."""
+    """Raise for metrics and gates that the metric registry does not know. A skipped task may name a missing metric."""
     if task.skip:
         return
     for position, name in enumerate(task.metrics):
@@ -87,7 +88,7 @@ def _check_names(task: Task, shown: str) -> None:
             metric(name)
         except UserInputError as error:
             raise task_error(task, f"metrics[{position}]", str(error), shown=shown) from None
-    reported = _reported(task)
+    reported = reported_values(task)
     if twice := sorted({value for value in reported if reported.count(value) > 1}):
         raise task_error(task, "metrics", f"two of them report {', '.join(twice)}", shown=shown)
     for name in task.gates:

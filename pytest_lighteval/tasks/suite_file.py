@@ -1,4 +1,4 @@
-"""Read a suite file into `Task`s: check it, merge the defaults, expand the matrix. Loads no data and knows no metric by name."""
+"""Reads a suite file into `Task`s: checks it, merges the defaults, expands the matrix. Loads no data and knows no metric."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -16,23 +16,17 @@ from pytest_lighteval.common.msgspec_errors import place_and_problem
 from pytest_lighteval.common.yaml_lines import Field, YamlFile
 from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
 from pytest_lighteval.prompts.templates import check_syntax
-from pytest_lighteval.tasks.suite_schema import GateFields, PromptFields, SuiteFields, TaskDefaults, TaskFields
-from pytest_lighteval.types import FewShotsSelect, PromptTemplate, Task
+from pytest_lighteval.tasks.suite_schema import WORDS, GateFields, PromptFields, SuiteFields, TaskDefaults, TaskFields
+from pytest_lighteval.types import PromptTemplate, Task
 
 # pytest's `-k` and node ids can carry exactly this
 _NAME = re.compile(r"[A-Za-z0-9]+([_.:-][A-Za-z0-9]+)*")
 _ADAPTER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
-# what lies between Jinja2's marks is skipped whole, so that the braces in it are never taken for a placeholder
+# skips whole Jinja2 blocks, so that braces inside of them are never taken for a placeholder
 _OUTSIDE_JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}|\{(\w+)\}", re.DOTALL)
 _MERGED_BY_KEY = ("prompt", "gates")
-_WORDS: Mapping[str, tuple[str, ...]] = {
-    "few_shots_select": get_args(FewShotsSelect),
-    "inconclusive": ("fail", "warn"),
-    "paired": ("gate", "advisory", "ignored"),
-}
-"""Fields that take one of a few words."""
-# fields that name something: a placeholder left in one of them is a mistake, while a text may well say "{x}"
+# fields that name something: an unknown placeholder in one of them is a mistake, while a prompt may contain "{x}"
 _IDENTIFIERS = (
     "name", "aliases", "hf_repo", "hf_subset", "hf_revision", "data_files",
     "hf_avail_splits", "evaluation_splits", "few_shots_split", "metrics", "cluster",
@@ -40,10 +34,10 @@ _IDENTIFIERS = (
 
 
 def load_suite(path: Path, *, shown: str | None = None) -> list[Task]:
-    """The tasks of a suite file in the order of the file, every matrix expanded in place.
+    """The tasks of a suite file in the file's order, with every matrix expanded in place.
 
-    A pure function of the file's text and its folder's name. `shown` is the path as messages name it (default: `path`).
-    Raises SuiteError at the first thing that is wrong, UserInputError if the file cannot be read.
+    Depends only on the file's text and its folder's name. `shown` is the path as messages name it (default: `path`).
+    Raises SuiteError for the first mistake, UserInputError if the file cannot be read.
     """
     source = YamlFile(path, shown=shown)
     declared = _checked(source)
@@ -66,7 +60,7 @@ def load_suite(path: Path, *, shown: str | None = None) -> list[Task]:
 
 
 def locate(path: Path, task: Task, field: str) -> int:
-    """Line of a task's field, written like `gates.acc.min` or `metrics[1]`: in the task, else in `defaults`, else the task's own."""
+    """Line of a task's field, such as `gates.acc.min` or `metrics[1]`: in the task or in `defaults`, otherwise the task's line."""
     try:
         source = YamlFile(path)
     except UserInputError:  # changed or gone since it was collected
@@ -75,7 +69,7 @@ def locate(path: Path, task: Task, field: str) -> int:
 
 
 def task_error(task: Task, field: str, problem: str, *, shown: str | None = None) -> SuiteError:
-    """The error for others to raise about a field of a task, at the field's line; `field` as for `locate`."""
+    """An error about a field of a task, at the field's line, for other modules to raise. `field` is as for `locate`."""
     try:
         source = YamlFile(task.path, shown=shown)
     except UserInputError:
@@ -84,7 +78,7 @@ def task_error(task: Task, field: str, problem: str, *, shown: str | None = None
 
 
 def task_name(raw: str) -> str | None:
-    """The name that stands in node ids: `raw` where it fits, else a slug of it. None: it has letters that no slug can carry."""
+    """The name in node ids: `raw` if pytest can carry it, otherwise a slug of it. None: it has letters that are not ASCII."""
     if _NAME.fullmatch(raw):
         return raw
     plain = "".join(letter for letter in unicodedata.normalize("NFKD", raw) if not unicodedata.combining(letter))
@@ -117,7 +111,7 @@ def _explained(source: YamlFile, error: msgspec.ValidationError) -> SuiteError:
         return source.error(field, f"the field {name} is missing")
     if problem.startswith("Invalid enum value "):
         name = problem.removeprefix("Invalid enum value ").strip("'")
-        known = next((_WORDS[step] for step in reversed(field) if isinstance(step, str) and step in _WORDS), ())
+        known = next((WORDS[step] for step in reversed(field) if isinstance(step, str) and step in WORDS), ())
         return source.error(field, f"{name!r} is none of {', '.join(known)}{did_you_mean(name, known)}")
     if problem.startswith(("Expected array of length >= 1", "Expected object of length >= 1")):
         return source.error(field, "must not be empty")
@@ -134,7 +128,7 @@ def _steps(place: str) -> Field:
 
 
 def _resolve(data: Any, field: Field, message: str) -> Field:
-    """Put the key in for each `...`, which is all that msgspec says of one: the only key with which the same message comes."""
+    """Replace each `...`, which msgspec writes for a key, by the key: the only one that alone causes the same message."""
     if "..." not in field:
         return field
     position = field.index("...")
@@ -152,7 +146,7 @@ def _resolve(data: Any, field: Field, message: str) -> Field:
 
 
 def _replaced(data: Any, field: Field, value: Any) -> Any:
-    """The data with another value at a field."""
+    """A copy of the data with another value at a field."""
     if not field:
         return value
     copy = data.copy()
@@ -161,7 +155,7 @@ def _replaced(data: Any, field: Field, value: Any) -> Any:
 
 
 def _right_field(name: str, inside: Field) -> str:
-    """Where the unknown field belongs, or what it was meant to be."""
+    """A hint for an unknown field: the nearest name, or the place where it belongs."""
     level: type[msgspec.Struct] = SuiteFields
     if inside:
         level = TaskFields if inside[0] == "tasks" else TaskDefaults
@@ -180,7 +174,7 @@ def _right_field(name: str, inside: Field) -> str:
 def _convert(source: YamlFile, index: int, task: Mapping[str, Any]) -> TaskFields:
     try:
         return msgspec.convert(task, TaskFields)
-    except msgspec.ValidationError as error:  # each part was right before the matrix put its values in
+    except msgspec.ValidationError as error:  # each part was valid before the matrix's values were inserted
         raise source.error(("tasks", index), f"with the matrix's values: {error}") from None
 
 
@@ -192,18 +186,18 @@ def _merge(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, A
     return merged
 
 
-# ---------------------------------------------------------------------------------------------- what a task needs
+# ---------------------------------------------------------------------------------------------- checks of a task
 
 
 def _check_templates(source: YamlFile, index: int, merged: Mapping[str, Any]) -> None:
-    """Raise for a text that Jinja2 cannot compile. Before the matrix: its values stand where no syntax is."""
+    """Raise for a text that Jinja2 cannot compile. Runs before the matrix, which changes no syntax."""
     texts = [found for found in _texts(merged.get("prompt"), ("prompt",)) if found[0] != ("prompt", "adapter")]
     if merged.get("hf_filter") is not None:
         texts.append((("hf_filter",), "{{ " + merged["hf_filter"] + " }}"))
     for steps, text in texts:
         if "{" not in text:
             continue
-        from jinja2 import TemplateSyntaxError  # 40 ms, which a file of plain texts need not pay
+        from jinja2 import TemplateSyntaxError  # takes 40 ms, and a file of plain texts does not need it
 
         try:
             check_syntax(text)
@@ -214,7 +208,7 @@ def _check_templates(source: YamlFile, index: int, merged: Mapping[str, Any]) ->
 
 
 def _check_task(source: YamlFile, index: int, fields: TaskFields) -> None:
-    """Raise for what no type can say."""
+    """Raise for mistakes that the types of the fields do not exclude."""
 
     def error(problem: str, *steps: str | int) -> SuiteError:
         return source.error(_where(source, index, *steps), problem)
@@ -234,7 +228,7 @@ def _check_task(source: YamlFile, index: int, fields: TaskFields) -> None:
 
 
 def _check_prompt(error: Callable[..., SuiteError], prompt: PromptFields, query: str) -> None:
-    # some benchmarks (blimp) ask nothing and compare choices; then these name the columns
+    # benchmarks such as blimp have an empty query, and choices that name the columns
     texts = [query, *((prompt.choices,) if isinstance(prompt.choices, str) else prompt.choices or ())]
     if prompt.adapter is None and not any(mark in text for text in texts for mark in ("{{", "{%")):
         raise error("names no column: every document would be the same (a column is written '{{ question }}')", "prompt", "query")
@@ -243,7 +237,7 @@ def _check_prompt(error: Callable[..., SuiteError], prompt: PromptFields, query:
     if isinstance(prompt.choices, tuple) and prompt.choices and not isinstance(prompt.gold, str):
         for number in (prompt.gold,) if isinstance(prompt.gold, int) else prompt.gold:
             if not 0 <= number < len(prompt.choices):
-                raise error(f"{number} is no index of the {len(prompt.choices)} choices, which are counted from 0", "prompt", "gold")
+                raise error(f"{number} is not an index of the {len(prompt.choices)} choices, which are counted from 0", "prompt", "gold")
     if prompt.adapter is not None and not _ADAPTER.fullmatch(prompt.adapter):
         raise error(f"{prompt.adapter!r} is not of the form module:function", "prompt", "adapter")
 
@@ -251,7 +245,7 @@ def _check_prompt(error: Callable[..., SuiteError], prompt: PromptFields, query:
 def _check_data(error: Callable[..., SuiteError], fields: TaskFields) -> None:
     if fields.hf_repo is not None:
         if fields.data_files:
-            raise error("the task has hf_repo too; one of them must go (null takes a default away)", "data_files")
+            raise error("the task has hf_repo too; remove one of them (null removes a default)", "data_files")
         return
     if not fields.data_files:
         raise error("the task names no data: give hf_repo or data_files", "hf_repo")
@@ -265,7 +259,7 @@ def _check_data(error: Callable[..., SuiteError], fields: TaskFields) -> None:
 
 
 def _texts(value: Any, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Every text in a value, with the way to it."""
+    """Every text in a value, with its path."""
     if isinstance(value, str):
         yield steps, value
     elif isinstance(value, dict):
@@ -280,7 +274,7 @@ def _texts(value: Any, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple[str
 
 
 def _variants(source: YamlFile, index: int, merged: Mapping[str, Any], matrix: Any) -> list[dict[str, str]]:
-    """The values of the matrix's variables, one mapping for each task to be made; the last variable varies fastest."""
+    """The values of the matrix's variables, one mapping per task; the last variable varies fastest."""
     if matrix is None:
         _check_placeholders(source, index, merged, set())
         return [{}]
@@ -294,7 +288,7 @@ def _variants(source: YamlFile, index: int, merged: Mapping[str, Any], matrix: A
                     f"each entry must have the same variables: {', '.join(axis[0])} in one, {', '.join(values)} in another",
                 )
         if both := names & axis[0].keys():
-            raise source.error(("tasks", index, "matrix"), f"the variable {min(both)!r} is there twice")
+            raise source.error(("tasks", index, "matrix"), f"the variable {min(both)!r} is given twice")
         names |= axis[0].keys()
     if wrong := next((name for name in names if not re.fullmatch(r"\w+", name)), None):
         raise source.error(("tasks", index, "matrix"), f"the variable {wrong!r} must be one word, to be written {{word}}")
@@ -320,7 +314,7 @@ def _check_placeholders(source: YamlFile, index: int, merged: Mapping[str, Any],
 
 
 def _substitute(value: Any, variables: Mapping[str, str]) -> Any:
-    """The value with `{variable}` replaced in every text in it; keys stay."""
+    """The value with `{variable}` replaced in all its texts, but not in its keys."""
     if not variables:
         return value
     if isinstance(value, str):
@@ -342,7 +336,7 @@ def _task(source: YamlFile, index: int, fields: TaskFields, suite: str, path: Pa
     if name is None:
         raise source.error(
             ("tasks", index, "name"),
-            f"{fields.name!r} cannot be written in letters A-Z and digits: give such a name, and this one in aliases",
+            f"{fields.name!r} cannot be written in letters A-Z and digits: choose such a name, and give this one in aliases",
         )
     avail_splits = tuple(fields.data_files) if fields.hf_avail_splits is UNSET and fields.data_files else fields.hf_avail_splits
     return Task(
@@ -375,7 +369,7 @@ def _task(source: YamlFile, index: int, fields: TaskFields, suite: str, path: Pa
 
 
 def _prompt(fields: PromptFields | UnsetType) -> PromptTemplate:
-    """The template; an empty one for a skipped task that declares none."""
+    """The template; empty for a skipped task that declares none."""
     if fields is UNSET:
         return PromptTemplate(query="")
     return PromptTemplate(
@@ -396,7 +390,7 @@ def _tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_unique(source: YamlFile, tasks: Sequence[Task]) -> None:
-    """Raise if two tasks answer to one name: their node ids would be the same, and the results overwrite each other."""
+    """Raise if two tasks have one name: they would share their node id and overwrite each other's results."""
     first: dict[str, Task] = {}
     for task in tasks:
         for name in (task.name, *task.aliases):
@@ -420,7 +414,7 @@ def _index(source: YamlFile, task: Task) -> int:
 
 
 def _where(source: YamlFile, index: int, *steps: str | int) -> Field:
-    """The full field of a task's value: in `defaults` where only they have it."""
+    """The full path of a task's field: in `defaults` if only they have it."""
     in_task = ("tasks", index, *steps)
     in_defaults = ("defaults", *steps)
     return in_defaults if not source.has(in_task) and source.has(in_defaults) else in_task

@@ -1,20 +1,28 @@
-"""The fields of a suite file: their types, defaults and meaning. The JSON Schema that editors read is made from it.
+"""The fields of a suite file: their types, defaults and meaning. Editors read them as JSON Schema.
 
-`python -m pytest_lighteval.tasks.suite_schema` writes `suite.schema.json` anew.
+`python -m pytest_lighteval.tasks.suite_schema` writes the schema, `suite.schema.json`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.types import FewShotsSelect, GateSpec
+from pytest_lighteval.types.task import Inconclusive, Paired
 
 SCHEMA_PATH = Path(__file__).parents[1] / "suite.schema.json"
+WORDS: Mapping[str, tuple[str, ...]] = {
+    "few_shots_select": get_args(FewShotsSelect),
+    "inconclusive": get_args(Inconclusive),
+    "paired": get_args(Paired),
+}
+"""Fields that take one of a few words."""
 
 _Names = str | tuple[str, ...]
 _NonEmptyNames = str | Annotated[tuple[str, ...], Meta(min_length=1)]
@@ -32,20 +40,21 @@ class GateFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froze
     max: Annotated[float | None, Meta(description="Ceiling, for values where lower is better: a higher value fails the item.")] = None
     max_drop: Annotated[
         float | None,
-        Meta(description="Loss against the baseline that is allowed, in the value's own unit: 0.02 of an accuracy is two points."),
+        Meta(description="Allowed loss against the baseline, in the value's own unit: 0.02 of an accuracy is two points."),
     ] = None
     min_effect: Annotated[
-        float | None, Meta(description="A proven loss below this is not red; half of max_drop if left out. Only beside max_drop.")
+        float | None, Meta(description="A proven loss below this does not fail; default: half of max_drop. Only with max_drop.")
     ] = None
-    alpha: Annotated[float | None, Meta(description="How often its certificate may be wrong; it takes no more of the session's alpha.")] = (
-        None
-    )
-    inconclusive: Annotated[
-        Literal["fail", "warn"] | None, Meta(description="Whether a comparison with too few documents to tell is red.")
+    alpha: Annotated[
+        float | None, Meta(description="The error rate of this gate's decision, and the most that it uses of the session's alpha.")
     ] = None
+    inconclusive: Annotated[Inconclusive | None, Meta(description="Whether a comparison with too few documents to decide fails.")] = None
     paired: Annotated[
-        Literal["gate", "advisory", "ignored"] | None,
-        Meta(description="Held against a baseline, told only, or neither. If left out: gate; advisory where its superset is one gate."),
+        Paired | None,
+        Meta(
+            description="gate: compared with the baseline, can fail. advisory: compared and reported. ignored: not compared. "
+            "Default: gate, but advisory for a task whose superset is a gate."
+        ),
     ] = None
 
     def __post_init__(self) -> None:
@@ -57,7 +66,7 @@ class GateFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froze
 
     @property
     def spec(self) -> GateSpec:
-        """The same as the domain's value."""
+        """The gate as a `GateSpec`."""
         return GateSpec(**msgspec.structs.asdict(self))
 
 
@@ -68,19 +77,19 @@ class PromptFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
     choices: Annotated[
         _Names,
         Meta(
-            description="What is scored (multiple choice), or the accepted answers (generation): a template each, or one expression "
-            "that gives a list. A space in front belongs to the choice."
+            description="The scored choices (multiple choice) or the accepted answers (generation): one template each, or one expression "
+            "that gives a list. A leading space belongs to the choice."
         ),
     ] = ()
     gold: Annotated[
         str | int | tuple[int, ...],
-        Meta(description="The right choice, from 0: an index, indices, or an expression that gives one or a list of them."),
+        Meta(description="The right choice, counted from 0: an index, indices, or an expression that gives an index or a list of them."),
     ] = 0
-    instruction: Annotated[str, Meta(description="Put in front of the query; printed once in a few-shot prompt.")] = ""
+    instruction: Annotated[str, Meta(description="Stands before the query; a few-shot prompt has it once.")] = ""
     unconditioned_query: Annotated[str | None, Meta(description="The query without the question, for PMI metrics.")] = None
     original_query: Annotated[str | None, Meta(description="The question as metrics and judges should see it.")] = None
     fewshot_sorting_class: Annotated[
-        str | None, Meta(description="The label that balanced few-shot selection balances; the first gold's text if left out.")
+        str | None, Meta(description="The label that balanced few-shot selection balances; default: the first gold's text.")
     ] = None
     specific: Annotated[dict[str, Any], Meta(description="What a metric needs beyond text; every text in it is a template.")] = (
         msgspec.field(default_factory=dict)
@@ -88,14 +97,14 @@ class PromptFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
     adapter: Annotated[
         str | None,
         Meta(
-            description="`module:function`, called with the row before the templates; gives a row, a list of rows, or None to drop it.",
+            description="`module:function`, called with the row before the templates; returns a row, a list of rows, or None to drop it.",
             examples=["my_project.rows:split_passage"],
         ),
     ] = None
 
 
 class TaskDefaults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """Fields merged under every task of the file: `prompt` and `gates` key by key, everything else as a whole."""
+    """Default fields of every task of the file: `prompt` and `gates` are merged key by key, other fields as a whole."""
 
     hf_repo: Annotated[str | None, Meta(description="Data set on the hub, `owner/name`.")] = None
     hf_subset: Annotated[str | None, Meta(description="Its subset (configuration).")] = None
@@ -109,56 +118,58 @@ class TaskDefaults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
     ] = None
     hf_avail_splits: Annotated[
         _NonEmptyNames | UnsetType,
-        Meta(description="Splits that there are; few-shot examples come from one of them. train, validation and test if left out."),
+        Meta(description="The data set's splits; few-shot examples come from one of them. Default: train, validation and test."),
     ] = UNSET
-    evaluation_splits: Annotated[_NonEmptyNames, Meta(description="Splits whose rows are asked.")] = ("validation",)
+    evaluation_splits: Annotated[_NonEmptyNames, Meta(description="Splits whose rows are evaluated.")] = ("validation",)
     few_shots_split: Annotated[
         str | None,
         Meta(
-            description="Split that the few-shot examples come from. If left out: the first available one that is not evaluated and is "
-            "named like train, dev, valid or default, else the evaluated documents."
+            description="Split of the few-shot examples. Default: the first split that is not evaluated and is named like train, dev, "
+            "valid or default; otherwise the evaluated documents."
         ),
     ] = None
     few_shots_select: Annotated[FewShotsSelect, Meta(description="How few-shot examples are chosen.")] = "balanced"
     few_shots: Annotated[
         Annotated[int, Meta(ge=0)] | Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(min_length=1)],
-        Meta(description="Number of few-shot examples; one item is made for each count."),
+        Meta(description="Number of few-shot examples; each count makes an item."),
     ] = (0,)
     prompt: Annotated[PromptFields | UnsetType, Meta(description="How a row becomes a question.")] = UNSET
     metrics: Annotated[_NonEmptyNames | UnsetType, Meta(description="Names of metrics. Required, here or in defaults.")] = UNSET
-    generation_size: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Most new tokens; as many as fit if left out.")] = None
+    generation_size: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Maximum of new tokens; default: as many as fit.")] = (
+        None
+    )
     stop_sequence: Annotated[_Names, Meta(description="An answer is cut before the first of these.")] = ()
     num_samples: Annotated[
-        Annotated[int, Meta(ge=1)] | None, Meta(description="Sampled answers a document; as many as the metrics need if left out.")
+        Annotated[int, Meta(ge=1)] | None, Meta(description="Sampled answers per document; default: as many as the metrics need.")
     ] = None
-    must_remove_duplicate_docs: Annotated[bool, Meta(description="Leave out documents whose query was already seen.")] = False
-    version: Annotated[int, Meta(ge=0, description="Raised whenever a score of the task may move.")] = 0
+    must_remove_duplicate_docs: Annotated[bool, Meta(description="Leave out documents that repeat a query.")] = False
+    version: Annotated[int, Meta(ge=0, description="Increase it when a score of the task may change.")] = 0
     gates: Annotated[
-        dict[str, GateFields | None], Meta(description="Reported value -> what it must satisfy. null takes a default's gate away.")
+        dict[str, GateFields | None], Meta(description="Reported value -> what it must satisfy. null removes a gate of the defaults.")
     ] = msgspec.field(default_factory=dict)
     cluster: Annotated[str | None, Meta(description="Column whose value groups documents of one source, such as a passage.")] = None
     skip: Annotated[
         Annotated[str, Meta(min_length=1)] | None,
-        Meta(description="Why the task cannot be run as the reference defines it; it is collected and skipped."),
+        Meta(description="Why the task cannot be run as the reference defines it; its items are skipped with this reason."),
     ] = None
 
 
 class TaskFields(TaskDefaults, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """One task, or as many as its matrix has combinations."""
+    """One task, or one for each combination of its matrix."""
 
     name: Annotated[
         str,
         Meta(
-            description="Its name in the suite, `benchmark:subset`. What is not letters, digits and single `_.:-` becomes `_`, and "
-            "the name as it is an alias.",
+            description="Its name in the suite, `benchmark:subset`. Characters other than letters, digits and single `_.:-` become `_`; "
+            "the name as it is written is then an alias.",
         ),
     ]
     aliases: Annotated[_Names, Meta(description="Other names that --tasks accepts.")] = ()
     matrix: Annotated[
         Matrix | UnsetType,
         Meta(
-            description="Variable -> values: a task is made for every combination, `{variable}` replaced in all its texts outside Jinja2's "
-            "braces. A list of mappings makes variables vary together."
+            description="Variable -> values. Every combination makes a task, in which `{variable}` is replaced in all texts outside "
+            "Jinja2's braces. In a list of mappings, variables vary together."
         ),
     ] = UNSET
 
@@ -166,13 +177,13 @@ class TaskFields(TaskDefaults, forbid_unknown_fields=True, kw_only=True, frozen=
 class SuiteFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """A file of evaluation tasks."""
 
-    suite: Annotated[str | UnsetType, Meta(description="Name of the suite; the folder's name if left out.")] = UNSET
-    defaults: Annotated[TaskDefaults | UnsetType, Meta(description="Fields merged under every task of the file.")] = UNSET
+    suite: Annotated[str | UnsetType, Meta(description="Name of the suite; default: the folder's name.")] = UNSET
+    defaults: Annotated[TaskDefaults | UnsetType, Meta(description="Default fields of every task of the file.")] = UNSET
     tasks: Annotated[tuple[TaskFields, ...], Meta(description="The tasks, in the order they are collected.", min_length=1)]
 
 
 def json_schema() -> str:
-    """The format as JSON Schema, draft 2020-12, as the text of the shipped file."""
+    """The text of the shipped file: JSON Schema, draft 2020-12."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(SuiteFields)}
     return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"
 

@@ -1,9 +1,9 @@
-"""The values that travel from a YAML line to a JSON score, and the protocol of a backend.
+"""The values that several packages share, and the protocol of a backend.
 
-Frozen and dumb: no value here computes a score, reads a file or knows pytest. What two packages share is a type in here.
-Path of a document: row -> `Doc` -> `Request`s -> `Response`s -> `DocumentScore` -> `TaskResult` -> `Verdict`.
+All are frozen: no value here computes a score, reads a file or knows pytest.
+A document's way: row -> `Doc` -> `Request`s -> `Response`s -> `DocumentScore` -> `TaskResult` -> `Verdict`.
 
-Chapters: `task` (what is asked), `model` (asking it), `score`, `verdict`, `run`.
+Chapters: `task` (what is asked), `model` (requests, responses, backends), `score`, `verdict`, `run`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a model is asked and what it answers, and the protocol of a backend."""
+"""Requests to a model, its responses, and the protocol of a backend."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 
 class RequestKind(StrEnum):
-    """What a backend can be asked to do: one method of `Backend` each."""
+    """A kind of request; `Backend` has one method for each."""
 
     LOGLIKELIHOOD = "loglikelihood"
     GENERATE = "generate"
@@ -25,7 +25,7 @@ class Message:
 
 
 Prompt = str | tuple[Message, ...]
-"""Text that is fed as it stands, or turns that the backend renders with its chat template, ready for the assistant's answer."""
+"""Text that is passed to the model unchanged, or turns. The backend renders turns with its chat template, up to the assistant's answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class LoglikelihoodRequest:
     prompt: Prompt
     choices: tuple[str, ...]
     unconditioned_prompt: Prompt | None = None
-    """For PMI: the same choices are scored after this too. None: they are not."""
+    """For PMI: the choices are also scored after this prompt. None: the metric needs no PMI."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +48,10 @@ class GenerateRequest:
     stop_sequence: tuple[str, ...] = ()
     """The text is cut before the first of these. The tokenizer's own end token always ends it too."""
     max_new_tokens: int | None = None
-    """None: whatever the backend's default or the model's length allows."""
+    """None: the backend's default, otherwise as many as the model's length allows."""
     num_samples: int = 1
     do_sample: bool = False
-    """False: greedy. True: drawn with the backend's generation parameters, repeatable for a given seed."""
+    """False: greedy. True: sampled with the backend's generation parameters; the same seed gives the same texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,22 +67,24 @@ Request = LoglikelihoodRequest | GenerateRequest | PerplexityRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoglikelihoodResponse:
-    """The answer to a `LoglikelihoodRequest`; every tuple has one entry a choice, in the order asked."""
+    """The answer to a `LoglikelihoodRequest`; every tuple has one entry per choice, in the request's order."""
 
     logprobs: tuple[float, ...] = ()
     """Natural log, summed over the tokens of the choice in float64 (token log-probabilities in fp32)."""
     greedy: tuple[bool, ...] = ()
     """True: every token of the choice is the model's most likely one."""
     token_counts: tuple[int, ...] = ()
-    """Tokens of each choice. The ids themselves are in `choice_token_ids` where the backend knows them."""
+    """Number of tokens of each choice."""
     unconditioned_logprobs: tuple[float, ...] | None = None
-    """The same after the request's `unconditioned_prompt`. None: it had none."""
+    """`logprobs` after the request's `unconditioned_prompt`. None: the request has none."""
     prompt_token_ids: tuple[int, ...] | None = None
+    """None: the backend does not know the tokens."""
     choice_token_ids: tuple[tuple[int, ...], ...] | None = None
+    """None: the backend does not know the tokens."""
     truncated_tokens: int = 0
-    """Tokens cut from the left of the prompt (the most over the choices) to fit the model."""
+    """Tokens that were cut from the left of the prompt to fit the model; the maximum over the choices."""
     error: str | None = None
-    """Why there is no answer; the other fields are then empty and must not be scored. None: answered."""
+    """Why there is no answer; the other fields are then empty and must not be scored. None: there is an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +93,9 @@ class GenerateResponse:
 
     texts: tuple[str, ...] = ()
     token_ids: tuple[tuple[int, ...], ...] | None = None
-    """Tokens generated for each text, the stop sequence and the end token included where they were generated."""
+    """Tokens generated for each text, with the stop sequence and the end token. None: the backend does not know the tokens."""
     finish_reasons: tuple[str, ...] = ()
-    """One a text: 'stop' (a stop sequence or the end token) or 'length'."""
+    """One per text: 'stop' (a stop sequence or the end token) or 'length'."""
     prompt_token_ids: tuple[int, ...] | None = None
     truncated_tokens: int = 0
     error: str | None = None
@@ -117,15 +119,17 @@ Response = LoglikelihoodResponse | GenerateResponse | PerplexityResponse
 class Backend(Protocol):
     """A model that answers requests. Any object with these members is one; `pytest_lighteval.testing` checks it.
 
-    Constructing one is cheap: weights and tokenizer load at the first request. `fingerprint`, `supports` and `max_length` come from
-    files and arguments alone. The three asking methods take the requests of one task at once, yield `(index, response)` for every
-    request exactly once, in any order and as soon as each is known, and raise `BackendError` only when nothing can go on; a single
-    request that fails is a response with `error`. Where only asking tells that a kind is beyond it, they raise
-    `UnsupportedRequestError`, and the task is skipped. `close` may be called twice.
+    The constructor is cheap: weights and tokenizer load at the first request. `fingerprint`, `supports` and `max_length` need only files
+    and arguments.
+
+    `loglikelihood`, `generate` and `perplexity` take all requests of one task. They yield `(index, response)` exactly once for each
+    request, in any order, as soon as it is known. A request that fails is a response with `error`. They raise `BackendError` only when
+    they cannot continue, and `UnsupportedRequestError` when the model cannot answer this kind of request; the task is then skipped.
+    `close` may be called twice.
     """
 
     name: str
-    """The name users select it by, e.g. `accelerate`."""
+    """The name by which users select it, such as `accelerate`."""
 
     @property
     def fingerprint(self) -> str:
@@ -133,17 +137,17 @@ class Backend(Protocol):
 
     @property
     def supports(self) -> frozenset[RequestKind]:
-        """What it can be asked; a task that needs more is skipped with that reason."""
+        """The kinds of requests that it answers; a task that needs another kind is skipped."""
 
     @property
     def max_length(self) -> int | None:
-        """Longest sequence in tokens. None: cannot tell."""
+        """Longest sequence in tokens. None: unknown."""
 
     def count_tokens(self, prompt: Prompt) -> int | None:
-        """Tokens of the prompt as it would be fed; for turns, of their contents alone. None: cannot tell."""
+        """Number of tokens of a text prompt as the model gets it; of turns, their contents alone. None: unknown."""
 
     def render(self, messages: Sequence[Message]) -> str | None:
-        """The prompt text that the chat template makes of the turns. None: the server applies its own, unseen.
+        """The text that the chat template makes of the turns. None: the server applies its own template, which the backend does not know.
 
         Raises BackendError if the model has no chat template.
         """
@@ -151,8 +155,8 @@ class Backend(Protocol):
     def describe(self) -> Mapping[str, Any]:
         """Plain facts for the report: model, dtype, device, versions, batch policy. Never secrets.
 
-        `notes`, a list of lines, is what a person should see at the end of a run. `use` is what the work took, which differs between
-        runs that measure the same: tokens, memory.
+        `notes` is a list of lines that people should see at the end of a run. `use` has tokens and memory, which differ between runs that
+        measure the same.
         """
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]: ...
@@ -162,16 +166,15 @@ class Backend(Protocol):
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]: ...
 
     def close(self) -> None:
-        """Give the memory back. The backend answers nothing afterwards."""
+        """Release the memory. The backend answers nothing afterwards."""
 
 
 @runtime_checkable
 class Repeatable(Protocol):
-    """A backend that can be told that a further run of the same model is wanted, not the same answers once more.
+    """A backend for which a repeat must be announced: another run of the same model, with new answers.
 
-    For backends that remember answers (a cache must not give those of another repeat) or draw at random (each repeat has its own draws).
-    A backend without this member is simply asked again.
+    A cache must not return the answers of another repeat; a backend that samples draws anew. Other backends are simply asked again.
     """
 
     def repeat(self, number: int) -> Backend:
-        """The same model for repeat `number`, from 1 on; 0 is the backend itself. It may share the model, and is not closed."""
+        """A backend for repeat `number`, from 1 on (0 is this backend). It may share the model; the caller does not close it."""

@@ -12,16 +12,16 @@ from pytest_lighteval.types.verdict import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """How much several runs of one model differ in one number of a task."""
+    """How much several runs of one model differ in one metric of a task."""
 
     runs: int
     n: int
     """Documents."""
     values: tuple[float, ...]
-    """The number in each run."""
+    """The metric in each run."""
     discordance: float | None
-    """The variance of the difference of a document's scores in two runs; for 0/1 scores the share of documents that differ. None: a
-    metric of the whole corpus."""
+    """Variance of the difference of a document's scores in two runs; for 0/1 scores, the share of documents that differ. None: a corpus
+    metric, which has no score per document."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +33,9 @@ class RunReport:
     """ISO 8601, UTC."""
     seconds: float
     backend: Mapping[str, Any]
-    """Name, fingerprint, arguments and `describe()` of the backend. Empty: no item got as far as one."""
+    """Name, fingerprint, arguments and `describe()` of the backend. Empty: no item used a backend."""
     settings: Mapping[str, Any]
-    """The options that may move a score: max_samples, chat template, system prompt, seeds..."""
+    """The options that may change a score: max_samples, chat template, system prompt, seeds..."""
     environment: Mapping[str, Any]
     """Versions of packages, Python, platform."""
     results: tuple[TaskResult, ...]
@@ -49,16 +49,16 @@ class RunReport:
     skipped: Mapping[str, str]
     """Task key -> reason."""
     own_runs: Mapping[str, tuple[TaskResult, ...]] = field(default_factory=dict)
-    """By the node id of a person's own test: what `lighteval.run` measured in it. Kept apart, as it may be any part of a task."""
+    """Node id of a test -> what `lighteval.run` measured in it. Not in `results`, because a test may ask any part of a task."""
     references: tuple[TaskResult, ...] = ()
-    """What the model measured that the session's is held against, sorted by key."""
+    """Results of the reference model of `--against-...`, with which the session's model is compared; sorted by key."""
     reference_backend: Mapping[str, Any] = field(default_factory=dict)
-    """As `backend`. Empty: there is no such model."""
+    """Like `backend`, of the reference model. Empty: there is none."""
     repeats: Mapping[str, tuple[TaskResult, ...]] = field(default_factory=dict)
-    """Task key -> what further runs of the same model measured."""
+    """Task key -> results of further runs of the same model."""
     calibration: Mapping[str, Mapping[str, Calibration]] = field(default_factory=dict)
-    """Task key -> metric -> how much all the runs differ."""
+    """Task key -> metric -> how much the runs differ."""
     cache: Mapping[str, int] = field(default_factory=dict)
-    """Answers that were found and that had to be computed, by `hits` and `misses`."""
+    """`hits`: answers found in the cache. `misses`: answers that were computed."""
     exit_status: str = "ok"
-    """How the session ended, in pytest's words: ok, tests_failed, interrupted... Anything but the first two means there may be more."""
+    """How the session ended, for pytest: ok, tests_failed, interrupted... After others than the first two, results may be missing."""

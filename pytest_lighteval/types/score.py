@@ -12,14 +12,14 @@ from pytest_lighteval.types.task import Doc, TaskKey
 
 
 class Ask(StrEnum):
-    """What a metric needs to have asked about a document; answers reach it under this name."""
+    """What a metric needs to know about a document: the requests to send, and the key of their responses."""
 
     CHOICES = "choices"
     """Log-likelihood of every choice."""
     CHOICES_PMI = "choices_pmi"
-    """The same, and after the unconditioned query too."""
+    """Log-likelihood of every choice, also after the unconditioned query."""
     GOLDS = "golds"
-    """Log-likelihood and greedy match of the golds alone."""
+    """Log-likelihood and greedy match of the golds only."""
     GENERATION = "generation"
     """One greedy text."""
     SAMPLES = "samples"
@@ -29,7 +29,7 @@ class Ask(StrEnum):
 
     @property
     def kind(self) -> RequestKind:
-        """The backend's method that answers it."""
+        """The kind of its requests."""
         if self in (Ask.GENERATION, Ask.SAMPLES):
             return RequestKind.GENERATE
         return RequestKind.PERPLEXITY if self is Ask.TEXT else RequestKind.LOGLIKELIHOOD
@@ -41,42 +41,42 @@ SampleValue = float | tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusMetric:
-    """How the documents' values of one reported number become that number."""
+    """How the documents' values of one metric become the reported number."""
 
     aggregate: Callable[[Sequence[Any]], float]
     """Document values -> the reported value."""
     higher_is_better: bool
     is_mean: bool = True
-    """True: the plain mean, whose standard error is the sample deviation / sqrt n. False: bootstrapped."""
+    """True: the plain mean; its standard error is the sample deviation / sqrt n. False: the standard error is bootstrapped."""
     bootstrap: Callable[[Sequence[Any], Any], Any] | None = None
-    """`(values, indices[draws, n]) -> aggregates[draws]` on numpy arrays, where it can be vectorised. None: one draw at a time.
+    """Vectorised: `(values, indices[draws, n]) -> aggregates[draws]` on numpy arrays. None: `aggregate` is called for each draw.
 
-    Where clusters of different sizes are drawn, rows are padded with -1, which stands for no document.
+    Rows of clusters of different sizes are padded with -1, which is no document.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One row of the metric registry: Lighteval's name, what it asks, how a document and how the corpus is scored."""
+    """One row of the metric registry: its name, what it asks, and how it scores a document and the corpus."""
 
     name: str
     """Lighteval v0.9.2's registry name, e.g. `loglikelihood_acc_norm`."""
     ask: Ask
     sample: Callable[[Doc, Any], Mapping[str, SampleValue | None]]
-    """`(doc, response) -> {reported name: value}`. None: this document is not scored, and is left out of the aggregate."""
+    """`(doc, response) -> {reported name: value}`. A value of None: the document is not scored and the aggregate leaves it out."""
     corpus: Mapping[str, CorpusMetric]
     """By reported name, e.g. `acc_norm`, in the order of the report."""
     num_samples: int = 1
-    """Sampled texts that it reads; only for `Ask.SAMPLES`."""
+    """Number of sampled texts that it reads; only for `Ask.SAMPLES`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentScore:
-    """What one document (under one few-shot seed) scored, compact enough to travel and to be a baseline."""
+    """The scores of one document under one few-shot seed, compact enough for baselines and for transfer between processes."""
 
     id: str
     prompt_digest: str
-    """12 hex digits (48 bit) of everything that was asked about it."""
+    """12 hex digits (48 bits) of a digest of all its requests."""
     values: Mapping[str, SampleValue | None]
     few_shot_seed: int = 0
     cluster: str | None = None
@@ -89,9 +89,9 @@ class MetricResult:
 
     value: float
     stderr: float | None
-    """None: cannot be known from one document."""
+    """None: unknown, as it is for one document."""
     n: int
-    """Documents (clusters are not collapsed here) that it is made of."""
+    """Documents; those of one cluster are counted one by one."""
     higher_is_better: bool
 
 
@@ -103,25 +103,25 @@ class TaskResult:
     version: int
     metrics: Mapping[str, MetricResult]
     documents: tuple[DocumentScore, ...]
-    """In canonical order: few-shot seed by few-shot seed, each in the order of the seeded shuffle."""
+    """Sorted by few-shot seed, then in the order of the seeded shuffle."""
     dataset_fingerprint: str
     """Digest of the evaluated rows' content, so that a changed data set is noticed."""
     prompt_digest: str
     """SHA-256 over the documents' prompts in order."""
     effective_few_shots: float
-    """Mean over documents; below the asked number after truncation or with a small pool."""
+    """Mean over documents. It is below the requested number after truncation, or if there are too few examples."""
     num_truncated: int = 0
-    """Documents whose prompt lost tokens or few-shots to the model's length."""
+    """Documents whose prompt was cut, or lost few-shot examples, to fit the model's length."""
     num_saved: int = 0
-    """Documents that were not asked, as the verdicts of the task's gates were certain without them. 0: it is complete."""
+    """Documents that early stopping left out, because the task's gates were decided without them. 0: the result is complete."""
     max_samples: int | None = None
-    """The limit asked for. None: all documents."""
+    """The limit that the user set. None: all documents."""
     notes: tuple[str, ...] = ()
-    """What a reader of the score should know, one line each: documents left out, few-shots taken from the evaluated split..."""
+    """What a reader of the score should know, one line each: documents left out, few-shot examples from the evaluated split..."""
     seconds: float = 0.0
 
     def __getitem__(self, metric: str) -> float:
-        """The value of a metric, so that a test can say `result["acc"] > 0.4`."""
+        """The value of a metric: `result["acc"] > 0.4`. Raises KeyError, which names the metrics that there are."""
         try:
             return self.metrics[metric].value
         except KeyError:
@@ -130,25 +130,25 @@ class TaskResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detail:
-    """All that is known of one document under one few-shot seed."""
+    """Everything that is known about one document under one few-shot seed."""
 
     doc: Doc
     prompt: Prompt
-    """What was asked, few-shot examples included."""
+    """The prompt, with the few-shot examples."""
     few_shot_ids: tuple[str, ...]
-    """The examples that stand in the prompt, in its order."""
+    """Ids of the few-shot examples, in the prompt's order."""
     few_shot_seed: int
     requests: Mapping[Ask, Request]
     responses: Mapping[Ask, Response]
-    """As the backend gave them, a model's reasoning kept."""
+    """As the backend returned them, with a model's reasoning."""
     scored_texts: Mapping[Ask, tuple[str, ...]] = field(default_factory=dict)
-    """Generated texts as the metrics saw them, where that is not what the model wrote."""
+    """Texts that the metrics scored, where they differ from what the model wrote."""
     values: Mapping[str, SampleValue | None]
-    """By reported name. Empty: not scored, because of `error`."""
+    """By reported name. Empty: not scored; `error` says why."""
     prompt_digest: str = ""
     truncated: bool = False
-    """The prompt lost tokens or few-shot examples to the model's length."""
+    """The prompt was cut, or lost few-shot examples, to fit the model's length."""
     error: str | None = None
-    """Why it could not be scored. None: it was."""
+    """Why the document has no score. None: it has one."""
     baseline: Mapping[str, Sequence[SampleValue | None]] | None = None
-    """By reported name, what it scored in the baseline, once a repeat. None: there is none, or it does not hold this document."""
+    """Reported name -> its scores in the baseline, one per repeat. None: no baseline, or the baseline lacks this document."""

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_lighteval.common.statistics import MEAN, aggregate, mean, pooled_stderr, resampled_sums, standard_error
+from pytest_lighteval.common.statistics import MEAN, aggregate, mean, resampled_sums, standard_error
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.types import CorpusMetric
 from tests.metrics.golden import read_lines
@@ -124,9 +124,3 @@ def test_a_resample_without_a_finite_value_leaves_the_error_unknown() -> None:
 def test_sums_over_resamples_skip_padding() -> None:
     sums = resampled_sums([[1.0, 10.0], [2.0, 20.0]], np.array([[0, 0, 1], [1, -1, -1]]))
     assert sums.tolist() == [[4.0, 40.0], [2.0, 20.0]]
-
-
-def test_independent_errors_pool_as_the_error_of_their_mean() -> None:
-    assert pooled_stderr([0.3, 0.4]) == pytest.approx(0.25)
-    assert pooled_stderr([0.3, None]) is None
-    assert pooled_stderr([]) is None

@@ -197,12 +197,11 @@ WRONG = {
     "number for a gate": ("a|b.c:\n  acc: 0.4", "2: a|b.c.acc: a mapping is needed here, like {min: 0.42}"),
     "no threshold": (
         "a|b:\n  acc: {}",
-        "2: a|b.acc: nothing is asked: a gate has min or max, or says how it is held against a baseline (max_drop, ...)",
+        "2: a|b.acc: the gate is empty: give min or max, or a rule for the comparison with a baseline (max_drop, ...)",
     ),
     "misspelt": (
         "a|b:\n  acc: {mni: 0.4}",
-        "2: a|b.acc.mni: is no field of a gate, which has min, max, max_drop, min_effect, alpha, inconclusive, paired "
-        "(did you mean 'min'?)",
+        "2: a|b.acc.mni: unknown field; a gate has min, max, max_drop, min_effect, alpha, inconclusive, paired (did you mean 'min'?)",
     ),
     "text": ("a|b:\n  acc:\n    min: high", "3: a|b.acc.min: a finite number is needed, not 'high'"),
     "quoted number": ("a|b: {acc: {min: '0.4'}}", "1: a|b.acc.min: a finite number is needed, not '0.4'"),
@@ -212,11 +211,11 @@ WRONG = {
     "list for a number": ("a|b: {acc: {min: [1]}}", "1: a|b.acc.min: a finite number is needed, not a list or mapping"),
     "empty band": ("a|b: {acc: {min: 0.9, max: 0.1}}", "1: a|b.acc: min 0.9 is above max 0.1: nothing could pass"),
     "no loss": ("a|b: {acc: {max_drop: 0}}", "1: a|b.acc: max_drop 0 is not above 0; a loss of two points of accuracy is 0.02"),
-    "part of nothing": ("a|b: {acc: {min_effect: 0.1}}", "1: a|b.acc: min_effect is given without max_drop, which it is a part of"),
+    "part of nothing": ("a|b: {acc: {min_effect: 0.1}}", "1: a|b.acc: min_effect is given without max_drop"),
     "no alpha": ("a|b: {acc: {alpha: 5}}", "1: a|b.acc: alpha 5 is not between 0 and 0.5, like 0.05"),
     "no word": ("a|b: {acc: {inconclusive: wran}}", "1: a|b.acc.inconclusive: 'wran' is none of fail, warn (did you mean 'warn'?)"),
     "key twice": ("a|b: {acc: {min: 1}}\na|b: {acc: {min: 2}}", "2: a|b: given twice, first in line 1"),
-    "same key twice": ("a|b|5: {acc: {min: 1}}\na|b|05: {acc: {min: 2}}", "2: a|b|05: line 1 has gates for the same already"),
+    "same key twice": ("a|b|5: {acc: {min: 1}}\na|b|05: {acc: {min: 2}}", "2: a|b|05: line 1 already has gates for this key"),
     "metric twice": ("a|b:\n  acc: {min: 1}\n  acc: {min: 2}", "3: acc: given twice, first in line 2"),
     "two documents": (
         "a|b: !!python/object:os.system {acc: {min: 1}}\n--- \n",

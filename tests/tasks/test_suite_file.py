@@ -281,7 +281,7 @@ def with_field(line: str) -> str:
         ),
         pytest.param(
             with_field("gates: {em: {min: 1}, acc: {}}"),
-            "6: tasks[0].gates.acc: nothing is asked: a gate has min or max, or says how it is held against a baseline (max_drop, ...)",
+            "6: tasks[0].gates.acc: the gate is empty: give min or max, or a rule for the comparison with a baseline (max_drop, ...)",
             id="empty gate",
         ),
         pytest.param(
@@ -345,11 +345,11 @@ def with_field(line: str) -> str:
             id="uneven entries",
         ),
         pytest.param(
-            with_field("matrix: {a: [{x: 1}], b: [{x: 2}]}"), "6: tasks[0].matrix: the variable 'x' is there twice", id="variable twice"
+            with_field("matrix: {a: [{x: 1}], b: [{x: 2}]}"), "6: tasks[0].matrix: the variable 'x' is given twice", id="variable twice"
         ),
         pytest.param(
             TASK.replace("capitals", "数学"),
-            "2: tasks[0].name: '数学' cannot be written in letters A-Z and digits: give such a name, and this one in aliases",
+            "2: tasks[0].name: '数学' cannot be written in letters A-Z and digits: choose such a name, and give this one in aliases",
             id="name without latin letters",
         ),
         pytest.param(
@@ -387,7 +387,7 @@ def with_field(line: str) -> str:
         ),
         pytest.param(
             TASK.replace('"}', '", choices: [a, b], gold: 2}'),
-            "4: tasks[0].prompt.gold: 2 is no index of the 2 choices, which are counted from 0",
+            "4: tasks[0].prompt.gold: 2 is not an index of the 2 choices, which are counted from 0",
             id="gold out of range",
         ),
         pytest.param(
@@ -407,7 +407,7 @@ def with_field(line: str) -> str:
         ),
         pytest.param(
             with_field("data_files: {validation: a.jsonl}"),
-            "6: tasks[0].data_files: the task has hf_repo too; one of them must go (null takes a default away)",
+            "6: tasks[0].data_files: the task has hf_repo too; remove one of them (null removes a default)",
             id="two kinds of data",
         ),
         pytest.param(
