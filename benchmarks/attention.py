@@ -140,7 +140,7 @@ def merged_parts(model: Any, prefix: list[int], own: list[list[int]]) -> Callabl
     (stem,) = plan.roots
     scorer.score(plan, [stem])
     # pieces are in the tree's order; the other ways answer in the documents'
-    order = [plan.pieces[number].asks[0].owner for number in plan.children[stem]]
+    order = [plan.pieces[number].targets[0].owner for number in plan.children[stem]]
     logits: list[Any] = []
     model_logits = scorer._logits
 
@@ -155,7 +155,7 @@ def merged_parts(model: Any, prefix: list[int], own: list[list[int]]) -> Callabl
         logits.clear()
         scorer.score(plan, plan.children[stem])
         ((values, places),) = logits
-        # asks are put side by side by length
+        # pieces run side by side, longest first
         by_length = sorted(range(len(order)), key=lambda index: -len(plan.pieces[plan.children[stem][index]].tokens))
         answers = torch.empty_like(values)
         answers[torch.tensor([order[index] for index in by_length])] = values[places]

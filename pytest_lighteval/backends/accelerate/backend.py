@@ -15,11 +15,11 @@ from pytest_lighteval.backends.common.model_folder import Folders, NamedFolders,
 from pytest_lighteval.errors import UserInputError
 
 if TYPE_CHECKING:  # torch and transformers, which importing a backend must not cost
-    from pytest_lighteval.backends.accelerate.engine import Engine
+    from pytest_lighteval.backends.accelerate.engine import TransformersEngine
     from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
 
-class AccelerateBackend(LazyEngineBackend["Engine"]):
+class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
     """A transformers model in this process, as a `Backend`. One process, one model; docs/backends/accelerate.md explains its arguments."""
 
     Arguments = AccelerateArguments
@@ -128,9 +128,9 @@ class AccelerateBackend(LazyEngineBackend["Engine"]):
         special, pairwise = arguments.add_special_tokens, arguments.pairwise_tokenization
         return PromptTokenizer(tokenizer, arguments.model, add_special_tokens=special, pairwise=pairwise)
 
-    def _make_engine(self, texts: PromptTokenizer) -> Engine:
-        from pytest_lighteval.backends.accelerate.engine import Engine
+    def _make_engine(self, texts: PromptTokenizer) -> TransformersEngine:
+        from pytest_lighteval.backends.accelerate.engine import TransformersEngine
         from pytest_lighteval.backends.accelerate.loading import adopt_model, load_model
 
         loaded = adopt_model(self._given[0]) if self._given is not None else load_model(self._folder, self.arguments)
-        return Engine(texts, loaded, self.arguments, self.max_length)
+        return TransformersEngine(texts, loaded, self.arguments, self.max_length)

@@ -1,15 +1,16 @@
-"""The memory of the devices: whether an error says that it ran out, how much was in use, and giving it back."""
+"""Memory of the devices: whether an error says that it ran out, how much was in use, and how it is freed."""
 
 from __future__ import annotations
 
 import gc
 import resource
 import sys
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 import torch
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _OUT_OF_MEMORY = (
@@ -22,6 +23,12 @@ _OUT_OF_MEMORY = (
 )
 
 
+class Attempt(Protocol):
+    """Runs a batch: what `run` returns of the items, or None when memory ran out."""
+
+    def __call__(self, run: Callable[[Sequence[Item]], Result], items: Sequence[Item], /) -> Result | None: ...
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -30,7 +37,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def unless_out_of_memory(run: Callable[[], Result]) -> Result | None:
-    """What `run` returns, or None when memory ran out; what it held is then given back."""
+    """What `run` returns, or None when memory ran out. What it held is freed then."""
     try:
         return run()
     except (RuntimeError, MemoryError) as error:
@@ -42,7 +49,7 @@ def unless_out_of_memory(run: Callable[[], Result]) -> Result | None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that were in use so far: torch's own on a GPU, the whole process's elsewhere."""
+    """The most bytes that were in use so far: by torch on a GPU, by the whole process elsewhere."""
     if device.type == "cuda":
         return sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
     # in bytes on macOS, in kibibytes elsewhere

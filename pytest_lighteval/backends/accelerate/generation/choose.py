@@ -1,21 +1,27 @@
-"""Continue prompts: in slots over shared prefixes where the model answers the same that way, else in padded batches."""
+"""Choose how a model generates: in slots over shared prefixes where that gives the same logits, else in padded batches.
+
+The numbers decide: a small probe is generated in slots, and its logits are compared with those of whole passes.
+"""
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 
-from pytest_lighteval.backends.accelerate.generation.decoder import Decoder, DecodingLimits
-from pytest_lighteval.backends.accelerate.generation.padded import InBatches, PlainGenerator, own_settings
-from pytest_lighteval.backends.accelerate.generation.sampler import Choice, Choices
+from pytest_lighteval.backends.accelerate.batches import BatchLimits
+from pytest_lighteval.backends.accelerate.budgets import Budgets
+from pytest_lighteval.backends.accelerate.generation.decoder import Decoder
+from pytest_lighteval.backends.accelerate.generation.padded import PaddedGeneration, PaddedGenerator, own_settings
+from pytest_lighteval.backends.accelerate.generation.rows import PromptRow
+from pytest_lighteval.backends.accelerate.generation.sampler import Sampler, SamplerState
 from pytest_lighteval.backends.accelerate.generation.shared_prefixes import plan_generation
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
-from pytest_lighteval.backends.accelerate.scoring.row_batches import Limits, PromptRow
-from pytest_lighteval.backends.accelerate.scoring.row_scorer import evaluating
+from pytest_lighteval.backends.accelerate.model_calls import ModelCalls, evaluating
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
 from pytest_lighteval.backends.common.generation_requests import GeneratedText
 from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
@@ -43,7 +49,7 @@ _UNSUPPORTED = {
     "dola_layers": None,
     "penalty_alpha": None,
 }
-"""Settings of a model's generation_config that only `generate` of transformers obeys -> the value that changes nothing, beside None."""
+"""Settings of a generation_config that only `generate` of transformers obeys -> the value, besides None, that changes nothing."""
 
 
 class Generation(Protocol):
@@ -62,16 +68,16 @@ class Generation(Protocol):
 
     @property
     def tokens_computed(self) -> int:
-        """Tokens fed to the model so far, padding included."""
+        """Tokens passed to the model so far, padding included."""
 
 
-class InSlots:
-    """Rows that come and go, over shared prefixes that are computed once."""
+class SlotGeneration:
+    """The `Generation` in slots: rows come and go, over shared prefixes that are computed once."""
 
     name = "slots over shared prefixes"
     reason = None
 
-    def __init__(self, decoder: Decoder, limits: DecodingLimits) -> None:
+    def __init__(self, decoder: Decoder, limits: BatchLimits) -> None:
         self._decoder, self._limits = decoder, limits
 
     @property
@@ -86,64 +92,60 @@ class InSlots:
 
 def choose_generation(
     loaded: LoadedModel,
-    texts: PromptTokenizer,
+    tokenizer: PromptTokenizer,
     parameters: GenerationParameters,
+    budgets: Budgets,
+    calls: ModelCalls,
     *,
     max_length: int,
-    slots: Callable[[], DecodingLimits],
-    batches: Limits,
     takes_places: bool,
     fused: bool,
     known_reason: str | None,
-    attempt: Callable[[Callable[[Any], Any], Any], Any],
-    on_shrink: Callable[[int, str], None],
 ) -> Generation:
-    """In slots if the model gives the same logits there, else in padded batches; its description says why.
+    """In slots if the model gives the same logits there, else in padded batches, whose `reason` says why.
 
-    `fused`: kernels that return the log-sum-exp work here. `known_reason`: why the model cannot attend to prefixes apart, where that has
-    been found out. `attempt` calls its first argument with its second and returns None when memory ran out; what else goes wrong is a
-    BackendError. `on_shrink` hears what memory allows then: a number and its unit, rows or tokens.
+    `takes_places`, `fused`: see `Decoder`. `known_reason`: why the model cannot attend to prefixes apart. None: no reason is known.
     """
-    ends = _find_ends(loaded.model, texts)
-    choices = Choices(parameters, parameters.repetition_penalty or own_settings(loaded.model).repetition_penalty or 1.0)
+    ends = _find_ends(loaded.model, tokenizer)
+    sampler = Sampler(parameters, parameters.repetition_penalty or own_settings(loaded.model).repetition_penalty or 1.0)
 
-    def decoder(choices: Choices, on_shrink: Callable[[int, str], None]) -> Decoder:
-        return Decoder(loaded, texts, ends, choices, parameters.seed, takes_places, fused=fused, attempt=attempt, on_shrink=on_shrink)
+    def decoder(sampler: Sampler, on_shrink: Callable[[int, str], None] = lambda count, unit: None) -> Decoder:
+        seed, attempt = parameters.seed, calls.attempt
+        return Decoder(loaded, tokenizer, ends, sampler, seed, takes_places, fused=fused, attempt=attempt, on_shrink=on_shrink)
 
     reason = known_reason or _unsupported_settings(loaded.model)
     if reason is None:
-        recording = _RecordingChoices()
+        recording = _RecordingSampler()
         try:
-            reason = _find_disagreement(decoder(recording, lambda count, unit: None), recording, loaded, max_length)
+            reason = _find_disagreement(decoder(recording), recording, loaded, max_length)
         except BackendError as error:
             cause = error.__cause__
             reason = str(error) if cause is None else f"it failed on a probe: {type(cause).__name__}: {first_line(cause)}"
     if reason is None:
-        return InSlots(decoder(choices, on_shrink), slots())
-    return InBatches(
-        PlainGenerator(loaded, texts, ends, choices, parameters.seed), batches, reason, attempt, lambda rows: on_shrink(rows, "rows")
-    )
+        return SlotGeneration(decoder(sampler, calls.on_shrink), budgets.slots)
+    generator = PaddedGenerator(loaded, tokenizer, ends, sampler, parameters.seed)
+    return PaddedGeneration(generator, budgets.generated_rows, reason, calls.attempt, partial(calls.on_shrink, unit="rows"))
 
 
-class _RecordingChoices(Choices):
-    """Greedy choices that keep the logits they were made of."""
+class _RecordingSampler(Sampler):
+    """A greedy sampler that records the logits."""
 
     def __init__(self) -> None:
         super().__init__(GenerationParameters(), 1.0)
         self.logits: defaultdict[tuple[int, ...], list[torch.Tensor]] = defaultdict(list)
         """By prompt, in the order of the tokens."""
 
-    def choose(self, logits: torch.Tensor, rows: Sequence[Choice], texts: Sequence[Sequence[int]]) -> list[int]:
-        """See `Choices.choose`."""
+    def sample(self, logits: torch.Tensor, rows: Sequence[SamplerState], texts: Sequence[Sequence[int]]) -> list[int]:
+        """See `Sampler.sample`."""
         for row, scores in zip(rows, logits, strict=True):
             self.logits[row.prompt].append(scores)
-        return super().choose(logits, rows, texts)
+        return super().sample(logits, rows, texts)
 
 
-def _find_disagreement(decoder: Decoder, choices: _RecordingChoices, loaded: LoadedModel, max_length: int) -> str | None:
-    """Why rows cannot be generated in slots: where a small probe's logits differ from those of whole passes over its texts. None: they can.
+def _find_disagreement(decoder: Decoder, recording: _RecordingSampler, loaded: LoadedModel, max_length: int) -> str | None:
+    """Why rows cannot be generated in slots: how a small probe's logits differ from those of whole passes over its texts. None: they can.
 
-    The decoder is one that chooses by `choices`. In half precision whole passes differ among themselves, and a wrong attention by far more.
+    `recording` is the decoder's sampler. In half precision whole passes differ among themselves, but a wrong attention differs by far more.
     """
     draw = random.Random(0)
     vocabulary: int = loaded.model.config.get_text_config().vocab_size
@@ -157,11 +159,11 @@ def _find_disagreement(decoder: Decoder, choices: _RecordingChoices, loaded: Loa
     rows = [PromptRow(owner=owner, prompt=prompt, max_new_tokens=new) for owner, prompt in enumerate(dict.fromkeys(prompts))]
     plan = plan_generation(rows, tokens_saved=1, shortest_stem=1)
     exact = loaded.is_exact
-    # few slots and short steps, so that rows wait for one another and prompts come in parts
-    for row, generated in decoder.generate(plan, DecodingLimits(rows=4, kept=10**6, tokens=12)):
+    # few slots and short steps, so that rows wait for each other and prompts run in parts
+    for row, generated in decoder.generate(plan, BatchLimits(rows=4, kept=10**6, tokens=12)):
         if generated is None:
             return "memory runs out on a probe"
-        found = torch.stack(choices.logits[row.prompt]).float().log_softmax(-1)
+        found = torch.stack(recording.logits[row.prompt]).float().log_softmax(-1)
         inputs = torch.tensor([[*row.prompt, *generated.token_ids[:-1]]], device=loaded.device)
         with evaluating(loaded.model), torch.inference_mode():
             whole = loaded.model(input_ids=inputs, use_cache=False).logits[0, len(row.prompt) - 1 :].float().log_softmax(-1)
@@ -172,15 +174,15 @@ def _find_disagreement(decoder: Decoder, choices: _RecordingChoices, loaded: Loa
     return None
 
 
-def _find_ends(model: Any, texts: PromptTokenizer) -> frozenset[int]:
-    """The tokens that end a text. A chat model may declare more of them than its tokenizer's one."""
+def _find_ends(model: Any, tokenizer: PromptTokenizer) -> frozenset[int]:
+    """The tokens that end a text. A chat model may declare more of them than its tokenizer."""
     own = own_settings(model)
     declared = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
-    return frozenset(end for end in (*declared, texts.special.end) if end is not None)
+    return frozenset(end for end in (*declared, tokenizer.special.end) if end is not None)
 
 
 def _unsupported_settings(model: Any) -> str | None:
-    """What the model's generation_config asks for that only `generate` of transformers does. None: nothing."""
+    """Which settings of the model's generation_config only `generate` of transformers obeys, as a reason. None: none."""
     own = own_settings(model)
     asked = [name for name, neutral in _UNSUPPORTED.items() if getattr(own, name, None) not in (None, neutral)]
     return f"its generation_config asks for {', '.join(asked)}" if asked else None

@@ -1,7 +1,7 @@
-"""Attention of rows that are being generated: each over its own slot, written in place, and over the stems that rows share.
+"""The KV cache of rows that are generated, and their attention: each row over its own slot, and over the stems that rows share.
 
-A cache that grows by concatenation copies every key at every token; one that repeats a shared prefix for each row reads it as often. Here
-a step writes one key a row where it belongs, and all rows read a stem at once.
+A cache that grows by concatenation copies every key at every token; one that repeats a shared prefix in each row reads it for each row.
+Here a step writes one key for each row in place, and all rows read a stem at once. The reasons: docs/decisions/005-generate-in-slots.md.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Any
 
 import torch
 
-from pytest_lighteval.backends.accelerate.attention import OncePerDevice, Rules, fused_on_cpu, merge
+from pytest_lighteval.backends.accelerate.attention import AttentionRules, OncePerDevice, fused_on_cpu, merge
 
 
-class KeyBuffer:
-    """Keys and values of several rows in every layer, `[slots, kv_heads, capacity, head_dim]`; a stem is a buffer of one slot."""
+class KVCache:
+    """Keys and values of several rows in every layer, `[slots, kv_heads, capacity, head_dim]`; a stem is a cache of one slot."""
 
     def __init__(self, slots: int, capacity: int) -> None:
         self.slots, self.capacity = slots, capacity
         self._layers: dict[Any, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def layer(self, module: Any, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The layer's buffers; made, of its heads and on its device, when it first asks."""
+        """The layer's keys and values; made at its first call, with its heads and on its device."""
         if module not in self._layers:
-            # zeros, since what is masked is still multiplied, and what lies in fresh memory may be no number
+            # zeros: masked values are still multiplied, and fresh memory may hold what is no number
             self._layers[module] = (
                 key.new_zeros((self.slots, key.shape[1], self.capacity, key.shape[-1])),
                 value.new_zeros((self.slots, value.shape[1], self.capacity, value.shape[-1])),
@@ -34,7 +34,7 @@ class KeyBuffer:
 
     @torch.inference_mode()
     def resize(self, slots: int, capacity: int) -> None:
-        """Make room, or give it back; what fits is kept. Layer by layer, so that no more than one is there twice."""
+        """Grow or shrink; what fits is kept. Layer by layer, so that at most one layer is in memory twice."""
         if (slots, capacity) == (self.slots, self.capacity):
             return
         kept, length = min(slots, self.slots), min(capacity, self.capacity)
@@ -49,19 +49,20 @@ class KeyBuffer:
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first tokens of a slot into another."""
         for layer in self._layers.values():
-            for buffer in layer:
-                buffer[target, :, :length] = buffer[source, :, :length]
+            for tensor in layer:
+                tensor[target, :, :length] = tensor[source, :, :length]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """A stretch of the flat run that continues a slot by several tokens: a prompt, or a part of it."""
+class PromptSpan:
+    """A prompt, or a part of it, that a slot takes in: several tokens at once."""
 
-    buffer: KeyBuffer
+    cache: KVCache
     slot: int
     start: int
     """Tokens that the slot holds already."""
     flat: slice
+    """The places of the new tokens in the flat batch."""
 
     @property
     def end(self) -> int:
@@ -70,27 +71,27 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StemReaders:
-    """A stem and the tokens of the flat run that stand behind it."""
+class DecodeStem:
+    """A stem, and the tokens of the flat batch that attend to it."""
 
-    keys: KeyBuffer
+    cache: KVCache
     start: int
     """The position of its first token."""
-    places: torch.Tensor | None
-    """Where these tokens stand in the flat run. None: all stand behind it."""
+    readers: torch.Tensor | None
+    """The places of the tokens that attend to it. None: all do."""
 
 
 @dataclass(slots=True, kw_only=True)
-class DecodeRun:
-    """One forward pass over a flat run: first the newest token of every slot from 0 on, then the spans."""
+class DecodeBatch:
+    """A flat batch: first the newest token of every slot, from slot 0 on, then the tokens of the spans."""
 
-    slots: KeyBuffer
+    slots: KVCache
     lengths: Sequence[int]
     """Tokens that each slot holds, its newest one included."""
-    spans: Sequence[Span]
-    stems: Sequence[StemReaders]
+    spans: Sequence[PromptSpan]
+    stems: Sequence[DecodeStem]
     positions: torch.Tensor
-    """`[tokens]`: of the flat run, on the CPU."""
+    """`[tokens]`: of the flat batch, on the CPU."""
     fused: bool
     """Whether fused kernels may be used."""
     last_position: int = field(init=False)
@@ -100,16 +101,16 @@ class DecodeRun:
         self.last_position = int(self.positions.max())
 
     def called(self, *, windowed: bool) -> None:
-        """See `Run.called`; nothing asks."""
+        """See `FlatBatch.called`; nothing uses it here."""
 
     def attend(
-        self, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rules: Rules
+        self, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rules: AttentionRules
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `Run.attend`."""
+        """See `FlatBatch.attend`."""
         out = torch.empty((1, query.shape[1], query.shape[2], value.shape[-1]), dtype=torch.float32, device=query.device)
         lse = torch.empty(query.shape[:3], dtype=torch.float32, device=query.device)
         for span in self.spans:
-            keys, values = span.buffer.layer(module, key, value)
+            keys, values = span.cache.layer(module, key, value)
             keys[span.slot, :, span.start : span.end] = key[0, :, span.flat]
             values[span.slot, :, span.start : span.end] = value[0, :, span.flat]
             out[:, :, span.flat], lse[:, :, span.flat] = self._over_span(span, query, keys, values, rules)
@@ -124,14 +125,16 @@ class DecodeRun:
             self._over_stem(stem, module, query, key, value, rules, out, lse)
         return out, lse
 
-    def _newest(self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, rules: Rules) -> tuple[torch.Tensor, torch.Tensor]:
-        """Each slot's newest token over its slot. Heads that share keys are more queries of one head, so that no key is read twice."""
+    def _newest(
+        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, rules: AttentionRules
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Each slot's newest token over its slot. Heads that share keys become more queries of one head, so that no key is read twice."""
         count, longest = len(self.lengths), max(self.lengths)
         window = rules.window
 
         def allowed() -> torch.Tensor:
-            behind = torch.tensor(self.lengths)[:, None] - 1 - torch.arange(longest)
-            return ((behind >= 0) & (behind < (window or longest)))[:, None]
+            distance = torch.tensor(self.lengths)[:, None] - 1 - torch.arange(longest)
+            return ((distance >= 0) & (distance < (window or longest)))[:, None]
 
         keys, values = keys[:count, :, :longest], values[:count, :, :longest]
         if query.device.type != "cpu" or not rules.is_fused(query, values):
@@ -149,7 +152,7 @@ class DecodeRun:
         return part.permute(1, 2, 0, 3).flatten(0, 1), part_lse.permute(1, 2, 0).flatten(0, 1)
 
     def _over_span(
-        self, span: Span, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, rules: Rules
+        self, span: PromptSpan, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, rules: AttentionRules
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The tokens of a span over its slot."""
         query, slot = query[:, :, span.flat], slice(span.slot, span.slot + 1)
@@ -161,40 +164,40 @@ class DecodeRun:
             return out, lse
 
         def allowed() -> torch.Tensor:
-            behind = torch.arange(span.start, span.end)[:, None] - torch.arange(span.end)
-            return ((behind >= 0) & (behind < (rules.window or span.end)))[None]
+            distance = torch.arange(span.start, span.end)[:, None] - torch.arange(span.end)
+            return ((distance >= 0) & (distance < (rules.window or span.end)))[None]
 
         mask = self.once(("span", span.flat.start, rules.window), query.device, allowed)
         return rules.plain(query, keys[slot, :, : span.end], values[slot, :, : span.end], mask)
 
     def _over_stem(
         self,
-        stem: StemReaders,
+        stem: DecodeStem,
         module: Any,
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        rules: Rules,
+        rules: AttentionRules,
         out: torch.Tensor,
         lse: torch.Tensor,
     ) -> None:
-        """Merge what a stem's readers see of it into their output, in place."""
-        keys, values = stem.keys.layer(module, key, value)
-        read_by = stem.places
-        places = slice(None) if read_by is None else self.once(("places", id(stem)), query.device, lambda: read_by)
-        readers = query[:, :, places]
+        """Merge the attention of a stem's readers over the stem into their output, in place."""
+        keys, values = stem.cache.layer(module, key, value)
+        readers = stem.readers
+        places = slice(None) if readers is None else self.once(("places", id(stem)), query.device, lambda: readers)
+        reading = query[:, :, places]
         if rules.window is None:
-            part = rules.unmasked(readers, keys, values)
+            part = rules.unmasked(reading, keys, values)
         else:
             window = rules.window
 
             def allowed() -> torch.Tensor:
-                positions = self.positions if read_by is None else self.positions[read_by]
-                return (positions[:, None] < torch.arange(stem.start, stem.start + stem.keys.capacity) + window)[None]
+                positions = self.positions if readers is None else self.positions[readers]
+                return (positions[:, None] < torch.arange(stem.start, stem.start + stem.cache.capacity) + window)[None]
 
             # where a window hides all of these keys from a query, fused kernels would answer NaN
-            part = rules.plain(readers, keys, values, self.once(("stem", id(stem), window), query.device, allowed))
-        if read_by is None:
+            part = rules.plain(reading, keys, values, self.once(("stem", id(stem), window), query.device, allowed))
+        if readers is None:
             merge(out, lse, *part)
             return
         merged, merged_lse = out[:, :, places], lse[:, :, places]

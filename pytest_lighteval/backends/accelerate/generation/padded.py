@@ -1,4 +1,4 @@
-"""Continue prompts through `generate` of transformers, in padded batches: what any causal model can do."""
+"""Generate in padded batches with `generate` of transformers. Any causal model can do it."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ from typing import Any
 import torch
 import transformers
 
-from pytest_lighteval.backends.accelerate.generation.sampler import Choice, Choices
+from pytest_lighteval.backends.accelerate.batches import BatchLimits, TooBig, run_in_batches
+from pytest_lighteval.backends.accelerate.generation.rows import PromptRow
+from pytest_lighteval.backends.accelerate.generation.sampler import Sampler, SamplerState
 from pytest_lighteval.backends.accelerate.generation.stopping import StopRule
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
-from pytest_lighteval.backends.accelerate.scoring.row_batches import Limits, PromptRow, TooBig, run_in_batches
+from pytest_lighteval.backends.accelerate.memory import Attempt
 from pytest_lighteval.backends.common.generation_requests import GeneratedText
 from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
 _NEW_TOKENS_COUNTED = 1024
-"""New tokens of a row that the budget reckons with; few rows use a larger limit up."""
+"""New tokens of a row that count in the limits of a batch at most; few rows generate more."""
 
 
-class PlainGenerator:
-    """A loaded causal model that continues padded prompts through `generate` of transformers.
+class PaddedGenerator:
+    """A loaded causal model that continues one batch of padded prompts with `generate` of transformers.
 
-    Prompts are padded on the left under an attention mask, and positions count from each prompt's own first token, so that a row's answer
-    is the one it has alone (up to rounding).
+    Prompts are padded on the left under an attention mask, and positions count from each prompt's own first token. So a row's answer is
+    the same as alone, up to rounding.
     """
 
-    def __init__(self, loaded: LoadedModel, texts: PromptTokenizer, ends: Collection[int], choices: Choices, seed: int) -> None:
-        self._model, self._device, self._texts = loaded.model, loaded.device, texts
-        self._ends, self._choices, self._seed = ends, choices, seed
+    def __init__(self, loaded: LoadedModel, tokenizer: PromptTokenizer, ends: Collection[int], sampler: Sampler, seed: int) -> None:
+        self._model, self._device, self._tokenizer = loaded.model, loaded.device, tokenizer
+        self._ends, self._sampler, self._seed = ends, sampler, seed
         self._settings = copy.deepcopy(own_settings(loaded.model))
         self._settings.update(
-            # drawing is done row by row in `_RowChoices`, which then leaves generate one token to choose
+            # our sampler samples each row in `_OnlyTheSampled`, which leaves one token to `generate`
             do_sample=False,
             num_beams=1,
             num_return_sequences=1,
@@ -40,58 +42,60 @@ class PlainGenerator:
             top_k=50,
             top_p=1.0,
             min_p=None,
-            # as generate has it, it would punish padding as well
+            # `generate` would penalize the padding as well
             repetition_penalty=1.0,
             max_length=None,
             min_new_tokens=None,
             eos_token_id=sorted(ends) or None,
-            pad_token_id=texts.special.start,
+            pad_token_id=tokenizer.special.start,
             return_dict_in_generate=False,
         )
         self.tokens_computed = 0
-        """Fed to the model so far, padding included."""
+        """Passed to the model so far, padding included."""
 
     def generate(self, rows: Sequence[PromptRow]) -> list[GeneratedText]:
         """What each row generates, in order."""
         longest = max(len(row.prompt) for row in rows)
-        inputs = torch.full((len(rows), longest), self._texts.special.start, dtype=torch.long)
+        inputs = torch.full((len(rows), longest), self._tokenizer.special.start, dtype=torch.long)
         mask = torch.zeros_like(inputs)
         for index, row in enumerate(rows):
             inputs[index, longest - len(row.prompt) :] = torch.tensor(row.prompt)
             mask[index, longest - len(row.prompt) :] = 1
         settings = copy.deepcopy(self._settings)
         settings.max_new_tokens = max(row.max_new_tokens for row in rows)
-        rules = [StopRule(row, self._texts, self._ends) for row in rows]
-        stops = _RowStops(rules, longest)
-        choices = _RowChoices([Choice(row, self._seed, rule.ends) for row, rule in zip(rows, rules, strict=True)], longest, self._choices)
+        rules = [StopRule(row, self._tokenizer, self._ends) for row in rows]
+        done = _RowsDone(rules, longest)
+        states = [SamplerState(row, self._seed, rule.ends) for row, rule in zip(rows, rules, strict=True)]
+        sampled = _OnlyTheSampled(states, longest, self._sampler)
         output = self._model.generate(
             inputs.to(self._device),
             attention_mask=mask.to(self._device),
             generation_config=settings,
-            logits_processor=transformers.LogitsProcessorList([choices]),
-            stopping_criteria=transformers.StoppingCriteriaList([stops]),
+            logits_processor=transformers.LogitsProcessorList([sampled]),
+            stopping_criteria=transformers.StoppingCriteriaList([done]),
         )
         self.tokens_computed += output.numel() - len(rows)
         return [
-            # what ran on in the batch after a row was done is not its own
+            # the batch runs on after a row is done: what comes then is not its answer
             rule.finish(tokens[:length])
-            for rule, tokens, length in zip(rules, output[:, longest:].tolist(), stops.lengths, strict=True)
+            for rule, tokens, length in zip(rules, output[:, longest:].tolist(), done.lengths, strict=True)
         ]
 
 
-class InBatches:
-    """Padded batches of `generate` of transformers, which any causal model can do."""
+class PaddedGeneration:
+    """The `Generation` in padded batches."""
 
     name = "padded batches"
 
     def __init__(
         self,
-        generator: PlainGenerator,
-        limits: Limits,
+        generator: PaddedGenerator,
+        limits: BatchLimits,
         reason: str,
-        attempt: Callable[[Callable[[Any], Any], Any], Any],
+        attempt: Attempt,
         on_shrink: Callable[[int], None],
     ) -> None:
+        """`reason`: why not in slots. `on_shrink` gets the new number of rows when memory ran out."""
         self.reason = reason
         self._generator, self._limits, self._attempt, self._on_shrink = generator, limits, attempt, on_shrink
 
@@ -104,24 +108,23 @@ class InBatches:
         """See `Generation.generate`."""
         rows = sorted(rows, key=lambda row: -len(row.prompt))
 
-        def run(rows: Sequence[PromptRow]) -> Sequence[GeneratedText] | None:
-            results: Sequence[GeneratedText] | None = self._attempt(self._generator.generate, rows)
-            return results
+        def run(rows: Sequence[PromptRow]) -> list[GeneratedText] | None:
+            return self._attempt(self._generator.generate, rows)
 
         for batch in run_in_batches(rows, _prompt_size, self._limits, run, self._on_shrink):
             if isinstance(batch, TooBig):
-                yield batch.item, None
+                yield batch.items[0], None
             else:
-                yield from zip(batch.items, batch.results, strict=True)
+                yield from zip(batch.items, batch.result, strict=True)
 
 
-class _RowStops(transformers.StoppingCriteria):  # type: ignore[misc]  # a class without types
+class _RowsDone(transformers.StoppingCriteria):  # type: ignore[misc]  # a class without types
     """Which rows are done."""
 
     def __init__(self, rules: Sequence[StopRule], prompt_length: int) -> None:
         self._rules, self._prompt_length = rules, prompt_length
         self.lengths: list[int | None] = [None] * len(rules)
-        """Tokens of each row when it was found to be done. None: it was not."""
+        """New tokens of each row when it was done. None: it is not."""
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         texts = input_ids[:, self._prompt_length :].tolist()
@@ -131,16 +134,16 @@ class _RowStops(transformers.StoppingCriteria):  # type: ignore[misc]  # a class
         return torch.tensor([length is not None for length in self.lengths], device=input_ids.device)
 
 
-class _RowChoices(transformers.LogitsProcessor):  # type: ignore[misc]  # likewise
-    """Rules out all but the token that each row chooses."""
+class _OnlyTheSampled(transformers.LogitsProcessor):  # type: ignore[misc]  # likewise
+    """Excludes all tokens but the one that our sampler sampled for each row."""
 
-    def __init__(self, rows: Sequence[Choice], prompt_length: int, choices: Choices) -> None:
-        self._rows, self._prompt_length, self._choices = rows, prompt_length, choices
+    def __init__(self, rows: Sequence[SamplerState], prompt_length: int, sampler: Sampler) -> None:
+        self._rows, self._prompt_length, self._sampler = rows, prompt_length, sampler
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        chosen = self._choices.choose(scores, self._rows, input_ids[:, self._prompt_length :].tolist())
+        sampled = self._sampler.sample(scores, self._rows, input_ids[:, self._prompt_length :].tolist())
         only = torch.full_like(scores, -torch.inf)
-        only[range(len(chosen)), chosen] = 0.0
+        only[range(len(sampled)), sampled] = 0.0
         return only
 
 

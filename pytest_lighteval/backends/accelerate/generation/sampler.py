@@ -1,4 +1,4 @@
-"""Choose each row's next token from its logits: penalties, the likeliest token, or a draw from the row's own random numbers."""
+"""Sample each row's next token from its logits: penalties, then the likeliest token, or a draw by the row's own random numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from pytest_lighteval.backends.accelerate.scoring.row_batches import PromptRow
+from pytest_lighteval.backends.accelerate.generation.rows import PromptRow
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
 from pytest_lighteval.errors import BackendError
 
@@ -16,8 +16,8 @@ _ROWS_DRAWN_AT_ONCE = 16
 """Rows whose vocabulary is sorted and summed, in float64, at a time."""
 
 
-class Choice:
-    """What choosing needs to remember of one row."""
+class SamplerState:
+    """What the sampler remembers of one row."""
 
     def __init__(self, row: PromptRow, seed: int, ends: Collection[int]) -> None:
         self.prompt = row.prompt
@@ -25,42 +25,42 @@ class Choice:
         self.draw = None if row.sample is None else _private_random(row, seed)
         """None: greedy."""
         self.seen: torch.Tensor | None = None
-        """`[vocabulary]`: the tokens of its prompt and text. None: nobody asked yet."""
+        """`[vocabulary]`: whether a token is in its prompt or text. None: not needed so far."""
         self.counts: torch.Tensor | None = None
-        """`[vocabulary]`: how often each was generated."""
+        """`[vocabulary]`: how often each token was generated. None: not needed so far."""
 
 
-class Choices:
-    """The rules of choosing, the same for all rows."""
+class Sampler:
+    """The rules of sampling, the same for all rows."""
 
     def __init__(self, parameters: GenerationParameters, repetition_penalty: float) -> None:
         self._parameters, self._repetition_penalty = parameters, repetition_penalty
 
-    def choose(self, logits: torch.Tensor, rows: Sequence[Choice], texts: Sequence[Sequence[int]]) -> list[int]:
-        """The next token of each row, of its logits `[rows, vocabulary]` in fp32 and of the tokens generated so far.
+    def sample(self, logits: torch.Tensor, rows: Sequence[SamplerState], texts: Sequence[Sequence[int]]) -> list[int]:
+        """The next token of each row, from its logits `[rows, vocabulary]` in fp32 and the tokens that it generated so far.
 
-        A row draws one random number a call, so that calling this once a token gives the same text in any company. Raises BackendError
-        for logits that are no numbers.
+        A row draws one random number in each call. Call this once for each token: then a row's text does not depend on the other rows.
+        Raises BackendError for logits that are no numbers.
         """
         logits = self._penalized(logits, rows, texts)
         for index, (row, text) in enumerate(zip(rows, texts, strict=True)):
             if len(text) < (self._parameters.min_new_tokens or 0):
                 logits[index, row.ends] = -torch.inf
         chosen = logits.argmax(-1)
-        # what is no number counts as the largest; asked for together with the tokens, in one wait for the device
+        # argmax counts nan as the largest; fetched together with the tokens, in one wait for the device
         likeliest = logits.gather(1, chosen[:, None])[:, 0]
         draws = {index: row.draw for index, row in enumerate(rows) if row.draw is not None}
         if draws:
             places = torch.tensor(list(draws), device=logits.device)
             numbers = torch.tensor([draw.random() for draw in draws.values()], dtype=torch.float64)
             parts = zip(torch.split(places, _ROWS_DRAWN_AT_ONCE), torch.split(numbers, _ROWS_DRAWN_AT_ONCE), strict=True)
-            chosen[places] = torch.cat([self._drawn(logits[rows], asked) for rows, asked in parts])
+            chosen[places] = torch.cat([self._drawn(logits[rows], drawn) for rows, drawn in parts])
         tokens, wrong = torch.stack([chosen, likeliest.isnan()]).tolist()
         if any(wrong):
             raise BackendError("the model's logits are not numbers (nan); try dtype=bfloat16 or float32")
         return list(tokens)
 
-    def _penalized(self, logits: torch.Tensor, rows: Sequence[Choice], texts: Sequence[Sequence[int]]) -> torch.Tensor:
+    def _penalized(self, logits: torch.Tensor, rows: Sequence[SamplerState], texts: Sequence[Sequence[int]]) -> torch.Tensor:
         parameters = self._parameters
         for row, text, scores in zip(rows, texts, logits, strict=True):
             if self._repetition_penalty != 1.0:
@@ -83,7 +83,7 @@ class Choices:
     def _drawn(self, scores: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         """One token a row: the place of the row's random number (`[rows]`, on the CPU) in its cumulated probabilities."""
         parameters = self._parameters
-        # float64, so that where a number falls does not hang on how sums are rounded; Apple's GPUs have none
+        # float64, so that rounding does not decide which token a number selects; Apple's GPUs have no float64
         scores = scores.to(torch.float32 if scores.device.type == "mps" else torch.float64)
         scores = scores / (1.0 if parameters.temperature is None else parameters.temperature)
         if parameters.top_k is not None and parameters.top_k < scores.shape[1]:
@@ -92,17 +92,17 @@ class Choices:
             ordered, places = scores.sort(descending=True, stable=True)
             before = ordered.softmax(-1).cumsum(-1).roll(1, -1)
             hidden = before >= parameters.top_p
-            # the likeliest is always left
+            # the likeliest token always stays
             hidden[:, 0] = False
             scores = scores.masked_fill(hidden.scatter(1, places, hidden), -torch.inf)
         probabilities = scores.softmax(-1)
         if parameters.min_p is not None:
             probabilities = probabilities.masked_fill(probabilities < parameters.min_p * probabilities.amax(-1, keepdim=True), 0.0)
         reached = probabilities.cumsum(-1)
-        asked = numbers.to(reached)[:, None] * reached[:, -1:]
-        return torch.searchsorted(reached, asked, right=True)[:, 0].clamp(max=scores.shape[1] - 1)
+        sought = numbers.to(reached)[:, None] * reached[:, -1:]
+        return torch.searchsorted(reached, sought, right=True)[:, 0].clamp(max=scores.shape[1] - 1)
 
 
 def _private_random(row: PromptRow, seed: int) -> random.Random:
-    """Numbers that depend on the seed, the prompt and the sample's number alone: not on the batch, the order or other requests."""
+    """Random numbers that depend only on the seed, the prompt and the sample's number: not on the batch, the order or other requests."""
     return random.Random(hashlib.sha256(repr((seed, row.sample, row.prompt)).encode()).digest())

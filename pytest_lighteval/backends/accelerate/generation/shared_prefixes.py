@@ -1,4 +1,4 @@
-"""Plan prompts so that what they share is computed once: from prompts to stems and the rows behind them. Plain Python, without torch."""
+"""Plan prompts so that what they share is computed once: from prompts to stems and the rows after them. Plain Python, without torch."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_lighteval.backends.accelerate.scoring.row_batches import PromptRow
+from pytest_lighteval.backends.accelerate.generation.rows import PromptRow
+from pytest_lighteval.backends.accelerate.prefixes import common_prefix
 
 _TOKENS_SAVED = 48
-"""What a stem must save at least: it costs a forward pass of its own, and one more part of every attention behind it."""
+"""Tokens that a stem must save at least: it costs a forward pass of its own, and one more part in every attention after it."""
 _SHORTEST_STEM = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stem:
-    """Tokens that several rows start with, behind those of its own stems."""
+    """Tokens that several prompts share, after those of its own stems."""
 
     stems: tuple[int, ...]
-    """The stems in front of it, from the start on."""
+    """The numbers of the stems before it, from the start on."""
     start: int
-    """How many tokens these have."""
+    """How many tokens these stems have together."""
     tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRow:
-    """A row and the part of its prompt that is its own: at least one token, whose logits choose the first new one."""
+    """A row and the part of its prompt that no stem holds: at least one token, whose logits give the first new token."""
 
     row: PromptRow
     stems: tuple[int, ...]
@@ -35,22 +36,22 @@ class PlannedRow:
 
     @property
     def own(self) -> tuple[int, ...]:
-        """The tokens behind the stems."""
+        """The tokens after the stems."""
         return self.row.prompt[self.start :]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationPlan:
-    """All stems, each behind those in front of it, and all rows in the order in which they are to be taken in."""
+    """All stems, each after the stems before it, and all rows in the order in which they start."""
 
     stems: tuple[Stem, ...]
     rows: tuple[PlannedRow, ...]
 
 
 def plan_generation(rows: Sequence[PromptRow], *, tokens_saved: int = _TOKENS_SAVED, shortest_stem: int = _SHORTEST_STEM) -> GenerationPlan:
-    """Stems wherever they save enough tokens. Prompts have at least one token; equal ones (samples) share all but their last.
+    """Stems wherever they save enough tokens. Prompts have at least one token; equal prompts (samples) share all but their last token.
 
-    Rows behind the same stems come one after the other, longest first; else in the order given.
+    Rows after the same stems come one after the other, longest first, equal lengths in the order given.
     """
     ordered = sorted(range(len(rows)), key=lambda index: rows[index].prompt)
     prompts = [rows[index].prompt for index in ordered]
@@ -58,31 +59,25 @@ def plan_generation(rows: Sequence[PromptRow], *, tokens_saved: int = _TOKENS_SA
     planned: list[tuple[tuple[int, ...], int, int]] = []
     waiting: list[tuple[list[int], int, tuple[int, ...]]] = [(list(range(len(rows))), 0, ())] if rows else []
     while waiting:
-        group, start, behind = waiting.pop()
+        group, start, front = waiting.pop()
         if len(group) == 1:
-            planned.append((behind, start, ordered[group[0]]))
+            planned.append((front, start, ordered[group[0]]))
             continue
-        # in sorted order, what the first and the last share is shared by all; a row keeps a token of its own
-        common = min(_common_prefix(prompts[group[0]], prompts[group[-1]]), len(prompts[group[0]]) - 1)
+        # in sorted order, what the first and the last share is shared by all; a row keeps at least its last token
+        common = min(common_prefix(prompts[group[0]], prompts[group[-1]]), len(prompts[group[0]]) - 1)
         length = common - start
         if length >= shortest_stem and length * (len(group) - 1) >= tokens_saved:
-            stems.append(Stem(stems=behind, start=start, tokens=prompts[group[0]][start:common]))
-            start, behind = common, (*behind, len(stems) - 1)
+            stems.append(Stem(stems=front, start=start, tokens=prompts[group[0]][start:common]))
+            start, front = common, (*front, len(stems) - 1)
         parts: defaultdict[int, list[int]] = defaultdict(list)
         for member in group:
             if len(prompts[member]) == common + 1:
-                planned.append((behind, start, ordered[member]))
+                planned.append((front, start, ordered[member]))
             else:
                 parts[prompts[member][common]].append(member)
-        waiting.extend((part, start, behind) for part in reversed(parts.values()))
+        waiting.extend((part, start, front) for part in reversed(parts.values()))
     planned.sort(key=lambda one: (one[0], one[1] - len(rows[one[2]].prompt), one[2]))
     return GenerationPlan(
         stems=tuple(stems),
-        rows=tuple(PlannedRow(row=rows[index], stems=behind, start=start) for behind, start, index in planned),
+        rows=tuple(PlannedRow(row=rows[index], stems=front, start=start) for front, start, index in planned),
     )
-
-
-def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    if one == other:
-        return len(one)
-    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,4 +1,4 @@
-"""Places for rows that come and go: which are taken, which is filled next, and how they are kept without gaps. Plain Python, no torch."""
+"""Slots for rows that come and go: which are taken, which is filled next, and how gaps are closed. Plain Python, without torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Item = TypeVar("Item")
 
 
 class Slots(Generic[Item]):
-    """Rows by slot. A row leaves a gap, which the next one fills; gaps that nobody fills are closed from behind."""
+    """Rows by slot. A row leaves a gap, which the next row fills. If there is no next row, the last row moves into the gap."""
 
     def __init__(self) -> None:
         self._slots: list[Item | None] = []
@@ -19,11 +19,11 @@ class Slots(Generic[Item]):
 
     @property
     def rows(self) -> list[Item]:
-        """By slot; where there is a gap, those behind it are not at their slot's place."""
+        """In the order of the slots. Only without gaps is a row's index here its slot."""
         return [one for one in self._slots if one is not None]
 
     def put(self, row: Item) -> int:
-        """Into the first gap, else behind the last. Returns the slot."""
+        """Put the row into the first gap, or after the last row. Returns the slot."""
         for slot, one in enumerate(self._slots):
             if one is None:
                 self._slots[slot] = row
@@ -32,11 +32,11 @@ class Slots(Generic[Item]):
         return len(self._slots) - 1
 
     def take_out(self, row: Item) -> None:
-        """Leave a gap where the row is. Raises ValueError if it is not there."""
+        """Take the row out, which leaves a gap. Raises ValueError if it is not there."""
         self._slots[self._slots.index(row)] = None
 
     def close_gaps(self) -> list[tuple[int, int, Item]]:
-        """Move rows from behind into the gaps; afterwards `rows` are by slot. Returns (from, to, row) in order."""
+        """Move the last rows into the gaps, so that the index in `rows` is the slot. Returns the moves in order: (from, to, row)."""
         moves: list[tuple[int, int, Item]] = []
         while None in self._slots:
             last = self._slots.pop()

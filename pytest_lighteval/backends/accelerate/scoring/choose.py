@@ -1,158 +1,81 @@
-"""Log-likelihoods of token pairs: over their prefix tree where the model can, by plain rows where it cannot.
+"""Choose how a model's log-likelihoods are computed: over the prefix tree where that gives the same numbers, else by plain rows.
 
-Which of the two runs is decided by numbers: at load both answer a small probe, and the tree is used if they agree.
+The numbers decide: at load both ways score a small probe, and the tree is used if they agree.
 """
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from pytest_lighteval.backends.accelerate.scoring.prefix_tree import MOST_TOKENS, plan_tree, run_plan
-from pytest_lighteval.backends.accelerate.scoring.prefix_tree import Limits as TreeLimits
-from pytest_lighteval.backends.accelerate.scoring.prefix_tree import TooBig as TreeTooBig
-from pytest_lighteval.backends.accelerate.scoring.row_batches import Limits as RowLimits
-from pytest_lighteval.backends.accelerate.scoring.row_batches import Row, TooBig, plan_rows, run_in_batches
-from pytest_lighteval.backends.accelerate.scoring.row_scorer import Scored, Scorer
-from pytest_lighteval.backends.accelerate.scoring.tree_scorer import PartialScore, TreeScorer
+from pytest_lighteval.backends.accelerate.budgets import Budgets
+from pytest_lighteval.backends.accelerate.loading import LoadedModel
+from pytest_lighteval.backends.accelerate.model_calls import ModelCalls
+from pytest_lighteval.backends.accelerate.scoring.row_scorer import RowScorer, RowScoring
+from pytest_lighteval.backends.accelerate.scoring.scores import Failed, Scoring
+from pytest_lighteval.backends.accelerate.scoring.tree_scorer import TreeScorer, TreeScoring
 from pytest_lighteval.backends.common.token_pairs import TokenPair
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-class Attempt(Protocol):
-    """Calls what runs a batch; None when memory ran out."""
-
-    def __call__(self, run: Callable[[Sequence[Item]], Result], items: Sequence[Item], /) -> Result | None: ...
+from pytest_lighteval.errors import BackendError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
-    """A pair that has no score."""
+class ChosenScoring:
+    """How log-likelihoods are computed."""
 
-    owner: int
-    error: str
-
-
-class Scoring(Protocol):
-    """A way to score pairs."""
-
-    tokens_computed: int
-    """Fed to the model so far, padding included."""
-
-    def score(self, pairs: Sequence[TokenPair]) -> Iterator[list[Scored | Failed]]:
-        """Every pair once, batch by batch; `owner` is the pair's index."""
+    scoring: Scoring
+    plain_reason: str | None
+    """Why by plain rows. None: over the prefix tree."""
+    fused: bool
+    """Whether fused kernels work here."""
 
 
-def _ignore(size: int) -> None:
-    """Nobody wants to hear that batches shrank."""
+def choose_scoring(loaded: LoadedModel, rows: RowScorer, budgets: Budgets, calls: ModelCalls, *, max_length: int) -> ChosenScoring:
+    """Over the prefix tree if the model gives the same log-likelihoods with it, else by plain rows."""
+    plain = RowScoring(rows, budgets.plain_rows, calls.attempt, partial(calls.on_shrink, unit="rows"))
+    reason = unsupported(loaded.model.config)
+    if reason is not None:
+        return ChosenScoring(scoring=plain, plain_reason=reason, fused=True)
+    # kernels that a machine lacks, or that fail on a model's shapes, are not worth giving up the tree for
+    for fused in (True, False):
+        scorer = TreeScorer(loaded.model, loaded.device, takes_places=rows.keep != "all", fused=fused)
+        reason = _why_plain(scorer, loaded, rows, budgets, calls, max_length=max_length)
+        if reason is None:
+            tree = TreeScoring(scorer, budgets.tree, calls.attempt, partial(calls.on_shrink, unit="tokens"), plain=plain)
+            return ChosenScoring(scoring=tree, plain_reason=None, fused=fused)
+    return ChosenScoring(scoring=plain, plain_reason=reason, fused=False)
 
 
-class PlainRows:
-    """Every distinct sequence is a padded row of its own, in the model's own attention."""
-
-    def __init__(self, scorer: Scorer, limits: RowLimits, attempt: Attempt, on_shrink: Callable[[int], None] = _ignore) -> None:
-        self._scorer, self._limits, self._attempt, self._on_shrink = scorer, limits, attempt, on_shrink
-        self.tokens_computed = 0
-
-    def score(self, pairs: Sequence[TokenPair]) -> Iterator[list[Scored | Failed]]:
-        """See `Scoring.score`."""
-        for batch in run_in_batches(plan_rows(pairs), _row_size, self._limits, self._run, self._on_shrink):
-            if isinstance(batch, TooBig):
-                error = f"memory ran out on a single row of {len(batch.item.tokens)} tokens"
-                yield [Failed(owner=ask.owner, error=error) for ask in batch.item.asks]
-            else:
-                yield [scored for row in batch.results for scored in row]
-
-    def _run(self, rows: Sequence[Row]) -> list[list[Scored]] | None:
-        results = self._attempt(self._scorer.score, rows)
-        if results is not None:
-            self.tokens_computed += len(rows) * max(len(row.tokens) for row in rows)
-        return results
-
-
-class PrefixTree:
-    """Every token of the pairs' prefix tree is fed once."""
-
-    def __init__(
-        self,
-        scorer: TreeScorer,
-        limits: TreeLimits,
-        attempt: Attempt,
-        on_shrink: Callable[[int], None] = _ignore,
-        *,
-        tolerated_waste: int | None = None,
-        plain: Scoring | None = None,
-    ) -> None:
-        """`tolerated_waste`: see `plan_tree`. None: its default.
-
-        `plain` scores the pairs of a piece that does not fit into memory, each of which may fit alone. None: they fail.
-        """
-        self._scorer, self._limits, self._attempt, self._on_shrink = scorer, limits, attempt, on_shrink
-        self._plain = plain
-        # logits of a piece are computed at once, and every place of it may be asked
-        self._planning = {"most_tokens": min(MOST_TOKENS, limits.logits)}
-        if tolerated_waste is not None:
-            self._planning["tolerated_waste"] = tolerated_waste
-        self.tokens_computed = 0
-
-    def score(self, pairs: Sequence[TokenPair]) -> Iterator[list[Scored | Failed]]:
-        """See `Scoring.score`."""
-        plan = plan_tree(pairs, **self._planning)
-        unfinished: dict[int, list[PartialScore]] = {}
-
-        def run(numbers: Sequence[int]) -> list[PartialScore] | None:
-            return self._attempt(lambda numbers: self._scorer.score(plan, numbers), numbers)
-
-        try:
-            for batch in run_plan(plan, self._limits, run, self._scorer.release, self._on_shrink):
-                if isinstance(batch, TreeTooBig):
-                    owners = list(dict.fromkeys(ask.owner for number in batch.pieces for ask in plan.pieces[number].asks))
-                    for owner in owners:
-                        unfinished.pop(owner, None)
-                    piece = plan.pieces[batch.pieces[0]]
-                    yield from self._alone(owners, pairs, piece.start + len(piece.tokens))
-                    continue
-                self.tokens_computed += sum(len(plan.pieces[number].tokens) for number in batch.pieces)
-                yield list(_completed(batch.result, pairs, unfinished))
-        finally:
-            self._scorer.clear()
-
-    def _alone(self, owners: Sequence[int], pairs: Sequence[TokenPair], tokens: int) -> Iterator[list[Scored | Failed]]:
-        """The pairs of pieces that did not fit, by plain rows."""
-        if self._plain is None:
-            yield [Failed(owner=owner, error=f"memory ran out on a single row of {tokens} tokens") for owner in owners]
-            return
-        before = self._plain.tokens_computed
-        for batch in self._plain.score([pairs[owner] for owner in owners]):
-            yield [replace(one, owner=owners[one.owner]) for one in batch]
-        self.tokens_computed += self._plain.tokens_computed - before
-
-
-def _completed(
-    partial: Iterable[PartialScore], pairs: Sequence[TokenPair], unfinished: dict[int, list[PartialScore]]
-) -> Iterator[Scored | Failed]:
-    for part in partial:
-        parts = [*unfinished.pop(part.owner, ()), part]
-        if sum(len(part.logprobs) for part in parts) < len(pairs[part.owner].continuation):
-            unfinished[part.owner] = parts
-            continue
-        yield Scored(
-            owner=part.owner,
-            logprob=math.fsum(logprob for part in parts for logprob in part.logprobs),
-            greedy=all(flag for part in parts for flag in part.greedy),
+def _why_plain(
+    scorer: TreeScorer, loaded: LoadedModel, rows: RowScorer, budgets: Budgets, calls: ModelCalls, *, max_length: int
+) -> str | None:
+    """Why this scorer cannot be used for the model. None: it can."""
+    config = loaded.model.config
+    try:
+        with calls.as_backend_error("its configuration"):
+            limits = budgets.tree
+        reason = find_disagreement(
+            # without any tolerated waste every shared path is a stem, however short
+            TreeScoring(scorer, limits, calls.attempt, tolerated_waste=0),
+            RowScoring(rows, budgets.plain_rows, calls.attempt),
+            vocabulary=config.get_text_config().vocab_size,
+            exact=loaded.is_exact,
+            max_length=max_length,
         )
+    except BackendError as error:
+        return str(error).removeprefix(f"{calls.name}: ")
+    if reason is None and not scorer.windows_seen:
+        return hidden_window(config, max_length)
+    return reason
 
 
 def find_disagreement(tree: Scoring, plain: Scoring, *, vocabulary: int, exact: bool, max_length: int) -> str | None:
-    """Why the prefix tree cannot be used: where its log-likelihoods of a small probe differ from those of plain rows. None: it can.
+    """Why the prefix tree cannot be used: how its log-likelihoods of a small probe differ from those of plain rows. None: it can.
 
-    `exact` is for models that compute in fp32 or better, where both must agree to rounding; in half precision plain rows differ among
-    themselves, and a wrong attention by far more.
+    `exact`: the model computes in fp32 or better, so both must agree up to rounding. In half precision plain rows differ among
+    themselves, but a wrong attention differs by far more.
     """
     pairs = _probe_pairs(vocabulary, max_length)
     found, expected = ({one.owner: one for batch in way.score(pairs) for one in batch} for way in (tree, plain))
@@ -171,7 +94,7 @@ def find_disagreement(tree: Scoring, plain: Scoring, *, vocabulary: int, exact: 
 
 
 def unsupported(config: Any) -> str | None:
-    """Why a model of this configuration is not even tried on a prefix tree. None: it may be."""
+    """Why a model of this configuration is not even tried on a prefix tree. None: it is tried."""
     text = config.get_text_config()
     if not getattr(text, "num_attention_heads", None):
         return "it has no attention heads"
@@ -185,7 +108,7 @@ def unsupported(config: Any) -> str | None:
 
 
 def hidden_window(config: Any, max_length: int) -> str | None:
-    """For a model none of whose layers spoke of a sliding window: why that is not to be trusted. None: it has none that matters."""
+    """Why a model is not trusted if no layer passed a sliding window to the attention function. None: no window matters."""
     window = getattr(config.get_text_config(), "sliding_window", None)
     used = getattr(config.get_text_config(), "use_sliding_window", True)
     if window and used and window < max_length:
@@ -202,7 +125,7 @@ def _rope_kinds(config: Any) -> Iterator[str]:
 
 
 def _probe_pairs(vocabulary: int, max_length: int) -> list[TokenPair]:
-    """Two stems behind one another, documents with nested choices of several lengths, and one that stands alone."""
+    """Two stems in a row, documents with nested choices of several lengths, and a document without a stem."""
     draw = random.Random(0)
 
     def tokens(count: int) -> tuple[int, ...]:
@@ -215,7 +138,3 @@ def _probe_pairs(vocabulary: int, max_length: int) -> list[TokenPair]:
         pairs += [TokenPair(context=front + document, continuation=choice + tail) for tail in ((), tokens(2), tokens(5))]
         pairs.append(TokenPair(context=front + document, continuation=tokens(1)))
     return pairs
-
-
-def _row_size(row: Row) -> tuple[int, int]:
-    return len(row.tokens), len(row.tokens) - row.asked_from

@@ -1,9 +1,9 @@
 """Plan log-likelihoods so that no token is computed twice: from pairs of token ids to pieces of their prefix tree. Plain Python, no torch.
 
-All sequences that must be fed form a tree in which common prefixes are one path. The tree is cut into `Piece`s. A *stem* is a path that
-much hangs on, such as the few-shot examples of a task: it is computed once, its keys and values are kept, and every piece behind it
-attends to them. Any other piece is a small tree of its own, such as a document and all its choices: it is fed as one flat run of
-tokens in depth-first order, in which a token attends to those in front of it whose subtree it stands in.
+The sequences that the model must see form a tree in which common prefixes are one path. The tree is cut into `Piece`s. A *stem* is a path
+that many sequences share, such as the few-shot examples of a task: it is computed once, its keys and values are kept, and every piece after
+it attends to them. Any other piece is a small subtree, such as a document and all its choices. Its tokens run in depth-first order, without
+padding, and each token attends to the earlier tokens whose subtree it is in. The reasons: docs/decisions/004-attend-over-a-prefix-tree.md.
 """
 
 from __future__ import annotations
@@ -13,105 +13,67 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Generic, TypeVar
+from typing import TypeVar
 
+from pytest_lighteval.backends.accelerate.batches import BatchLimits, BatchResult, TooBig
+from pytest_lighteval.backends.accelerate.prefixes import common_prefix
+from pytest_lighteval.backends.accelerate.scoring.scores import TargetTokens
 from pytest_lighteval.backends.common.token_pairs import TokenPair
 
 Result = TypeVar("Result")
 
 _TOLERATED_WASTE = 192
-"""Positions that a token may attend to in vain, on average, before a shared path becomes a stem of its own.
+"""Masked positions for each token of a piece, on average, up to which a shared path does not become a stem of its own.
 
-A piece is attended densely under a mask. Where this is a few positions, an extra forward pass costs more than it saves.
+Attention computes them in vain. As long as they are few, an extra forward pass for a stem costs more than it saves.
 """
 MOST_TOKENS = 4096
-"""Tokens of a piece. A tree has a mask of the square of that, and a longer path is fed in parts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """How likely are these tokens: `targets[i]` behind the token at place `first + i` of the piece?"""
-
-    owner: int
-    """The index of the pair that asks."""
-    step: int
-    """The place of the first target in the pair's continuation."""
-    first: int
-    targets: tuple[int, ...]
+"""Tokens of a piece at most: its mask has the square of that. A longer path becomes several pieces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """Tokens that are fed together, behind a stem or at the start."""
+    """Tokens that run together, after a stem or at the start."""
 
     stems: tuple[int, ...]
-    """The pieces whose tokens all stand in front of this one, from the start on."""
+    """The numbers of the stems before this piece, from the start on."""
     start: int
-    """How many tokens that is."""
+    """How many tokens these stems have together."""
     tokens: tuple[int, ...]
     """In depth-first order."""
     depths: tuple[int, ...]
     """The position of each token in its sequence, from `start` on."""
     ends: tuple[int, ...]
-    """For each token, the place behind the last one of its subtree: token i attends to token j where j <= i < ends[j]."""
-    asks: tuple[Ask, ...]
+    """For each token, the place after the last one of its subtree: token i attends to token j where j <= i < ends[j]."""
+    targets: tuple[TargetTokens, ...]
     is_stem: bool
-    """Other pieces stand behind it: its keys and values are kept."""
+    """Other pieces come after it: its keys and values are kept."""
 
     @property
     def is_chain(self) -> bool:
-        """Whether every token attends to all in front of it."""
+        """Whether every token attends to all tokens before it."""
         return self.depths[-1] - self.start == len(self.tokens) - 1
 
     @property
-    def asked_places(self) -> list[int]:
+    def scored_places(self) -> list[int]:
         """The places whose logits are needed, sorted."""
-        return sorted({ask.first + offset for ask in self.asks for offset in range(len(ask.targets))})
+        return sorted({place for target in self.targets for place in target.places})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreePlan:
-    """All pieces; a stem comes before what stands behind it."""
+    """All pieces; a stem comes before the pieces after it."""
 
     pieces: tuple[Piece, ...]
     children: tuple[tuple[int, ...], ...]
-    """For each piece, those directly behind it. Empty for all but stems."""
+    """For each piece, the numbers of those directly after it. Empty for all but stems."""
     roots: tuple[int, ...]
-    """Those behind no stem."""
+    """The numbers of the pieces that have no stem."""
 
     @property
     def tokens(self) -> int:
         """Tokens that are computed."""
         return sum(len(piece.tokens) for piece in self.pieces)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much may be at once; one piece alone is always allowed."""
-
-    tokens: int
-    """Fed in a batch."""
-    logits: int
-    """Positions of a batch whose logits are computed."""
-    kept: int
-    """Tokens of stems whose keys and values are kept."""
-    pieces: int | None = None
-    """Fed in a batch. None: any number."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch(Generic[Result]):
-    """Pieces that ran together, and what came of it."""
-
-    pieces: tuple[int, ...]
-    result: Result
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TooBig:
-    """A piece that did not fit into memory even alone, with all that stands behind it."""
-
-    pieces: tuple[int, ...]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,7 +89,7 @@ class _Node:
     """Tokens of the subtree, its own path included."""
     piece: int = -1
     place: int = 0
-    """Where its first token stands in the piece."""
+    """The place of its first token in the piece."""
 
     @property
     def length(self) -> int:
@@ -137,36 +99,36 @@ class _Node:
 def plan_tree(pairs: Sequence[TokenPair], *, tolerated_waste: int = _TOLERATED_WASTE, most_tokens: int = MOST_TOKENS) -> TreePlan:
     """The pieces that answer all pairs; every token of the prefix tree is in exactly one of them.
 
-    What is fed for a pair is its context and its continuation but for the last token. A subtree is one piece unless it has more than
-    `most_tokens` or its tokens would attend to more than `tolerated_waste` positions in vain. No piece has more than `most_tokens`: a
-    longer path is a stem, or several behind one another.
+    The model's input for a pair is its context and its continuation without the last token. A subtree is one piece unless it has more
+    than `most_tokens`, or its tokens would attend to more than `tolerated_waste` masked positions on average. No piece has more than
+    `most_tokens`: a longer path is a stem, or several in a row.
     """
-    fed: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    owners: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for owner, pair in enumerate(pairs):
-        fed[pair.context + pair.continuation[:-1]].append(owner)
-    # the order of the bytes is any order that puts common prefixes side by side, and compares at the speed of memcmp
-    keyed = sorted((array("I", tokens).tobytes(), tokens) for tokens in fed)
+        owners[pair.context + pair.continuation[:-1]].append(owner)
+    # any order will do that puts common prefixes side by side; bytes compare at the speed of memcmp
+    keyed = sorted((array("I", tokens).tobytes(), tokens) for tokens in owners)
     sequences = [tokens for _, tokens in keyed]
     nodes, ends_at = _build([key for key, _ in keyed])
     _cut_long_paths(nodes, most_tokens)
     members = _cut(nodes, tolerated_waste, most_tokens)
-    asks: list[list[Ask]] = [[] for _ in members]
+    targets: list[list[TargetTokens]] = [[] for _ in members]
     for tokens, last in zip(sequences, ends_at, strict=True):
-        for owner in fed[tokens]:
-            for piece, ask in _asks(owner, pairs[owner], nodes, last):
-                asks[piece].append(ask)
-    return _assemble(nodes, sequences, members, asks)
+        for owner in owners[tokens]:
+            for piece, target in _targets(owner, pairs[owner], nodes, last):
+                targets[piece].append(target)
+    return _assemble(nodes, sequences, members, targets)
 
 
 def _build(keys: Sequence[bytes]) -> tuple[list[_Node], list[int]]:
-    """The prefix tree of sorted, distinct sequences, its root the empty path; and the node at which each sequence ends."""
+    """The prefix tree of sorted, distinct sequences, whose root is the empty path; and the node at which each sequence ends."""
     width = array("I").itemsize
     nodes = [_Node(sequence=-1, start=0, end=0, parent=-1)]
     ends_at: list[int] = []
     stack = [0]
     previous = b""
     for number, key in enumerate(keys):
-        shared = _common_prefix(previous, key) // width
+        shared = common_prefix(previous, key) // width
         last = -1
         while nodes[stack[-1]].end > shared:
             last = stack.pop()
@@ -187,7 +149,7 @@ def _build(keys: Sequence[bytes]) -> tuple[list[_Node], list[int]]:
 
 
 def _cut_long_paths(nodes: list[_Node], most_tokens: int) -> None:
-    """Make every path that is too long several behind one another; the last of them keeps the node's number."""
+    """Cut every path that is too long into several in a row; the last of them keeps the node's number."""
     for number in range(1, len(nodes)):
         node = nodes[number]
         while node.length > most_tokens:
@@ -196,20 +158,6 @@ def _cut_long_paths(nodes: list[_Node], most_tokens: int) -> None:
             siblings[siblings.index(number)] = len(nodes)
             node.start, node.parent = front.end, len(nodes)
             nodes.append(front)
-
-
-def _common_prefix(one: bytes, other: bytes) -> int:
-    """Bytes that both start with, found by halving: comparing slices is far faster than comparing items."""
-    low, high = 0, min(len(one), len(other))
-    if one[:high] == other[:high]:
-        return high
-    while low < high - 1:
-        middle = (low + high) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low
 
 
 def _depth_first(nodes: Sequence[_Node], start: int) -> list[int]:
@@ -247,25 +195,28 @@ def _cut(nodes: list[_Node], tolerated_waste: int, most_tokens: int) -> list[lis
 def _waste(nodes: Sequence[_Node], node: _Node) -> int:
     """Pairs of tokens by which attention grows when a subtree is one piece and not a stem with a piece for each child."""
     branches = [nodes[child].below for child in node.children]
-    behind = sum(branches)
-    return node.length * behind + behind * behind - sum(branch * branch for branch in branches)
+    below = sum(branches)
+    return node.length * below + below * below - sum(branch * branch for branch in branches)
 
 
-def _asks(owner: int, pair: TokenPair, nodes: Sequence[_Node], last: int) -> Iterator[tuple[int, Ask]]:
-    """What a pair asks of each piece on its path: the tokens from its context's last one on, each for what comes behind it."""
+def _targets(owner: int, pair: TokenPair, nodes: Sequence[_Node], last: int) -> Iterator[tuple[int, TargetTokens]]:
+    """A pair's targets in each piece on its path: each token from the context's last one on scores the token after it."""
     first = len(pair.context) - 1
     while True:
         node = nodes[last]
         start = max(first, node.start)
-        targets = pair.continuation[start - first : node.end - first]
-        yield node.piece, Ask(owner=owner, step=start - first, first=node.place + start - node.start, targets=targets)
+        tokens = pair.continuation[start - first : node.end - first]
+        yield node.piece, TargetTokens(owner=owner, first=node.place + start - node.start, tokens=tokens)
         if node.start <= first:
             return
         last = node.parent
 
 
 def _assemble(
-    nodes: Sequence[_Node], sequences: Sequence[tuple[int, ...]], members: Sequence[Sequence[int]], asks: Sequence[Sequence[Ask]]
+    nodes: Sequence[_Node],
+    sequences: Sequence[tuple[int, ...]],
+    members: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[TargetTokens]],
 ) -> TreePlan:
     pieces: list[Piece] = []
     children: list[list[int]] = [[] for _ in members]
@@ -283,7 +234,7 @@ def _assemble(
                 tokens=tuple(chain.from_iterable(sequences[nodes[m].sequence][nodes[m].start : nodes[m].end] for m in piece)),
                 depths=tuple(chain.from_iterable(range(nodes[m].start, nodes[m].end) for m in piece)),
                 ends=tuple(chain.from_iterable([size if is_stem else nodes[m].place + nodes[m].below] * nodes[m].length for m in piece)),
-                asks=tuple(asks[number]),
+                targets=tuple(targets[number]),
                 is_stem=is_stem,
             )
         )
@@ -292,16 +243,16 @@ def _assemble(
 
 def run_plan(
     plan: TreePlan,
-    limits: Limits,
+    limits: BatchLimits,
     run: Callable[[Sequence[int]], Result | None],
     release: Callable[[Iterable[int]], None] = lambda stems: None,
     on_shrink: Callable[[int], None] = lambda tokens: None,
-) -> Iterator[Batch[Result] | TooBig]:
-    """Run all pieces, longest first, as many at a time as the limits allow, each stem before what stands behind it.
+) -> Iterator[BatchResult[int, Result] | TooBig[int]]:
+    """Run all pieces, longest first, as many at a time as the limits allow, each stem before the pieces after it.
 
-    `run` returns None when memory ran out: the batch is run again as two halves, and no later batch is bigger than what failed;
-    `on_shrink` hears the new number of tokens. `release` hears which stems are not needed any more. Which pieces share a batch depends on
-    the plan and the limits alone, never on the memory that happens to be free, as long as it suffices.
+    Items are the numbers of pieces. `run` returns None when memory ran out. Then the batch runs again as two halves, and no later batch
+    is bigger than the half; `on_shrink` gets the new number of tokens. `release` gets the stems that are not needed any more. Which pieces
+    share a batch depends on the plan and the limits alone, never on the memory that happens to be free, as long as it suffices.
     """
 
     def longest_first(numbers: Iterable[int]) -> list[int]:
@@ -319,7 +270,7 @@ def run_plan(
         batch = _take(plan, queue, limits, kept)
         result = run(batch)
         if result is not None:
-            yield Batch(pieces=tuple(batch), result=result)
+            yield BatchResult(items=tuple(batch), result=result)
             del queue[: len(batch)]
             new = tuple(number for number in batch if plan.pieces[number].is_stem)
             if new:
@@ -327,29 +278,28 @@ def run_plan(
                 waiting.append((longest_first(child for stem in new for child in plan.children[stem]), new))
         elif len(batch) == 1:
             del queue[0]
-            yield TooBig(pieces=tuple(_with_all_behind(plan, batch[0])))
+            yield TooBig(items=tuple(_with_descendants(plan, batch[0])))
         else:
             half = batch[: len(batch) // 2]
             limits = replace(limits, tokens=sum(len(plan.pieces[number].tokens) for number in half))
             on_shrink(limits.tokens)
 
 
-def _take(plan: TreePlan, queue: Sequence[int], limits: Limits, kept: int) -> list[int]:
+def _take(plan: TreePlan, queue: Sequence[int], limits: BatchLimits, kept: int) -> list[int]:
     batch: list[int] = []
     tokens = logits = 0
     for number in queue:
         piece = plan.pieces[number]
         tokens += len(piece.tokens)
-        logits += len(piece.asked_places)
+        logits += len(piece.scored_places)
         kept += len(piece.tokens) if piece.is_stem else 0
-        full = tokens > limits.tokens or logits > limits.logits or kept > limits.kept or len(batch) == limits.pieces
-        if batch and full:
+        if batch and not limits.allow(rows=len(batch) + 1, tokens=tokens, logits=logits, kept=kept):
             break
         batch.append(number)
     return batch
 
 
-def _with_all_behind(plan: TreePlan, number: int) -> list[int]:
+def _with_descendants(plan: TreePlan, number: int) -> list[int]:
     found = [number]
     for piece in found:
         found.extend(plan.children[piece])

@@ -1,17 +1,21 @@
-"""Run planned rows through a causal model: log-probabilities of the asked tokens. The one place where scores are computed."""
+"""Log-likelihoods by plain rows: padded, in the model's own attention. Any causal model can do it; the reference for the prefix tree."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
 
-from pytest_lighteval.backends.accelerate.scoring.row_batches import Row
+from pytest_lighteval.backends.accelerate.batches import BatchLimits, TooBig, run_in_batches
+from pytest_lighteval.backends.accelerate.memory import Attempt
+from pytest_lighteval.backends.accelerate.model_calls import evaluating
+from pytest_lighteval.backends.accelerate.scoring.rows import Row, plan_rows
+from pytest_lighteval.backends.accelerate.scoring.scores import Failed, Scored
+from pytest_lighteval.backends.common.token_pairs import TokenPair
 
 Keep = Literal["each", "shared", "all"]
 
@@ -19,69 +23,57 @@ _POSITIONS_AT_ONCE = 512
 """Positions whose log-softmax is held in fp32 at a time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """What one `Ask` wanted to know."""
+class RowScorer:
+    """A loaded causal model that scores one batch of rows.
 
-    owner: int
-    logprob: float
-    """Natural log; fp32 log-softmax a token, summed in float64."""
-    greedy: bool
-
-
-class Scorer:
-    """A loaded causal model that scores rows.
-
-    Rows are padded on the right and no attention mask is given: a causal model's answer at a position depends on nothing behind it, and
-    positions count from 0 in every row, as they do without padding.
+    Rows are padded on the right and get no attention mask: what a causal model computes at a position depends on nothing after it.
+    Positions count from 0 in every row, as they do without padding.
     """
 
     def __init__(self, model: Any, device: torch.device, pad_token: int) -> None:
         self._model, self._device, self._pad_token = model, device, pad_token
         self.keep: Keep = self._probe()
+        """Where the output head can be applied: at each row's own positions, at positions shared by all rows, or only at all positions."""
 
     def score(self, rows: Sequence[Row]) -> list[list[Scored]]:
-        """The answers to every row's asks, in order. One synchronisation with the device."""
+        """The scores of every row's targets, in order. One synchronisation with the device."""
         inputs = torch.full((len(rows), max(len(row.tokens) for row in rows)), self._pad_token, dtype=torch.long)
         for index, row in enumerate(rows):
             inputs[index, : len(row.tokens)] = torch.tensor(row.tokens, dtype=torch.long)
-        wanted = [sorted({ask.first + offset for ask in row.asks for offset in range(len(ask.targets))}) for row in rows]
-        asked = [(index, ask) for index, row in enumerate(rows) for ask in row.asks]
-        places = torch.tensor([(index, ask.first + offset) for index, ask in asked for offset in range(len(ask.targets))])
-        targets = torch.tensor([target for _, ask in asked for target in ask.targets])
+        needed = [sorted({place for target in row.targets for place in target.places}) for row in rows]
+        targets = [(index, target) for index, row in enumerate(rows) for target in row.targets]
+        places = torch.tensor([(index, place) for index, target in targets for place in target.places])
+        tokens = torch.tensor([token for _, target in targets for token in target.tokens])
         with torch.inference_mode():
-            logits, columns = self._logits(inputs, wanted, places)
-            logprobs, greedy = token_scores(logits.flatten(0, 1), places[:, 0] * logits.shape[1] + columns, targets)
+            logits, columns = self._logits(inputs, needed, places)
+            logprobs, greedy = token_scores(logits.flatten(0, 1), places[:, 0] * logits.shape[1] + columns, tokens)
         scored: list[list[Scored]] = [[] for _ in rows]
         start = 0
-        for index, ask in asked:
-            behind = start + len(ask.targets)
-            scored[index].append(Scored(owner=ask.owner, logprob=math.fsum(logprobs[start:behind]), greedy=all(greedy[start:behind])))
-            start = behind
+        for index, target in targets:
+            end = start + len(target.tokens)
+            scored[index].append(Scored(owner=target.owner, logprob=math.fsum(logprobs[start:end]), greedy=all(greedy[start:end])))
+            start = end
         return scored
 
-    def _logits(self, inputs: torch.Tensor, wanted: list[list[int]], places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The logits of the wanted positions at least, and the column of each place in them."""
-        feed = {"input_ids": inputs.to(self._device), "use_cache": False}
+    def _logits(self, inputs: torch.Tensor, needed: list[list[int]], places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits at the needed positions of each row, perhaps at others too; and the column of each place (row, position) in them."""
+        arguments = {"input_ids": inputs.to(self._device), "use_cache": False}
         if self.keep == "all":
-            return self._model(**feed).logits, places[:, 1]
+            return self._model(**arguments).logits, places[:, 1]
         if self.keep == "shared":
-            union = sorted({position for positions in wanted for position in positions})
+            union = sorted({position for positions in needed for position in positions})
             column_of = {position: column for column, position in enumerate(union)}
             columns = [column_of[position] for position in places[:, 1].tolist()]
             keep = torch.tensor(union, device=self._device)
         else:
-            most = max(len(positions) for positions in wanted)
-            keep = torch.tensor([positions + [positions[-1]] * (most - len(positions)) for positions in wanted], device=self._device)
-            column_in = [{position: column for column, position in enumerate(positions)} for positions in wanted]
+            most = max(len(positions) for positions in needed)
+            keep = torch.tensor([positions + [positions[-1]] * (most - len(positions)) for positions in needed], device=self._device)
+            column_in = [{position: column for column, position in enumerate(positions)} for positions in needed]
             columns = [column_in[row][position] for row, position in places.tolist()]
-        return self._model(**feed, logits_to_keep=keep).logits, torch.tensor(columns)
+        return self._model(**arguments, logits_to_keep=keep).logits, torch.tensor(columns)
 
     def _probe(self) -> Keep:
-        """Whether the head can be applied at each row's own positions, at positions shared by all rows, or only everywhere.
-
-        Tried on two short rows and compared with all logits, because what `logits_to_keep` may be differs between versions and models.
-        """
+        """See `keep`. Tried on two short rows and compared with all logits: what `logits_to_keep` may be differs between models."""
         if "logits_to_keep" not in inspect.signature(self._model.forward).parameters:
             return "all"
         inputs = torch.tensor([[0, 1, 0, 1], [1, 0, 1, 0]], device=self._device)
@@ -100,36 +92,48 @@ class Scorer:
         return "all"
 
 
-def token_scores(logits: torch.Tensor, places: torch.Tensor, targets: torch.Tensor) -> tuple[list[float], list[bool]]:
-    """Log-probability of each target, and whether it is the likeliest token, at its place (row) of the logits `[places, vocabulary]`.
+class RowScoring:
+    """The `Scoring` in which every distinct sequence is a padded row of its own."""
 
-    Log-softmax in fp32, whatever the logits' dtype. One synchronisation with the device. Call it in inference mode.
+    def __init__(
+        self, scorer: RowScorer, limits: BatchLimits, attempt: Attempt, on_shrink: Callable[[int], None] = lambda rows: None
+    ) -> None:
+        """`on_shrink` gets the new number of rows when memory ran out."""
+        self._scorer, self._limits, self._attempt, self._on_shrink = scorer, limits, attempt, on_shrink
+        self.tokens_computed = 0
+
+    def score(self, pairs: Sequence[TokenPair]) -> Iterator[list[Scored | Failed]]:
+        """See `Scoring.score`."""
+        for batch in run_in_batches(plan_rows(pairs), lambda row: row.size, self._limits, self._run, self._on_shrink):
+            if isinstance(batch, TooBig):
+                (row,) = batch.items
+                error = f"memory ran out on a single row of {len(row.tokens)} tokens"
+                yield [Failed(owner=target.owner, error=error) for target in row.targets]
+            else:
+                yield [scored for row_scores in batch.result for scored in row_scores]
+
+    def _run(self, rows: Sequence[Row]) -> list[list[Scored]] | None:
+        scores = self._attempt(self._scorer.score, rows)
+        if scores is not None:
+            self.tokens_computed += len(rows) * max(len(row.tokens) for row in rows)
+        return scores
+
+
+def token_scores(logits: torch.Tensor, places: torch.Tensor, targets: torch.Tensor) -> tuple[list[float], list[bool]]:
+    """Log-probability of each target, and whether it is the likeliest token. `places[i]` is the row of the logits that scores `targets[i]`.
+
+    `logits` are `[rows, vocabulary]`. Log-softmax in fp32, whatever their dtype. One synchronisation with the device. Call it in
+    inference mode.
     """
-    # every place is asked about once, however many choices are scored there
-    rows, asked = torch.unique(places, return_inverse=True)
+    # every row is reduced once, however many choices are scored there
+    rows, row_of = torch.unique(places, return_inverse=True)
     lses, likeliest = [logits.new_empty(0, dtype=torch.float32)], [targets.new_empty(0, device=logits.device)]
     for part in rows.to(logits.device).split(_POSITIONS_AT_ONCE):
         at = logits.index_select(0, part).float()
         lses.append(at.logsumexp(-1))
         likeliest.append(at.argmax(-1))
-    places, targets, asked = (index.to(logits.device) for index in (places, targets, asked))
-    logprobs = logits[places, targets].float() - torch.cat(lses)[asked]
-    greedy = torch.cat(likeliest)[asked] == targets
+    places, targets, row_of = (index.to(logits.device) for index in (places, targets, row_of))
+    logprobs = logits[places, targets].float() - torch.cat(lses)[row_of]
+    greedy = torch.cat(likeliest)[row_of] == targets
     together = torch.stack([logprobs, greedy.float()]).cpu()
     return together[0].tolist(), [flag != 0 for flag in together[1].tolist()]
-
-
-@contextlib.contextmanager
-def evaluating(model: Any, modules: Sequence[Any] | None = None) -> Iterator[None]:
-    """The model in eval mode meanwhile; modules that were in training mode (a user's own model's) are so again afterwards.
-
-    `modules` are all of the model's, for a caller that needs them at every step of a generation. None: they are looked for.
-    """
-    training = [module for module in modules or model.modules() if module.training]
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -14,7 +14,7 @@ import torch
 
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend, budgets
 from pytest_lighteval.backends.accelerate.generation import decoder as decoding
-from pytest_lighteval.backends.accelerate.generation.sampler import Choices
+from pytest_lighteval.backends.accelerate.generation.sampler import Sampler
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import GenerateRequest
 from tests.backends.tiny import save_tiny, tiny_model, tiny_tokenizer
@@ -295,10 +295,10 @@ def test_memory_that_runs_out_late_costs_time_but_no_token(llama: Any) -> None:
 def test_memory_that_runs_out_while_tokens_are_chosen_is_one_line(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = loaded(llama)
 
-    def refuse(self: Choices, scores: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    def refuse(self: Sampler, scores: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(Choices, "_drawn", refuse)
+    monkeypatch.setattr(Sampler, "_drawn", refuse)
 
     with pytest.raises(BackendError, match=r"^memory ran out while the next tokens of 3 rows were chosen: ask for fewer with batch_size$"):
         list(backend.generate([GenerateRequest(prompt="One", max_new_tokens=2, do_sample=True, num_samples=3)]))
@@ -310,7 +310,7 @@ def test_a_model_that_fails_in_slots_is_generated_in_padded_batches_and_says_why
     def broken(*arguments: Any, **keywords: Any) -> Any:
         raise RuntimeError("no such kernel")
 
-    monkeypatch.setattr("pytest_lighteval.backends.accelerate.generation.kv_cache.DecodeRun.attend", broken)
+    monkeypatch.setattr("pytest_lighteval.backends.accelerate.generation.kv_cache.DecodeBatch.attend", broken)
 
     assert loaded(llama).describe()["generation"] == "padded batches: it failed on a probe: RuntimeError: no such kernel"
 

@@ -7,23 +7,23 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_lighteval.backends.accelerate.generation.sampler import Choice, Choices
-from pytest_lighteval.backends.accelerate.scoring.row_batches import PromptRow
+from pytest_lighteval.backends.accelerate.generation.rows import PromptRow
+from pytest_lighteval.backends.accelerate.generation.sampler import Sampler, SamplerState
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
 from pytest_lighteval.errors import BackendError
 
 
-def choices_of(count: int, *, sampled: bool = True) -> list[Choice]:
+def states_of(count: int, *, sampled: bool = True) -> list[SamplerState]:
     """So many rows of one prompt, each with random numbers of its own."""
     prompt = (1, 2, 3)
     rows = [PromptRow(owner=0, prompt=prompt, max_new_tokens=5, sample=number if sampled else None) for number in range(count)]
-    return [Choice(row, 0, ()) for row in rows]
+    return [SamplerState(row, 0, ()) for row in rows]
 
 
 def choose(logits: torch.Tensor, *, sampled: bool = True, **parameters: Any) -> list[int]:
     """The first token of each row."""
-    rows = choices_of(len(logits), sampled=sampled)
-    return Choices(GenerationParameters(**parameters), 1.0).choose(logits, rows, [[] for _ in rows])
+    rows = states_of(len(logits), sampled=sampled)
+    return Sampler(GenerationParameters(**parameters), 1.0).sample(logits, rows, [[] for _ in rows])
 
 
 @pytest.mark.parametrize("top_p", [0.0, 1e-9])
@@ -51,17 +51,17 @@ def test_tokens_that_a_model_rules_out_are_no_error() -> None:
 
 def test_many_rows_are_drawn_a_few_at_a_time_and_each_as_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     logits = torch.randn(50, 30, generator=torch.Generator().manual_seed(1))
-    whole = Choices._drawn
+    whole = Sampler._drawn
     held: list[int] = []
 
-    def watched(self: Choices, scores: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    def watched(self: Sampler, scores: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         held.append(len(scores))
         return whole(self, scores, numbers)
 
-    monkeypatch.setattr(Choices, "_drawn", watched)
+    monkeypatch.setattr(Sampler, "_drawn", watched)
     found = choose(logits, top_p=0.9, top_k=20)
 
     assert sum(held) == 50
     assert max(held) == 16
-    alone = Choices(GenerationParameters(top_p=0.9, top_k=20), 1.0)
-    assert found == [alone.choose(logits[index : index + 1], [row], [[]])[0] for index, row in enumerate(choices_of(50))]
+    alone = Sampler(GenerationParameters(top_p=0.9, top_k=20), 1.0)
+    assert found == [alone.sample(logits[index : index + 1], [row], [[]])[0] for index, row in enumerate(states_of(50))]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_lighteval.backends.accelerate.generation.rows import PromptRow
 from pytest_lighteval.backends.accelerate.generation.shared_prefixes import GenerationPlan, plan_generation
-from pytest_lighteval.backends.accelerate.scoring.row_batches import PromptRow
 
 # few distinct tokens, so that prompts share, repeat and contain one another
 PROMPTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple), max_size=12)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_lighteval.backends.accelerate.generation.rows import PromptRow
 from pytest_lighteval.backends.accelerate.generation.stopping import StopRule
-from pytest_lighteval.backends.accelerate.scoring.row_batches import PromptRow
 from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 from tests.backends.tiny import VOCABULARY, tiny_tokenizer
 

@@ -1,4 +1,4 @@
-"""The plan of a prefix tree, held to brute force: what every token sees, what is asked where, and in which order it runs."""
+"""The plan of a prefix tree, compared with brute force: what every token sees, what is scored where, and in which order it runs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_lighteval.backends.accelerate.scoring.prefix_tree import Batch, Limits, Piece, TooBig, TreePlan, plan_tree, run_plan
+from pytest_lighteval.backends.accelerate.batches import UNLIMITED, BatchLimits, BatchResult, TooBig
+from pytest_lighteval.backends.accelerate.scoring.prefix_tree import Piece, TreePlan, plan_tree, run_plan
 from pytest_lighteval.backends.common.token_pairs import TokenPair
 
 TOKENS = st.lists(st.integers(0, 2), min_size=1, max_size=7).map(tuple)
 PAIRS = st.lists(st.builds(TokenPair, context=TOKENS, continuation=TOKENS), max_size=14)
 WASTE = st.integers(0, 6)
-AMPLE = Limits(tokens=1000, logits=1000, kept=1000)
+AMPLE = BatchLimits(tokens=1000, logits=1000, kept=1000)
 
 
-def fed(pair: TokenPair) -> tuple[int, ...]:
+def model_input(pair: TokenPair) -> tuple[int, ...]:
     return pair.context + pair.continuation[:-1]
 
 
@@ -36,7 +37,7 @@ def seen_by(plan: TreePlan, piece: Piece, place: int) -> tuple[int, ...]:
 def test_every_token_of_the_tree_is_planned_once_and_sees_its_own_prefix(pairs: list[TokenPair], waste: int, most: int) -> None:
     plan = plan_tree(pairs, tolerated_waste=waste, most_tokens=most)
 
-    prefixes = {fed(pair)[: length + 1] for pair in pairs for length in range(len(fed(pair)))}
+    prefixes = {model_input(pair)[: length + 1] for pair in pairs for length in range(len(model_input(pair)))}
     seen = Counter(seen_by(plan, piece, place) for piece in plan.pieces for place in range(len(piece.tokens)))
     assert seen == Counter(prefixes)
     assert plan.tokens == len(prefixes)
@@ -44,24 +45,24 @@ def test_every_token_of_the_tree_is_planned_once_and_sees_its_own_prefix(pairs: 
 
 
 @given(pairs=PAIRS, waste=WASTE, most=st.integers(1, 12))
-def test_every_target_is_asked_once_behind_exactly_what_precedes_it(pairs: list[TokenPair], waste: int, most: int) -> None:
+def test_every_target_is_scored_once_after_exactly_what_precedes_it(pairs: list[TokenPair], waste: int, most: int) -> None:
     plan = plan_tree(pairs, tolerated_waste=waste, most_tokens=most)
 
-    asked = Counter(
-        (ask.owner, ask.step + offset, target, seen_by(plan, piece, ask.first + offset))
+    scored = Counter(
+        (target.owner, token, seen_by(plan, piece, place))
         for piece in plan.pieces
-        for ask in piece.asks
-        for offset, target in enumerate(ask.targets)
+        for target in piece.targets
+        for place, token in zip(target.places, target.tokens, strict=True)
     )
-    assert asked == Counter(
-        (owner, step, target, pair.context + pair.continuation[:step])
+    assert scored == Counter(
+        (owner, token, pair.context + pair.continuation[:step])
         for owner, pair in enumerate(pairs)
-        for step, target in enumerate(pair.continuation)
+        for step, token in enumerate(pair.continuation)
     )
 
 
 @given(pairs=PAIRS, waste=WASTE, most=st.integers(1, 12))
-def test_only_stems_have_something_behind_them_and_pieces_know_their_shape(pairs: list[TokenPair], waste: int, most: int) -> None:
+def test_only_stems_have_pieces_after_them_and_pieces_know_their_shape(pairs: list[TokenPair], waste: int, most: int) -> None:
     plan = plan_tree(pairs, tolerated_waste=waste, most_tokens=most)
 
     for number, piece in enumerate(plan.pieces):
@@ -69,7 +70,7 @@ def test_only_stems_have_something_behind_them_and_pieces_know_their_shape(pairs
         assert piece.is_chain == all(end == len(piece.tokens) for end in piece.ends)
         assert not piece.is_stem or piece.is_chain
         assert all(plan.pieces[child].stems == (*piece.stems, number) for child in plan.children[number])
-        assert piece.asked_places == sorted({ask.first + offset for ask in piece.asks for offset in range(len(ask.targets))})
+        assert piece.scored_places == sorted({place for target in piece.targets for place in target.places})
     assert sorted([*plan.roots, *(child for children in plan.children for child in children)]) == list(range(len(plan.pieces)))
 
 
@@ -84,7 +85,7 @@ def test_few_shots_become_a_stem_and_a_document_with_its_choices_one_piece() -> 
     plan = plan_tree(pairs)
 
     stem, *documents = plan.pieces
-    assert (stem.tokens, stem.is_stem, stem.asks) == (shots, True, ())
+    assert (stem.tokens, stem.is_stem, stem.targets) == (shots, True, ())
     assert len(documents) == 80
     # two of the document, then `6` of one choice, and `7 8` of the two that share it
     assert {(len(piece.tokens), piece.stems, piece.start) for piece in documents} == {(5, (0,), 300)}
@@ -108,11 +109,15 @@ def test_no_pairs_are_no_pieces() -> None:
 @given(
     pairs=PAIRS,
     limits=st.builds(
-        Limits, tokens=st.integers(1, 30), logits=st.integers(1, 30), kept=st.integers(1, 30), pieces=st.none() | st.integers(1, 4)
+        BatchLimits,
+        tokens=st.integers(1, 30),
+        logits=st.integers(1, 30),
+        kept=st.integers(1, 30),
+        rows=st.just(UNLIMITED) | st.integers(1, 4),
     ),
     room=st.integers(1, 40),
 )
-def test_every_piece_runs_once_behind_its_stems_whatever_memory_there_is(pairs: list[TokenPair], limits: Limits, room: int) -> None:
+def test_every_piece_runs_once_after_its_stems_whatever_memory_there_is(pairs: list[TokenPair], limits: BatchLimits, room: int) -> None:
     plan = plan_tree(pairs, tolerated_waste=0)
     kept: set[int] = set()
 
@@ -125,8 +130,8 @@ def test_every_piece_runs_once_behind_its_stems_whatever_memory_there_is(pairs: 
             return None
         if len(numbers) > 1:
             assert tokens_of(numbers) <= limits.tokens
-            assert len(numbers) <= (limits.pieces or len(numbers))
-            assert sum(len(plan.pieces[number].asked_places) for number in numbers) <= limits.logits
+            assert len(numbers) <= limits.rows
+            assert sum(len(plan.pieces[number].scored_places) for number in numbers) <= limits.logits
         kept.update(number for number in numbers if plan.pieces[number].is_stem)
         return list(numbers)
 
@@ -135,8 +140,8 @@ def test_every_piece_runs_once_behind_its_stems_whatever_memory_there_is(pairs: 
 
     done = list(run_plan(plan, limits, run, release))
 
-    ran = [number for batch in done if isinstance(batch, Batch) for number in batch.pieces]
-    refused = [number for batch in done if isinstance(batch, TooBig) for number in batch.pieces]
+    ran = [number for batch in done if isinstance(batch, BatchResult) for number in batch.items]
+    refused = [number for batch in done if isinstance(batch, TooBig) for number in batch.items]
     assert sorted(ran + refused) == list(range(len(plan.pieces)))
     assert all(any(len(plan.pieces[front].tokens) > room for front in (number, *plan.pieces[number].stems)) for number in refused)
     assert not kept
@@ -155,7 +160,7 @@ def test_a_batch_that_did_not_fit_runs_again_in_halves_and_later_ones_are_no_big
 
     assert batches == [6, 3, 1, 1, 1, 1, 1, 1]
     assert shrunk == [12, 4]
-    assert [batch.pieces for batch in done] == [(number,) for number in range(6)]
+    assert [batch.items for batch in done] == [(number,) for number in range(6)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -163,7 +168,7 @@ def test_pieces_run_longest_first(count: int) -> None:
     pairs = [TokenPair(context=(first, *range(first)), continuation=(1,)) for first in range(1, 6)]
     plan = plan_tree(pairs, tolerated_waste=0)
 
-    batches = list(run_plan(plan, Limits(tokens=1000, logits=1000, kept=1000, pieces=count), list))
+    batches = list(run_plan(plan, BatchLimits(tokens=1000, logits=1000, kept=1000, rows=count), list))
 
-    lengths = [len(plan.pieces[number].tokens) for batch in batches for number in batch.pieces]
+    lengths = [len(plan.pieces[number].tokens) for batch in batches for number in batch.items]
     assert lengths == [6, 5, 4, 3, 2]

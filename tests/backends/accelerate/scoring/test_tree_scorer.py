@@ -14,17 +14,16 @@ import torch
 
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend, attention
 from pytest_lighteval.backends.accelerate.attention import prefix_tree_attention
+from pytest_lighteval.backends.accelerate.batches import BatchLimits
 from pytest_lighteval.backends.accelerate.memory import unless_out_of_memory
-from pytest_lighteval.backends.accelerate.scoring.choose import Failed, PlainRows, PrefixTree
-from pytest_lighteval.backends.accelerate.scoring.prefix_tree import Limits
-from pytest_lighteval.backends.accelerate.scoring.row_batches import Limits as RowLimits
-from pytest_lighteval.backends.accelerate.scoring.row_scorer import Scored, Scorer
-from pytest_lighteval.backends.accelerate.scoring.tree_scorer import TreeScorer
+from pytest_lighteval.backends.accelerate.scoring.row_scorer import RowScorer, RowScoring
+from pytest_lighteval.backends.accelerate.scoring.scores import Failed, Scored
+from pytest_lighteval.backends.accelerate.scoring.tree_scorer import TreeScorer, TreeScoring
 from pytest_lighteval.backends.common.token_pairs import TokenPair
 from pytest_lighteval.types import GenerateRequest, LoglikelihoodRequest
 from tests.backends.tiny import VOCABULARY, save_tiny, score_alone, tiny_model, tiny_tokenizer
 
-AMPLE = Limits(tokens=10_000, logits=10_000, kept=10_000)
+AMPLE = BatchLimits(tokens=10_000, logits=10_000, kept=10_000)
 ON_THE_TREE = (
     *("llama", "qwen2", "qwen3", "gemma2", "gemma3", "gpt2", "opt", "mistral", "mistral-window", "phi", "olmo2", "mixtral"),
     *("gpt-oss", "gpt-neox"),
@@ -60,11 +59,11 @@ def scores_of(way: Any, pairs: Sequence[TokenPair]) -> list[tuple[float, bool]]:
 
 
 def tree_of(
-    model: Any, *, limits: Limits = AMPLE, tolerated_waste: int | None = 0, takes_places: bool = True, fused: bool = True
-) -> PrefixTree:
+    model: Any, *, limits: BatchLimits = AMPLE, tolerated_waste: int | None = 0, takes_places: bool = True, fused: bool = True
+) -> TreeScoring:
     """The prefix tree around a model, without an engine's rules and fallbacks."""
     scorer = TreeScorer(model, torch.device("cpu"), takes_places=takes_places, fused=fused)
-    return PrefixTree(
+    return TreeScoring(
         scorer, limits, lambda run, items: unless_out_of_memory(lambda: run(items)), lambda tokens: None, tolerated_waste=tolerated_waste
     )
 
@@ -148,11 +147,11 @@ def test_a_model_that_fails_on_the_tree_runs_by_plain_rows(monkeypatch: pytest.M
         replace(AMPLE, tokens=50),
         replace(AMPLE, logits=3),
         replace(AMPLE, kept=1),
-        replace(AMPLE, pieces=2),
+        replace(AMPLE, rows=2),
     ],
     ids=["one piece", "few tokens", "few logits", "few stems", "two pieces"],
 )
-def test_how_much_runs_at_once_changes_nothing_but_rounding(limits: Limits) -> None:
+def test_how_much_runs_at_once_changes_nothing_but_rounding(limits: BatchLimits) -> None:
     model = tiny_model()
     pairs = make_pairs(seed=1)
 
@@ -233,7 +232,7 @@ def test_half_precision_stays_near_fp32(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_the_check_at_load_notices_stems_that_are_not_attended_to(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention._Layer, "behind", lambda *arguments: None)
+    monkeypatch.setattr(attention._Layer, "over_stem", lambda *arguments: None)
     backend = AccelerateBackend.from_model(tiny_model().to(dtype), tiny_tokenizer(), max_length=128)
     list(backend.loglikelihood([LoglikelihoodRequest(prompt="One", choices=(" two",))]))
 
@@ -307,8 +306,8 @@ def test_what_does_not_fit_together_is_scored_alone(monkeypatch: pytest.MonkeyPa
     def attempt(run: Any, items: Any) -> Any:
         return unless_out_of_memory(lambda: run(items))
 
-    plain = PlainRows(Scorer(model, torch.device("cpu"), 0), RowLimits(tokens=40), attempt)
-    tree = PrefixTree(TreeScorer(model, torch.device("cpu"), takes_places=True), AMPLE, attempt, plain=plain)
+    plain = RowScoring(RowScorer(model, torch.device("cpu"), 0), BatchLimits(tokens=40), attempt)
+    tree = TreeScoring(TreeScorer(model, torch.device("cpu"), takes_places=True), AMPLE, attempt, plain=plain)
 
     found = scores_of(tree, pairs)
 
