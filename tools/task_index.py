@@ -1,4 +1,4 @@
-"""Write docs/tasks.md, the index of all shipped tasks: `python tools/task_index.py`."""
+"""Write docs/tasks.md, the index of all shipped tasks: `python -m tools.task_index`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEAD = """\
 # All tasks
 
 This page lists the {tasks} tasks of the {suites} suites that come with the package.
-It is generated from the suite files: `python tools/task_index.py`.
+It is generated from the suite files: `python -m tools.task_index`.
 
 - Pass the spec to `--tasks`, with the few-shot count that you want: `pytest --tasks "leaderboard|gsm8k|5" --backend ...`.
 - The spec of a superset selects all its tasks. To run one of them, write its name: `leaderboard|mmlu:anatomy|5`.

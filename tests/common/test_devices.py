@@ -1,4 +1,4 @@
-"""The GPUs that a process may use, with and without the environment's word and a driver."""
+"""The GPUs that a process may use, with and without CUDA_VISIBLE_DEVICES and a driver."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_visible_gpus_are_those_of_the_environment(monkeypatch: pytest.MonkeyPat
     assert visible_gpus(lambda: 8) == expected
 
 
-def test_without_a_word_of_the_environment_all_gpus_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_variable_all_gpus_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     assert visible_gpus(lambda: 3) == ["0", "1", "2"]
@@ -33,7 +33,9 @@ def test_without_a_word_of_the_environment_all_gpus_are_visible(monkeypatch: pyt
 
 @pytest.mark.skipif(os.name == "nt", reason="the tool is a shell script here")
 @pytest.mark.parametrize(("script", "count"), [("echo 'GPU 0: X'; echo '  MIG 1g'; echo 'GPU 1: X'", 2), ("echo GPU 0; exit 9", 0)])
-def test_the_drivers_tool_is_believed_unless_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, count: int) -> None:
+def test_gpus_are_counted_by_the_drivers_tool_unless_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, count: int
+) -> None:
     tool = tmp_path / "nvidia-smi"
     tool.write_text(f"#!/bin/sh\n{script}\n")
     tool.chmod(0o755)

@@ -51,7 +51,7 @@ def test_one_cluster_has_no_known_error(corpus: CorpusMetric) -> None:
 
 
 @pytest.mark.parametrize("corpus", [MEAN, BOOTSTRAPPED_MEAN], ids=["mean", "bootstrap"])
-def test_documents_that_stand_alone_are_as_without_clusters(corpus: CorpusMetric) -> None:
+def test_clusters_of_one_document_change_nothing(corpus: CorpusMetric) -> None:
     scores = [0.0, 1.0, 1.0, 0.5, 0.0]
     plain = standard_error(scores, corpus)
 

@@ -1,4 +1,4 @@
-"""How many threads: what affinity, hyper-threads and quotas leave, what the environment says, and what the user says."""
+"""The number of threads follows affinity, hyper-threads and quotas, the environment, and the user."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_older_name_of_the_topology_is_read_too(tmp_path: Path) -> None:
     assert usable_cores(tmp_path, processors=range(2)) == 1
 
 
-def test_every_processor_is_a_core_where_the_system_does_not_tell(tmp_path: Path) -> None:
+def test_every_processor_is_a_core_if_the_system_lists_no_siblings(tmp_path: Path) -> None:
     assert usable_cores(tmp_path, processors=range(6)) == 6
 
 

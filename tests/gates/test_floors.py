@@ -1,4 +1,4 @@
-"""Floors judge what was measured, and a gates file says exactly where it is wrong."""
+"""Floors are compared with the scores, and a mistake in a gates file is an error at its line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _measured(value: float, stderr: float | None = 0.0479) -> MetricResult:
 # ----------------------------------------------------------------------------------------------------- judging
 
 
-def test_a_verdict_holds_score_and_threshold() -> None:
+def test_a_verdict_has_score_and_threshold() -> None:
     assert judge({"acc": ACC}, {"acc": GateSpec(min=0.42)}, key="leaderboard|gsm8k|5") == (
         Verdict(
             metric="acc",
@@ -67,7 +67,7 @@ HELD = {
 
 
 @pytest.mark.parametrize(("value", "gate", "outcome", "message"), HELD.values(), ids=HELD)
-def test_a_score_is_held_to_its_thresholds(value: float, gate: GateSpec, outcome: str, message: str) -> None:
+def test_a_score_is_compared_with_its_thresholds(value: float, gate: GateSpec, outcome: str, message: str) -> None:
     (verdict,) = judge({"acc": _measured(value)}, {"acc": gate}, key="a|b|0")
 
     assert (verdict.outcome, verdict.message) == (outcome, message)
@@ -79,13 +79,13 @@ def test_an_unknown_error_is_left_out_of_the_message() -> None:
     assert verdict.message == "ppl 20.5000 is at or below the ceiling 21.0000 (n = 100)"
 
 
-def test_verdicts_stand_in_the_order_of_the_gates() -> None:
+def test_verdicts_are_in_the_order_of_the_gates() -> None:
     verdicts = judge({"acc": ACC, "acc_norm": ACC}, {"acc_norm": GateSpec(min=0.3), "acc": GateSpec(min=0.3)}, key="a|b|0")
 
     assert [verdict.metric for verdict in verdicts] == ["acc_norm", "acc"]
 
 
-def test_a_gate_on_a_metric_that_is_not_reported_is_an_error_and_no_pass() -> None:
+def test_a_gate_on_a_metric_that_is_not_reported_is_an_error() -> None:
     with pytest.raises(UserInputError) as caught:
         judge({"acc": ACC, "acc_norm": ACC}, {"acc_nrom": GateSpec(min=0.3)}, key="a|b|0")
 
@@ -152,7 +152,7 @@ def test_a_gates_file_is_read_with_its_lines(tmp_path: Path) -> None:
     ],
     ids=["any count", "this count", "truncated", "superset", "not a subtask", "other suite", "colon"],
 )
-def test_the_most_exact_key_wins(tmp_path: Path, key: TaskKey, expected: dict[str, GateSpec]) -> None:
+def test_the_most_precise_key_wins(tmp_path: Path, key: TaskKey, expected: dict[str, GateSpec]) -> None:
     assert gates_for(key, {}, load_gates(_written(tmp_path, FILE))) == expected
 
 
@@ -162,7 +162,7 @@ def test_the_key_of_a_superset_row_beats_the_supersets_name(tmp_path: Path) -> N
     assert gates_for(_key("mmlu:_average", 5, suite="l"), {}, file) == {"acc": GateSpec(min=0.5)}
 
 
-def test_the_file_beats_the_suite_metric_by_metric_and_takes_a_gate_whole(tmp_path: Path) -> None:
+def test_a_gate_of_the_file_replaces_that_of_the_suite_metric_by_metric(tmp_path: Path) -> None:
     suite = {"qem": GateSpec(min=0.1, max=0.9), "maj@8": GateSpec(min=0.2)}
 
     assert gates_for(_key("gsm8k", 5), suite, load_gates(_written(tmp_path, FILE))) == {
@@ -171,11 +171,11 @@ def test_the_file_beats_the_suite_metric_by_metric_and_takes_a_gate_whole(tmp_pa
     }
 
 
-def test_without_a_file_the_suites_gates_hold() -> None:
+def test_without_a_file_the_suites_gates_apply() -> None:
     assert gates_for(_key("gsm8k", 5), {"qem": GateSpec(min=0.1)}, None) == {"qem": GateSpec(min=0.1)}
 
 
-def test_entries_that_nothing_is_held_to_are_told(tmp_path: Path) -> None:
+def test_entries_that_cover_nothing_are_unmatched(tmp_path: Path) -> None:
     file = load_gates(_written(tmp_path, FILE))
 
     assert [(entry.line, str(entry.pattern)) for entry in unmatched(file, [_key("gsm8k", 5), _key("mmlu:_average", 0)])] == [
@@ -226,7 +226,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("text", "problem"), WRONG.values(), ids=WRONG)
-def test_a_wrong_gates_file_says_where_and_what_would_be_right(tmp_path: Path, text: str, problem: str) -> None:
+def test_a_mistake_in_a_gates_file_is_an_error_at_its_line(tmp_path: Path, text: str, problem: str) -> None:
     path = _written(tmp_path, text)
 
     with pytest.raises(SuiteError) as caught:
@@ -235,14 +235,14 @@ def test_a_wrong_gates_file_says_where_and_what_would_be_right(tmp_path: Path, t
     assert str(caught.value) == f"{path}:{problem}"
 
 
-def test_a_gates_file_that_is_not_there_is_told_by_name(tmp_path: Path) -> None:
+def test_a_missing_gates_file_is_an_error_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(UserInputError) as caught:
         load_gates(tmp_path / "gates.yaml")
 
     assert str(caught.value) == f"{tmp_path / 'gates.yaml'}: No such file or directory"
 
 
-def test_a_gates_file_that_is_no_text_is_told_by_name(tmp_path: Path) -> None:
+def test_a_gates_file_that_is_not_text_is_an_error_with_its_name(tmp_path: Path) -> None:
     path = tmp_path / "gates.yaml"
     path.write_bytes(b"a|b: \xff")
 

@@ -1,4 +1,4 @@
-"""Waivers cover what they name until their date, and a wrong file is told by line and field."""
+"""Waivers cover what they name until their date, and a mistake in their file is an error at its line."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_an_empty_file_waives_nothing(tmp_path: Path) -> None:
 ENTRY = "- {task: %s, reason: r, until: %s, floor: 0.5%s}\n"
 
 
-def test_the_waiver_that_says_most_covers(tmp_path: Path) -> None:
+def test_the_most_precise_waiver_covers(tmp_path: Path) -> None:
     file = written(
         tmp_path,
         "".join(
@@ -89,7 +89,7 @@ def test_the_waiver_that_says_most_covers(tmp_path: Path) -> None:
     assert line(TaskKey(suite="lighteval", task="gsm8k", few_shots=0), "em") is None
 
 
-def test_a_waiver_holds_on_its_last_day_and_is_told_from_then_on(tmp_path: Path) -> None:
+def test_a_waiver_is_valid_on_its_last_day_and_expired_the_day_after(tmp_path: Path) -> None:
     file = written(tmp_path, ENTRY % ("leaderboard|gsm8k|5", "2026-11-23", ""))
     next_day = DAY + datetime.timedelta(days=1)
 
@@ -110,7 +110,7 @@ def test_a_score_beyond_the_floor_is_not_covered(tmp_path: Path, value: float, h
     assert within_floor(waiver, value, higher_is_better=higher_is_better) is covered
 
 
-def test_a_waiver_that_is_about_no_task_is_told(tmp_path: Path) -> None:
+def test_a_waiver_that_covers_no_task_is_reported(tmp_path: Path) -> None:
     file = written(tmp_path, ENTRY % ("leaderboard|gms8k|5", "2026-11-23", "") + ENTRY % ("leaderboard|gsm8k", "2026-11-23", ""))
 
     assert unmatched_waivers(file, [GSM8K]) == (
@@ -129,7 +129,7 @@ def test_a_waiver_of_a_superset_covers_its_row_alone_however_it_is_written(tmp_p
     assert unmatched_waivers(file, MINI) == ()
 
 
-def test_a_misspelt_superset_is_answered_with_the_superset_first(tmp_path: Path) -> None:
+def test_a_misspelt_superset_gets_the_superset_as_first_suggestion(tmp_path: Path) -> None:
     file = written(tmp_path, ENTRY % ("mini|gg", "2026-11-23", "") + ENTRY % ("mini|g:_averge|0", "2026-11-23", ""))
 
     first, second = unmatched_waivers(file, MINI)
@@ -178,13 +178,13 @@ def test_a_misspelt_superset_is_answered_with_the_superset_first(tmp_path: Path)
         "same",
     ],
 )
-def test_a_wrong_file_is_told_by_line_and_field(tmp_path: Path, text: str, message: str) -> None:
+def test_a_mistake_is_an_error_at_its_line_and_field(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SuiteError) as raised:
         written(tmp_path, text)
 
     assert str(raised.value).startswith(f"{tmp_path / 'waivers.yaml'}{message}")
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserInputError, match=r"waivers\.yaml: No such file or directory$"):
         load_waivers(tmp_path / "waivers.yaml")

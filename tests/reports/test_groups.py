@@ -68,7 +68,7 @@ def test_the_order_of_the_results_does_not_matter() -> None:
     [("a|m:x|5", "a|m:_average|5"), ("a|m:x:y|5|1", "a|m:_average|5|1"), ("a|gsm8k|5", None)],
     ids=["subtask", "two colons", "alone"],
 )
-def test_a_superset_is_what_stands_before_the_first_colon(task: str, group: str | None) -> None:
+def test_the_superset_is_the_part_before_the_first_colon(task: str, group: str | None) -> None:
     found: TaskKey | None = key(task).superset
 
     assert (found and str(found)) == group

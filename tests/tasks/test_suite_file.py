@@ -1,3 +1,5 @@
+"""A suite file gives the tasks that it declares, or an error at the line of the mistake."""
+
 from __future__ import annotations
 
 import json
@@ -451,12 +453,12 @@ def test_text_that_is_not_utf8_is_an_error_that_names_its_line(tmp_path: Path) -
         load_suite(path)
 
 
-def test_a_file_that_is_not_there_is_an_error_that_names_its_line(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserInputError, match=r"absent\.yaml: No such file or directory$"):
         load_suite(tmp_path / "absent.yaml")
 
 
-def test_dates_and_numbers_in_quotes_are_text_and_a_byte_order_mark_is_nothing(tmp_path: Path) -> None:
+def test_dates_and_numbers_in_quotes_are_text_and_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     (task,) = load_suite(write(tmp_path, "\ufeff" + with_field("hf_subset: 2024-01-01") + '    hf_revision: "123"\n'))
 
     assert (task.hf_subset, task.hf_revision) == ("2024-01-01", "123")
@@ -492,7 +494,7 @@ tasks:
         pytest.param("hf_subset", 9, "f:9: tasks[1].hf_subset: wrong", id="field that is nowhere"),
     ],
 )
-def test_others_can_name_the_line_of_a_field(tmp_path: Path, field: str, line: int, message: str) -> None:
+def test_the_line_of_a_field_is_found(tmp_path: Path, field: str, line: int, message: str) -> None:
     path = write(tmp_path, LOCATED)
     task = load_suite(path)[1]
 
@@ -551,11 +553,11 @@ def test_the_examples_of_the_guide_are_suites(tmp_path: Path, example: str, expe
     assert [task.name for task in load_suite(write(tmp_path, example))] == expected
 
 
-def test_the_guide_tells_every_field() -> None:
+def test_the_guide_has_every_field() -> None:
     fields = {field for struct in (SuiteFields, TaskFields, PromptFields) for field in struct.__struct_fields__}
-    told = set(re.findall(r"^\| `(\w+)` \|", DOCUMENT, re.MULTILINE))
+    described = set(re.findall(r"^\| `(\w+)` \|", DOCUMENT, re.MULTILINE))
 
-    assert told == fields
+    assert described == fields
 
 
 def test_reading_a_suite_imports_nothing_heavy(tmp_path: Path) -> None:

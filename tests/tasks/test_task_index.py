@@ -13,7 +13,7 @@ ROW = re.compile(r"\| `(?P<spec>[^`]+)` \| (?:<details><summary>)?(?P<tasks>\d+)
 
 
 def test_the_index_is_in_step_with_the_suites() -> None:
-    assert PAGE.read_text("utf-8") == render(), "run: python tools/task_index.py"
+    assert PAGE.read_text("utf-8") == render(), "run: python -m tools.task_index"
 
 
 def test_the_specs_of_the_index_select_as_many_tasks_as_it_says() -> None:

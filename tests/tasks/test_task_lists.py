@@ -1,4 +1,4 @@
-"""The ready task lists name what they say: every line is a spec, and of a task that Lighteval v0.9.2 has."""
+"""Every line of the shipped task lists is the spec of a task that Lighteval v0.9.2 has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _specs(name: str) -> list[str]:
     return [str(spec) for spec in parse_specs(f"./{name}.txt", folder=LISTS)]
 
 
-def test_every_ready_list_is_known_to_these_tests() -> None:
+def test_every_shipped_list_is_tested_here() -> None:
     assert sorted(path.name for path in LISTS.iterdir()) == ["bbh.txt", "open_llm_leaderboard.txt", "recommended.txt"]
 
 
@@ -46,7 +46,7 @@ def test_the_recommended_set_gives_no_examples_and_repeats_no_task() -> None:
 
 @needs_shared
 @pytest.mark.parametrize(("name", "tasks"), [("open_llm_leaderboard", 62), ("recommended", 145), ("bbh", 36)])
-def test_a_list_stands_for_as_many_tasks_as_in_the_reference(name: str, tasks: int) -> None:
+def test_a_list_selects_as_many_tasks_as_in_the_reference(name: str, tasks: int) -> None:
     registry = json.loads(REGISTRY.read_text("utf-8"))["tasks"]
     known = {(suite, task["name"]) for task in registry for suite in task["suite"]}
     named: list[tuple[str, str]] = []
@@ -60,7 +60,7 @@ def test_a_list_stands_for_as_many_tasks_as_in_the_reference(name: str, tasks: i
 
 
 @pytest.mark.parametrize(("name", "tasks"), [("open_llm_leaderboard", 62), ("recommended", 145), ("bbh", 36)])
-def test_a_list_names_as_many_shipped_tasks(name: str, tasks: int) -> None:
+def test_a_list_selects_as_many_shipped_tasks(name: str, tasks: int) -> None:
     by_file = Catalogue().select(parse_specs(f"./{name}.txt", folder=LISTS))
 
     assert sum(map(len, by_file.values())) == tasks

@@ -1,4 +1,4 @@
-"""Lighteval's task specs, and the tasks they name."""
+"""Task specs are read in every form that people write, and select the tasks that they name."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def chosen(text: str) -> list[tuple[str, int, bool]]:
         pytest.param("leaderboard|mmlu:law (us)|0|0", [("leaderboard|mmlu:law", 0, False)], id="alias"),
     ],
 )
-def test_specs_name_tasks_in_their_order(text: str, expected: list[tuple[str, int, bool]]) -> None:
+def test_specs_select_tasks_in_their_order(text: str, expected: list[tuple[str, int, bool]]) -> None:
     assert chosen(text) == expected
 
 
@@ -70,14 +70,14 @@ def test_specs_name_tasks_in_their_order(text: str, expected: list[tuple[str, in
         pytest.param("gsm8k", "neither a file nor a spec", id="bare-name"),
     ],
 )
-def test_what_is_not_there_is_said_with_the_nearest_names(text: str, problem: str) -> None:
+def test_an_unknown_name_is_an_error_with_the_nearest_names(text: str, problem: str) -> None:
     with pytest.raises(UserInputError) as caught:
         chosen(text)
 
     assert problem in str(caught.value)
 
 
-def test_a_file_holds_specs_with_comments_and_its_lines_are_named(tmp_path: Path) -> None:
+def test_a_file_has_specs_and_comments_and_each_spec_knows_its_line(tmp_path: Path) -> None:
     (tmp_path / "tasks.txt").write_text("# all\nleaderboard|gsm8k|5|0, leaderboard|mmlu|5|0  # two\n\nlighteval|gpqa|0|1\n")
 
     assert [str(spec) for spec in parse_specs("./tasks.txt", folder=tmp_path)] == [
