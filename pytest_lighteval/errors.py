@@ -2,7 +2,7 @@
 
 LightevalError
 ├── UserInputError        wrong option, suite file, task spec, model argument: nothing was evaluated
-│   └── SuiteError        a suite file, with `path:line: field: problem`
+│   └── FileError         a line of a suite file, gates file...: `path:line: field: problem`
 ├── DataError             a data set, subset, split, column or row is missing or malformed
 ├── PromptError           a row could not be rendered into a Doc
 ├── MissingExtraError     an optional dependency is not installed; names the `pip install` line
@@ -27,12 +27,16 @@ class UserInputError(LightevalError):
     """Something the user wrote is wrong."""
 
 
-class SuiteError(UserInputError):
-    """A suite file is wrong at a place: `path:line: field: problem`."""
+class FileError(UserInputError):
+    """A line of a file is wrong, such as a suite file, a gates file or a waiver: `path:line: field: problem`."""
 
     def __init__(self, path: Path | str, line: int, field: str, problem: str) -> None:
         self.path, self.line, self.field, self.problem = str(path), line, field, problem
         super().__init__(f"{path}:{line}: {field}: {problem}" if field else f"{path}:{line}: {problem}")
+
+
+SuiteError = FileError
+"""The old name of FileError, which was raised for suite files only."""
 
 
 class DataError(LightevalError):

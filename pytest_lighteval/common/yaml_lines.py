@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from pytest_lighteval.common.files import read_utf8
-from pytest_lighteval.errors import SuiteError
+from pytest_lighteval.errors import FileError
 
 Field = Sequence[str | int]
 """The path of a value from the top: `("tasks", 3, "prompt")`."""
@@ -56,7 +56,7 @@ _CONSTRUCTORS = {
 class YamlFile:
     """One YAML file: `data`, its plain values (None for an empty file), and the line of each.
 
-    `shown` is the path as messages name it. Raises UserInputError if the file cannot be read. Raises SuiteError if it is not YAML,
+    `shown` is the path as messages name it. Raises UserInputError if the file cannot be read. Raises FileError if it is not YAML,
     has a key twice, or holds something that is not plain data.
     """
 
@@ -81,7 +81,7 @@ class YamlFile:
         return line
 
     def mapping(self, field: Field, *, example: str) -> dict[str, Any]:
-        """The mapping at a field; empty for an empty file. Raises SuiteError, which shows the example."""
+        """The mapping at a field; empty for an empty file. Raises FileError, which shows the example."""
         value = self.data
         for step in field:
             value = value[step]
@@ -97,7 +97,7 @@ class YamlFile:
         return node.value if isinstance(node, yaml.ScalarNode) and node.tag != _TAG + "null" else None
 
     def number(self, field: Field) -> float:
-        """The finite number at a field. Raises SuiteError.
+        """The finite number at a field. Raises FileError.
 
         YAML 1.1 takes 1e-3 for a text and 1:30 for a number. Here a number is what Python's `float` reads.
         """
@@ -111,9 +111,9 @@ class YamlFile:
             raise self.error(field, f"a finite number is needed, not {written}")
         return value
 
-    def error(self, field: Field, problem: str, *, line: int | None = None) -> SuiteError:
+    def error(self, field: Field, problem: str, *, line: int | None = None) -> FileError:
         """An error about a field, at its line, to be raised."""
-        return SuiteError(self.shown, self.line(field) if line is None else line, field_text(field), problem)
+        return FileError(self.shown, self.line(field) if line is None else line, field_text(field), problem)
 
     def _find(self, field: Field) -> tuple[int, Any]:
         """The line of a field and its node, None where there is no such field."""
@@ -141,10 +141,10 @@ class YamlFile:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             problem = ", ".join(part for part in (error.context, error.problem) if part)
-            raise SuiteError(self.shown, mark.line + 1 if mark else 1, "", f"not valid YAML: {problem}") from error
+            raise FileError(self.shown, mark.line + 1 if mark else 1, "", f"not valid YAML: {problem}") from error
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
-            raise SuiteError(self.shown, line, "", f"not valid YAML: {error.reason}") from error
+            raise FileError(self.shown, line, "", f"not valid YAML: {error.reason}") from error
 
     def _plain(self, node: Any, inside: frozenset[int]) -> Any:
         """The value of a node. `inside`: the nodes that contain it, since an alias can name one of them."""
@@ -173,11 +173,11 @@ class YamlFile:
                 written = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list or mapping"
                 raise self._node_error(key, f"the key {written} is not text: quote it")
             if key.value in first_line:
-                raise SuiteError(self.shown, line, key.value, f"given twice, first in line {first_line[key.value]}")
+                raise FileError(self.shown, line, key.value, f"given twice, first in line {first_line[key.value]}")
             first_line[key.value] = line
 
-    def _node_error(self, node: Any, problem: str) -> SuiteError:
-        return SuiteError(self.shown, node.start_mark.line + 1, "", problem)
+    def _node_error(self, node: Any, problem: str) -> FileError:
+        return FileError(self.shown, node.start_mark.line + 1, "", problem)
 
 
 def field_text(field: Field) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_lighteval.common.yaml_lines import YamlFile
-from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
+from pytest_lighteval.errors import FileError, UserInputError, did_you_mean
 from pytest_lighteval.tasks.catalogue import Catalogue, reported_values
 from pytest_lighteval.tasks.suite_schema import WORDS
 from pytest_lighteval.tasks.task_spec import TaskPattern, parse_pattern
@@ -67,21 +67,21 @@ def unmatched(file: GateFile, keys: Iterable[TaskKey]) -> tuple[GateEntry, ...]:
 
 
 def check_gates(file: GateFile, catalogue: Catalogue) -> None:
-    """Raise SuiteError for a key that names neither a task nor a superset, or a metric that they do not report."""
+    """Raise FileError for a key that names neither a task nor a superset, or a metric that they do not report."""
     for entry in file.entries:
         try:
             named = catalogue.find(entry.pattern)
         except UserInputError as error:
-            raise SuiteError(file.path, entry.line, str(entry.pattern), str(error)) from None
+            raise FileError(file.path, entry.line, str(entry.pattern), str(error)) from None
         scored = [task for task in named if task.skip is None]
         if not scored:
-            raise SuiteError(file.path, entry.line, str(entry.pattern), f"the task is skipped, so it has no score: {named[0].skip}")
+            raise FileError(file.path, entry.line, str(entry.pattern), f"the task is skipped, so it has no score: {named[0].skip}")
         # a superset reports the values that all its tasks report
         reported = set.intersection(*(set(reported_values(task)) for task in scored))
         for name in entry.gates:
             if name not in reported:
                 problem = f"{name!r} is not reported{did_you_mean(name, reported)}; reported are {', '.join(sorted(reported))}"
-                raise SuiteError(file.path, entry.line, str(entry.pattern), problem)
+                raise FileError(file.path, entry.line, str(entry.pattern), problem)
 
 
 def load_gates(path: Path) -> GateFile:
@@ -92,7 +92,7 @@ def load_gates(path: Path) -> GateFile:
     leaderboard|mmlu: {acc: {max_drop: 0.01}}    # any few-shot count; the superset, not its tasks
     lighteval|wikitext:2: {ppl: {max: 21.5, max_drop: 0.2, inconclusive: fail}}
     ```
-    Raises SuiteError with `path:line: field: problem`, and UserInputError for a file that cannot be read.
+    Raises FileError with `path:line: field: problem`, and UserInputError for a file that cannot be read.
     """
     file = YamlFile(path)
     entries: list[GateEntry] = []

@@ -85,7 +85,7 @@ def unmatched_waivers(file: WaiverFile, keys: Iterable[TaskKey]) -> tuple[str, .
 def load_waivers(path: Path) -> WaiverFile:
     """Read a YAML list of waivers; an empty file has none.
 
-    docs/baselines.md describes the fields. Raises SuiteError, `path:line: field: problem`, for a mistake, and UserInputError if the file
+    docs/baselines.md describes the fields. Raises FileError, `path:line: field: problem`, for a mistake, and UserInputError if the file
     cannot be read.
     """
     file = YamlFile(path)

@@ -35,7 +35,7 @@ class Catalogue:
         return f"suites/{path.relative_to(self.shipped).as_posix()}" if path.is_relative_to(self.shipped) else None
 
     def load(self, path: Path) -> list[Task]:
-        """The tasks of one file, whose metrics exist. Raises SuiteError."""
+        """The tasks of one file, whose metrics exist. Raises FileError."""
         path = path.resolve()
         if path not in self._loaded:
             shown = self.shown(path) or str(path)
@@ -46,7 +46,7 @@ class Catalogue:
         return self._loaded[path]
 
     def select(self, specs: Sequence[TaskSpec]) -> dict[Path, list[Selected]]:
-        """What the specs select, by suite file; files are in the order of the specs. Raises SuiteError, UserInputError."""
+        """What the specs select, by suite file; files are in the order of the specs. Raises FileError, UserInputError."""
         wanted = {spec.suite for spec in specs}
         by_file: dict[Path, list[Selected]] = {}
         for selected in select(specs, self._tasks(wanted), suites=self._folders):
@@ -54,7 +54,7 @@ class Catalogue:
         return by_file
 
     def find(self, pattern: TaskPattern) -> list[Task]:
-        """The task of a pattern, or all tasks of its superset. Raises SuiteError, UserInputError."""
+        """The task of a pattern, or all tasks of its superset. Raises FileError, UserInputError."""
         spec = TaskSpec(suite=pattern.suite, task=pattern.task, few_shots=0)
         return [selected.task for selected in select([spec], self._tasks({spec.suite}), suites=self._folders)]
 

@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from pytest_lighteval.common.msgspec_errors import place_and_problem
 from pytest_lighteval.common.yaml_lines import Field, YamlFile
-from pytest_lighteval.errors import SuiteError, UserInputError, did_you_mean
+from pytest_lighteval.errors import FileError, UserInputError, did_you_mean
 from pytest_lighteval.prompts.templates import check_syntax
 from pytest_lighteval.tasks.suite_schema import WORDS, GateFields, PromptFields, SuiteFields, TaskDefaults, TaskFields
 from pytest_lighteval.types import PromptTemplate, Task
@@ -37,7 +37,7 @@ def load_suite(path: Path, *, shown: str | None = None) -> list[Task]:
     """The tasks of a suite file in the file's order, with every matrix expanded in place.
 
     Depends only on the file's text and its folder's name. `shown` is the path as messages name it (default: `path`).
-    Raises SuiteError for the first mistake, UserInputError if the file cannot be read.
+    Raises FileError for the first mistake, UserInputError if the file cannot be read.
     """
     source = YamlFile(path, shown=shown)
     declared = _checked(source)
@@ -68,12 +68,12 @@ def locate(path: Path, task: Task, field: str) -> int:
     return source.line(_where(source, _index(source, task), *_steps(field)))
 
 
-def task_error(task: Task, field: str, problem: str, *, shown: str | None = None) -> SuiteError:
+def task_error(task: Task, field: str, problem: str, *, shown: str | None = None) -> FileError:
     """An error about a field of a task, at the field's line, for other modules to raise. `field` is as for `locate`."""
     try:
         source = YamlFile(task.path, shown=shown)
     except UserInputError:
-        return SuiteError(shown if shown is not None else task.path, task.line, field, problem)
+        return FileError(shown if shown is not None else task.path, task.line, field, problem)
     return source.error(_where(source, _index(source, task), *_steps(field)), problem)
 
 
@@ -98,7 +98,7 @@ def _checked(source: YamlFile) -> SuiteFields:
         raise _explained(source, error) from None
 
 
-def _explained(source: YamlFile, error: msgspec.ValidationError) -> SuiteError:
+def _explained(source: YamlFile, error: msgspec.ValidationError) -> FileError:
     """An error of msgspec as one at the field's line, with the right spelling."""
     place, problem = place_and_problem(error)
     field = _resolve(source.data, _steps(place), str(error))
@@ -210,7 +210,7 @@ def _check_templates(source: YamlFile, index: int, merged: Mapping[str, Any]) ->
 def _check_task(source: YamlFile, index: int, fields: TaskFields) -> None:
     """Raise for mistakes that the types of the fields do not exclude."""
 
-    def error(problem: str, *steps: str | int) -> SuiteError:
+    def error(problem: str, *steps: str | int) -> FileError:
         return source.error(_where(source, index, *steps), problem)
 
     for key in ("few_shots", "metrics", "evaluation_splits"):
@@ -227,7 +227,7 @@ def _check_task(source: YamlFile, index: int, fields: TaskFields) -> None:
     _check_data(error, fields)
 
 
-def _check_prompt(error: Callable[..., SuiteError], prompt: PromptFields, query: str) -> None:
+def _check_prompt(error: Callable[..., FileError], prompt: PromptFields, query: str) -> None:
     # benchmarks such as blimp have an empty query, and choices that name the columns
     texts = [query, *((prompt.choices,) if isinstance(prompt.choices, str) else prompt.choices or ())]
     if prompt.adapter is None and not any(mark in text for text in texts for mark in ("{{", "{%")):
@@ -242,7 +242,7 @@ def _check_prompt(error: Callable[..., SuiteError], prompt: PromptFields, query:
         raise error(f"{prompt.adapter!r} is not of the form module:function", "prompt", "adapter")
 
 
-def _check_data(error: Callable[..., SuiteError], fields: TaskFields) -> None:
+def _check_data(error: Callable[..., FileError], fields: TaskFields) -> None:
     if fields.hf_repo is not None:
         if fields.data_files:
             raise error("the task has hf_repo too; remove one of them (null removes a default)", "data_files")

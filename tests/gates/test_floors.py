@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_lighteval.errors import SuiteError, UserInputError
+from pytest_lighteval.errors import FileError, UserInputError
 from pytest_lighteval.gates.floors import judge
 from pytest_lighteval.gates.gate_file import GateEntry, GateFile, gates_for, load_gates, unmatched
 from pytest_lighteval.tasks.task_spec import TaskPattern
@@ -229,7 +229,7 @@ WRONG = {
 def test_a_mistake_in_a_gates_file_is_an_error_at_its_line(tmp_path: Path, text: str, problem: str) -> None:
     path = _written(tmp_path, text)
 
-    with pytest.raises(SuiteError) as caught:
+    with pytest.raises(FileError) as caught:
         load_gates(path)
 
     assert str(caught.value) == f"{path}:{problem}"

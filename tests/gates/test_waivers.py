@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_lighteval.errors import SuiteError, UserInputError
+from pytest_lighteval.errors import FileError, UserInputError
 from pytest_lighteval.gates.waivers import Waiver, WaiverFile, expired_waivers, load_waivers, unmatched_waivers, waiver_for, within_floor
 from pytest_lighteval.tasks.task_spec import TaskPattern
 from pytest_lighteval.types import TaskKey
@@ -179,7 +179,7 @@ def test_a_misspelt_superset_gets_the_superset_as_first_suggestion(tmp_path: Pat
     ],
 )
 def test_a_mistake_is_an_error_at_its_line_and_field(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(SuiteError) as raised:
+    with pytest.raises(FileError) as raised:
         written(tmp_path, text)
 
     assert str(raised.value).startswith(f"{tmp_path / 'waivers.yaml'}{message}")

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from pytest_lighteval.errors import SuiteError, UserInputError
+from pytest_lighteval.errors import FileError, UserInputError
 from pytest_lighteval.tasks.suite_file import load_suite, locate, task_error, task_name
 from pytest_lighteval.tasks.suite_schema import SCHEMA_PATH, PromptFields, SuiteFields, TaskFields, json_schema
 from pytest_lighteval.types import GateSpec, PromptTemplate, Task
@@ -42,7 +42,7 @@ def write(folder: Path, text: str) -> Path:
 
 def error_of(folder: Path, text: str) -> str:
     """The message without the path, so `line: field: problem`."""
-    with pytest.raises(SuiteError) as caught:
+    with pytest.raises(FileError) as caught:
         load_suite(write(folder, text), shown="f")
     return str(caught.value).removeprefix("f:")
 
