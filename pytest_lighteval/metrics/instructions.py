@@ -51,7 +51,7 @@ def _letter_frequency(text: str, given: Arguments) -> bool:
 
 @cache
 def _language_profiles() -> Any:
-    langdetect = load("langdetect.detector_factory", "langdetect")
+    langdetect = load("langdetect")
     factory = langdetect.DetectorFactory()
     factory.seed = 0
     factory.load_profile(langdetect.PROFILES_DIRECTORY)
@@ -60,7 +60,7 @@ def _language_profiles() -> Any:
 
 def _is_in_language(text: str, language: str) -> bool:
     """A text in which no language can be found passes, as in the original."""
-    failure = load("langdetect.lang_detect_exception", "langdetect").LangDetectException
+    failure = load("langdetect").LangDetectException
     detector = _language_profiles().create()
     try:
         detector.append(text)

@@ -1,7 +1,8 @@
-"""BLEU, chrF and TER over a corpus, by sacrebleu. A document's value is its counts, which add up; the texts themselves are not kept."""
+"""BLEU, chrF and TER over a corpus as in sacrebleu. A document's value is its counts, which add up; the texts are not kept."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -15,6 +16,7 @@ from pytest_lighteval.types import Ask, CorpusMetric, Doc, GenerateResponse, Met
 
 Counts = tuple[float, ...]
 BLEU_ORDER = 4
+CHRF_ORDER, CHRF_BETA = 6, 2
 
 
 @cache
@@ -38,12 +40,36 @@ def _bleu(sums: Sequence[float]) -> float:
 
 
 def _count_chrf(text: str, golds: Sequence[str]) -> Counts:
-    # sacrebleu shows no counts of chrF, only the score
-    return tuple(_scorer("CHRF")._extract_corpus_statistics([text], [[gold] for gold in golds])[0])
+    """For each n: the text's n-grams, the gold's and those in common; of several golds the one with the highest score.
+
+    sacrebleu computes the same, but its public functions return scores only.
+    """
+    given = _ngrams(text)
+    return max((_count_common(given, _ngrams(gold)) for gold in golds), key=_chrf)
+
+
+def _ngrams(text: str) -> list[Counter[str]]:
+    """The n-grams of characters for each n, white space left out."""
+    letters = "".join(text.split())
+    return [Counter(letters[start : start + n] for start in range(len(letters) - n + 1)) for n in range(1, CHRF_ORDER + 1)]
+
+
+def _count_common(given: Sequence[Counter[str]], gold: Sequence[Counter[str]]) -> Counts:
+    counts: list[int] = []
+    for one, other in zip(given, gold, strict=True):
+        common = sum(min(count, other[ngram]) for ngram, count in one.items() if ngram in other)
+        counts += [one.total() if other else 0, other.total(), common]
+    return tuple(counts)
 
 
 def _chrf(sums: Sequence[float]) -> float:
-    return float(_scorer("CHRF")._compute_score_from_stats([round(number) for number in sums]).score)
+    """The F-score of mean precision and mean recall over every n that both sides have (Popović 2015)."""
+    orders = [sums[start : start + 3] for start in range(0, 3 * CHRF_ORDER, 3)]
+    shares = [(common / given, common / gold) for given, gold, common in orders if given > 0 and gold > 0]
+    if not any(precision for precision, _ in shares):
+        return 0.0
+    precision, recall = (sum(column) / len(shares) for column in zip(*shares, strict=True))
+    return 100 * ((1 + CHRF_BETA**2) * precision * recall / (CHRF_BETA**2 * precision + recall))
 
 
 def _count_ter(text: str, golds: Sequence[str]) -> Counts:

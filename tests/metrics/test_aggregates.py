@@ -29,10 +29,10 @@ TEXTS = (
 )
 
 
-def translated(name: str) -> list[Any]:
+def translated(name: str, texts: Sequence[tuple[str, Sequence[str]]] = TEXTS) -> list[Any]:
     values = []
-    for text, golds in TEXTS:
-        doc = Doc(id="test:0", query="", choices=golds, gold=tuple(range(len(golds))))
+    for text, golds in texts:
+        doc = Doc(id="test:0", query="", choices=tuple(golds), gold=tuple(range(len(golds))))
         values.append(metric(name).sample(doc, GenerateResponse(texts=(text,), finish_reasons=("stop",)))[name])
     return values
 
@@ -47,6 +47,12 @@ def streams() -> list[list[str | None]]:
 def test_translation_scores_are_sacrebleus_with_its_orientation_of_references(name: str, scorer: str) -> None:
     by_library = getattr(sacrebleu.metrics, scorer)().corpus_score([text for text, _ in TEXTS], streams())
     assert aggregate(translated(name), metric(name).corpus[name]) == pytest.approx(by_library.score, rel=1e-12)
+
+
+@given(st.text("aab .é", max_size=20), st.lists(st.text("aab .é", max_size=20), min_size=1, max_size=3))
+def test_chrf_of_any_text_and_golds_is_exactly_sacrebleus(text: str, golds: list[str]) -> None:
+    by_library = sacrebleu.metrics.CHRF().corpus_score([text], [[gold] for gold in golds])
+    assert aggregate(translated("chrf", [(text, golds)]), metric("chrf").corpus["chrf"]) == by_library.score
 
 
 def test_dropped_passages_are_averaged() -> None:
