@@ -1,6 +1,6 @@
-"""One task against one backend: rows to documents, documents to requests, answers to scores, scores to a result.
+"""One task on one backend: rows become documents, documents requests, responses scores, and scores a result.
 
-Knows every step's module and nothing of pytest, torch or files.
+Knows the module of each step, and nothing of pytest, torch or files.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
-import msgspec
-
 from pytest_lighteval.common.statistics import aggregate, standard_error
 from pytest_lighteval.data.data_sets import DataSets, rows_fingerprint
 from pytest_lighteval.errors import BackendError, DataError, RequestsFailedError, UserInputError
@@ -23,19 +21,17 @@ from pytest_lighteval.prompts.assembly import build_prompt, truncate_few_shots
 from pytest_lighteval.prompts.documents import render_docs
 from pytest_lighteval.prompts.few_shots import pick_few_shots, resolve_few_shots_split, shuffle_docs
 from pytest_lighteval.prompts.reasoning import ReasoningTags, strip_reasoning
+from pytest_lighteval.prompts.requests import build_requests, digest_requests
 from pytest_lighteval.types import (
     Ask,
     Backend,
     Detail,
     Doc,
     DocumentScore,
-    GenerateRequest,
     GenerateResponse,
-    LoglikelihoodRequest,
     LoglikelihoodResponse,
     Metric,
     MetricResult,
-    PerplexityRequest,
     PerplexityResponse,
     Prompt,
     Request,
@@ -48,7 +44,7 @@ from pytest_lighteval.types import (
 )
 
 SHUFFLE_SEED = 42
-"""Lighteval's: it fixes the order of documents, the subset of `max_samples` and the sampled few-shots."""
+"""Lighteval's. It fixes the order of documents, the subset of `max_samples` and the sampled few-shots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +52,13 @@ class EvaluationSettings:
     """The options that may move a score, whatever the backend."""
 
     max_samples: int | None = None
-    """The first so many documents after the seeded shuffle. None: all."""
+    """Only that many documents, the first ones after the seeded shuffle. None: all."""
     few_shot_seeds: int = 1
-    """Every document is asked under that many few-shot choices; its values are averaged."""
+    """Every document is asked with that many selections of few-shot examples."""
     use_chat_template: bool = False
     system_prompt: str | None = None
     reasoning_tags: ReasoningTags = ()
-    """Pairs of opening and closing tags whose contents are taken out of a text before it is scored."""
+    """Pairs of opening and closing tags. What is between them is removed from a text before it is scored."""
 
     def __post_init__(self) -> None:
         for name in ("max_samples", "few_shot_seeds"):
@@ -72,47 +68,41 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One document under one few-shot seed, with all that is asked about it."""
+class PromptedDoc:
+    """One document with its prompt under one few-shot seed, and all requests about it."""
 
     doc: Doc
-    seed: int
+    few_shot_seed: int
     shots: tuple[Doc, ...]
-    lost_shots: int
+    """The few-shot examples in the prompt."""
+    dropped_shots: int
+    """Examples that the truncation flag left out."""
     prompt: Prompt
     requests: Mapping[Ask, Request]
-    digest: str
+    prompt_digest: str
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far an evaluation is; the callback sees it after every answer."""
+    """How far an evaluation is. The callback sees it after every response."""
 
     done: int
     total: int
 
 
-@dataclass(slots=True)
-class _Answers:
-    """Responses to one case as they come in."""
-
-    waiting: int
-    responses: dict[Ask, Response] = field(default_factory=dict)
-
-
 @runtime_checkable
 class LearnsAnswers(Protocol):
-    """A backend that wants to be told the documents, so that it can be right as often as it was asked to be. For tests only."""
+    """A backend that is given the documents, so that it can answer them right as often as a test wants. For tests only."""
 
     def learn(self, request: Request, doc: Doc) -> None:
-        """Called once for every request before any is asked."""
+        """Called once for every request, before the backend is asked."""
 
 
 class StoppingRule(Protocol):
     """How an evaluation may end early: the parts in which its documents are asked, and whether those asked so far are enough."""
 
-    def parts(self, cases: Sequence[Case]) -> Sequence[Sequence[int]]:
-        """Positions in `cases`, part by part, each position in exactly one of them.
+    def parts(self, docs: Sequence[PromptedDoc]) -> Sequence[Sequence[int]]:
+        """Positions in `docs`, part by part, each position in exactly one of them.
 
         Called once, when all prompts are built: the parts change no prompt.
         """
@@ -133,11 +123,15 @@ def evaluate(
     on_detail: Callable[[Detail], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> TaskResult:
-    """Evaluate one task; every document is asked and scored once per few-shot seed.
+    """Evaluate one task. Every document is asked and scored once per few-shot seed.
 
-    `on_detail` gets each document as soon as its answers are complete. With `stopping` the backend is asked part by part,
-    until the rule says to stop; the result then holds the documents so far. Raises DataError, PromptError, BackendError, and
-    RequestsFailedError when requests stayed without an answer (after all others were asked and told to `on_detail`).
+    `on_detail` gets each document as soon as all its responses are there. With `stopping` the backend is asked part by part until
+    the rule says to stop; the result then has the documents so far.
+
+    Raises:
+        DataError, PromptError: The data set or a row is not as the task needs it; nothing was asked.
+        BackendError: The backend failed.
+        RequestsFailedError: Requests have no answer. All others were asked, and `on_detail` got them all.
     """
     started = time.perf_counter()
     settings = settings or EvaluationSettings()
@@ -145,38 +139,21 @@ def evaluate(
     key = TaskKey(suite=task.suite, task=task.name, few_shots=few_shots, truncate=truncate)
     metrics = tuple(metric(name) for name in task.metrics)
 
-    docs, fingerprint, notes = _evaluation_docs(task, metrics, data_sets)
-    cases = list(_cases(task, docs, key, metrics, settings, data_sets, backend))
+    data = _load_docs(task, metrics, data_sets)
+    prompted = list(_prompted(task, data.docs, key, metrics, settings, data_sets, backend))
     if isinstance(backend, LearnsAnswers):
-        for case in cases:
-            for request in case.requests.values():
-                backend.learn(request, case.doc)
+        _teach(backend, prompted)
 
     scores: dict[int, DocumentScore] = {}
     failures: list[str] = []
 
     def measured() -> TaskResult:
-        asked = [cases[index] for index in sorted(scores)]
-        documents = tuple(scores[index] for index in sorted(scores))
-        return TaskResult(
-            key=key,
-            version=task.version,
-            metrics=_aggregate(documents, metrics),
-            documents=documents,
-            dataset_fingerprint=fingerprint,
-            prompt_digest=hashlib.sha256("\n".join(case.digest for case in asked).encode()).hexdigest(),
-            effective_few_shots=sum(len(case.shots) for case in asked) / len(asked),
-            num_truncated=sum(document.truncated for document in documents),
-            num_saved=len({case.doc.id for case in cases} - {case.doc.id for case in asked}),
-            max_samples=settings.max_samples,
-            notes=(*notes, *_few_shot_notes(task, key)),
-            seconds=time.perf_counter() - started,
-        )
+        return _result(task, key, data, prompted, scores, metrics, settings, seconds=time.perf_counter() - started)
 
-    progress = Progress(done=0, total=sum(len(set(case.requests.values())) for case in cases))
-    for part in stopping.parts(cases) if stopping else [range(len(cases))]:
-        for index, responses in _ask(backend, {index: cases[index] for index in part}, progress, on_progress):
-            detail = _score(cases[index], responses, metrics, settings)
+    progress = Progress(done=0, total=sum(len(set(doc.requests.values())) for doc in prompted))
+    for part in stopping.parts(prompted) if stopping else [range(len(prompted))]:
+        for index, responses in _ask(backend, {index: prompted[index] for index in part}, progress, on_progress):
+            detail = _score(prompted[index], responses, metrics, settings)
             if detail.error is None:
                 scores[index] = _document_score(detail)
             else:
@@ -185,7 +162,7 @@ def evaluate(
         if stopping and not failures and stopping.should_stop(measured()):
             break
     if failures:
-        raise RequestsFailedError(f"{key}: {len(failures)} of {len(cases)} documents have no answer; the first is {failures[0]}")
+        raise RequestsFailedError(f"{key}: {len(failures)} of {len(prompted)} documents have no answer; the first is {failures[0]}")
     return measured()
 
 
@@ -194,8 +171,22 @@ def task_kinds(task: Task) -> tuple[RequestKind, ...]:
     return tuple(sorted({metric(name).ask.kind for name in task.metrics}))
 
 
-def _evaluation_docs(task: Task, metrics: Sequence[Metric], data_sets: DataSets) -> tuple[list[Doc], str, tuple[str, ...]]:
-    """All documents in stored order, split by split, the digest of their rows, and what a reader should know of them."""
+# ------------------------------------------------------------------------------------------------ documents and prompts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LoadedDocs:
+    """All documents of a task's evaluation splits."""
+
+    docs: list[Doc]
+    """In stored order, split by split."""
+    fingerprint: str
+    """Digest of their rows."""
+    notes: tuple[str, ...]
+    """What a reader of the score should know of them."""
+
+
+def _load_docs(task: Task, metrics: Sequence[Metric], data_sets: DataSets) -> _LoadedDocs:
     docs: list[Doc] = []
     digests = []
     unlabeled = 0
@@ -208,12 +199,14 @@ def _evaluation_docs(task: Task, metrics: Sequence[Metric], data_sets: DataSets)
         digests.append(rows_fingerprint(rows))
     if not docs:
         raise DataError(f"{task.id}: no document is left of the split{'s' * (len(digests) > 1)} {', '.join(task.evaluation_splits)}")
-    fingerprint = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    notes = (f"{unlabeled} documents without a published answer are left out",) if unlabeled else ()
-    return docs, fingerprint, notes
+    return _LoadedDocs(
+        docs=docs,
+        fingerprint=digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest(),
+        notes=(f"{unlabeled} documents without a published answer are left out",) if unlabeled else (),
+    )
 
 
-def _cases(
+def _prompted(
     task: Task,
     docs: list[Doc],
     key: TaskKey,
@@ -221,8 +214,9 @@ def _cases(
     settings: EvaluationSettings,
     data_sets: DataSets,
     backend: Backend,
-) -> Iterator[Case]:
-    pool = _few_shot_pool(task, docs, data_sets) if key.few_shots else []
+) -> Iterator[PromptedDoc]:
+    """The documents in the order of evaluation, few-shot seed by few-shot seed, each with its prompt."""
+    pool = _few_shot_pool(task, data_sets) if key.few_shots else []
     for seed in range(settings.few_shot_seeds):
         # every seed starts afresh, so that seed 0 is the plain run and no seed depends on how many there are
         stream = random.Random(SHUFFLE_SEED)
@@ -241,120 +235,97 @@ def _cases(
                     use_chat_template=settings.use_chat_template,
                 )
             prompt = build_prompt(doc, shots, system_prompt=settings.system_prompt, use_chat_template=settings.use_chat_template)
-            requests = _requests(task, doc, prompt, metrics, settings)
-            yield Case(
+            requests = build_requests(task, doc, prompt, metrics, use_chat_template=settings.use_chat_template)
+            yield PromptedDoc(
                 doc=doc,
-                seed=seed,
+                few_shot_seed=seed,
                 shots=shots,
-                lost_shots=len(picked) - len(shots),
+                dropped_shots=len(picked) - len(shots),
                 prompt=prompt,
                 requests=requests,
-                digest=_digest(requests),
+                prompt_digest=digest_requests(requests),
             )
 
 
-def _few_shot_notes(task: Task, key: TaskKey) -> tuple[str, ...]:
-    if key.few_shots and resolve_few_shots_split(task) is None:
-        return ("few-shot examples come from the evaluated documents themselves: the data set has no other split",)
-    return ()
-
-
-def _few_shot_pool(task: Task, docs: list[Doc], data_sets: DataSets) -> list[Doc]:
+def _few_shot_pool(task: Task, data_sets: DataSets) -> list[Doc]:
     split = resolve_few_shots_split(task)
-    if split is not None:
-        return render_docs(task, data_sets.rows(task, split), split, few_shots=True).docs
-    pool: list[Doc] = []
-    for own in task.evaluation_splits:
-        pool += render_docs(task, data_sets.rows(task, own), own, few_shots=True).docs
-    return pool
+    splits = task.evaluation_splits if split is None else (split,)
+    return [doc for name in splits for doc in render_docs(task, data_sets.rows(task, name), name, few_shots=True).docs]
 
 
-def _requests(task: Task, doc: Doc, prompt: Prompt, metrics: Sequence[Metric], settings: EvaluationSettings) -> dict[Ask, Request]:
-    """One request for each thing that the metrics ask; equal ones are asked once, which `_ask` sees to."""
-    asks = {entry.ask for entry in metrics}
-    # a chat model ends its turn itself; the task's stop sequences are made for plain continuation (as in the reference)
-    stop_sequence = () if settings.use_chat_template else task.stop_sequence
-    requests: dict[Ask, Request] = {}
-    for ask in sorted(asks):
-        if ask in (Ask.CHOICES, Ask.CHOICES_PMI):
-            unconditioned: Prompt | None = None
-            if Ask.CHOICES_PMI in asks:
-                if doc.unconditioned_query is None:
-                    raise DataError(f"{task.id}: {doc.id}: a PMI metric needs prompt.unconditioned_query")
-                unconditioned = doc.unconditioned_query
-            requests[ask] = LoglikelihoodRequest(prompt=prompt, choices=doc.choices, unconditioned_prompt=unconditioned)
-        elif ask is Ask.GOLDS:
-            requests[ask] = LoglikelihoodRequest(prompt=prompt, choices=doc.golds)
-        elif ask is Ask.TEXT:
-            requests[ask] = PerplexityRequest(text=doc.query)
-        else:
-            sampled = ask is Ask.SAMPLES
-            wanted = max((entry.num_samples for entry in metrics if entry.ask is ask), default=1)
-            requests[ask] = GenerateRequest(
-                prompt=prompt,
-                stop_sequence=stop_sequence,
-                max_new_tokens=task.generation_size,
-                num_samples=(task.num_samples or wanted) if sampled else 1,
-                do_sample=sampled,
-            )
-    return requests
+def _teach(backend: LearnsAnswers, docs: Sequence[PromptedDoc]) -> None:
+    for prompted in docs:
+        for request in prompted.requests.values():
+            backend.learn(request, prompted.doc)
 
 
-def _digest(requests: Mapping[Ask, Request]) -> str:
-    """48 bit of all that is asked about a document, the same on every machine."""
-    plain = {ask.value: [type(request).__name__, msgspec.to_builtins(request)] for ask, request in requests.items()}
-    return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()[:12]
+# ------------------------------------------------------------------------------------------------ responses
+
+
+@dataclass(slots=True)
+class _Responses:
+    """The responses about one document as they come in."""
+
+    missing: int
+    by_ask: dict[Ask, Response] = field(default_factory=dict)
 
 
 def _ask(
-    backend: Backend, cases: Mapping[int, Case], progress: Progress, on_progress: Callable[[Progress], None]
+    backend: Backend, docs: Mapping[int, PromptedDoc], progress: Progress, on_progress: Callable[[Progress], None]
 ) -> Iterator[tuple[int, Mapping[Ask, Response]]]:
-    """Ask everything, one call a kind, and yield `(case, responses)` as soon as a case's answers are complete."""
-    by_kind: dict[RequestKind, list[Request]] = {}
-    wanted: dict[RequestKind, list[tuple[int, tuple[Ask, ...]]]] = {}
-    answers = {}
-    for index, case in cases.items():
-        asked: dict[Request, tuple[Ask, ...]] = {}
-        for ask, request in case.requests.items():
-            asked[request] = (*asked.get(request, ()), ask)
-        for request, asks in asked.items():
-            by_kind.setdefault(request.kind, []).append(request)
-            wanted.setdefault(request.kind, []).append((index, asks))
-        answers[index] = _Answers(waiting=len(asked))
+    """Ask everything, one call of the backend a kind, and yield a document's index and responses as soon as it has all of them.
+
+    Equal requests about a document are asked once.
+    """
+    requests: dict[RequestKind, list[Request]] = {}
+    # for each of these requests, its document and what it answers there
+    askers: dict[RequestKind, list[tuple[int, list[Ask]]]] = {}
+    responses: dict[int, _Responses] = {}
+    for index, doc in docs.items():
+        asks: dict[Request, list[Ask]] = {}
+        for ask, request in doc.requests.items():
+            asks.setdefault(request, []).append(ask)
+        for request, answered in asks.items():
+            requests.setdefault(request.kind, []).append(request)
+            askers.setdefault(request.kind, []).append((index, answered))
+        responses[index] = _Responses(missing=len(asks))
 
     on_progress(progress)
-    for kind in sorted(by_kind):
-        unanswered = set(range(len(by_kind[kind])))
+    for kind in sorted(requests):
+        unanswered = set(range(len(requests[kind])))
         # each kind has its own request type, which the method of that name takes
-        for position, response in getattr(backend, kind.value)(by_kind[kind]):
+        for position, response in getattr(backend, kind.value)(requests[kind]):
             if position not in unanswered:
                 raise BackendError(f"backend {backend.name!r} answered {kind} request {position} twice, or was never asked it")
             unanswered.remove(position)
-            index, asks = wanted[kind][position]
-            answers[index].responses |= dict.fromkeys(asks, response)
-            answers[index].waiting -= 1
+            index, answered = askers[kind][position]
+            responses[index].by_ask |= dict.fromkeys(answered, response)
+            responses[index].missing -= 1
             progress.done += 1
             on_progress(progress)
-            if answers[index].waiting == 0:
-                yield index, answers[index].responses
+            if responses[index].missing == 0:
+                yield index, responses[index].by_ask
         if unanswered:
-            answered = len(by_kind[kind]) - len(unanswered)
-            raise RequestsFailedError(f"backend {backend.name!r} answered {answered} of {len(by_kind[kind])} {kind} requests")
+            count = len(requests[kind])
+            raise RequestsFailedError(f"backend {backend.name!r} answered {count - len(unanswered)} of {count} {kind} requests")
 
 
-def _score(case: Case, responses: Mapping[Ask, Response], metrics: Sequence[Metric], settings: EvaluationSettings) -> Detail:
+# ------------------------------------------------------------------------------------------------ scores
+
+
+def _score(prompted: PromptedDoc, responses: Mapping[Ask, Response], metrics: Sequence[Metric], settings: EvaluationSettings) -> Detail:
     error = next((reason for response in responses.values() if (reason := _failure(response)) is not None), None)
     scored = {ask: _without_reasoning(response, settings.reasoning_tags) for ask, response in responses.items()}
     values: dict[str, SampleValue | None] = {}
     if error is None:
         for entry in metrics:
-            values |= entry.sample(case.doc, scored[entry.ask])
+            values |= entry.sample(prompted.doc, scored[entry.ask])
     return Detail(
-        doc=case.doc,
-        prompt=case.prompt,
-        few_shot_ids=tuple(shot.id for shot in case.shots),
-        few_shot_seed=case.seed,
-        requests=case.requests,
+        doc=prompted.doc,
+        prompt=prompted.prompt,
+        few_shot_ids=tuple(shot.id for shot in prompted.shots),
+        few_shot_seed=prompted.few_shot_seed,
+        requests=prompted.requests,
         responses=responses,
         scored_texts={
             ask: response.texts
@@ -362,14 +333,14 @@ def _score(case: Case, responses: Mapping[Ask, Response], metrics: Sequence[Metr
             if isinstance(response, GenerateResponse) and response is not responses[ask]
         },
         values=values,
-        prompt_digest=case.digest,
-        truncated=case.lost_shots > 0 or any(response.truncated_tokens > 0 for response in responses.values()),
+        prompt_digest=prompted.prompt_digest,
+        truncated=prompted.dropped_shots > 0 or any(response.truncated_tokens > 0 for response in responses.values()),
         error=error,
     )
 
 
 def _failure(response: Response) -> str | None:
-    """Why there is nothing to score. What is not a number is no answer, whichever backend gave it."""
+    """Why the response cannot be scored. A log-probability that is not a number is no answer, whichever backend returned it."""
     numbers: tuple[float, ...] = ()
     if isinstance(response, LoglikelihoodResponse):
         numbers = (*response.logprobs, *(response.unconditioned_logprobs or ()))
@@ -392,6 +363,39 @@ def _document_score(detail: Detail) -> DocumentScore:
         few_shot_seed=detail.few_shot_seed,
         cluster=detail.doc.cluster,
         truncated=detail.truncated,
+    )
+
+
+def _result(
+    task: Task,
+    key: TaskKey,
+    data: _LoadedDocs,
+    prompted: Sequence[PromptedDoc],
+    scores: Mapping[int, DocumentScore],
+    metrics: Sequence[Metric],
+    settings: EvaluationSettings,
+    *,
+    seconds: float,
+) -> TaskResult:
+    """The result of the documents that were scored, `scores` by their position in `prompted`."""
+    scored = [prompted[index] for index in sorted(scores)]
+    documents = tuple(scores[index] for index in sorted(scores))
+    notes = data.notes
+    if key.few_shots and resolve_few_shots_split(task) is None:
+        notes += ("few-shot examples come from the evaluated documents themselves: the data set has no other split",)
+    return TaskResult(
+        key=key,
+        version=task.version,
+        metrics=_aggregate(documents, metrics),
+        documents=documents,
+        dataset_fingerprint=data.fingerprint,
+        prompt_digest=hashlib.sha256("\n".join(doc.prompt_digest for doc in scored).encode()).hexdigest(),
+        effective_few_shots=sum(len(doc.shots) for doc in scored) / len(scored),
+        num_truncated=sum(document.truncated for document in documents),
+        num_saved=len({doc.doc.id for doc in prompted} - {doc.doc.id for doc in scored}),
+        max_samples=settings.max_samples,
+        notes=notes,
+        seconds=seconds,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.errors import DataError, RequestsFailedError
-from pytest_lighteval.evaluate import Case, EvaluationSettings, Progress, evaluate, task_kinds
+from pytest_lighteval.evaluate import EvaluationSettings, Progress, PromptedDoc, evaluate, task_kinds
 from pytest_lighteval.types import (
     Ask,
     Detail,
@@ -205,8 +205,8 @@ class Backwards:
         self.most = most
         self.seen: list[TaskResult] = []
 
-    def parts(self, cases: Sequence[Case]) -> Sequence[Sequence[int]]:
-        order = list(reversed(range(len(cases))))
+    def parts(self, docs: Sequence[PromptedDoc]) -> Sequence[Sequence[int]]:
+        order = list(reversed(range(len(docs))))
         return [order[start : start + self.step] for start in range(0, len(order), self.step)]
 
     def should_stop(self, result: TaskResult) -> bool:
@@ -259,9 +259,9 @@ def test_an_evaluation_ends_after_the_part_at_which_the_rule_stops_it(task: Task
 
 def test_saved_documents_are_counted_once_however_many_seeds_would_ask_them(task: Task) -> None:
     class ByDocument(Backwards):
-        def parts(self, cases: Sequence[Case]) -> Sequence[Sequence[int]]:
-            names = list(dict.fromkeys(case.doc.id for case in cases))
-            return [[index for index, case in enumerate(cases) if (case.doc.id in names[:8]) is first] for first in (True, False)]
+        def parts(self, docs: Sequence[PromptedDoc]) -> Sequence[Sequence[int]]:
+            names = list(dict.fromkeys(asked.doc.id for asked in docs))
+            return [[index for index, asked in enumerate(docs) if (asked.doc.id in names[:8]) is first] for first in (True, False)]
 
     result = evaluate(task, FakeBackend(), few_shots=2, settings=EvaluationSettings(few_shot_seeds=3), stopping=ByDocument(0, most=1))
 

@@ -14,7 +14,7 @@ from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.paired import Paired, pair
 from pytest_lighteval.comparison.sequential import LookDecision, look, look_ends, stratified_order
-from pytest_lighteval.evaluate import Case
+from pytest_lighteval.evaluate import PromptedDoc
 from pytest_lighteval.gates.compare import flips_of, in_points, own_policy, verdict_of
 from pytest_lighteval.gates.plan import GatePlan, PairedGate
 from pytest_lighteval.types import PairedVerdict, TaskKey, TaskResult
@@ -66,12 +66,12 @@ class EarlyStopping:
 
     # ------------------------------------------------------------------------------------------ as `evaluate` asks
 
-    def parts(self, cases: Sequence[Case]) -> Sequence[Sequence[int]]:
-        """The cases of each look. All few-shot seeds of a document, and all documents of a cluster, stand in the same one."""
-        whole = [range(len(cases))]
-        if [(case.doc.id, case.seed) for case in cases] != self._promised():
+    def parts(self, docs: Sequence[PromptedDoc]) -> Sequence[Sequence[int]]:
+        """The documents of each look. All few-shot seeds of a document, and all documents of a cluster, are in the same one."""
+        whole = [range(len(docs))]
+        if [(asked.doc.id, asked.few_shot_seed) for asked in docs] != self._promised():
             return whole
-        clusters = {case.doc.id: case.doc.cluster for case in cases}
+        clusters = {asked.doc.id: asked.doc.cluster for asked in docs}
         names = list(clusters)
         strata = [name.partition(":")[0] for name in names]
         order = stratified_order(strata, clusters=list(clusters.values()), name=str(self._baseline.key))
@@ -82,7 +82,7 @@ class EarlyStopping:
         if not all(earlier < seen for ends in self._ends.values() for earlier, seen in itertools.pairwise((0, *ends))):
             return whole  # a look that scores nothing
         self._look_of = {name: number for number, members in enumerate(by_look) for name in members}
-        return [[index for index, case in enumerate(cases) if self._look_of[case.doc.id] == number] for number in range(len(by_look))]
+        return [[index for index, asked in enumerate(docs) if self._look_of[asked.doc.id] == number] for number in range(len(by_look))]
 
     def should_stop(self, result: TaskResult) -> bool:
         """Judge every gate that is still open; whether none is left."""

@@ -16,7 +16,7 @@ from pytest_lighteval.types import Ask, CorpusMetric, Doc, GenerateResponse, Met
 
 Counts = tuple[float, ...]
 BLEU_ORDER = 4
-CHRF_ORDER, CHRF_BETA = 6, 2
+CHRF_ORDER, CHRF_BETA_SQUARED = 6, 4
 
 
 @cache
@@ -68,8 +68,8 @@ def _chrf(sums: Sequence[float]) -> float:
     shares = [(common / given, common / gold) for given, gold, common in orders if given > 0 and gold > 0]
     if not any(precision for precision, _ in shares):
         return 0.0
-    precision, recall = (sum(column) / len(shares) for column in zip(*shares, strict=True))
-    return 100 * ((1 + CHRF_BETA**2) * precision * recall / (CHRF_BETA**2 * precision + recall))
+    precision, recall = sum(share for share, _ in shares) / len(shares), sum(share for _, share in shares) / len(shares)
+    return 100 * ((1 + CHRF_BETA_SQUARED) * precision * recall / (CHRF_BETA_SQUARED * precision + recall))
 
 
 def _count_ter(text: str, golds: Sequence[str]) -> Counts:

@@ -16,7 +16,7 @@ from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.baselines.save import baseline_of
 from pytest_lighteval.comparison.decision import GateOutcome, Policy
 from pytest_lighteval.comparison.sequential import look_ends
-from pytest_lighteval.evaluate import Case, EvaluationSettings, evaluate
+from pytest_lighteval.evaluate import EvaluationSettings, PromptedDoc, evaluate
 from pytest_lighteval.gates.early_stopping import EarlyStopping, stopping_gates
 from pytest_lighteval.gates.plan import PairedGate, plan_gates
 from pytest_lighteval.metrics import metric as registered
@@ -76,9 +76,9 @@ def asked(stopping: EarlyStopping, task: Task, settings: EvaluationSettings | No
     found: list[list[str]] = []
 
     class Spy:
-        def parts(self, cases: Sequence[Case]) -> Sequence[Sequence[int]]:
-            parts = stopping.parts(cases)
-            found.extend([cases[index].doc.id for index in part] for part in parts)
+        def parts(self, docs: Sequence[PromptedDoc]) -> Sequence[Sequence[int]]:
+            parts = stopping.parts(docs)
+            found.extend([docs[index].doc.id for index in part] for part in parts)
             return parts
 
         def should_stop(self, result: TaskResult) -> bool:

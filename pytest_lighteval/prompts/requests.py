@@ -1,0 +1,50 @@
+"""The requests that a document's prompt becomes: one for each thing that the task's metrics ask."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from pytest_lighteval.errors import DataError
+from pytest_lighteval.types import Ask, Doc, GenerateRequest, LoglikelihoodRequest, Metric, PerplexityRequest, Prompt, Request, Task
+
+
+def build_requests(
+    task: Task, doc: Doc, prompt: Prompt, metrics: Sequence[Metric], *, use_chat_template: bool = False
+) -> dict[Ask, Request]:
+    """One request for each `Ask` of the metrics; some may be equal. Raises DataError for a PMI metric without its prompt."""
+    asks = {entry.ask for entry in metrics}
+    unconditioned = None
+    if Ask.CHOICES_PMI in asks:
+        unconditioned = doc.unconditioned_query
+        if unconditioned is None:
+            raise DataError(f"{task.id}: {doc.id}: a PMI metric needs prompt.unconditioned_query")
+    # a chat model ends its turn itself; the task's stop sequences are made for plain continuation (as in the reference)
+    stop_sequence = () if use_chat_template else task.stop_sequence
+    num_samples = task.num_samples or max((entry.num_samples for entry in metrics if entry.ask is Ask.SAMPLES), default=1)
+    requests: dict[Ask, Request] = {}
+    for ask in sorted(asks):
+        if ask in (Ask.CHOICES, Ask.CHOICES_PMI):
+            requests[ask] = LoglikelihoodRequest(prompt=prompt, choices=doc.choices, unconditioned_prompt=unconditioned)
+        elif ask is Ask.GOLDS:
+            requests[ask] = LoglikelihoodRequest(prompt=prompt, choices=doc.golds)
+        elif ask is Ask.TEXT:
+            requests[ask] = PerplexityRequest(text=doc.query)
+        else:
+            is_sampled = ask is Ask.SAMPLES
+            requests[ask] = GenerateRequest(
+                prompt=prompt,
+                stop_sequence=stop_sequence,
+                max_new_tokens=task.generation_size,
+                num_samples=num_samples if is_sampled else 1,
+                do_sample=is_sampled,
+            )
+    return requests
+
+
+def digest_requests(requests: Mapping[Ask, Request]) -> str:
+    """12 hex digits (48 bit) of all that is asked about a document, the same on every machine."""
+    plain = {ask.value: [type(request).__name__, msgspec.to_builtins(request)] for ask, request in requests.items()}
+    return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()[:12]
