@@ -10,6 +10,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from pytest_lighteval.backends.common.generation_parameters import without_refused
 from pytest_lighteval.common.msgspec_errors import place_and_problem
 from pytest_lighteval.common.yaml_lines import YamlFile
 from pytest_lighteval.errors import UserInputError, did_you_mean
@@ -91,8 +92,9 @@ def _value(text: str) -> Any:
 def convert_model_args(raw: Mapping[str, Any], arguments: type[Arguments], *, backend: str) -> Arguments:
     """The backend's own struct, filled and type-checked ("8" becomes 8 where a number is meant).
 
-    Raises UserInputError that names the argument, and the nearest ones for an unknown key.
+    Raises UserInputError that names the argument: the nearest ones for an unknown name, the reason for a refused one.
     """
+    raw = without_refused(raw, arguments, "--model-args: ")
     known = {field.encode_name for field in msgspec.structs.fields(arguments)}
     for key in raw:
         if key not in known:

@@ -1,4 +1,4 @@
-"""Files that are either complete or missing: written under a temporary name, then renamed."""
+"""Read text files, see whether a file has changed, and write files that are either complete or missing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,29 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from pytest_lighteval.errors import UserInputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """One file as it is now. Any change of the file makes it unequal."""
+
+    path: str
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    """Of the last change of content or name. It cannot be set back."""
+
+
+def file_state(path: Path) -> FileState:
+    """Raises OSError."""
+    status = path.stat()
+    return FileState(path=str(path), inode=status.st_ino, size=status.st_size, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
 
 
 def read_utf8(path: Path, *, shown: str) -> str:

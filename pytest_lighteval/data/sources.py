@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from pytest_lighteval.common.files import read_utf8
+from pytest_lighteval.common.files import FileState, file_state, read_utf8
 from pytest_lighteval.data.readers import read_file, read_folder, read_hub
 from pytest_lighteval.errors import DataError, did_you_mean, in_one_line
 from pytest_lighteval.types import Row, Task
@@ -22,18 +22,6 @@ Value = TypeVar("Value")
 _MOST_LISTED = 20
 _REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(\r?\n|$)", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileState:
-    """One file as it is now. Any change of the file makes it unequal."""
-
-    path: str
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    """Of the last change of content or name. It cannot be set back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +70,10 @@ def _of_files(task: Task, files: list[Path]) -> Source:
 
 
 def _state(task: Task, file: Path) -> FileState:
-    file = file.absolute()
     try:
-        status = file.stat()
+        return file_state(file.absolute())
     except OSError as error:
-        raise DataError(f"{task.id}: {file}: {error.strerror or error}") from error
-    return FileState(path=str(file), inode=status.st_ino, size=status.st_size, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
+        raise DataError(f"{task.id}: {file.absolute()}: {error.strerror or error}") from error
 
 
 # -------------------------------------------------------------------------------------------------- a data home

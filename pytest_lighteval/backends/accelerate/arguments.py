@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -70,32 +71,23 @@ class AccelerateArguments(EngineArguments, frozen=True, kw_only=True, forbid_unk
     revision: Revision = "main"
     subfolder: Subfolder = None
     trust_remote_code: TrustRemoteCode = False
-    adapter_weights: Annotated[Any, Meta(description="refused: merge the adapter into its base model first")] = None
-    delta_weights: Annotated[Any, Meta(description="refused: apply the delta to its base model first")] = None
-    base_model: Annotated[Any, Meta(description="refused: belongs to adapter_weights and delta_weights")] = None
+
+    refused: ClassVar[Mapping[str, str]] = {
+        "adapter_weights": (
+            "adapters are not loaded: merge it into its base model (peft: merge_and_unload, save_pretrained), name that folder"
+        ),
+        "delta_weights": "delta weights are not loaded: apply them to the base model, and name the resulting folder",
+        "base_model": "it belongs to adapter_weights and delta_weights, which are not loaded; name the whole model as `pretrained`",
+    }
 
     def __post_init__(self) -> None:
         check_naming(self.pretrained, self.model_name)
-        _check_refused(self)
         self.check_engine()
 
     @property
     def model(self) -> str:
         """What `pretrained` or `model_name` says."""
         return self.pretrained or self.model_name or ""
-
-
-_REFUSED = {
-    "adapter_weights": "adapters are not loaded: merge it into its base model (peft: merge_and_unload, save_pretrained), name that folder",
-    "delta_weights": "delta weights are not loaded: apply them to the base model, and name the resulting folder",
-    "base_model": "it belongs to adapter_weights and delta_weights, which are not loaded; name the whole model as `pretrained`",
-}
-
-
-def _check_refused(arguments: AccelerateArguments) -> None:
-    for name, reason in _REFUSED.items():
-        if getattr(arguments, name) not in (None, False, "false"):
-            raise UserInputError(f"{name}: {reason}")
 
 
 def _check_loading(arguments: EngineArguments) -> None:

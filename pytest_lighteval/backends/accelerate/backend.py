@@ -16,13 +16,14 @@ from pytest_lighteval.errors import UserInputError
 
 if TYPE_CHECKING:  # torch and transformers, which importing a backend must not cost
     from pytest_lighteval.backends.accelerate.engine import TransformersEngine
+    from pytest_lighteval.backends.accelerate.loading import LoadedModel
     from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
 
 class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
     """A transformers model in this process, as a `Backend`. One process, one model; docs/backends/accelerate.md explains its arguments."""
 
-    Arguments = AccelerateArguments
+    Arguments: type[msgspec.Struct] = AccelerateArguments
     cacheable = True
     cached_apart = ("batch_size",)
     computes_on_cpu = True
@@ -128,9 +129,12 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
         special, pairwise = arguments.add_special_tokens, arguments.pairwise_tokenization
         return PromptTokenizer(tokenizer, arguments.model, add_special_tokens=special, pairwise=pairwise)
 
-    def _make_engine(self, texts: PromptTokenizer) -> TransformersEngine:
-        from pytest_lighteval.backends.accelerate.engine import TransformersEngine
+    def _load_model(self) -> LoadedModel:
         from pytest_lighteval.backends.accelerate.loading import adopt_model, load_model
 
-        loaded = adopt_model(self._given[0]) if self._given is not None else load_model(self._folder, self.arguments)
-        return TransformersEngine(texts, loaded, self.arguments, self.max_length)
+        return adopt_model(self._given[0]) if self._given is not None else load_model(self._folder, self.arguments)
+
+    def _make_engine(self, tokenizer: PromptTokenizer) -> TransformersEngine:
+        from pytest_lighteval.backends.accelerate.engine import TransformersEngine
+
+        return TransformersEngine(tokenizer, self._load_model(), self.arguments, self.max_length)

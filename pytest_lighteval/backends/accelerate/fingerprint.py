@@ -63,5 +63,6 @@ def fingerprint_loaded(model: Any, tokenizer: Any, arguments: AccelerateArgument
 
 def fingerprint_content(content: Mapping[str, Any], arguments: AccelerateArguments) -> str:
     """For a model whose content somebody else has digested: together with the arguments that may change an answer and the versions."""
-    settings = canonical_settings(arguments, without=_WITHOUT_EFFECT)
+    # the refused ones were once fields too, so that digests have them
+    settings = canonical_settings(arguments, without=_WITHOUT_EFFECT) | dict.fromkeys(AccelerateArguments.refused)
     return digest_content({"engine": _ENGINE, "arguments": settings, "versions": package_versions(), **content})

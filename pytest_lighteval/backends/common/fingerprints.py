@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from pytest_lighteval.backends.common.dtypes import DTYPES
+from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
 from pytest_lighteval.backends.common.model_reference import weight_files
 from pytest_lighteval.backends.common.user_cache import digest_file
 from pytest_lighteval.errors import BackendError
@@ -19,13 +20,20 @@ _SMALL_SUFFIXES = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".py"}
 
 
 class _Arguments(Protocol):
+    @property
+    def generation_parameters(self) -> dict[str, Any]: ...
+
     def generation(self) -> msgspec.Struct: ...
 
 
 def canonical_settings(arguments: _Arguments, *, without: Collection[str]) -> dict[str, Any]:
     """A backend's arguments but for some, as plain values, in one spelling: `fp32` is `float32`, and a parameter's "5" is 5."""
     settings = {name: value for name, value in msgspec.to_builtins(arguments).items() if name not in without}
-    settings["generation_parameters"] = msgspec.to_builtins(arguments.generation())
+    parameters = arguments.generation()
+    settings["generation_parameters"] = msgspec.to_builtins(parameters)
+    if isinstance(parameters, GenerationParameters):
+        # once fields too, so that digests have them
+        settings["generation_parameters"] |= {name: arguments.generation_parameters.get(name) for name in GenerationParameters.refused}
     if "dtype" in settings:
         dtype = settings["dtype"]
         settings["dtype"] = "auto" if dtype is None else DTYPES.get(dtype, dtype)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -11,14 +12,25 @@ from pytest_lighteval.common.msgspec_errors import place_and_problem
 from pytest_lighteval.errors import UserInputError, did_you_mean
 
 BEAM_SEARCH = dict.fromkeys(("early_stopping", "length_penalty"), "it belongs to beam search, which is never used here")
-"""Parameters of Lighteval's that are refused -> why."""
-_REFUSED = {**BEAM_SEARCH, "response_format": "this backend does not constrain what is generated"}
+"""Parameters of Lighteval's that every backend refuses -> why."""
 
 _Positive = Annotated[int, Meta(ge=1)]
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _Temperature = Annotated[float, Meta(ge=0)]
 _Factor = Annotated[float, Meta(gt=0)]
 _Parameters = TypeVar("_Parameters", bound=msgspec.Struct)
+
+
+def without_refused(raw: Mapping[str, Any], kind: type[msgspec.Struct], prefix: str) -> dict[str, Any]:
+    """What a user wrote, without the names in the struct's class variable `refused`: names that Lighteval has and no backend here.
+
+    Raises UserInputError with the reason that stands there, unless the value (None, false) says that the user does not ask for it.
+    """
+    refused: Mapping[str, str] = getattr(kind, "refused", {})
+    for name in refused.keys() & raw.keys():
+        if raw[name] not in (None, False, "false", "False"):
+            raise UserInputError(f"{prefix}{name}: {refused[name]}")
+    return {name: value for name, value in raw.items() if name not in refused}
 
 
 class GenerationParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,22 +48,21 @@ class GenerationParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     min_new_tokens: Annotated[_Positive | None, Meta(description="no end token before this many")] = None
     stop_tokens: Annotated[tuple[str, ...], Meta(description="texts that end every generation, beside the task's own")] = ()
     truncate_prompt: Annotated[_Positive | None, Meta(description="keep only this many last tokens of a prompt")] = None
-    early_stopping: Annotated[Any, Meta(description="refused: belongs to beam search, which is never used")] = None
-    length_penalty: Annotated[Any, Meta(description="refused: belongs to beam search, which is never used")] = None
-    response_format: Annotated[Any, Meta(description="refused: constrained decoding is not part of this backend")] = None
+
+    refused: ClassVar[Mapping[str, str]] = {**BEAM_SEARCH, "response_format": "this backend does not constrain what is generated"}
 
 
-def read_generation_parameters(raw: dict[str, Any]) -> GenerationParameters:
+def read_generation_parameters(raw: Mapping[str, Any]) -> GenerationParameters:
     """The parameters of an engine that chooses tokens itself. Raises UserInputError that names what is unknown, refused or out of range."""
-    parameters = read_parameters(GenerationParameters, raw)
-    for name, reason in _REFUSED.items():
-        if getattr(parameters, name) not in (None, False):
-            raise UserInputError(f"generation_parameters.{name}: {reason}")
-    return parameters
+    return read_parameters(GenerationParameters, raw)
 
 
-def read_parameters(kind: type[_Parameters], raw: dict[str, Any]) -> _Parameters:
-    """What a user wrote, None as if it were not there. Raises UserInputError for an unknown name, with the nearest, and for a value."""
+def read_parameters(kind: type[_Parameters], raw: Mapping[str, Any]) -> _Parameters:
+    """What a user wrote, None as if it were not there.
+
+    Raises UserInputError for an unknown name, with the nearest ones, for a refused one, with the reason, and for a wrong value.
+    """
+    raw = without_refused(raw, kind, "generation_parameters.")
     names = [field.encode_name for field in msgspec.structs.fields(kind)]
     for name in raw:
         if name not in names:

@@ -77,7 +77,7 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
         """The tokenizer."""
 
     @abstractmethod
-    def _make_engine(self, texts: PromptTokenizer) -> EngineType:
+    def _make_engine(self, tokenizer: PromptTokenizer) -> EngineType:
         """The engine."""
 
     def count_tokens(self, prompt: Prompt) -> int:

@@ -1,7 +1,8 @@
-"""The user's cache folder: the digests of big files that are remembered in it, and folders that are made in it once."""
+"""The user's cache folder: digests of big files are kept in it, and folders are made in it once."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -12,21 +13,17 @@ from pathlib import Path
 
 import msgspec
 
-from pytest_lighteval.common.files import write_atomic
+from pytest_lighteval.common.files import FileState, file_state, write_atomic
 from pytest_lighteval.common.locks import locked
 
 _RACY_NANOSECONDS = 2_000_000_000
-"""A file changed this recently could change again under the same time stamp, so its digest is not remembered (as git does it)."""
+"""A file changed this recently could change again under the same time stamp, so its digest is not kept (as git does it)."""
 
 
-class _Remembered(msgspec.Struct, forbid_unknown_fields=True):
-    """One remembered digest, and the state of the file that it belongs to."""
+class _Digest(msgspec.Struct, forbid_unknown_fields=True):
+    """A digest that was kept, and the state of its file."""
 
-    path: str
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
+    file: FileState
     sha256: str
 
 
@@ -41,33 +38,25 @@ def cache_home() -> Path:
 def digest_file(path: Path) -> str:
     """SHA-256 of the file's content, in hex.
 
-    Remembered by (path, inode, size, mtime, ctime), so that weights are read once: a file that was replaced or rewritten is read again,
-    also when its name and size are the same. A cache folder that cannot be written only costs the next run this reading. Raises OSError.
+    The digest is kept with the file's state, so that weights are read once. A file that was replaced or rewritten is read again, even if
+    its name and size are the same. Raises OSError.
     """
     real = path.resolve()
-    state = _state(real)
+    state = file_state(real)
     note = cache_home() / "digests" / f"{hashlib.sha256(os.fsencode(real)).hexdigest()[:32]}.json"
     try:
-        known = msgspec.json.decode(note.read_bytes(), type=_Remembered)
+        kept = msgspec.json.decode(note.read_bytes(), type=_Digest)
     except (OSError, msgspec.MsgspecError):
-        known = None
-    if known is not None and (known.path, known.inode, known.size, known.mtime_ns, known.ctime_ns) == (str(real), *state):
-        return known.sha256
+        kept = None
+    if kept is not None and kept.file == state:
+        return kept.sha256
     with real.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if _state(real) == state and time.time_ns() - max(state[2:]) > _RACY_NANOSECONDS:
-        inode, size, mtime_ns, ctime_ns = state
-        entry = _Remembered(path=str(real), inode=inode, size=size, mtime_ns=mtime_ns, ctime_ns=ctime_ns, sha256=digest)
-        try:
-            write_atomic(note, msgspec.json.encode(entry).decode())
-        except OSError:
-            return digest
+    if file_state(real) == state and time.time_ns() - max(state.mtime_ns, state.ctime_ns) > _RACY_NANOSECONDS:
+        # a cache that cannot be written only costs the next run this reading
+        with contextlib.suppress(OSError):
+            write_atomic(note, msgspec.json.encode(_Digest(file=state, sha256=digest)).decode())
     return digest
-
-
-def _state(path: Path) -> tuple[int, int, int, int]:
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def made_once(folder: Path, make: Callable[[Path], None], *, proof: str = "config.json") -> Path:

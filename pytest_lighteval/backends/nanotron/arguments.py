@@ -24,7 +24,7 @@ class NanotronArguments(EngineArguments, frozen=True, kw_only=True, forbid_unkno
     ] = None
     engine: Annotated[
         Literal["transformers", "nanotron"],
-        Meta(description="transformers: load the checkpoint here; nanotron: its own engine, under torchrun on GPUs"),
+        Meta(description="transformers: load the checkpoint here; nanotron (experimental): its own engine, under torchrun on GPUs"),
     ] = "transformers"
     tokenizer: Annotated[str | None, Meta(description="hub id or folder of the tokenizer; default: the one that the checkpoint names")] = (
         None

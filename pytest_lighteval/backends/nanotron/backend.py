@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
+from pytest_lighteval.backends.accelerate import AccelerateBackend
 from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_content
 from pytest_lighteval.backends.common.fingerprints import small_file_digests
 from pytest_lighteval.backends.common.model_reference import ModelReference, download_snapshot, resolve_reference
@@ -23,42 +23,26 @@ from pytest_lighteval.backends.nanotron.ranks import check_nanotron, check_one_p
 from pytest_lighteval.backends.protocol import SessionDefaults
 from pytest_lighteval.common.versions import installed_versions
 from pytest_lighteval.errors import BackendError, UserInputError
-from pytest_lighteval.types import (
-    GenerateRequest,
-    GenerateResponse,
-    LoglikelihoodRequest,
-    LoglikelihoodResponse,
-    Message,
-    PerplexityRequest,
-    PerplexityResponse,
-    Prompt,
-    RequestKind,
-)
+
+if TYPE_CHECKING:  # torch, which importing a backend must not cost
+    from pytest_lighteval.backends.accelerate.loading import LoadedModel
 
 
-class NanotronBackend:
-    """A nanotron checkpoint as a `Backend`; docs/backends/nanotron.md explains its arguments. It answers as the accelerate backend does."""
+class NanotronBackend(AccelerateBackend):
+    """A nanotron checkpoint as a `Backend`; docs/backends/nanotron.md explains its arguments. The accelerate backend answers."""
 
     Arguments = NanotronArguments
-    cached_apart = ("batch_size",)
-    computes_on_cpu = True
     name = "nanotron"
-    supports = frozenset(RequestKind)
 
     def __init__(self, arguments: NanotronArguments) -> None:
         """Reads the checkpoint's small files alone. Raises UserInputError for a checkpoint that is not there, or not one it can load."""
-        self.arguments = arguments
         self._checkpoint = read_checkpoint(arguments.checkpoint_config_path or "")
         self._architecture = read_architecture(self._checkpoint)
-        self._folders = _Folders(self._checkpoint, self._architecture, arguments.tokenizer)
-        self.max_length = arguments.max_length or self._architecture.max_length
-        # processes that answer together have to ask together: what one of them took from memory, the others would wait for
+        folders = CheckpointFolders(self._checkpoint, self._architecture, arguments.tokenizer)
+        super().__init__(arguments.for_accelerate(max_length=arguments.max_length or self._architecture.max_length), folders=folders)
+        self._nanotron = arguments
+        # processes that answer together have to be asked together: one of them must not find in the cache what the others compute
         self.cacheable = arguments.engine == "transformers"
-        self._closed = False
-        self._made: AccelerateBackend | None = None
-        """Who answers. None: it is made when it is first needed."""
-        if arguments.engine == "transformers":
-            self._made = AccelerateBackend(self._accelerate_arguments, folders=self._folders)
 
     @classmethod
     def from_arguments(cls, arguments: msgspec.Struct) -> NanotronBackend:
@@ -88,81 +72,43 @@ class NanotronBackend:
     def fingerprint(self) -> str:
         """See `Backend.fingerprint`: the content of every shard, not where it lies."""
         try:
-            tokenizer = small_file_digests(self._folders.tokenizer)
+            tokenizer = small_file_digests(self._tokenizer_folder)
         except OSError as error:
             raise BackendError(f"{self.arguments.model}: cannot read {error.filename}: {error.strerror}") from error
         checkpoint = digest_checkpoint(self._checkpoint, self._architecture)
         content: dict[str, Any] = {"checkpoint": checkpoint, "converter": CONVERTER, "tokenizer": tokenizer}
         if self._parallelism is not None:
             content["nanotron"] = [installed_versions(("nanotron",)).get("nanotron"), self._parallelism.data, self._parallelism.tensor]
-        return fingerprint_content(content, self._accelerate_arguments)
-
-    def count_tokens(self, prompt: Prompt) -> int:
-        """See `Backend.count_tokens`."""
-        return self._inner.count_tokens(prompt)
-
-    def render(self, messages: Sequence[Message]) -> str:
-        """See `Backend.render`."""
-        return self._inner.render(messages)
+        return fingerprint_content(content, self.arguments)
 
     def describe(self) -> Mapping[str, Any]:
         """See `Backend.describe`. Loads nothing."""
-        facts: dict[str, Any] = {"model": self.arguments.model} if self._made is None else dict(self._made.describe())
-        facts |= {"max_length": self.max_length, "runs_on": self.arguments.engine, "checkpoint_format": self._checkpoint.version}
+        facts = {**super().describe(), "max_length": self.max_length, "runs_on": self._nanotron.engine}
+        facts["checkpoint_format"] = self._checkpoint.version
         if self._parallelism is not None:
             facts |= {"processes": self._parallelism.processes, "nanotron": installed_versions(("nanotron",)).get("nanotron")}
         return facts
 
-    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
-        """See `Backend.loglikelihood`."""
-        yield from self._inner.loglikelihood(requests) if requests else ()
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
-        """See `Backend.generate`."""
-        yield from self._inner.generate(requests) if requests else ()
-
-    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
-        """See `Backend.perplexity`."""
-        yield from self._inner.perplexity(requests) if requests else ()
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-        self._closed = True
-        if self._made is not None:
-            self._made.close()
-
-    @cached_property
-    def _accelerate_arguments(self) -> AccelerateArguments:
-        return self.arguments.for_accelerate(max_length=self.max_length)
-
     @cached_property
     def _parallelism(self) -> Parallelism | None:
         """None: one process runs it with transformers."""
-        return (
-            None if self.arguments.engine == "transformers" else _read_parallelism(self.arguments.lighteval_config_path, self._checkpoint)
-        )
+        if self._nanotron.engine == "transformers":
+            return None
+        return _read_parallelism(self._nanotron.lighteval_config_path, self._checkpoint)
 
-    @property
-    def _inner(self) -> AccelerateBackend:
-        """Who answers. With nanotron's engine, making it loads the model, in which all processes take part."""
-        if self._closed:
-            raise BackendError(f"{self.arguments.model}: the backend is closed")
-        if self._made is None:
-            self._made = self._with_nanotron()
-        return self._made
-
-    def _with_nanotron(self) -> AccelerateBackend:
-        from pytest_lighteval.backends.common.prompt_tokenizer import load_tokenizer
+    def _load_model(self) -> LoadedModel:
+        """With nanotron's engine, all processes take part in it."""
+        if self._nanotron.engine == "transformers":
+            return super()._load_model()
+        from pytest_lighteval.backends.accelerate.loading import adopt_model
         from pytest_lighteval.backends.nanotron.engine import load_model
 
         if self._parallelism is None:
             raise BackendError(f"{self.arguments.model}: engine=nanotron needs a parallelism with dp, tp and pp, and its config has none")
-        tokenizer = load_tokenizer(self._folders.tokenizer, self.arguments.tokenizer or self.arguments.model)
-        model = load_model(self._checkpoint, self._architecture, self._parallelism, self.arguments.dtype)
-        return AccelerateBackend(self._accelerate_arguments, given=(model, tokenizer))
+        return adopt_model(load_model(self._checkpoint, self._architecture, self._parallelism, self.arguments.dtype))
 
 
-class _Folders:
+class CheckpointFolders:
     """Where the checkpoint's converted form and its tokenizer lie."""
 
     revision = None

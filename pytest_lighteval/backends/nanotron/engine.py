@@ -1,4 +1,4 @@
-"""nanotron's own engine on the processes of torchrun: one function from token ids to logits, the same on every process.
+"""Experimental: nanotron's own engine on the processes of torchrun, one function from token ids to logits, the same on every process.
 
 The one module that imports nanotron. What surrounds that function makes it a model that the accelerate backend can ask; it needs no
 nanotron, and is tested without. Written against nanotron's main branch (commit 2411b022).

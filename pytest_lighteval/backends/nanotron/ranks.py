@@ -1,4 +1,4 @@
-"""The processes of `torchrun` and the installed nanotron: what `engine=nanotron` needs, checked before anything is loaded."""
+"""Experimental: what `engine=nanotron` needs, the processes of `torchrun` and an installed nanotron, checked before anything is loaded."""
 
 from __future__ import annotations
 

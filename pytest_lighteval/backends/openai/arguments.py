@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -45,6 +46,8 @@ class ServerParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     stop_tokens: Annotated[tuple[str, ...], Meta(description="texts that end every generation, beside the task's own")] = ()
     truncate_prompt: Annotated[_Positive | None, Meta(description="keep only this many last tokens of a prompt; needs `tokenizer`")] = None
     response_format: Annotated[dict[str, Any] | None, Meta(description="sent as it stands, e.g. {type: json_object}")] = None
+
+    refused: ClassVar[Mapping[str, str]] = BEAM_SEARCH
 
 
 class OpenAIArguments(PromptRules, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,9 +91,6 @@ class OpenAIArguments(PromptRules, frozen=True, kw_only=True, forbid_unknown_fie
 
     def generation(self) -> ServerParameters:
         """`generation_parameters`, checked. Raises UserInputError that names the parameter, with the nearest ones if it is unknown."""
-        for name, reason in BEAM_SEARCH.items():
-            if name in self.generation_parameters:
-                raise UserInputError(f"generation_parameters.{name}: {reason}")
         return read_parameters(ServerParameters, self.generation_parameters)
 
     def key(self) -> str | None:

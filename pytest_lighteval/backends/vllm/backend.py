@@ -146,10 +146,10 @@ class VllmBackend(LazyEngineBackend["Engine"]):
             )
         return tokenizer
 
-    def _make_engine(self, texts: PromptTokenizer) -> Engine:
+    def _make_engine(self, tokenizer: PromptTokenizer) -> Engine:
         from pytest_lighteval.backends.vllm.engine import Engine
 
-        return Engine(texts, self._start(), self.arguments, self.max_length)
+        return Engine(tokenizer, self._start(), self.arguments, self.max_length)
 
     def _start(self) -> Running:
         from pytest_lighteval.backends.vllm.local_engine import LocalEngine, start_engine

@@ -17,7 +17,7 @@ from pytest_lighteval.backends.nanotron import NanotronArguments, NanotronBacken
 from pytest_lighteval.backends.nanotron.engine import ForwardModel, SplitForward
 from pytest_lighteval.errors import BackendError, BackendLostError
 from pytest_lighteval.testing import BackendConformance
-from pytest_lighteval.types import Backend, LoglikelihoodRequest
+from pytest_lighteval.types import Backend, LoglikelihoodRequest, PerplexityRequest
 from tests.backends.nanotron.nanotron_layout import write_checkpoint
 from tests.backends.tiny import tiny_model, tiny_tokenizer
 
@@ -204,7 +204,8 @@ def test_what_nanotron_raises_while_it_loads_is_one_line(written: Path, monkeypa
     backend = NanotronBackend(NanotronArguments(checkpoint_config_path=str(written), engine="nanotron"))
 
     with pytest.raises(BackendError, match=r"config.yaml: nanotron cannot load it: AssertionError: nccl backend is needed$"):
-        backend.count_tokens("One")
+        list(backend.perplexity([PerplexityRequest(text="One")]))
+    assert backend.count_tokens("One") == 2  # the tokenizer is loaded without the model
 
 
 class _Processes:

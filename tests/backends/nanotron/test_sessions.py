@@ -118,7 +118,7 @@ def test_no_yaml_is_needed(project: pytest.Pytester) -> None:
     [
         pytest.param({"task": {}}, "", "eval.yaml: task: no such key (did you mean 'tasks'?)", id="key"),
         pytest.param({"tasks": {"tasks": "mini|choise|0|0"}}, "", "eval.yaml: tasks: suite 'mini' has no task 'choise'*", id="task"),
-        pytest.param({"tasks": {"tasks": "mini|choice"}}, "", "eval.yaml: tasks: 'mini|choice': a task is written*", id="spec"),
+        pytest.param({"tasks": {"tasks": "mini|choice"}}, "", "eval.yaml: tasks: 'mini|choice': the few-shot count is missing*", id="spec"),
         pytest.param(
             {}, "lighteval_config=eval.yaml", "*no argument 'lighteval_config' (did you mean 'lighteval_config_path'?)", id="name"
         ),
