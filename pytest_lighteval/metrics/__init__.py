@@ -19,21 +19,15 @@ from pytest_lighteval.metrics import (
 )
 from pytest_lighteval.types import Metric
 
-__all__ = ["metric", "metric_names"]
-
 FAMILIES = (loglikelihood, perplexity, matches, overlap, translation, classification, extraction, sampling, ifeval, multilingual)
 """Each module lists its metrics in `METRICS`."""
 
 
-def _registry() -> Mapping[str, Metric]:
-    return {entry.name: entry for family in FAMILIES for entry in family.METRICS}
-
-
-REGISTRY = _registry()
+REGISTRY: Mapping[str, Metric] = {entry.name: entry for family in FAMILIES for entry in family.METRICS}
 
 
 def metric(name: str) -> Metric:
-    """The row of that name. Raises UserInputError for an unknown one, with the nearest names."""
+    """The metric of that name. Raises UserInputError for an unknown name, with the nearest ones."""
     try:
         return REGISTRY[name]
     except KeyError:

@@ -1,4 +1,4 @@
-"""F1 scores and Matthews correlation of predicted labels over a corpus, by scikit-learn; their bootstraps count labels instead."""
+"""F1 scores and Matthews correlation of predicted labels over a corpus: by scikit-learn, but from label counts in bootstraps."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Counts = npt.NDArray[np.float64]
 """One number a label."""
 
 FromCounts = Callable[[Counts, Counts, Counts], float]
-"""How often each label was right, was predicted, and was to be predicted -> the score."""
+"""For each label, how often it was predicted rightly, was predicted, and was right -> the score."""
 
-BY_SKLEARN = Callable[[list[Label], list[Label]], float]
+BySklearn = Callable[[list[Label], list[Label]], float]
 """Right labels, predicted labels -> the score."""
 
 
@@ -56,7 +56,7 @@ def _matthews(right: Counts, predicted: Counts, actual: Counts) -> float:
     return float((right.sum() * count - predicted @ actual) / np.sqrt(spread)) if spread > 0 else 0.0
 
 
-def _labels_corpus(by_sklearn: BY_SKLEARN, from_counts: FromCounts, *, labels: Sequence[Label] | None = None) -> CorpusMetric:
+def _labels_corpus(by_sklearn: BySklearn, from_counts: FromCounts, *, labels: Sequence[Label] | None = None) -> CorpusMetric:
     """`labels`: the counted ones, in order, where absent ones count too. None: those that occur."""
 
     def aggregate(values: Sequence[Labelled]) -> float:
@@ -81,7 +81,7 @@ def _labels_corpus(by_sklearn: BY_SKLEARN, from_counts: FromCounts, *, labels: S
     return CorpusMetric(aggregate=aggregate, higher_is_better=True, is_mean=False, bootstrap=bootstrap)
 
 
-def _f1(average: str) -> BY_SKLEARN:
+def _f1(average: str) -> BySklearn:
     def score(golds: list[Label], given: list[Label]) -> float:
         return float(load("sklearn.metrics", "scikit-learn").f1_score(golds, given, average=average, zero_division=0.0))
 

@@ -23,8 +23,8 @@ def _number(given: Arguments, name: str) -> int:
     return int(given[name])
 
 
-def _compare(count: int, relation: str, wanted: int) -> bool:
-    return count < wanted if relation == "less than" else count >= wanted
+def _compare(count: int, relation: str, limit: int) -> bool:
+    return count < limit if relation == "less than" else count >= limit
 
 
 # ------------------------------------------------------------------------------------------------ keywords

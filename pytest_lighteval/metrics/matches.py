@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from pytest_lighteval.common.statistics import MEAN
@@ -10,7 +11,7 @@ from pytest_lighteval.metrics import normalizers
 from pytest_lighteval.types import Ask, Doc, GenerateResponse, Metric
 
 Normalize = Callable[[str], str | None]
-"""None: nothing that could be an answer was found."""
+"""A text's form for comparison. None: it has no answer."""
 
 Compare = Literal["full", "prefix", "suffix"]
 
@@ -29,16 +30,16 @@ def is_match(
     prediction_normalizer: Normalize = unchanged,
     strip: bool = False,
 ) -> bool:
-    """Do the two agree? An empty prediction agrees with nothing, and so does a text in which no answer was found."""
+    """Do the two agree? An empty prediction and a text without an answer agree with nothing."""
     if not prediction:
         return False
-    wanted = gold_normalizer(gold.strip() if strip else gold)
+    right = gold_normalizer(gold.strip() if strip else gold)
     given = prediction_normalizer(prediction.strip() if strip else prediction)
-    if wanted is None or given is None:
+    if right is None or given is None:
         return False
     if compare == "full":
-        return wanted == given
-    return given.startswith(wanted) if compare == "prefix" else given.endswith(wanted)
+        return right == given
+    return given.startswith(right) if compare == "prefix" else given.endswith(right)
 
 
 def best_over_golds(name: str, reported: str, score: Callable[[str, str], float]) -> Metric:
@@ -52,46 +53,25 @@ def best_over_golds(name: str, reported: str, score: Callable[[str, str], float]
 
 def word_f1(gold: str, prediction: str) -> float:
     """Harmonic mean of precision and recall over the *sets* of words (repeated words count once), 0 without a common one."""
-    wanted, given = set(gold.split()), set(prediction.split())
-    return 2 * len(wanted & given) / (len(wanted) + len(given)) if wanted and given else 0.0
-
-
-def _exact(
-    name: str,
-    reported: str,
-    *,
-    compare: Compare = "full",
-    gold_normalizer: Normalize = unchanged,
-    prediction_normalizer: Normalize = unchanged,
-    strip: bool = False,
-) -> Metric:
-    def score(gold: str, prediction: str) -> float:
-        return is_match(
-            gold,
-            prediction,
-            compare=compare,
-            gold_normalizer=gold_normalizer,
-            prediction_normalizer=prediction_normalizer,
-            strip=strip,
-        )
-
-    return best_over_golds(name, reported, score)
+    right, given = set(gold.split()), set(prediction.split())
+    return 2 * len(right & given) / (len(right) + len(given)) if right and given else 0.0
 
 
 def _quasi(name: str, reported: str, normalizer: Normalize, *, compare: Compare = "full", strip: bool = True) -> Metric:
-    return _exact(name, reported, compare=compare, gold_normalizer=normalizer, prediction_normalizer=normalizer, strip=strip)
+    score = partial(is_match, compare=compare, gold_normalizer=normalizer, prediction_normalizer=normalizer, strip=strip)
+    return best_over_golds(name, reported, score)
 
 
 METRICS = (
-    _exact("exact_match", "em", strip=True),
-    _exact("perfect_exact_match", "perfect_em"),
-    _exact("prefix_exact_match", "pem", compare="prefix", strip=True),
+    best_over_golds("exact_match", "em", partial(is_match, strip=True)),
+    best_over_golds("perfect_exact_match", "perfect_em", is_match),
+    best_over_golds("prefix_exact_match", "pem", partial(is_match, compare="prefix", strip=True)),
     _quasi("quasi_exact_match", "qem", normalizers.helm),
     _quasi("prefix_quasi_exact_match", "pqem", normalizers.helm, compare="prefix", strip=False),
     _quasi("quasi_exact_match_gsm8k", "qem", normalizers.gsm8k),
     _quasi("quasi_exact_match_math", "qem", normalizers.math),
-    # the accepted answers come normalized with the data
-    _exact("quasi_exact_match_triviaqa", "qem", prediction_normalizer=normalizers.triviaqa, strip=True),
+    # the accepted answers are normalized in the data set
+    best_over_golds("quasi_exact_match_triviaqa", "qem", partial(is_match, prediction_normalizer=normalizers.triviaqa, strip=True)),
     best_over_golds("f1_score", "f1", word_f1),
     best_over_golds("f1_score_quasi", "f1_score_quasi", lambda gold, text: word_f1(normalizers.helm(gold), normalizers.helm(text))),
 )

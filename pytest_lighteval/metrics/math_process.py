@@ -1,4 +1,4 @@
-"""One process that compares mathematical answers, with a limit on each comparison; started at need, restarted when it dies."""
+"""A process that compares mathematical answers, with a limit on each comparison. It is started when needed and when it died."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from typing import Literal
 from pytest_lighteval.errors import LightevalError, MissingExtraError
 
 Target = Literal["expr", "latex", "latex_boxed_first"]
-"""What is looked for: plain numbers and arithmetic, or LaTeX; in the last one a `\\boxed` answer goes before everything else."""
+"""What is searched: plain numbers and arithmetic, or LaTeX. In the last one a `\\boxed` answer goes before everything else."""
 
 CPU_SECONDS = 10
-"""Two parses and a comparison, at the reference's 5 seconds each on its clock, rounded down: what takes longer is not equal."""
+"""For two parses and a comparison, where the reference allows 5 seconds each by the clock. What takes longer is not equal."""
 
 START_SECONDS = 120.0
 """For the worker's imports, which take seconds on a busy machine."""
 
 WALL_SECONDS = 120.0
-"""The backstop for a comparison that waits without computing."""
+"""For a comparison that waits without computing."""
 
 
 class MathProcess:
-    """A worker and its pipe. Not equal is the answer to whatever makes the worker die; the next question gets a new one."""
+    """A worker and its pipe. If a question makes the worker die, its answer is "not equal", and the next question gets a new worker."""
 
     def __init__(self, *, cpu_seconds: int = CPU_SECONDS, wall_seconds: float = WALL_SECONDS) -> None:
         self._cpu_seconds = cpu_seconds
@@ -55,9 +55,9 @@ class MathProcess:
         text_targets: Sequence[Target],
         precision: int,
     ) -> bool:
-        """Does the text hold an answer equal to one of the golds, numbers to `precision` decimals?
+        """Does the text have an answer equal to one of the golds, numbers to `precision` decimals?
 
-        Raises MissingExtraError without math-verify, LightevalError when it is there and cannot be imported.
+        Raises MissingExtraError without math-verify, and LightevalError if it is installed and cannot be imported.
         """
         question = json.dumps(
             {
@@ -96,7 +96,7 @@ class MathProcess:
         return self._process
 
     def _started(self) -> subprocess.Popen[bytes]:
-        """A worker that has its libraries. One that cannot have them must not be taken for one that finds every answer wrong."""
+        """A worker that has imported its libraries. Without this check a broken installation would make every answer wrong."""
         with tempfile.TemporaryFile() as complaints:
             process = subprocess.Popen(
                 [sys.executable, "-P", str(Path(__file__).with_name("math_worker.py"))],
@@ -117,7 +117,7 @@ class MathProcess:
         return process
 
     def _exchange(self, process: subprocess.Popen[bytes], question: bytes) -> bytes | None:
-        """The reply's line. None: the worker died or is overdue."""
+        """The reply's line. None: the worker died or took too long."""
         if process.stdin is None or process.stdout is None:
             return None
         unsent = memoryview(question)
@@ -165,5 +165,5 @@ atexit.register(close)
 def are_equal(
     golds: tuple[str, ...], text: str, *, gold_targets: tuple[Target, ...], text_targets: tuple[Target, ...], precision: int
 ) -> bool:
-    """`MathProcess.are_equal` in the one shared process; several metrics read the same samples, so answers are remembered."""
+    """`MathProcess.are_equal` in the one shared process. Answers are cached, as several metrics compare the same samples."""
     return _PROCESS.are_equal(golds, text, gold_targets=gold_targets, text_targets=text_targets, precision=precision)

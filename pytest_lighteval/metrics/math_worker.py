@@ -1,7 +1,7 @@
-"""The program that a math process runs: JSON questions on standard input, `true` or `false` for each on standard output.
+"""The program of a math process: JSON questions on standard input, `true` or `false` for each on standard output.
 
-Started as a file, so that it imports nothing of this package: only math-verify. A question that takes too much CPU time or memory ends
-the program; its parent sees the closed pipe. It ends with its parent too, whose death closes its standard input.
+It is started as a file, so that it imports math-verify and nothing of this package. A question that takes too much CPU time or memory
+ends the program; its parent sees the closed pipe. It also ends with its parent, whose death closes its standard input.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ADDRESS_SPACE_BYTES = 4 << 30
 
 
 def answer(question: dict[str, Any]) -> bool:
-    """Does the text hold an answer that equals one of the golds? False where either side holds none."""
+    """Does the text have an answer that equals one of the golds? False if either side has none."""
     from math_verify import verify
 
     golds = [_parse(gold, tuple(question["gold_targets"])) for gold in question["golds"]]
@@ -47,13 +47,13 @@ def _configs(targets: tuple[str, ...]) -> list[Any]:
 
 def main() -> None:
     """Answer line by line until the input closes."""
-    # whatever a library prints goes to standard error, and never into an answer
+    # what a library prints goes to standard error, never into an answer
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     with contextlib.suppress(ValueError):  # macOS has no such limit
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # the import is not charged to the first question, and what it raises is told apart from a wrong answer
+    # here, so that the first question does not pay for the import, and an error of it is no wrong answer
     import math_verify  # noqa: F401
 
     answers.write("ready\n")

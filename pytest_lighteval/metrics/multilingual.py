@@ -1,10 +1,11 @@
-"""Quasi-exact match and F1 of words in many languages: their articles left out, their words split by their own rules."""
+"""Quasi-exact match and F1 of words in many languages, without their articles, with words split by their own rules."""
 
 from __future__ import annotations
 
 import re
 import string
 import unicodedata
+from functools import partial
 
 from pytest_lighteval.metrics.languages import LANGUAGES, Language
 from pytest_lighteval.metrics.libraries import split_words_of
@@ -15,7 +16,7 @@ COMPARISONS: tuple[Compare, ...] = ("full", "prefix", "suffix")
 
 
 def normalize(text: str, language: Language) -> str:
-    """Without articles (in lower case only: they go first) and punctuation, in lower case, one space between words."""
+    """Lower case without articles and punctuation, one space between words. Only articles in lower case are removed."""
     if language.articles is not None:
         text = re.sub(rf"\b({language.articles})\b", " ", text)
     bare = "".join(letter for letter in text if letter not in string.punctuation and not unicodedata.category(letter).startswith("P"))
@@ -23,15 +24,8 @@ def normalize(text: str, language: Language) -> str:
 
 
 def _exact(name: str, language: Language, compare: Compare) -> Metric:
-    def score(gold: str, text: str) -> float:
-        return is_match(
-            gold,
-            text,
-            compare=compare,
-            gold_normalizer=lambda one: normalize(one, language),
-            prediction_normalizer=lambda one: normalize(one, language),
-        )
-
+    normalizer = partial(normalize, language=language)
+    score = partial(is_match, compare=compare, gold_normalizer=normalizer, prediction_normalizer=normalizer)
     return best_over_golds(f"multilingual_quasi_em_{compare}_{name}", f"exact_match_{language.code}_{compare}", score)
 
 

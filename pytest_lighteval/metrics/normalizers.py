@@ -1,4 +1,4 @@
-"""Texts made comparable before they are matched: the normalizations that define a benchmark's exact match."""
+"""How texts are normalized before they are matched, which defines a benchmark's exact match."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def bigbench(text: str) -> str:
 
 
 def remove_braces(text: str) -> str:
-    """Without one opening brace in front and one closing brace behind."""
+    """Without one opening brace in front and one closing brace at the end."""
     return text.removeprefix("{").removesuffix("}")
 
 
@@ -47,7 +47,7 @@ def remove_braces_and_strip(text: str) -> str:
 
 
 def gsm8k(text: str) -> str | None:
-    """The first number behind `#### `, without thousands separators. None: there is none."""
+    """The first number after `#### `, without thousands separators. None: there is none."""
     match = _GSM8K_ANSWER.search(text)
     return match.group(1).strip().replace(",", "") if match else None
 

@@ -45,7 +45,7 @@ def _rouge_t5(doc: Doc, response: GenerateResponse) -> dict[str, float]:
 def sentence_bleu(golds: Sequence[str], text: str, *, order: int) -> float:
     """Clipped precision of the n-grams of one order alone, times the brevity penalty; NLTK's `sentence_bleu` with all weight on it.
 
-    A text too short for any n-gram of that order gets NLTK's stand-in for zero, the smallest positive number; one without a common
+    A text too short for any n-gram of that order gets what NLTK uses for zero, the smallest positive number. A text without a common
     word gets 0.
     """
     bleu = load("nltk.translate.bleu_score", "nltk")
@@ -105,12 +105,12 @@ def _bag_f1(gold: frozenset[str], given: frozenset[str]) -> float:
 def drop_scores(spans: Sequence[str], text: str) -> tuple[float, float]:
     """Exact match and F1 (two digits) of DROP (Dua et al. 2019, arXiv:1903.00161) for one accepted answer.
 
-    The answer's spans and the text as one span are aligned for the highest total F1, and what stays alone counts 0.
+    The answer's spans and the text as one span are aligned for the highest total F1; a span without a partner counts 0.
     """
-    wanted, given = [_normalize_span(span) for span in spans], _normalize_span(text)
+    right, given = [_normalize_span(span) for span in spans], _normalize_span(text)
     bag = frozenset(given.split())
-    aligned = [_bag_f1(frozenset(span.split()), bag) for span in wanted]
-    return float(wanted == [given]), round(max(aligned) / len(wanted), 2)
+    aligned = [_bag_f1(frozenset(span.split()), bag) for span in right]
+    return float(right == [given]), round(max(aligned) / len(right), 2)
 
 
 def _drop(doc: Doc, response: GenerateResponse) -> dict[str, float]:

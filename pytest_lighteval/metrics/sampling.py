@@ -17,7 +17,7 @@ THRESHOLDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def pass_at(k: int, *, right: int, samples: int) -> float:
-    """Chance that k of the samples, drawn without replacement, hold a right one: 1 - C(n-c, k) / C(n, k).
+    """Chance that there is a right one among k samples drawn without replacement: 1 - C(n-c, k) / C(n, k).
 
     Chen et al. 2021, arXiv:2107.03374. ValueError for k > samples, where it is not defined.
     """
@@ -34,13 +34,13 @@ def g_pass_at(k: int, threshold: float, *, right: int, samples: int) -> float:
 
 def mean_g_pass_at(k: int, *, right: int, samples: int) -> float:
     """The area under G-Pass@k over thresholds from one half to one (equation 5 there)."""
-    return 2 / k * math.fsum(_tail(wanted, k, right=right, samples=samples) for wanted in range(math.ceil(k / 2) + 1, k + 1))
+    return 2 / k * math.fsum(_tail(least, k, right=right, samples=samples) for least in range(math.ceil(k / 2) + 1, k + 1))
 
 
-def _tail(wanted: int, k: int, *, right: int, samples: int) -> float:
+def _tail(least: int, k: int, *, right: int, samples: int) -> float:
     if k > samples:
         raise ValueError(f"{k} of {samples} samples cannot be drawn")
-    ways = sum(math.comb(right, hits) * math.comb(samples - right, k - hits) for hits in range(wanted, min(right, k) + 1))
+    ways = sum(math.comb(right, hits) * math.comb(samples - right, k - hits) for hits in range(least, min(right, k) + 1))
     return ways / math.comb(samples, k)
 
 
