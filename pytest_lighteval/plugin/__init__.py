@@ -1,65 +1,26 @@
-"""The pytest plugin. It imports pytest and its own option table; all else waits until a session evaluates something.
+"""The pytest plugin. It imports pytest and its own option table; everything else waits until a session evaluates models.
 
-`options` -> `settings`, `gatesettings` -> `session` (the plan) -> `collection` (items) -> `fixtures`, `running`, `gating` (an item's
-evaluation and verdict) -> `transport` (onto the report) -> `reporter` (the session's verdicts and reports, in the controller).
+`options` -> `settings`, `gate_settings` -> `session` -> `items` -> `fixtures`, `run_item`, `gates` (an item's evaluation and verdict)
+-> `item_report` (onto the pytest report) -> `reporter`, `session_reports` (in the controller). `active` holds the hooks of all that.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Generator
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_lighteval.plugin.fixtures import (
-    lighteval,
-    lighteval_backend,
-    lighteval_reference,
-    lighteval_reference_result,
-    lighteval_result,
-    lighteval_task,
-    lighteval_verdicts,
-)
-from pytest_lighteval.plugin.item_report import ATTRIBUTE, RUN_FOLDER, attach_reason, is_explained, payload_of, reset
-from pytest_lighteval.plugin.options import add_options, add_short_options, is_in_use
-from pytest_lighteval.plugin.torchrun import is_beside_first, leave_word, scratch_folder, silence
-from pytest_lighteval.plugin.xdist_hooks import (
-    crowded_note,
-    pin_gpu,
-    pytest_configure_node,
-    pytest_handlecrashitem,
-    pytest_xdist_auto_num_workers,
-    pytest_xdist_make_scheduler,
-    pytest_xdist_node_collection_finished,
-    run_folder_of_controller,
-    worker_count,
-)
-from pytest_lighteval.tasks import SUITE_SUFFIXES
+from pytest_lighteval.plugin.options import add_options, add_short_options, evaluates, wrong_spelling
+from pytest_lighteval.plugin.torchrun import report_error, silence
+from pytest_lighteval.plugin.workers import hand_over, is_controller
 
-if TYPE_CHECKING:  # pytest's own start-up would pay for these in every project
-    from pytest_lighteval.common.threads import Threads
-    from pytest_lighteval.plugin.items import SuiteFile
+if TYPE_CHECKING:  # every pytest run would pay for these
+    from pytest_lighteval.plugin.lighteval_fixture import Lighteval
+    from pytest_lighteval.types import Backend
 
-__all__ = [
-    "lighteval",
-    "lighteval_backend",
-    "lighteval_reference",
-    "lighteval_reference_result",
-    "lighteval_result",
-    "lighteval_task",
-    "lighteval_verdicts",
-    "pytest_configure_node",
-    "pytest_handlecrashitem",
-    "pytest_xdist_auto_num_workers",
-    "pytest_xdist_make_scheduler",
-    "pytest_xdist_node_collection_finished",
-]
-
-MARKER = (
+_MARKER = (
     "lighteval(suite, task, few_shots, truncate, kind, group): on every collected task, "
     "so that -m \"lighteval(suite='leaderboard', few_shots=5)\" selects exactly; kind is loglikelihood, generate or perplexity"
 )
@@ -76,6 +37,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
     silence(early_config, args)
     yield
     add_short_options(parser)
+    problem = wrong_spelling(parser, args)
+    if problem is not None:
+        raise pytest.UsageError(problem)
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
@@ -89,133 +53,72 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check every option before anything is collected, and choose the run's folder (which is made when something is written)."""
-    config.addinivalue_line("markers", MARKER)
-    if is_in_use(config) or config.getini("lighteval_suites") or _names_suites(config):
+    """In a session that evaluates models: check every option before anything is collected, and register the session's hooks."""
+    config.addinivalue_line("markers", _MARKER)
+    if evaluates(config):
+        from pytest_lighteval.plugin.active import activated
+
         try:
-            _activate(config)
+            session = activated(config)
         except pytest.UsageError as error:
-            leave_word(config, error)
+            report_error(config, error)
             raise
+        if session.settings.gate.plan_only and hasattr(config.option, "dist"):
+            config.option.dist = "no"  # nothing is evaluated, so xdist's workers would have nothing to do
+    elif is_controller(config):
+        config.pluginmanager.register(_FirstUse(config), "lighteval-first-use")
 
 
-def pytest_exception_interact(node: pytest.Item | pytest.Collector, call: pytest.CallInfo[object]) -> None:
-    """A process of torchrun that prints nothing has an error all the same."""
-    if call.excinfo is not None:
-        leave_word(node.config, call.excinfo.value, where=node.nodeid)
-
-
-def _names_suites(config: pytest.Config) -> bool:
-    """Whether an argument is a YAML file, or `suites/leaderboard` where there is no such folder: the shipped one may be meant."""
-    folder = config.invocation_params.dir
-    paths = [str(argument).partition("::")[0] for argument in config.args]
-    return any(path.endswith(SUITE_SUFFIXES) or (path.startswith("suites/") and not (folder / path).exists()) for path in paths)
-
-
-def _activate(config: pytest.Config) -> None:
-    from pytest_lighteval.plugin.session import plan_of
-
-    settings = plan_of(config).settings
-    if settings.gate.plan_only and hasattr(config.option, "dist"):
-        config.option.dist = "no"  # nothing is evaluated, so xdist's workers would have nothing to do
-    if settings.against is not None:
-        from pytest_lighteval.plugin.items import ReferencesFirst
-
-        config.pluginmanager.register(ReferencesFirst(), "lighteval-references")
-    if settings.threads is not None:
-        _set_threads(config, settings.threads)
-    chosen = run_folder_of_controller(config)
-    if chosen is not None:
-        config.stash[RUN_FOLDER] = chosen
-        pin_gpu(os.environ.get("PYTEST_XDIST_WORKER", ""))
-        return
-    if is_beside_first() and settings.backend is not None:
-        config.stash[RUN_FOLDER] = scratch_folder(config)
-        return
-    from pytest_lighteval.plugin.reporter import Reporter
-    from pytest_lighteval.reports.run_folder import run_folder
-
-    started = datetime.now(UTC)
-    config.stash[RUN_FOLDER] = run_folder(settings.report_dir, started, settings.label)
-    config.pluginmanager.register(Reporter(config, started), "lighteval-reporter")
-
-
-def _set_threads(config: pytest.Config, asked: Threads) -> None:
-    """As the user said, for whatever engine comes, and only for this session."""
-    from pytest_lighteval.common.threads import ENVIRONMENT_VARIABLE, choose_threads, set_threads, usable_cores
-
-    before = os.environ.get(ENVIRONMENT_VARIABLE)
-    set_threads(choose_threads(asked, cores=usable_cores(), workers=worker_count(config)))
-
-    def restore() -> None:
-        os.environ.pop(ENVIRONMENT_VARIABLE)
-        if before is not None:
-            os.environ[ENVIRONMENT_VARIABLE] = before
-
-    config.add_cleanup(restore)
-
-
-def pytest_report_header(config: pytest.Config) -> list[str] | None:
-    """What is evaluated, in a few lines; nothing in a session that evaluates nothing."""
-    if not is_in_use(config):
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """`-n auto` is one worker for each visible GPU, one without a GPU; a session that evaluates nothing keeps xdist's own rule."""
+    if not evaluates(config):
         return None
-    from pytest_lighteval.plugin.session import plan_of
+    from pytest_lighteval.common.devices import visible_gpus
 
-    settings = plan_of(config).settings
-    notes = (f"lighteval: {note}" for note in settings.notes)
-    return [plan_of(config).header, *notes, *crowded_note(config, settings.backend, settings.threads)]
+    return max(1, len(visible_gpus()))
 
 
-def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile | None:
-    """Claim suite files: YAML below a suite root or named on the command line, nothing else."""
-    if file_path.suffix not in SUITE_SUFFIXES or RUN_FOLDER not in parent.config.stash:
-        return None
-    from pytest_lighteval.plugin.items import collect_file
+class _FirstUse:
+    """In the controller of a session that does not evaluate models: a worker in which a test uses `lighteval` makes it one that does."""
 
-    return collect_file(file_path, parent)
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """The worker's run folder is the controller's."""
+        hand_over(node)
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """What is left after deselection is what the session's gates are about."""
-    if RUN_FOLDER in session.config.stash:
-        from pytest_lighteval.plugin.gates import plan_session
-        from pytest_lighteval.plugin.items import TaskItem
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Register the reporter at the first report that carries something measured, and give it that report."""
+        if hasattr(report, "lighteval"):
+            from pytest_lighteval.plugin.active import activated
 
-        plan_session(session.config, [(item.key, item.task) for item in session.items if isinstance(item, TaskItem)])
-
-
-def pytest_report_collectionfinish(config: pytest.Config) -> list[str] | None:
-    """What the session's gates can see, before anything is paid for."""
-    if RUN_FOLDER not in config.stash:
-        return None
-    from pytest_lighteval.plugin.gate_lines import gate_lines
-
-    return gate_lines(config)
+            self._config.pluginmanager.unregister(self)
+            activated(self._config)
+            reporter: Any = self._config.pluginmanager.get_plugin("lighteval-reporter")
+            reporter.pytest_runtest_logreport(report)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    """`--gate-plan` ends here."""
-    if RUN_FOLDER not in session.config.stash:
-        return None
-    from pytest_lighteval.plugin.session import plan_of
+@pytest.fixture(scope="session")
+def lighteval_backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """The backend of `--backend` and `--model-args`. Override it in a conftest.py to evaluate your own engine."""
+    from pytest_lighteval.plugin.fixtures import make_backend
 
-    return True if plan_of(session.config).settings.gate.plan_only else None
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A rerun starts with nothing measured."""
-    reset(item)
+    backend = make_backend(request.config)
+    yield backend
+    backend.close()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Put what was measured on the item's report: that of its call, or that of a set-up that did not pass."""
-    report = yield
-    if call.excinfo is not None and report.when == "setup" and not is_explained(item):
-        attach_reason(item, str(call.excinfo.value), skipped=report.skipped)
-    payload = payload_of(item)
-    if payload is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
-        setattr(report, ATTRIBUTE, payload)
-    return report
+@pytest.fixture
+def lighteval(request: pytest.FixtureRequest) -> Lighteval:
+    """Evaluate tasks from inside a test: `result = lighteval.run("leaderboard|truthfulqa:mc|0|0", max_samples=100)`."""
+    from pytest_lighteval.plugin.active import activated
+    from pytest_lighteval.plugin.fixtures import fail
+    from pytest_lighteval.plugin.lighteval_fixture import Lighteval
+
+    try:
+        return Lighteval(activated(request.config), request)
+    except pytest.UsageError as error:
+        fail(str(error))

@@ -1,81 +1,71 @@
-"""The session's memory of answers: one store for the process, around every backend that may be cached, and how much it served."""
+"""The session's cache of answers: one store for the process, around every backend that may be cached, and how often it had the answer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-
-import pytest
 
 from pytest_lighteval.backends.cache.answer_store import AnswerStore, newest_number
 from pytest_lighteval.backends.cache.cached_backend import CachedBackend
 from pytest_lighteval.backends.protocol import is_cacheable
-from pytest_lighteval.plugin.session import plan_of
-from pytest_lighteval.plugin.xdist_hooks import newest_answer_of_controller
+from pytest_lighteval.plugin.settings import CacheSettings
 from pytest_lighteval.types import Backend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheUse:
-    """What a stretch of the session took from memory."""
+    """How many answers came from the cache in a stretch of the session."""
 
     hits: int = 0
     misses: int = 0
     problem: str | None = None
-    """Why nothing is found or kept any more. None: all is well."""
+    """Why the cache is not used any more. None: it is used."""
 
 
 class SessionCache:
-    """Made at the first evaluation of a process; its file is closed when the session ends."""
+    """The file is opened at the first evaluation of a process, and closed when the session ends.
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._settings = plan_of(config).settings.cache
-        self._config = config
+    Args:
+        settings: None means that nothing is cached.
+        newest: The newest answer that this process may find. None: this process decides.
+        on_close: Takes a function that is to be called when the session ends.
+    """
+
+    def __init__(self, settings: CacheSettings | None, *, newest: int | None, on_close: Callable[[Callable[[], None]], object]) -> None:
+        self._settings = settings
+        self._newest = newest
+        self._on_close = on_close
         self._store: AnswerStore | None = None
         self._around: dict[tuple[int, int], CachedBackend] = {}
         """By identity of the inner backend, which lives as long as what is around it, and repeat."""
-        self._told = CacheUse()
+        self._taken = CacheUse()
 
     def around(self, backend: Backend, *, repeat: int = 0) -> Backend:
-        """The backend with a memory, the same one each time; itself, if nothing is to be kept or it may not be cached.
+        """The backend with a cache, the same one each time; itself, if nothing is cached or it may not be.
 
-        Answers of one `repeat` never serve another: for measuring how much a model differs from itself.
+        Answers of one `repeat` never serve another: they measure how much a model differs from itself.
         """
         if self._settings is None or not is_cacheable(backend):
             return backend
         if self._store is None:
-            newest = newest_answer_of_controller(self._config)
-            self._store = AnswerStore(self._settings.folder, limit_bytes=self._settings.limit_bytes, newest=newest)
-            self._config.add_cleanup(self._store.close)
+            self._store = AnswerStore(self._settings.folder, limit_bytes=self._settings.limit_bytes, newest=self._newest)
+            self._on_close(self._store.close)
         key = id(backend), repeat
         if key not in self._around:
             self._around[key] = CachedBackend(backend, self._store, repeat=repeat)
         return self._around[key]
 
     def take_use(self) -> CacheUse:
-        """What was served since the last time that this was asked."""
+        """What was found and computed since this was last asked."""
         hits, misses = (sum(getattr(cached, count) for cached in self._around.values()) for count in ("hits", "misses"))
         problem = self._store.problem if self._store is not None else None
-        use = CacheUse(hits=hits - self._told.hits, misses=misses - self._told.misses, problem=problem)
-        self._told = CacheUse(hits=hits, misses=misses)
+        use = CacheUse(hits=hits - self._taken.hits, misses=misses - self._taken.misses, problem=problem)
+        self._taken = CacheUse(hits=hits, misses=misses)
         return use
 
-
-_CACHE = pytest.StashKey[SessionCache]()
-_NEWEST = pytest.StashKey[int]()
-
-
-def cache_of(config: pytest.Config) -> SessionCache:
-    """The process's memory, made on first use."""
-    if _CACHE not in config.stash:
-        config.stash[_CACHE] = SessionCache(config)
-    return config.stash[_CACHE]
-
-
-def newest_answer(config: pytest.Config) -> int | None:
-    """In the controller: the newest answer at the start of the session, up to which its workers may look. None: nothing is kept."""
-    cache = plan_of(config).settings.cache
-    if cache is None:
-        return None
-    if _NEWEST not in config.stash:  # a worker that takes a dead one's place must see no more than that one did
-        config.stash[_NEWEST] = newest_number(cache.folder)
-    return config.stash[_NEWEST]
+    def newest_answer(self) -> int | None:
+        """The newest answer when this was first asked, up to which workers may look. None: nothing is cached."""
+        if self._newest is None and self._settings is not None:
+            # kept, as a worker that takes a dead one's place must see no more than that one did
+            self._newest = newest_number(self._settings.folder)
+        return self._newest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +11,21 @@ import pytest
 
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.evaluate import task_kinds
-from pytest_lighteval.plugin.session import PLAN, plan_of
+from pytest_lighteval.plugin.options import looks_like_suite
+from pytest_lighteval.plugin.session import Session, session_of
+from pytest_lighteval.reports.run_collector import REFERENCE
 from pytest_lighteval.types import Task, TaskKey, TaskResult, Verdict
-
-REFERENCE = "reference"
-"""At the end of a reference item's name, in its bracket."""
 
 
 def collect_file(path: Path, parent: pytest.Collector) -> SuiteFile | None:
     """The collector of a suite file. None: the file is not ours to claim."""
-    plan = plan_of(parent.config)
-    if not plan.is_suite(path) and not (plan.may_be_suite(path) and _looks_like_a_suite(path)):
+    session = session_of(parent.config)
+    if not session.is_suite(path) and not (session.may_be_suite(path) and looks_like_suite(path)):
         return None
-    shown = plan.catalogue.shown(path)
+    shown = session.catalogue.shown(path)
     # a shipped file is called the same wherever it is installed; None lets pytest name the others
     suite: SuiteFile = SuiteFile.from_parent(parent, path=path, nodeid=shown)
     return suite
-
-
-def _looks_like_a_suite(path: Path) -> bool:
-    """Other plugins have YAML files of their own, which may be named on the command line as well."""
-    try:
-        return re.search(r"^tasks\s*:", path.read_text("utf-8"), re.MULTILINE) is not None
-    except UnicodeDecodeError:
-        return True  # to be told what is wrong with it
-    except OSError:
-        return False
 
 
 class SuiteFile(pytest.Module):
@@ -46,15 +35,15 @@ class SuiteFile(pytest.Module):
 
     def collect(self) -> Iterator[TaskItem]:
         """The file's tasks, one item for each few-shot count, in file order."""
-        plan = self.config.stash[PLAN]
+        session = session_of(self.config)
         try:
-            tasks = plan.catalogue.load(self.path)
+            tasks = session.catalogue.load(self.path)
         except LightevalError as error:
             raise self.CollectError(str(error)) from None
         for task in tasks:
-            for few_shots, truncate in plan.counts(task):
+            for few_shots, truncate in session.counts(task):
                 key = TaskKey(suite=task.suite, task=task.name, few_shots=few_shots, truncate=truncate)
-                if (other := plan.declared.setdefault(key, self.nodeid)) != self.nodeid:
+                if (other := session.declared.setdefault(key, self.nodeid)) != self.nodeid:
                     raise self.CollectError(f"{self.nodeid}:{task.line}: {task.id} is declared in {other} too")
                 yield TaskItem.from_parent(self, name=f"{task.name}[{_shots(key)}]", task=task, key=key)
 
@@ -63,21 +52,15 @@ def _shots(key: TaskKey) -> str:
     return f"{key.few_shots}-shot" + ("-trunc" if key.truncate else "")
 
 
-def key_of(config: pytest.Config, nodeid: str) -> TaskKey | None:
-    """The key of an item whose id is all that is known of it. None: it is no suite's item."""
-    found = task_of(config, nodeid)
-    return None if found is None else found[0]
-
-
-def task_of(config: pytest.Config, nodeid: str) -> tuple[TaskKey, Task] | None:
-    """The same with its task."""
+def task_of(session: Session, rootpath: Path, nodeid: str) -> tuple[TaskKey, Task] | None:
+    """The key and the task of an item whose id is all that is known of it. None: it is no suite's item."""
     path, _, name = nodeid.partition("::")
     parts = re.fullmatch(r"(.+)\[(\d+)-shot(-trunc)?\]", name)
-    if parts is None or PLAN not in config.stash:
+    if parts is None:
         return None
-    for file in _files(config, path):
+    for file in _files(session, rootpath, path):
         try:
-            tasks = config.stash[PLAN].catalogue.load(file)
+            tasks = session.catalogue.load(file)
         except LightevalError:
             continue
         for task in tasks:
@@ -87,15 +70,14 @@ def task_of(config: pytest.Config, nodeid: str) -> tuple[TaskKey, Task] | None:
     return None
 
 
-def _files(config: pytest.Config, path: str) -> Iterator[Path]:
+def _files(session: Session, rootpath: Path, path: str) -> Iterator[Path]:
     """The files that pytest may have named so: beside the ini file, below a folder that was named, or shipped."""
-    plan = config.stash[PLAN]
-    folders = [folder if folder.is_dir() else folder.parent for folder in (*plan.named, *plan.roots)]
-    candidates = [config.rootpath, *folders, *(folder.parent for folder in folders)]
+    folders = [folder if folder.is_dir() else folder.parent for folder in (*session.named, *session.roots)]
+    candidates = [rootpath, *folders, *(folder.parent for folder in folders)]
     yield from dict.fromkeys(found for folder in candidates if (found := folder / path).is_file())
     if not path:  # a named file outside the rootdir has no other name to pytest than its being named
-        yield from (file for file in plan.named if file.is_file())
-    if (shipped := plan.catalogue.shipped / path.removeprefix("suites/")).is_file():
+        yield from (file for file in session.named if file.is_file())
+    if (shipped := session.catalogue.shipped / path.removeprefix("suites/")).is_file():
         yield shipped
 
 
@@ -152,22 +134,6 @@ class ReferenceItem(pytest.Function):
     def reportinfo(self) -> tuple[Path, int, str]:
         """Where the task is declared."""
         return self.path, self.task.line - 1, self.name
-
-
-class ReferencesFirst:
-    """Registered in recovery mode, after pytest's own plugins: what `--lf` and the like leave out is then left out already."""
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None]:
-        """The reference goes first, over what is left after deselection."""
-        yield
-        put_references_first(items)
-
-    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
-        """Its model leaves the memory with the last of its items, before anything else makes a model, be it a fixture of the user's own."""
-        reference = getattr(item, "funcargs", {}).get("lighteval_reference") if isinstance(item, ReferenceItem) else None
-        if reference is not None and not isinstance(nextitem, ReferenceItem):
-            reference.release()
 
 
 def put_references_first(items: list[pytest.Item]) -> None:

@@ -5,10 +5,19 @@ Imported by every pytest run on a machine that has the plugin, so it imports not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import pytest
+
+from pytest_lighteval.tasks import SUITE_SUFFIXES
+
+_MODEL_ARGUMENTS = ("--checkpoint-config-path", "--lighteval-config-path")
+"""Options of Lighteval's nanotron command that are model arguments here."""
 
 
 class Option(NamedTuple):
@@ -138,6 +147,63 @@ def value_of(config: pytest.Config, option: Option) -> Any:
     return given if given not in ("", []) else None
 
 
-def is_in_use(config: pytest.Config) -> bool:
-    """Whether this session says anything about evaluating models, on the command line or in the ini file."""
-    return any(value_of(config, option) is not None for option in OPTIONS)
+_EVALUATES = pytest.StashKey[bool]()
+
+
+def evaluates(config: pytest.Config) -> bool:
+    """Whether this session evaluates models. Decided once, when the initial conftests are loaded; everybody asks here.
+
+    It does if an option of this plugin is set (on the command line or in the ini file), if an argument names a suite, or if a conftest
+    brings its own `lighteval_backend`. Every other session stays as it is without the plugin, until a test uses the `lighteval` fixture.
+    """
+    if _EVALUATES not in config.stash:
+        config.stash[_EVALUATES] = (
+            any(value_of(config, option) is not None for option in OPTIONS) or has_own_backend(config) or _names_suites(config)
+        )
+    return config.stash[_EVALUATES]
+
+
+def has_own_backend(config: pytest.Config) -> bool:
+    """Whether a conftest, or another plugin that is a module, defines the `lighteval_backend` fixture."""
+    modules = (plugin for plugin in config.pluginmanager.get_plugins() if isinstance(plugin, ModuleType))
+    return any(hasattr(module, "lighteval_backend") for module in modules if module.__name__ != __package__)
+
+
+def _names_suites(config: pytest.Config) -> bool:
+    """Whether an argument is a suite file, touches a folder of `lighteval_suites`, or is `suites/...` where there is no such path."""
+    roots = [config.rootpath / root for root in config.getini("lighteval_suites")]
+    for argument in config.args:
+        name = str(argument).partition("::")[0]
+        path = Path(os.path.abspath(config.invocation_params.dir / name))
+        if not path.exists():
+            if name.startswith("suites/"):  # a shipped one
+                return True
+        elif (path.suffix in SUITE_SUFFIXES and looks_like_suite(path)) or any(
+            path.is_relative_to(root) or root.is_relative_to(path) for root in roots
+        ):
+            return True
+    return False
+
+
+def looks_like_suite(path: Path) -> bool:
+    """Whether a YAML file has tasks. Other plugins have YAML files of their own, which may be named on the command line as well."""
+    try:
+        return re.search(r"^tasks\s*:", path.read_text("utf-8"), re.MULTILINE) is not None
+    except UnicodeDecodeError:
+        return True  # reading it says what is wrong
+    except OSError:
+        return False
+
+
+def wrong_spelling(parser: pytest.Parser, arguments: Sequence[str]) -> str | None:
+    """What to write in place of an option that Lighteval's command line has and this one spells otherwise. None: nothing is wrong."""
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if not name.startswith("--") or not _is_free(parser, name):
+            continue
+        ours = name.replace("_", "-")
+        if ours in _MODEL_ARGUMENTS:
+            return f"{name}: it is a model argument: write --model-args {ours.removeprefix('--').replace('-', '_')}={value or 'PATH'}"
+        if ours != name and any(ours in (f"--{option.name}", f"--lighteval-{option.name}") for option in OPTIONS):
+            return f"{name}: write {ours}"
+    return None

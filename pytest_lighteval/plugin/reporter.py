@@ -1,11 +1,10 @@
-"""Gathers what items measured and writes the run's reports. Lives in the controller alone; workers send, they do not write reports."""
+"""The controller's reports of a run: gathers what items measured, judges what needs all of them, writes the run's folder."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from datetime import datetime
-from typing import Any, Literal
+from datetime import UTC, datetime
 
 import pytest
 
@@ -14,57 +13,45 @@ from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.gates import has_floor
-from pytest_lighteval.plugin.item_report import ATTRIBUTE, RUN_FOLDER
-from pytest_lighteval.plugin.items import REFERENCE
+from pytest_lighteval.plugin.item_report import ATTRIBUTE
 from pytest_lighteval.plugin.reference import forget_exchange
-from pytest_lighteval.plugin.session import plan_of
-from pytest_lighteval.plugin.session_reports import Ending, end_session, save_baseline
-from pytest_lighteval.plugin.usage import use_of_all
+from pytest_lighteval.plugin.session import Session
+from pytest_lighteval.plugin.session_reports import SessionReport, judge_session, run_reports, save_baseline
+from pytest_lighteval.plugin.workers import start_of
 from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.reports.junit import metric_properties
+from pytest_lighteval.reports.run_collector import REFERENCE, RunCollector
 from pytest_lighteval.reports.run_folder import write_run
-from pytest_lighteval.reports.serialize import task_result_from_plain, to_plain, verdict_from_plain
+from pytest_lighteval.reports.serialize import to_plain
 from pytest_lighteval.reports.summary import append_step_summary, summary_markdown
 from pytest_lighteval.reports.table import terminal_table
 from pytest_lighteval.reports.verdict_lines import verdict_lines
-from pytest_lighteval.types import MetricResult, RunReport, TaskResult, Verdict
+from pytest_lighteval.types import MetricResult, RunReport, TaskResult
 
 _ASKING = ("baseline", "against_backend", "against_model_args", "gates", "save_baseline")
 """Options after which a session that evaluates nothing is a mistake."""
 
-GROUP_NODE = "lighteval"
-"""Group verdicts belong to no file; this stands where a test's file would."""
+_COLOURS: dict[str, dict[str, bool]] = {
+    "failed": {"red": True},
+    "error": {"red": True},
+    "passed": {"green": True},
+    "open": {"yellow": True},
+    "plain": {},
+}
 
 
 class Reporter:
-    """One session's results, keyed by task, so that a rerun's last try counts."""
+    """Registered in the controller alone; workers send what they measured, and write no reports."""
 
-    def __init__(self, config: pytest.Config, started: datetime) -> None:
-        self.config = config
-        self.started = started
-        self.results: dict[str, TaskResult] = {}
-        self.verdicts: dict[str, tuple[Verdict, ...]] = {}
-        self.errors: dict[str, str] = {}
-        self.skipped: dict[str, str] = {}
-        self.own_runs: dict[str, tuple[TaskResult, ...]] = {}
-        self.references: dict[str, TaskResult] = {}
-        self.repeats: dict[str, tuple[TaskResult, ...]] = {}
-        self.backend: dict[str, Any] = {}
-        self.uses: dict[str, dict[str, Any]] = {}
-        """What each process used so far, by worker; "" without workers."""
-        self.reference_backend: dict[str, Any] = {}
-        self.cache = {"hits": 0, "misses": 0}
-        self.cache_problems: list[str] = []
-        self.groups: dict[str, dict[str, MetricResult]] = {}
-        self.notices: list[str] = []
-        self.saved: list[str] | None = None
-        self.problem: str | None = None
-        self.report: RunReport | None = None
-
-    @property
-    def is_used(self) -> bool:
-        """Whether anything was evaluated, or should have been. A session of other tests leaves no trace."""
-        return bool(self.results or self.errors or self.skipped or self.own_runs or self.references)
+    def __init__(self, config: pytest.Config, session: Session) -> None:
+        self._config = config
+        self._session = session
+        self._collected = RunCollector()
+        self._groups: dict[str, dict[str, MetricResult]] = {}
+        self._notices: list[str] = []
+        self._saved: list[str] | None = None
+        self._problem: str | None = None
+        self._report: RunReport | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -72,47 +59,21 @@ class Reporter:
         payload = getattr(report, ATTRIBUTE, None)
         if payload is None:
             return
-        for key, outcome in payload.get("outcomes", {}).items():
-            self.results[key] = task_result_from_plain(outcome["result"])
-            self.verdicts[key] = tuple(verdict_from_plain(verdict) for verdict in outcome["verdicts"])
-            self.errors.pop(key, None)
-            self.skipped.pop(key, None)
-        for key, message in payload.get("errors", {}).items():
-            self._forget(key)
-            self.errors[key] = message
-        for key, reason in payload.get("skipped", {}).items():
-            self._forget(key)
-            self.skipped[key] = reason
-        if "own_runs" in payload:
-            self.own_runs[report.nodeid] = tuple(task_result_from_plain(result) for result in payload["own_runs"])
-        self.repeats |= {
-            key: tuple(task_result_from_plain(result) for result in results) for key, results in payload.get("repeats", {}).items()
-        }
-        self.backend |= payload.get("backend", {})
-        if "use" in payload.get("backend", {}):
-            self.uses[getattr(report, "worker_id", "")] = payload["backend"]["use"]
-        for use in payload.get("cache", ()):
-            self.cache = {name: count + use[name] for name, count in self.cache.items()}
-            if use["problem"] is not None and use["problem"] not in self.cache_problems:
-                self.cache_problems.append(use["problem"])
-        self.reference_backend |= payload.get("reference_backend", {})
-        for key, result in payload.get("references", {}).items():
-            self._take_reference(key, task_result_from_plain(result))
-            if report.nodeid.endswith(f"-{REFERENCE}]"):  # a rerun; that another item measured it all the same mends no error
-                self.errors.pop(f"{key} ({REFERENCE})", None)
+        is_reference = report.nodeid.endswith(f"-{REFERENCE}]")
+        for result in self._collected.take(
+            payload, nodeid=report.nodeid, worker=getattr(report, "worker_id", ""), is_reference=is_reference
+        ):
+            self._compare_with(result)
 
-    def _forget(self, key: str) -> None:
-        """What an earlier try left, which a rerun without a score must not be judged by."""
-        for told in (self.results, self.verdicts, self.errors, self.skipped, self.repeats):
-            told.pop(key, None)
-
-    def _take_reference(self, key: str, result: TaskResult) -> None:
-        """Under xdist the controller learns here what its verdicts are held against."""
-        self.references[key] = result
-        settings = plan_of(self.config).settings
+    def _compare_with(self, reference: TaskResult) -> None:
+        """Under xdist the controller learns here what its verdicts compare with."""
+        settings = self._session.settings
         if isinstance(settings.gate.baselines, MeasuredBaselines):
             settings.gate.baselines.add(
-                result, backend=self.reference_backend, environment=environment(), settings=to_plain(settings.evaluation)
+                reference,
+                backend=self._collected.reference_backend,
+                environment=environment(),
+                settings=to_plain(settings.evaluation),
             )
 
     @pytest.hookimpl(wrapper=True)
@@ -120,8 +81,8 @@ class Reporter:
         """When all items are done, judge what needs all of them; a session that was stopped is red without it."""
         outcome = yield
         option = session.config.option
-        if (self.is_used or self._must_judge(session)) and not (option.collectonly or option.setupplan):
-            self._end(session)
+        if (self._collected.is_used or self._must_judge(session)) and not (option.collectonly or option.setupplan):
+            self._judge(session)
         return outcome
 
     def _must_judge(self, session: pytest.Session) -> bool:
@@ -129,157 +90,102 @@ class Reporter:
 
         What the ini file asks is not meant for a project's other tests.
         """
-        plan = plan_of(self.config)
-        if plan.settings.gate.plan_only or session.testscollected == 0:
+        gate, items = self._session.settings.gate, self._session.items
+        if gate.plan_only or session.testscollected == 0:
             return False
-        given = any(self.config.getoption(f"lighteval_{name}") is not None for name in _ASKING)
-        return given or bool(
-            plan.items and (plan.settings.gate.baselines is not None or any(has_floor(plan, *item) for item in plan.items))
-        )
+        given = any(self._config.getoption(f"lighteval_{name}") is not None for name in _ASKING)
+        return given or bool(items and (gate.baselines is not None or any(has_floor(self._session, *item) for item in items)))
 
-    def _end(self, session: pytest.Session) -> None:
-        results = {result.key: result for result in self.results.values()}
-        self.groups = group_results(list(results.values()))
-        ended = end_session(
-            self.config, results=results, errors=self.errors, skipped=self.skipped, groups=self.groups, verdicts=self.verdicts
+    def _judge(self, session: pytest.Session) -> None:
+        collected, plan = self._collected, self._session.gate_plan
+        results = {result.key: result for result in collected.results.values()}
+        self._groups = group_results(list(results.values()))
+        judged = judge_session(
+            self._session,
+            results=results,
+            errors=collected.errors,
+            skipped=collected.skipped,
+            groups=self._groups,
+            verdicts=collected.verdicts,
+            gates_are_required=self._config.getoption("lighteval_gates") is not None,
         )
-        self.verdicts, self.notices = ended.verdicts, ended.notices
-        gates = plan_of(self.config).gates
-        if gates is not None and gates.gates and (hits := self.cache["hits"]):
-            answers = f"{hits} of {hits + self.cache['misses']} answers"
-            self.notices.append(f"{answers} are remembered ones, of an engine with this version; --no-cache measures it")
-        for ending in ended.reports:
-            self._tell(session, ending)
-        if plan_of(self.config).settings.gate.save is not None:
-            problem = self._save(session)
-            if problem is not None:
-                self._tell(session, Ending(name="save-baseline", problem=problem))
+        collected.verdicts, self._notices = judged.verdicts, judged.notices
+        if plan is not None and plan.gates and (hits := collected.cache["hits"]):
+            answers = f"{hits} of {hits + collected.cache['misses']} answers"
+            self._notices.append(f"{answers} are remembered ones, of an engine with this version; --no-cache measures it")
+        names = {*self._groups, *collected.verdicts}
+        properties = {name: metric_properties(self._groups.get(name, {}), collected.verdicts.get(name, ())) for name in names}
+        run_reports(session, judged.reports, properties)
+        if self._session.settings.gate.save is not None and (problem := self._save(session)) is not None:
+            run_reports(session, [SessionReport(name="save-baseline", problem=problem)], {})
 
     def _save(self, session: pytest.Session) -> str | None:
         """Write the baseline. Returns why not; None: it is written."""
         try:
-            self.saved = save_baseline(self.config, self._run_report(session.exitstatus))
+            self._saved = save_baseline(self._session, self._run_report(session.exitstatus))
         except LightevalError as error:
             return str(error)
         return None
 
-    def _tell(self, session: pytest.Session, ending: Ending) -> None:
-        """One test as three reports, which is what JUnit needs to close a test case."""
-        # pytest's own progress counts reports against the items that it collected
-        session.testscollected += 1
-        hook = self.config.hook
-        nodeid, location = f"{GROUP_NODE}::{ending.name}", (GROUP_NODE, None, ending.name)
-        numbers = metric_properties(self.groups.get(ending.name, {}), self.verdicts.get(ending.name, ()))
-        hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
-        phases: tuple[Literal["setup", "call", "teardown"], ...] = ("setup", "call", "teardown")
-        for when in phases:
-            problem = ending.problem if when == "call" else None
-            if when == "call" and ending.expected is not None and self.config.option.runxfail:
-                problem = ending.expected
-            report = pytest.TestReport(
-                nodeid=nodeid,
-                location=location,
-                keywords={},
-                outcome="failed" if problem else "passed",
-                longrepr=_failure(problem) if problem else None,
-                when=when,
-                user_properties=[("lighteval.group", ending.name), *numbers],
-            )
-            if when == "call" and ending.expected is not None and problem is None:
-                report.outcome = "skipped"
-                report.wasxfail = f"reason: {ending.expected}"
-            hook.pytest_runtest_logreport(report=report)
-        hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the run's folder, whatever way the session ends: what was measured is kept."""
-        forget_exchange(self.config.stash[RUN_FOLDER])
-        if not self.is_used:
+        forget_exchange(self._session.run_folder)
+        if not self._collected.is_used:
             return
-        if not self.groups:
-            self.groups = group_results(list(self.results.values()))
-        self.report = self._run_report(session.exitstatus)
+        if not self._groups:
+            self._groups = group_results(list(self._collected.results.values()))
+        self._report = self._run_report(session.exitstatus)
         try:
-            write_run(self.config.stash[RUN_FOLDER], self.report)
-            append_step_summary(summary_markdown(self.report), os.environ)
+            write_run(self._session.run_folder, self._report)
+            append_step_summary(summary_markdown(self._report), os.environ)
         except LightevalError as error:
-            self.problem = str(error)
+            self._problem = str(error)
             if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
                 session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
     def _run_report(self, exit_status: int | pytest.ExitCode) -> RunReport:
-        settings = plan_of(self.config).settings
-        return RunReport(
-            run_id=self.config.stash[RUN_FOLDER].name,
-            started=self.started.isoformat(timespec="seconds"),
-            seconds=(datetime.now(self.started.tzinfo) - self.started).total_seconds(),
-            backend=self._backend_facts(),
+        settings = self._session.settings
+        return self._collected.run_report(
+            run_id=self._session.run_folder.name,
+            started=start_of(self._config).time,
+            ended=datetime.now(UTC),
             settings=to_plain(settings.evaluation) | {"few_shots": settings.few_shots, "threads": settings.threads},
             environment=environment(),
-            results=tuple(sorted(self.results.values(), key=lambda result: result.key)),
-            groups=self.groups,
-            verdicts=dict(sorted(self.verdicts.items())),
-            errors=dict(sorted(self.errors.items())),
-            skipped=dict(sorted(self.skipped.items())),
-            own_runs=dict(sorted(self.own_runs.items())),
-            references=tuple(sorted(self.references.values(), key=lambda result: result.key)),
-            reference_backend=self._reference_facts(),
-            repeats=dict(sorted(self.repeats.items())),
-            calibration={key: calibrated([self.results[key], *runs]) for key, runs in sorted(self.repeats.items()) if key in self.results},
-            cache=self.cache,
+            arguments=settings.arguments,
+            reference_arguments=None if settings.against is None else settings.against.arguments,
+            groups=self._groups,
+            calibration={key: calibrated(runs) for key, runs in self._collected.runs.items()},
             exit_status=pytest.ExitCode(exit_status).name.lower(),
         )
 
-    def _backend_facts(self) -> dict[str, Any]:
-        if not self.backend:
-            return {}
-        use = {"use": use_of_all(self.uses.values())} if self.uses else {}
-        return {**self.backend, **use, "arguments": to_plain(plan_of(self.config).settings.arguments)}
-
-    def _reference_facts(self) -> dict[str, Any]:
-        against = plan_of(self.config).settings.against
-        return {**self.reference_backend, "arguments": to_plain(against.arguments)} if self.reference_backend and against else {}
-
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """The table, and where the reports lie."""
-        if self.report is None:
+        """The table, and where the reports are."""
+        if self._report is None:
             return
         terminalreporter.section("lighteval")
-        colours = {"failed": {"red": True}, "error": {"red": True}, "passed": {"green": True}, "open": {"yellow": True}, "plain": {}}
-        for line, style in terminal_table(self.report, width=terminalreporter._tw.fullwidth):
-            terminalreporter.write_line(line, **colours[style])
-        for line, style in verdict_lines(self.report, verbosity=self.config.get_verbosity()):
-            terminalreporter.write_line(line, **colours[style])
-        for line in self.cache_problems:
+        for line, style in terminal_table(self._report, width=self._config.get_terminal_writer().fullwidth):
+            terminalreporter.write_line(line, **_COLOURS[style])
+        for line, style in verdict_lines(self._report, verbosity=self._config.get_verbosity()):
+            terminalreporter.write_line(line, **_COLOURS[style])
+        for line in self._collected.cache_problems:
             terminalreporter.write_line(f"the cache is not used: {line}", yellow=True)
-        if self.cache["hits"]:
-            terminalreporter.write_line(f"answers: {self.cache['hits']} from the cache, {self.cache['misses']} computed")
-        for line in self.notices:
+        cache = self._collected.cache
+        if cache["hits"]:
+            terminalreporter.write_line(f"answers: {cache['hits']} from the cache, {cache['misses']} computed")
+        for line in self._notices:
             terminalreporter.write_line(line, yellow=True)
         for line in self._saving():
             terminalreporter.write_line(line)
-        if self.problem is not None:
-            terminalreporter.write_line(f"ERROR: {self.problem}", red=True)
+        if self._problem is not None:
+            terminalreporter.write_line(f"ERROR: {self._problem}", red=True)
         else:
-            terminalreporter.write_line(f"results: {_shown(self.config, 'results.json')}")
+            results = os.path.relpath(self._session.run_folder / "results.json", self._config.invocation_params.dir)
+            terminalreporter.write_line(f"results: {results}")
 
     def _saving(self) -> list[str]:
         """What became of `--save-baseline`."""
-        save = plan_of(self.config).settings.gate.save
+        save = self._session.settings.gate.save
         if save is None:
             return []
-        return [f"--save-baseline {save.path}: nothing was written"] if self.saved is None else self.saved
-
-
-def _failure(message: str) -> Any:
-    """What pytest keeps of a failure: unlike a plain text it has a reason that the short summary and JUnit's `message` show."""
-    try:
-        pytest.fail(message, pytrace=False)
-    except pytest.fail.Exception:
-        return pytest.ExceptionInfo.from_current().getrepr(style="value")
-
-
-def _shown(config: pytest.Config, name: str) -> str:
-    path = config.stash[RUN_FOLDER] / name
-    return os.path.relpath(path, config.invocation_params.dir)
+        return [f"--save-baseline {save.path}: nothing was written"] if self._saved is None else self._saved

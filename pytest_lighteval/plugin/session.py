@@ -1,4 +1,4 @@
-"""What one pytest session evaluates: its settings, the suites it may claim and the counts that each task runs at."""
+"""What one pytest session evaluates: its settings, the suites it may claim, and the few-shot counts that each task runs at."""
 
 from __future__ import annotations
 
@@ -10,43 +10,58 @@ import pytest
 
 from pytest_lighteval.data.data_sets import DataSets
 from pytest_lighteval.data.row_cache import RowCache
-from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.gates.gate_file import check_gates
 from pytest_lighteval.gates.plan import GatePlan
-from pytest_lighteval.plugin.options import is_in_use
-from pytest_lighteval.plugin.settings import CacheSettings, Settings, check_rootdir, read_settings
-from pytest_lighteval.plugin.xdist_hooks import controllers_day
+from pytest_lighteval.plugin.cache import SessionCache
+from pytest_lighteval.plugin.options import has_own_backend
+from pytest_lighteval.plugin.reference import Reference
+from pytest_lighteval.plugin.settings import Settings, check_rootdir, read_settings
+from pytest_lighteval.plugin.torchrun import is_beside_first, scratch_folder
+from pytest_lighteval.plugin.workers import is_worker, newest_answer_of_controller, start_of
+from pytest_lighteval.reports.run_folder import run_folder
 from pytest_lighteval.tasks.catalogue import Catalogue
 from pytest_lighteval.tasks.task_spec import Selected
 from pytest_lighteval.types import Task, TaskKey
 
 
 @dataclass(slots=True, kw_only=True)
-class Plan:
+class Session:
     """The session's settings and what follows from them, in the controller and in every worker alike."""
 
     settings: Settings
+    has_own_backend: bool
+    """A conftest defines `lighteval_backend`."""
     catalogue: Catalogue
     roots: tuple[Path, ...]
     """Folders whose YAML files are suites."""
     named: tuple[Path, ...]
     """Files, and with a backend folders, of the command line."""
+    arguments: tuple[str, ...] | None
+    """What pytest collects in place of its own arguments, for `--tasks` and shipped suites. None: its own arguments."""
     selected: dict[str, list[Selected]] | None
     """`suite|task` -> what `--tasks` asks of it. None: everything that is collected runs."""
     data_sets: DataSets
+    run_folder: Path
+    """The run's folder, the same in the controller and in its workers. It is made when the first file is written into it."""
+    writes_reports: bool
+    """False in workers of xdist and in the silent processes of torchrun."""
+    cache: SessionCache
     declared: dict[TaskKey, str] = field(default_factory=dict)
     """Which file an item comes from, so that two files cannot declare the same one."""
     items: tuple[tuple[TaskKey, Task], ...] | None = None
     """What is left after deselection. None: nothing was collected yet."""
-    gates: GatePlan | None = None
-    """What is held against the baseline, known once the items are. None: there is no baseline, or nothing was collected yet."""
+    gate_plan: GatePlan | None = None
+    """What is compared with the baseline, known once the items are. None: there is no baseline, or nothing was collected yet."""
+    reference: Reference | None = None
+    """The model that the session's is compared with, once a fixture made it."""
 
     @property
     def header(self) -> str:
         """One line for the top of pytest's output."""
-        evaluation = self.settings.evaluation
+        evaluation, own = self.settings.evaluation, "backend of the project's conftest" if self.has_own_backend else "no backend"
         facts = [
-            f"backend {self.settings.backend}" if self.settings.backend else "backend of the project's own conftest, or none",
+            f"backend {self.settings.backend}" if self.settings.backend else own,
             f"{evaluation.max_samples} documents a task" if evaluation.max_samples else "",
             "chat template" if evaluation.use_chat_template else "",
             f"{evaluation.few_shot_seeds} few-shot seeds" if evaluation.few_shot_seeds > 1 else "",
@@ -70,62 +85,87 @@ class Plan:
         return [(count, False) for count in dict.fromkeys(self.settings.few_shots or task.few_shots)]
 
 
-PLAN = pytest.StashKey[Plan]()
+_SESSION = pytest.StashKey[Session]()
 
 
-def plan_of(config: pytest.Config) -> Plan:
-    """The session's plan, made on first use; `--tasks` and shipped suites rewrite the session's arguments.
-
-    Raises pytest.UsageError for whatever the user wrote wrong.
-    """
-    if PLAN not in config.stash:
-        try:
-            config.stash[PLAN] = _make_plan(config)
-        except LightevalError as error:
-            raise pytest.UsageError(str(error)) from error
-    return config.stash[PLAN]
+def find_session(config: pytest.Config) -> Session | None:
+    """The session that was made. None: this one does not evaluate models."""
+    return config.stash.get(_SESSION, None)
 
 
-def _make_plan(config: pytest.Config) -> Plan:
-    settings = read_settings(config, today=controllers_day(config))
-    if config.args_source is not config.ArgsSource.ARGS:
+def session_of(config: pytest.Config) -> Session:
+    """The session that was made."""
+    return config.stash[_SESSION]
+
+
+def make_session(config: pytest.Config) -> Session:
+    """Read the options of a session and find what it evaluates. Raises pytest.UsageError for whatever the user wrote wrong."""
+    try:
+        config.stash[_SESSION] = _make_session(config)
+    except LightevalError as error:
+        raise pytest.UsageError(str(error)) from error
+    return config.stash[_SESSION]
+
+
+def _make_session(config: pytest.Config) -> Session:
+    start = start_of(config)
+    settings = read_settings(config, today=start.time.date())
+    is_named = config.args_source is config.ArgsSource.ARGS
+    if is_named:
+        _check_arguments(config)
+    else:
         check_rootdir(config)
-    named = config.args_source is config.ArgsSource.ARGS
-    roots = [config.rootpath / root for root in config.getini("lighteval_suites")]
-    if not roots and is_in_use(config):
-        roots = [config.rootpath / "suites"]
-    roots += settings.custom_tasks
+    own = [config.rootpath / root for root in config.getini("lighteval_suites")] or [config.rootpath / "suites"]
+    roots = (*own, *settings.custom_tasks)
     catalogue = Catalogue(roots)
     if settings.gate.file is not None:
         check_gates(settings.gate.file, catalogue)
+    arguments: Sequence[str] | None = None
     selected: dict[str, list[Selected]] | None = None
     if settings.specs:
         by_file = catalogue.select(settings.specs)
         selected = {}
         for chosen in (chosen for file in by_file.values() for chosen in file):
             selected.setdefault(chosen.task.id, []).append(chosen)
-        if not named:
-            config.args = [str(path) for path in by_file]
-    elif settings.custom_tasks and not named:
-        config.args = [str(folder) for folder in settings.custom_tasks]
-    if named:
-        config.args = [_shipped(argument, config.invocation_params.dir, catalogue) for argument in config.args]
-    return Plan(
+        arguments = [str(path) for path in by_file]
+    elif settings.custom_tasks:
+        arguments = [str(folder) for folder in settings.custom_tasks]
+    if is_named:
+        arguments = [_shipped(argument, config.invocation_params.dir, catalogue) for argument in config.args]
+    is_silent = is_beside_first() and settings.backend is not None
+    return Session(
         settings=settings,
+        has_own_backend=has_own_backend(config),
         catalogue=catalogue,
         roots=(*roots, catalogue.shipped),
-        named=tuple(_named_paths(config, folders=settings.backend is not None)),
+        named=tuple(_named_paths(config, arguments or (), folders=settings.backend is not None)) if is_named else (),
+        arguments=None if arguments is None or [*arguments] == config.args else tuple(arguments),
         selected=selected,
-        data_sets=DataSets(data_home=settings.data_home, row_cache=_row_cache(settings.cache)),
+        data_sets=DataSets(
+            data_home=settings.data_home,
+            row_cache=None if settings.cache is None else RowCache(settings.cache.folder / "data", limit_bytes=settings.cache.limit_bytes),
+        ),
+        run_folder=scratch_folder(config) if is_silent else run_folder(settings.report_dir, start.time, settings.label, start.token),
+        writes_reports=not (is_silent or is_worker(config)),
+        cache=SessionCache(settings.cache, newest=newest_answer_of_controller(config), on_close=config.add_cleanup),
     )
 
 
-def _row_cache(cache: CacheSettings | None) -> RowCache | None:
-    return None if cache is None else RowCache(cache.folder / "data", limit_bytes=cache.limit_bytes)
+def _check_arguments(config: pytest.Config) -> None:
+    """Raise UserInputError for a spec, or a file of them, that is given without `--tasks`."""
+    for argument in config.args:
+        path = config.invocation_params.dir / argument
+        if argument.count("|") >= 2 and not path.exists():
+            raise UserInputError(f"{argument}: pytest takes it for a path; write --tasks '{argument}'")
+        if path.suffix == ".txt" and path.is_file():
+            lines = (line.strip() for line in path.read_text("utf-8", errors="replace").splitlines())
+            first = next((line for line in lines if line and not line.startswith("#")), "")
+            if first.count("|") >= 2:
+                raise UserInputError(f"{argument}: pytest takes it for a file of tests; write --tasks ./{argument.removeprefix('./')}")
 
 
-def _named_paths(config: pytest.Config, *, folders: bool) -> Iterator[Path]:
-    for argument in config.args if config.args_source is config.ArgsSource.ARGS else ():
+def _named_paths(config: pytest.Config, arguments: Sequence[str], *, folders: bool) -> Iterator[Path]:
+    for argument in arguments:
         path = (config.invocation_params.dir / argument.partition("::")[0]).resolve()
         if folders or path.is_file():
             yield path

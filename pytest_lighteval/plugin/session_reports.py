@@ -1,13 +1,15 @@
-"""What the controller says when all items are done: supersets, the pooled test, what should have run and did not, and the saved baseline.
+"""What the controller reports when all items are done: supersets, the pooled test, what should have run and did not, the saved baseline.
 
-Each is a report of its own, a test that no worker ran: seen in the terminal, in JUnit and in the exit status.
+Each is an item that the controller runs, so that the terminal, JUnit and the exit status show it.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -20,13 +22,16 @@ from pytest_lighteval.gates.session_verdicts import POOLED, SessionGates
 from pytest_lighteval.gates.waivers import expired_waivers, unmatched_waivers
 from pytest_lighteval.plugin.gate_settings import SKIPPED, UNGATED
 from pytest_lighteval.plugin.gates import has_floor, unfit_for_floors
-from pytest_lighteval.plugin.session import Plan, plan_of
+from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.reports.serialize import to_plain
 from pytest_lighteval.types import MetricResult, PairedVerdict, RunReport, TaskKey, TaskResult, Verdict
 
+GROUP_NODE = "lighteval"
+"""In the place of a file in the ids of session reports."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class SessionReport:
     """One report of the controller's own."""
 
     name: str
@@ -37,84 +42,128 @@ class Ending:
     """Why its failure is expected, if it is: a waiver's words."""
 
 
+class ReportItem(pytest.Item):
+    """A session report as a test: `lighteval::<name>`. It belongs to no file and runs in the controller."""
+
+    def __init__(self, *, report: SessionReport, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.report = report
+
+    def runtest(self) -> None:
+        """Fail, or fail as expected, as the report says."""
+        if self.report.problem is not None:
+            pytest.fail(self.report.problem, pytrace=False)
+        if self.report.expected is not None:
+            if self.config.getoption("runxfail"):  # then nothing is expected to fail
+                pytest.fail(self.report.expected, pytrace=False)
+            pytest.xfail(self.report.expected)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        """There is no file; the name of the parent is in its place."""
+        return self.config.rootpath / GROUP_NODE, None, self.name
+
+
+class ReportItems(pytest.Collector):
+    """The parent of the session reports, in the place of a file."""
+
+    def collect(self) -> list[pytest.Item]:
+        """Nothing: the items are made when the session is judged."""
+        return []
+
+
+def run_reports(session: pytest.Session, reports: Sequence[SessionReport], properties: Mapping[str, Sequence[tuple[str, object]]]) -> None:
+    """Run each report as an item, with the JUnit properties of its name."""
+    parent: ReportItems = ReportItems.from_parent(session, name=GROUP_NODE, nodeid=GROUP_NODE)
+    items: list[ReportItem] = [ReportItem.from_parent(parent, name=report.name, report=report) for report in reports]
+    # pytest's own progress counts reports against the items that it collected
+    session.testscollected += len(items)
+    for item, following in itertools.zip_longest(items, items[1:]):
+        item.user_properties += [("lighteval.group", item.name), *properties.get(item.name, ())]
+        item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
+
+
 @dataclass(slots=True, kw_only=True)
-class Endings:
+class SessionReports:
     """All that is said at the end."""
 
-    reports: list[Ending] = field(default_factory=list)
+    reports: list[SessionReport] = field(default_factory=list)
     verdicts: dict[str, tuple[Verdict, ...]] = field(default_factory=dict)
     """Of supersets and the pooled test."""
     notices: list[str] = field(default_factory=list)
     """One line each: gates and waivers that are about nothing, or expired."""
 
 
-def end_session(
-    config: pytest.Config,
+def judge_session(
+    session: Session,
     *,
     results: Mapping[TaskKey, TaskResult],
     errors: Mapping[str, str],
     skipped: Mapping[str, str],
     groups: dict[str, dict[str, MetricResult]],
     verdicts: Mapping[str, tuple[Verdict, ...]],
-) -> Endings:
-    """Judge what needs the whole session; the row of a superset with one task left is added to `groups` where it is judged."""
-    plan = plan_of(config)
-    gate = plan.settings.gate
-    ended = Endings(verdicts=dict(verdicts))
+    gates_are_required: bool,
+) -> SessionReports:
+    """Judge what needs the whole session; the row of a superset with one task left is added to `groups` where it is judged.
+
+    `gates_are_required`: a gates file was named for this very session, so that none of its gates may be idle.
+    """
+    gate = session.settings.gate
+    ended = SessionReports(verdicts=dict(verdicts))
     unscored = [key for text in (*errors, *skipped) if (key := TaskKey.parse(text)) is not None]
     measured = [*results, *unscored]
-    session_gates = _session_gates(plan, results, skipped)
+    session_gates = _session_gates(session, results, skipped)
     supersets = sorted({group for key in measured if (group := key.superset) is not None})
     for group in supersets:
-        _judge_group(ended, plan, group, session_gates, results, [key for key in unscored if key.superset == group], groups)
+        _judge_group(ended, session, group, session_gates, results, [key for key in unscored if key.superset == group], groups)
     if session_gates is not None:
         _judge_pool(ended, session_gates)
-    _report_missing(ended, plan, results, errors, skipped)
+    _report_missing(ended, session, results, errors, skipped)
     if session_gates is not None:
         ended.verdicts = session_gates.with_adjusted(ended.verdicts)
     if gate.file is not None:
         idle = unmatched(gate.file, [*measured, *supersets])
         ended.notices += [f"{gate.file.path}:{entry.line}: {entry.pattern}: nothing in this run is held to it" for entry in idle]
         # part of a session, such as --lf, may be held to a baseline or a suite's floor alone
-        is_gated = bool(plan.gates is not None and plan.gates.gates) or any(has_floor(plan, key, task) for key, task in plan.items or ())
+        is_compared = session.gate_plan is not None and bool(session.gate_plan.gates)
+        is_gated = is_compared or any(has_floor(session, key, task) for key, task in session.items or ())
         is_idle = len(idle) == len(gate.file.entries) and not is_gated
-        if is_idle and UNGATED not in gate.allowed and config.getoption("lighteval_gates") is not None:
+        if is_idle and UNGATED not in gate.allowed and gates_are_required:
             problem = f"{gate.file.path}: nothing in this session is held to any of its gates (--gate-allow {UNGATED})"
-            ended.reports.append(Ending(name="gates", problem=problem))
+            ended.reports.append(SessionReport(name="gates", problem=problem))
     if gate.waivers is not None:
         ended.notices += expired_waivers(gate.waivers, gate.today)
         ended.notices += unmatched_waivers(gate.waivers, [*measured, *supersets])
     return ended
 
 
-def _session_gates(plan: Plan, results: Mapping[TaskKey, TaskResult], skipped: Mapping[str, str]) -> SessionGates | None:
-    gate = plan.settings.gate
-    if plan.gates is None or gate.baselines is None:
+def _session_gates(session: Session, results: Mapping[TaskKey, TaskResult], skipped: Mapping[str, str]) -> SessionGates | None:
+    gate = session.settings.gate
+    if session.gate_plan is None or gate.baselines is None:
         return None
     return SessionGates(
-        plan=plan.gates,
+        plan=session.gate_plan,
         find=gate.baselines.find,
         results=results,
         policy=gate.policy,
         allow=gate.allowed_mismatches,
-        settings=to_plain(plan.settings.evaluation),
+        settings=to_plain(session.settings.evaluation),
         waivers=gate.waivers,
         today=gate.today,
         promised=gate.baselines.keys,
-        may_lack=frozenset(key for key in plan.gates.expected if str(key) in skipped) if SKIPPED in gate.allowed else frozenset(),
+        may_lack=frozenset(key for key in session.gate_plan.expected if str(key) in skipped) if SKIPPED in gate.allowed else frozenset(),
     )
 
 
 def _judge_group(
-    ended: Endings,
-    plan: Plan,
+    ended: SessionReports,
+    session: Session,
     group: TaskKey,
     session_gates: SessionGates | None,
     results: Mapping[TaskKey, TaskResult],
     unscored: Sequence[TaskKey],
     groups: dict[str, dict[str, MetricResult]],
 ) -> None:
-    gate, text = plan.settings.gate, str(group)
+    gate, text = session.settings.gate, str(group)
     wanted = {metric: spec for metric, spec in gates_for(group, {}, gate.file).items() if spec.is_floor}
     paired = {} if session_gates is None else session_gates.group(group)
     if not wanted and not paired:
@@ -127,18 +176,18 @@ def _judge_group(
         metrics = groups.get(text) or next((dict(result.metrics) for key, result in results.items() if key.superset == group), {})
         groups.setdefault(text, metrics)
         members = [result for key, result in results.items() if key.superset == group]
-        floors = judge(metrics, wanted, key=text, unfit=unfit_for_floors(plan, members))
+        floors = judge(metrics, wanted, key=text, unfit=unfit_for_floors(session, members))
         ended.verdicts[text] = join_verdicts(group, metrics, floors, paired, waivers=gate.waivers, today=gate.today)
-        ended.reports.append(_ending(text, ended.verdicts[text]))
+        ended.reports.append(_report(text, ended.verdicts[text]))
     except LightevalError as error:
-        ended.reports.append(Ending(name=text, problem=f"{text}: {str(error).removeprefix(f'{text}: ')}"))
+        ended.reports.append(SessionReport(name=text, problem=f"{text}: {str(error).removeprefix(f'{text}: ')}"))
 
 
-def _judge_pool(ended: Endings, session_gates: SessionGates) -> None:
+def _judge_pool(ended: SessionReports, session_gates: SessionGates) -> None:
     paired = session_gates.pooled()
     if paired is not None:
         ended.verdicts[POOLED] = (_pooled_verdict(paired),)
-        ended.reports.append(_ending(POOLED, ended.verdicts[POOLED]))
+        ended.reports.append(_report(POOLED, ended.verdicts[POOLED]))
 
 
 def _pooled_verdict(paired: PairedVerdict) -> Verdict:
@@ -156,11 +205,11 @@ def _pooled_verdict(paired: PairedVerdict) -> Verdict:
     )
 
 
-def _ending(name: str, verdicts: Sequence[Verdict]) -> Ending:
+def _report(name: str, verdicts: Sequence[Verdict]) -> SessionReport:
     failed = [verdict.message for verdict in verdicts if verdict.outcome == "failed"]
     waived = [verdict.message for verdict in verdicts if verdict.outcome == "waived"]
     told = "; ".join(failed or waived)
-    return Ending(
+    return SessionReport(
         name=name,
         problem=f"{name}: {told}" if failed else None,
         expected=f"{name}: {told}" if waived and not failed else None,
@@ -168,46 +217,45 @@ def _ending(name: str, verdicts: Sequence[Verdict]) -> Ending:
 
 
 def _report_missing(
-    ended: Endings, plan: Plan, results: Mapping[TaskKey, TaskResult], errors: Mapping[str, str], skipped: Mapping[str, str]
+    ended: SessionReports, session: Session, results: Mapping[TaskKey, TaskResult], errors: Mapping[str, str], skipped: Mapping[str, str]
 ) -> None:
     """Fail where a selected task with a floor has no score, or a baseline was given and something was not held against it."""
-    gates, gate = plan.gates, plan.settings.gate
-    wanted = {key: "it has a floor" for key, task in plan.items or () if has_floor(plan, key, task)}
+    gates, gate = session.gate_plan, session.settings.gate
+    wanted = {key: "it has a floor" for key, task in session.items or () if has_floor(session, key, task)}
     wanted |= dict.fromkeys(gates.expected if gates is not None else (), "the baseline promises it")
     for key, because in sorted(wanted.items()):
         text = str(key)
         if key in results or text in errors or SKIPPED in gate.allowed:
             continue
         why = f"it was skipped: {skipped[text]}" if text in skipped else "it did not run"
-        ended.reports.append(Ending(name=text, problem=f"{text}: {because}, and {why} (--gate-allow {SKIPPED})"))
+        ended.reports.append(SessionReport(name=text, problem=f"{text}: {because}, and {why} (--gate-allow {SKIPPED})"))
     if gates is None:
         return
-    known = {key for key, _ in plan.items or ()}
+    known = {key for key, _ in session.items or ()}
     if unplanned := [str(key) for key in results if key not in known]:
         # under xdist the controller finds the tasks by their ids; a suite that it cannot find must not go unjudged
         problem = f"{len(unplanned)} tasks ran that the session's gates do not know: {', '.join(unplanned[:3])}"
-        ended.reports.append(Ending(name="unplanned", problem=problem))
+        ended.reports.append(SessionReport(name="unplanned", problem=problem))
     if not gates.gates and UNGATED not in gate.allowed:
         names, held = ", ".join(gate.baseline_names), [str(key) for key in gate.baselines.keys] if gate.baselines else []
         told = ", ".join(held[:3]) + (", ..." if len(held) > 3 else "")
         problem = f"nothing in this session is held against {names}, which holds {told or 'no task'} (--gate-allow {UNGATED})"
-        ended.reports.append(Ending(name="baseline", problem=problem))
+        ended.reports.append(SessionReport(name="baseline", problem=problem))
 
 
 # ------------------------------------------------------------------------------------------------------- saving
 
 
-def save_baseline(config: pytest.Config, report: RunReport) -> list[str]:
+def save_baseline(session: Session, report: RunReport) -> list[str]:
     """Write what `--save-baseline` asks for, and say so in one line a file. Raises LightevalError: nothing was written."""
-    plan = plan_of(config)
-    gate = plan.settings.gate
+    gate = session.settings.gate
     assert gate.save is not None
     measured = {result.key for result in report.results}
-    lacking = [str(key) for key, _ in plan.items or () if key not in measured and str(key) not in report.skipped]
+    lacking = [str(key) for key, _ in session.items or () if key not in measured and str(key) not in report.skipped]
     if lacking:
         named = ", ".join(lacking[:3]) + (", ..." if len(lacking) > 3 else "")
         raise LightevalError(f"--save-baseline {gate.save.path}: not written, as the run is not complete: no score of {named}")
-    revisions = {key: task.hf_revision for key, task in plan.items or () if task.hf_revision is not None}
+    revisions = {key: task.hf_revision for key, task in session.items or () if task.hf_revision is not None}
     try:
         saved = gate.save.save(baseline_of(report, data_revisions=revisions), date=gate.today.isoformat())
     except OSError as error:

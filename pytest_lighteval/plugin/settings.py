@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ class Settings:
         return "-".join(part for part in (self.backend or "own", model.rstrip("/").rpartition("/")[2]) if part)
 
 
-def read_settings(config: pytest.Config, *, today: date | None = None) -> Settings:
+def read_settings(config: pytest.Config, *, today: date) -> Settings:
     """All options together, the command line before the ini file before the environment; `today` is the controller's day.
 
     Raises UserInputError, which the caller turns into pytest's usage error.
@@ -111,7 +111,7 @@ def read_settings(config: pytest.Config, *, today: date | None = None) -> Settin
         evaluation=_evaluation(values, arguments),
         data_home=_folder(folder / data_home, "--data-home") if data_home else None,
         report_dir=(folder if config.getoption("lighteval_report_dir") else _home(config)) / (values["report_dir"] or "reports"),
-        gate=read_gate_settings(values, folder, today=today or datetime.now(UTC).date()),
+        gate=read_gate_settings(values, folder, today=today),
         against=_against(values, folder),
         cache=None if values["no_cache"] else _cache(config, values),
         threads=_threads(values["threads"]),

@@ -44,7 +44,7 @@ def silence(config: pytest.Config, arguments: Iterable[str]) -> None:
     os.close(nowhere)
 
 
-def leave_word(config: pytest.Config, error: BaseException, *, where: str = "") -> None:
+def report_error(config: pytest.Config, error: BaseException, *, where: str = "") -> None:
     """Have torchrun tell why this silent process failed, in one line. In any other process nothing happens.
 
     What ends the session counts, else the first error. The file's form is that of `torch.distributed.elastic.multiprocessing.errors`.

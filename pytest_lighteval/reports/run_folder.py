@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,13 +14,13 @@ from pytest_lighteval.reports.summary import summary_markdown
 from pytest_lighteval.types import RunReport
 
 
-def run_folder(root: Path, started: datetime, label: str) -> Path:
-    """`<root>/<UTC time>-<label>-<six random hex digits>`: sorts by time, and no two runs ever share it.
+def run_folder(root: Path, started: datetime, label: str, token: str) -> Path:
+    """`<root>/<UTC time>-<label>-<token>`: sorts by time; the token is random, so that no two runs share it.
 
     Nothing is made on disk; the first file written into it does that.
     """
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip(".-")[:60] or "run"
-    return root / f"{started.astimezone(UTC):%Y%m%d-%H%M%S}-{slug}-{secrets.token_hex(3)}"
+    return root / f"{started.astimezone(UTC):%Y%m%d-%H%M%S}-{slug}-{token}"
 
 
 def write_run(folder: Path, report: RunReport) -> None:

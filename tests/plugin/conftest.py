@@ -14,13 +14,13 @@ import scipy.special
 import scipy.stats
 
 import pytest_lighteval.evaluate
-import pytest_lighteval.plugin.reporter
+import pytest_lighteval.plugin.active
 from pytest_lighteval.backends.fake import FakeBackend
 from tests.plugin.gated import measured, write_gated
 
 # Sessions inside this process share what is imported before them; what each imports itself, pytester throws away after it, and a
 # module that lives on would then hold classes of another copy.
-LIVE_ON = (jinja2.sandbox, scipy.optimize, scipy.special, scipy.stats, pytest_lighteval.evaluate, pytest_lighteval.plugin.reporter)
+LIVE_ON = (jinja2.sandbox, scipy.optimize, scipy.special, scipy.stats, pytest_lighteval.evaluate, pytest_lighteval.plugin.active)
 
 MINI = """
 suite: mini

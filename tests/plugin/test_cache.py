@@ -292,9 +292,9 @@ def test_a_wrong_value_is_a_usage_error(project: Project, arguments: list[str], 
 
 @pytest.mark.parametrize(("text", "size"), [("1000", 1000), ("2kB", 2000), ("1.5 MB", 1_500_000), ("2GiB", 2**31), ("1T", 10**12)])
 def test_a_size_may_have_a_unit(pytester: pytest.Pytester, text: str, size: int) -> None:
-    from pytest_lighteval.plugin.session import plan_of
+    from pytest_lighteval.plugin.session import make_session
 
-    cache = plan_of(pytester.parseconfig("--backend", "fake", "--cache-size", text)).settings.cache
+    cache = make_session(pytester.parseconfig("--backend", "fake", "--cache-size", text)).settings.cache
 
     assert cache is not None
     assert cache.limit_bytes == size
@@ -417,14 +417,15 @@ def test_threads_are_put_back_when_the_session_ends(pytester: pytest.Pytester, m
 def test_workers_that_crowd_the_cores_are_told_of_it(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, arguments: list[str], backend: str, told: bool
 ) -> None:
-    from pytest_lighteval.plugin import pytest_report_header
+    from pytest_lighteval.plugin.active import ActiveSession
+    from pytest_lighteval.plugin.session import make_session
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1000")
     model = ["--model-args", "pretrained=owner/name"] if backend == "accelerate" else []
     config = pytester.parseconfig("--backend", backend, *model, *arguments)
 
-    header = pytest_report_header(config) or []
+    header = ActiveSession(config, make_session(config)).pytest_report_header()
 
     assert len(header) == 1 + told
     if told:

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from pytest_lighteval.plugin.usage import use_of_all
-
 COUNTING = """
 import pytest
 from pytest_lighteval.backends.fake import FakeBackend
@@ -36,20 +34,6 @@ class Counting(FakeBackend):
 def lighteval_backend():
     return Counting()
 """
-
-
-def test_counts_add_up_and_of_peaks_and_shrunk_batches_the_worst_stands() -> None:
-    first = {"tokens_scored": 5, "peak_memory_bytes": 70, "out_of_memory_rows": 8, "unknown": None}
-    second = {"tokens_scored": 2, "peak_memory_bytes": 90, "out_of_memory_rows": 4, "unknown": None, "requests": 1}
-
-    assert use_of_all([first, second]) == {
-        "tokens_scored": 7,
-        "peak_memory_bytes": 90,
-        "out_of_memory_rows": 4,
-        "unknown": None,
-        "requests": 1,
-    }
-    assert use_of_all([]) == {}
 
 
 def test_workers_together_use_what_one_process_uses(project: pytest.Pytester) -> None:

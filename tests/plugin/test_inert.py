@@ -14,7 +14,7 @@ def test_an_unrelated_session_prints_makes_and_imports_nothing(pytester: pytest.
 
         def test_plain():
             core = sorted(name for name in sys.modules if name.startswith("pytest_lighteval") and ".plugin" not in name)
-            assert core == ["pytest_lighteval"]
+            assert core == ["pytest_lighteval", "pytest_lighteval.tasks"]
             assert not {"numpy", "msgspec", "yaml", "jinja2"} & set(sys.modules)
         """
     )

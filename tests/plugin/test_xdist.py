@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_lighteval.plugin import xdist_hooks as xdist
+from pytest_lighteval import plugin
 from tests.plugin.conftest import write_mini
 
 VARYING = {"run", "seconds", "time", "timing"}
@@ -97,4 +97,4 @@ def test_auto_means_one_worker_a_gpu_each_with_its_own(pytester: pytest.Pytester
 
 
 def test_auto_is_left_to_xdist_in_a_session_that_evaluates_nothing(pytester: pytest.Pytester) -> None:
-    assert xdist.pytest_xdist_auto_num_workers(pytester.parseconfig()) is None
+    assert plugin.pytest_xdist_auto_num_workers(pytester.parseconfig()) is None

@@ -44,19 +44,19 @@ def _index(root: Path) -> list[str]:
     ids=["plain", "spaces", "hostile", "empty", "long"],
 )
 def test_a_run_is_named_by_time_and_label(label: str, slug: str) -> None:
-    name = run_folder(Path("reports"), STARTED, label).relative_to("reports").name
+    name = run_folder(Path("reports"), STARTED, label, "a1b2c3").relative_to("reports").name
 
-    assert re.fullmatch(rf"20260102-030405-{re.escape(slug)}-[0-9a-f]{{6}}", name)
+    assert re.fullmatch(rf"20260102-030405-{re.escape(slug)}-a1b2c3", name)
 
 
 def test_the_time_in_the_name_is_utc() -> None:
     there = STARTED.astimezone(timezone(timedelta(hours=9)))
 
-    assert run_folder(Path("reports"), there, "fake").name.startswith("20260102-030405-fake-")
+    assert run_folder(Path("reports"), there, "fake", "a1b2c3").name.startswith("20260102-030405-fake-")
 
 
 def test_runs_of_one_second_have_folders_of_their_own_and_nothing_is_made_for_them(tmp_path: Path) -> None:
-    assert len({run_folder(tmp_path, STARTED, "fake") for _ in range(50)}) == 50
+    assert run_folder(tmp_path, STARTED, "fake", "a1b2c3") != run_folder(tmp_path, STARTED, "fake", "a1b2c4")
     assert list(tmp_path.iterdir()) == []
 
 

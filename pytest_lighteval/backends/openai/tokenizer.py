@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_lighteval.backends.common.fingerprints import small_file_digests
+from pytest_lighteval.backends.common.gguf import converted_folder
 from pytest_lighteval.backends.common.model_reference import download_snapshot, resolve_reference
 from pytest_lighteval.backends.common.user_cache import digest_file
 from pytest_lighteval.backends.openai.arguments import OpenAIArguments
@@ -44,7 +45,5 @@ def _find(name: str) -> Path:
     if reference.path is None:
         return download_snapshot(reference.name, "main", None, weights=False)
     if reference.kind == "gguf":
-        from pytest_lighteval.backends.common.gguf import converted_folder
-
         return converted_folder(reference.path, name)
     return reference.path

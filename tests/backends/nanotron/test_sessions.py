@@ -15,7 +15,7 @@ import yaml
 import pytest_lighteval.backends.accelerate.engine
 import pytest_lighteval.backends.nanotron.conversion
 import pytest_lighteval.evaluate
-import pytest_lighteval.plugin.reporter
+import pytest_lighteval.plugin.active
 from tests.backends.nanotron.nanotron_layout import Layout, write_checkpoint
 from tests.backends.tiny import tiny_model, tiny_tokenizer
 from tests.plugin.conftest import write_mini
@@ -28,7 +28,7 @@ LIVE_ON = (
     pytest_lighteval.backends.accelerate.engine,
     pytest_lighteval.backends.nanotron.conversion,
     pytest_lighteval.evaluate,
-    pytest_lighteval.plugin.reporter,
+    pytest_lighteval.plugin.active,
 )
 
 

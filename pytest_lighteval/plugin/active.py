@@ -1,0 +1,124 @@
+"""The hooks of a session that evaluates models. Registered only then, so that every other session runs as without the plugin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from pytest_lighteval.common.threads import ENVIRONMENT_VARIABLE, Threads, choose_threads, set_threads, usable_cores
+from pytest_lighteval.plugin import fixtures
+from pytest_lighteval.plugin.gates import gate_lines, plan_session
+from pytest_lighteval.plugin.item_report import ATTRIBUTE, attach_reason, is_explained, payload_of, reset
+from pytest_lighteval.plugin.items import ReferenceItem, SuiteFile, TaskItem, collect_file, put_references_first
+from pytest_lighteval.plugin.reporter import Reporter
+from pytest_lighteval.plugin.session import Session, find_session, make_session
+from pytest_lighteval.plugin.torchrun import report_error
+from pytest_lighteval.plugin.workers import is_controller, is_worker, worker_count
+from pytest_lighteval.plugin.xdist_hooks import XdistHooks, crowded_note, pin_gpu
+from pytest_lighteval.tasks import SUITE_SUFFIXES
+
+
+def activated(config: pytest.Config) -> Session:
+    """The session, with all of its hooks registered from the first call on. Raises pytest.UsageError."""
+    session = find_session(config)
+    if session is None:
+        session = make_session(config)
+        if session.settings.threads is not None:
+            _set_threads(config, session.settings.threads)
+        if is_worker(config):
+            pin_gpu()
+        config.pluginmanager.register(fixtures, "lighteval-fixtures")
+        config.pluginmanager.register(ActiveSession(config, session), "lighteval-session")
+        config.pluginmanager.register(XdistHooks(config, session), "lighteval-xdist")
+        if session.writes_reports:
+            config.pluginmanager.register(Reporter(config, session), "lighteval-reporter")
+    return session
+
+
+def _set_threads(config: pytest.Config, asked: Threads) -> None:
+    """Compute with as many threads as the user said, whatever the engine, and only for this session."""
+    before = os.environ.get(ENVIRONMENT_VARIABLE)
+    set_threads(choose_threads(asked, cores=usable_cores(), workers=worker_count(config)))
+
+    def restore() -> None:
+        os.environ.pop(ENVIRONMENT_VARIABLE)
+        if before is not None:
+            os.environ[ENVIRONMENT_VARIABLE] = before
+
+    config.add_cleanup(restore)
+
+
+class ActiveSession:
+    """Collects suites, plans their gates, and puts what items measured on their reports."""
+
+    def __init__(self, config: pytest.Config, session: Session) -> None:
+        self._config = config
+        self._session = session
+
+    def pytest_report_header(self) -> list[str]:
+        """What is evaluated, in a few lines."""
+        settings = self._session.settings
+        notes = (f"lighteval: {note}" for note in settings.notes)
+        return [self._session.header, *notes, *crowded_note(self._config, settings.backend, settings.threads)]
+
+    def pytest_collection(self, session: pytest.Session) -> bool | None:
+        """Collect what `--tasks` names, and shipped suites, in place of the arguments."""
+        if self._session.arguments is None or is_controller(self._config):
+            return None
+        session.perform_collect(self._session.arguments)
+        return True
+
+    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> SuiteFile | None:
+        """Claim suite files: YAML below a suite root or named on the command line, nothing else."""
+        return collect_file(file_path, parent) if file_path.suffix in SUITE_SUFFIXES else None
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None]:
+        """The reference goes first, over what is left after deselection, by `--lf` and the like too."""
+        yield
+        if self._session.settings.against is not None:
+            put_references_first(items)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """What is left after deselection is what the session's gates are about."""
+        plan_session(self._session, [(item.key, item.task) for item in session.items if isinstance(item, TaskItem)])
+
+    def pytest_report_collectionfinish(self) -> list[str]:
+        """What the session's gates can detect, before anything is computed."""
+        return gate_lines(self._session, collect_only=self._config.option.collectonly, verbosity=self._config.get_verbosity())
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> bool | None:
+        """`--gate-plan` ends here."""
+        return True if self._session.settings.gate.plan_only else None
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """A rerun starts with nothing measured."""
+        reset(item)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Put what was measured on the item's report: that of its call, or that of a set-up that did not pass."""
+        report = yield
+        if call.excinfo is not None and report.when == "setup" and not is_explained(item):
+            attach_reason(item, str(call.excinfo.value), skipped=report.skipped)
+        payload = payload_of(item)
+        if payload is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
+            setattr(report, ATTRIBUTE, payload)
+        return report
+
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """The reference's model leaves the memory with the last of its items, before a fixture of the user's own makes another one."""
+        if isinstance(item, ReferenceItem) and not isinstance(nextitem, ReferenceItem) and self._session.reference is not None:
+            self._session.reference.release()
+
+    def pytest_exception_interact(self, node: pytest.Item | pytest.Collector, call: pytest.CallInfo[object]) -> None:
+        """Write the error of a silent torchrun process to its error file."""
+        if call.excinfo is not None:
+            report_error(node.config, call.excinfo.value, where=node.nodeid)
