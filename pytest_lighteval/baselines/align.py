@@ -1,4 +1,4 @@
-"""Bring a result and its baseline together document by document, or say why they must not be compared. Computes no statistic."""
+"""Align a result and its baseline document by document, or say why they must not be compared. Computes no statistic."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ _MOST_TRUNCATED = 0.05
 
 
 class MismatchKind(StrEnum):
-    """A way in which a baseline does not fit. The user may allow one by this name."""
+    """A way in which a baseline does not fit. The user may allow it by this name (`--gate-allow`)."""
 
     VERSION = "version"
     """The task has another version."""
     DATA = "data"
     """The rows of the data set changed."""
     PROMPTS = "prompts"
-    """Documents were asked something else."""
+    """Documents have another prompt."""
     UNKNOWN_PROMPTS = "unknown-prompts"
-    """The baseline does not know what was asked: it was imported."""
+    """The baseline was imported and does not know the prompts."""
     DOCUMENTS = "documents"
-    """Other documents than the baseline promised."""
+    """Other documents than those of the baseline."""
     METRIC = "metric"
-    """One side does not report the metric, or means something else by it. It cannot be allowed."""
+    """One side does not report the metric, or computes it differently. It cannot be allowed."""
     SCORES = "scores"
-    """Documents have no score, or one that is not a number, on one side. If allowed, they are left out."""
+    """Documents have no score on one side, or one that is not a number. If allowed, they are left out."""
     TRUNCATED = "truncated"
-    """More documents lost part of their prompt than is tolerated."""
+    """Too many documents lost part of their prompt."""
 
 
 _NEVER = frozenset({MismatchKind.METRIC})
-"""What no one can allow: there is nothing to compare."""
+"""Kinds that cannot be allowed: there is nothing to compare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MismatchReason:
-    """One of the reasons."""
+    """One reason why the two sides must not be compared."""
 
     kind: MismatchKind
     text: str
@@ -71,12 +71,12 @@ class AlignedScores:
     ids: tuple[str, ...]
     """In the baseline's order."""
     baseline: tuple[tuple[SampleValue, ...], ...]
-    """For each document its repeats, few-shot seeds counted as repeats; never empty."""
+    """For each document its repeats (few-shot seeds count as repeats); never empty."""
     candidate: tuple[tuple[SampleValue, ...], ...]
     clusters: tuple[str | None, ...] | None
-    """The candidate's. None: no document shares its source."""
+    """The candidate's. None: no document belongs to a cluster."""
     notes: tuple[str, ...]
-    """What a reader of the verdict should know, one line each: a subset, a reason that was allowed."""
+    """One line each: that a subset is compared, a mismatch that was allowed."""
 
 
 def align(
@@ -91,18 +91,17 @@ def align(
 ) -> AlignedScores | Mismatch:
     """Align the documents of one metric, or list every reason why they cannot be compared.
 
-    A result under an explicit `max_samples` is held against the same first documents of the baseline's order, and the other way round;
-    a note says so. Apart from that every document that the baseline promises must be there.
+    If one side has a `max_samples`, its documents are compared with the same first documents of the other side, and a note says so.
+    Otherwise the result must have every document of the baseline.
 
     Args:
         result: what this run measured.
         baseline: the same task's baseline.
         metric: a reported name.
-        settings: the run's (`RunReport.settings`), so that changed prompts can be explained. None: they are explained in general.
-        allow: kinds that the user tolerates by name; each becomes a note, and what it concerns is left out where it must be.
+        settings: the run's (`RunReport.settings`), to explain changed prompts. None: the explanation is general.
+        allow: kinds that the user allows; each becomes a note, and documents without a score are left out.
         most_truncated: the largest share of documents that may have lost part of their prompt.
-        stopped_early: the evaluation ended on purpose before it had asked all documents; those that it did ask are compared, whatever
-            their order.
+        stopped_early: the evaluation stopped before it had asked all documents; those asked are compared, in any order.
     """
     found = [*_identity(result, baseline, settings), *_truncation(result, most_truncated)]
     documents = _documents(result, baseline, stopped_early=stopped_early)
@@ -137,12 +136,12 @@ def align(
 # -------------------------------------------------------------------------------------------- for the statistics
 
 
-def mean_scores(pairs: AlignedScores) -> tuple[list[float | tuple[float, ...]], list[float | tuple[float, ...]]]:
-    """Baseline and candidate as a test of means takes them: a number for a document with one repeat, a tuple where there are several.
+def mean_scores(aligned: AlignedScores) -> tuple[list[float | tuple[float, ...]], list[float | tuple[float, ...]]]:
+    """Baseline and candidate for `comparison.paired.pair`: per document a number, or a tuple if it has several repeats.
 
-    Raises ValueError for a metric of the whole corpus, whose documents have no number: `corpus_rows` is for these.
+    Raises ValueError for a metric of the whole corpus, whose documents have no number; use `corpus_rows`.
     """
-    return [_numbers(repeats) for repeats in pairs.baseline], [_numbers(repeats) for repeats in pairs.candidate]
+    return [_numbers(repeats) for repeats in aligned.baseline], [_numbers(repeats) for repeats in aligned.candidate]
 
 
 def _numbers(repeats: tuple[SampleValue, ...]) -> float | tuple[float, ...]:
@@ -154,25 +153,25 @@ def _numbers(repeats: tuple[SampleValue, ...]) -> float | tuple[float, ...]:
     return numbers[0] if len(numbers) == 1 else tuple(numbers)
 
 
-def rows_of(pairs: AlignedScores) -> int:
-    """How many rows a document needs so that the repeats of either side are in them equally often: their least common multiple."""
-    return math.lcm(*{len(repeats) for repeats in (*pairs.baseline, *pairs.candidate)})
+def rows_of(aligned: AlignedScores) -> int:
+    """Rows per document such that the repeats of either side occur equally often: their least common multiple."""
+    return math.lcm(*{len(repeats) for repeats in (*aligned.baseline, *aligned.candidate)})
 
 
-def corpus_rows(pairs: AlignedScores, *, rows: int | None = None) -> tuple[list[SampleValue], list[SampleValue], list[str | None] | None]:
-    """Baseline, candidate and clusters as a test of a corpus metric takes them, which knows one value a row.
+def corpus_rows(aligned: AlignedScores, *, rows: int | None = None) -> tuple[list[SampleValue], list[SampleValue], list[str | None] | None]:
+    """Baseline, candidate and clusters for `comparison.paired.compare_corpus`: one value per row.
 
-    With one repeat a side, a row is a document. With more, each document has `rows_of` rows, or the multiple of it that `rows` is, so that
-    several tasks can have as many: an aggregate of sums or means is then that of all repeats together, and the rows of a document are one
-    cluster, so that resampling knows them for what they are. A comparison's `n` is then rows: `len(pairs.ids)` is the number of documents.
+    With one repeat on either side, a row is a document. With more, each document has `rows_of` rows, or `rows`, a multiple of it, so that
+    all tasks of a superset have the same number. An aggregate of sums or means is then that of all repeats, and the rows of a document are
+    one cluster of the resampling. The comparison's `n` counts rows; `len(aligned.ids)` is the number of documents.
     """
     before: list[SampleValue] = []
     after: list[SampleValue] = []
     clusters: list[str | None] = []
-    names = pairs.clusters or (None,) * len(pairs.ids)
-    # every document counts as much as any other, so all have the same number of rows
-    rows = rows or rows_of(pairs)
-    for document, old, new, cluster in zip(pairs.ids, pairs.baseline, pairs.candidate, names, strict=True):
+    names = aligned.clusters or (None,) * len(aligned.ids)
+    # every document has the same weight, so all have the same number of rows
+    rows = rows or rows_of(aligned)
+    for document, old, new, cluster in zip(aligned.ids, aligned.baseline, aligned.candidate, names, strict=True):
         before += [value for value in old for _ in range(rows // len(old))]
         after += [value for value in new for _ in range(rows // len(new))]
         clusters += [f"document {document}" if cluster is None and rows > 1 else cluster] * rows
@@ -210,13 +209,13 @@ def _identity(result: TaskResult, baseline: BaselineTask, settings: Mapping[str,
         text = f"the data changed: its digest is {result.dataset_fingerprint[:12]}, in the baseline {baseline.dataset_fingerprint[:12]}"
         yield MismatchReason(kind=MismatchKind.DATA, text=text)
     if baseline.prompt_digests is None:
-        text = "the baseline was imported and does not know what was asked, so its documents can only be told by their ids"
+        text = "the baseline was imported and does not know the prompts, so its documents are matched by their ids alone"
         changed = _changed(result, baseline, settings)
         yield MismatchReason(kind=MismatchKind.UNKNOWN_PROMPTS, text=text + (f" ({', '.join(changed)})" if changed else ""))
 
 
 def truncation_problem(results: Sequence[TaskResult], *, most: float = _MOST_TRUNCATED) -> str | None:
-    """What is wrong with scores of documents of which more than this share lost part of their prompt. None: nothing."""
+    """Why these scores must not be used: more than this share of the documents lost part of their prompt. None: they may."""
     truncated, documents = sum(result.num_truncated for result in results), sum(len(result.documents) for result in results)
     if truncated <= most * documents:
         return None
@@ -247,7 +246,7 @@ def _documents(result: TaskResult, baseline: BaselineTask, *, stopped_early: boo
         if further:
             reasons.append(_listed(further, "documents of this run are not in the baseline"))
     elif baseline.prompt_digests is None:
-        # another program's order, of which no subset can be foretold
+        # the order is another program's, so no particular subset can be required
         if missing or further:
             notes.append(f"{len(paired)} documents are on both sides ({len(promised)} in the baseline, {len(measured)} in this run)")
     else:
@@ -267,7 +266,7 @@ def _check_documents(
     reasons: list[str],
     notes: list[str],
 ) -> None:
-    """Every promised document is there, or one side is the first part of the other because a limit was asked for."""
+    """Every document of the baseline is there, or one side is the first part of the other because of its `max_samples`."""
     seeds = sorted({seed for _, seed in promised})
     lost = [seed for seed in seeds if seed not in {seed for _, seed in measured}]
     if lost:
@@ -275,10 +274,10 @@ def _check_documents(
         missing = [place for place in missing if place[1] not in lost]
     new_seeds = {seed for _, seed in measured} - set(seeds)
     if new_seeds:
-        notes.append(f"the baseline knows {len(seeds)} few-shot seeds; the scores under {len(new_seeds)} more are left out")
+        notes.append(f"the baseline has {len(seeds)} few-shot seeds; the scores under {len(new_seeds)} more are left out")
         further = [place for place in further if place[1] not in new_seeds]
     if missing and result.max_samples is None:
-        reasons.append(_listed(missing, f"of the {len(promised)} documents that the baseline promises are missing"))
+        reasons.append(_listed(missing, f"of the {len(promised)} documents of the baseline are missing"))
     if further and baseline.max_samples is None:
         reasons.append(_listed(further, "documents of this run are not in the baseline"))
     if (missing and result.max_samples is not None) or (further and baseline.max_samples is not None):
@@ -300,7 +299,7 @@ def _check_common_prefix(
         expected = len(old) if result.max_samples is None else min(len(old), result.max_samples)
         if common < expected:
             limit = f" under --max-samples {result.max_samples}" if result.max_samples else ""
-            reasons.append(f"{common} documents instead of the {expected} that the baseline promises{limit}")
+            reasons.append(f"{common} documents instead of the {expected} of the baseline{limit}")
             return
         if old[:common] != new[:common]:
             reasons.append(f"the first {common} documents are not those of the baseline: the order changed")
@@ -320,7 +319,7 @@ def _prompts(
     differing = [(document.id, document.few_shot_seed) for row, document in paired if document.prompt_digest != digests[row]]
     if not differing:
         return
-    text = _listed(differing, f"of {len(paired)} documents were asked something else than for the baseline")
+    text = _listed(differing, f"of {len(paired)} documents have another prompt than in the baseline")
     changed = _changed(result, baseline, settings)
     if changed:
         why = ", ".join(changed)
@@ -332,7 +331,7 @@ def _prompts(
 
 
 def _changed(result: TaskResult, baseline: BaselineTask, settings: Mapping[str, Any] | None) -> list[str]:
-    """What is known to differ in the way of asking."""
+    """Known differences in how prompts were built."""
     found = []
     if baseline.effective_few_shots is not None and baseline.effective_few_shots != result.effective_few_shots:
         found.append(f"few-shots {baseline.effective_few_shots:g} -> {result.effective_few_shots:g} on average")
@@ -391,7 +390,7 @@ def _scores(paired: Sequence[tuple[int, DocumentScore]], rows: Sequence[Repeated
     if not_numbers:
         reasons.append(_listed(list(not_numbers), f"documents have a score of {metric} that is not a finite number"))
     for document_id in (*one_sided, *not_numbers):
-        # under another few-shot seed it may have a score on both sides
+        # it may have a score on both sides under another few-shot seed
         before.pop(document_id, None)
     ids = tuple(before)
     return _Scores(

@@ -1,4 +1,4 @@
-"""How much several runs of one model differ from one another, document by document."""
+"""How much several runs of one model differ, document by document (`--gate-calibrate`)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pytest_lighteval.types import Calibration, TaskResult
 
 
 def calibrated(runs: Sequence[TaskResult]) -> dict[str, Calibration]:
-    """By reported number, what two or more runs of a task say together.
+    """The calibration of two or more runs of a task, by reported metric.
 
-    Raises UserInputError where they are not runs of the same thing.
+    Raises UserInputError if they are not repeats of one measurement (`merge_runs`).
     """
     unknown = provenance_of(backend={}, environment={}, settings={})
     merged = merge_runs([Baseline(tasks={run.key: baseline_task(run, unknown)}) for run in runs]).tasks[runs[0].key]

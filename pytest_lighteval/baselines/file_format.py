@@ -1,4 +1,4 @@
-"""A baseline as the text of its file, and back. Knows the format; opens no file."""
+"""The text of a baseline file: writing and parsing. Opens no file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pytest_lighteval.types import TaskKey
 
 FORMAT = "pytest-lighteval baseline"
 VERSION = 1
-"""Raised when a field moves, goes or changes its meaning. Fields that are added are ignored by those who do not know them."""
+"""Increased when a field is moved, removed or changes its meaning. Unknown fields are ignored."""
 
 Shape = TypeVar("Shape")
 
@@ -27,10 +27,10 @@ Shape = TypeVar("Shape")
 
 
 def render_baseline(baseline: Baseline) -> str:
-    """The text of the file, the same for equal baselines: keys sorted, one task a block, every packed column on a line of its own.
+    """The text of the file, the same for equal baselines: sorted keys, one block per task, one line per packed column.
 
-    So a diff shows which task, and whether its scores, its prompts or only its circumstances changed. Raises UserInputError for a
-    score that no JSON can hold, or a prompt digest that is none.
+    So a diff shows which task changed, and whether its scores, its prompts or only what measured it. Raises UserInputError for a score that
+    JSON cannot hold, or an invalid prompt digest.
     """
     tasks: dict[str, dict[str, Any]] = {}
     sources: dict[str, dict[str, Any]] = {}
@@ -100,7 +100,7 @@ def _provenance_to_plain(provenance: Provenance) -> dict[str, Any]:
 
 
 def _name(plain: Mapping[str, Any]) -> str:
-    """What a task refers to its provenance by: a digest of it."""
+    """The name by which a task refers to its provenance: a digest of it."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -120,7 +120,7 @@ def _number_to_plain(value: float | None) -> float | str | None:
 
 
 def _rendered(value: Any, indent: str = "") -> str:
-    """JSON with sorted keys. What holds a mapping of its own has one member a line; all else is one line."""
+    """JSON with sorted keys. A mapping that contains mappings has one member per line; everything else is one line."""
     deeper = indent + "  "
     if isinstance(value, Mapping) and any(isinstance(member, Mapping) or _breaks(member) for member in value.values()):
         lines = [f"{deeper}{json.dumps(key)}: {_rendered(value[key], deeper)}" for key in sorted(value)]
@@ -131,7 +131,7 @@ def _rendered(value: Any, indent: str = "") -> str:
 
 
 def _breaks(value: Any) -> bool:
-    # a mapping of one member is how a column writes a number that is not finite
+    # a column writes a number that is not finite as a mapping of one member
     return isinstance(value, list) and any(isinstance(member, Mapping) and len(member) > 1 for member in value)
 
 
@@ -190,17 +190,17 @@ class _Packed(msgspec.Struct, kw_only=True):
 
 
 def parse_baseline(text: str, where: str) -> Baseline:
-    """The baseline whose `render_baseline` this is.
+    """The baseline from the text that `render_baseline` wrote.
 
-    Raises UserInputError, `where: field: problem`, for anything else: no JSON, another program's file, a version that is not known yet,
-    a field that is missing or of another type, packed columns that do not fit, prompts that their own SHA-256 does not confirm.
+    Raises UserInputError, `where: field: problem`, for anything else: no JSON, another program's file, a newer version, a field that is
+    missing or of another type, packed columns of the wrong length, prompts that do not match their SHA-256.
     """
     try:
         content = json.loads(text, object_pairs_hook=_without_twins)
     except json.JSONDecodeError as error:
         raise UserInputError(f"{where}:{error.lineno}: not JSON: {error.msg}") from error
     except _TwinError as error:
-        raise UserInputError(f"{where}: {error}: stands there twice") from error
+        raise UserInputError(f"{where}: {error}: is given twice") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserInputError(f"{where}: format: is not {FORMAT!r}: no file that --save-baseline wrote")
     version = content.get("version")
@@ -216,13 +216,13 @@ def parse_baseline(text: str, where: str) -> Baseline:
         if key is None:
             raise UserInputError(f"{where}: tasks.{name}: a task is written suite|task|few_shots")
         if key in tasks:
-            raise UserInputError(f"{where}: tasks.{name}: {key} stands there twice")
+            raise UserInputError(f"{where}: tasks.{name}: {key} is given twice")
         tasks[key] = _task(key, plain, sources, where)
     return Baseline(tasks=tasks, history=tuple(_history(entry, where) for entry in file.history))
 
 
 class _TwinError(Exception):
-    """A key that a mapping has twice, as a careless merge leaves behind."""
+    """A mapping has a key twice, as a wrong merge can leave it."""
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A baseline that the session measures itself, task by task: for a reference model that is evaluated beside the one that is judged."""
+"""A baseline that the session measures itself: the results of a reference model that is evaluated in the same session."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pytest_lighteval.types import TaskKey, TaskResult
 
 
 class MeasuredBaselines:
-    """What the reference measured so far; asked as `Baselines` are."""
+    """The reference's results so far, with the methods of `Baselines`."""
 
     def __init__(self) -> None:
         self._tasks: dict[TaskKey, BaselineTask] = {}
 
     def add(self, result: TaskResult, *, backend: Mapping[str, Any], environment: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-        """A task's result as a baseline of one repeat; a later one of the same task takes its place."""
+        """Keep a task's result as a baseline of one repeat; a later result of the same task replaces it."""
         provenance = provenance_of(backend=backend, environment=environment, settings=settings)
         self._tasks[result.key] = baseline_task(result, provenance)
 
     def find(self, key: TaskKey) -> BaselineTask | None:
-        """The task. None: it is not measured (yet)."""
+        """The task's baseline. None: it is not measured yet."""
         return self._tasks.get(key)
 
     @property
     def keys(self) -> tuple[TaskKey, ...]:
-        """All that is measured, sorted."""
+        """The measured tasks, sorted."""
         return tuple(sorted(self._tasks))

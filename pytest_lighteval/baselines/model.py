@@ -1,4 +1,4 @@
-"""What a baseline holds: per task the scores and prompt digests of its documents, and in numbers what measured them. Reads no file."""
+"""A baseline: per task the scores and prompt digests of its documents, and what measured them. Reads no file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Repeated = tuple[SampleValue | None, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """What measured a task. Numbers, versions and digests: no person, host, path or time."""
+    """What measured a task: numbers, versions and digests; no person, host, path or time."""
 
     backend: str | None
-    """The name it is selected by. None: unknown."""
+    """The name of the backend's entry point. None: unknown."""
     model_fingerprint: str | None
-    """Digest of all that may change an answer. None: unknown."""
+    """Digest of everything about the model that may change an answer. None: unknown."""
     dtype: str | None
     python: str | None
     packages: Mapping[str, str]
@@ -26,17 +26,17 @@ class Provenance:
     hardware: Mapping[str, str | int]
     """The class of machine: platform, processors, threads, device."""
     settings: Mapping[str, str | int | None]
-    """What was asked of every task: `use_chat_template`, `few_shot_seeds`, and of the system prompt a digest. Only what is known."""
+    """Settings of every task, as far as known: `use_chat_template`, `few_shot_seeds`, and a digest of the system prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineMetric:
-    """One reported number, for people who read the file; the gate compares documents."""
+    """One reported number, for readers of the file; the gate compares documents."""
 
     value: float
     """The mean over the repeats."""
     stderr: float | None
-    """Of one repeat: the documents are the same in all. None: cannot be known."""
+    """Of one repeat, since all repeats have the same documents. None: unknown."""
     n: int
     """Documents."""
     higher_is_better: bool
@@ -57,7 +57,7 @@ class BaselineTask:
     few_shot_seeds: tuple[int, ...]
     """The seed of every row."""
     prompt_digests: tuple[str, ...] | None
-    """12 hex digits a row. None: what was asked is unknown, so nothing shows that it is the same."""
+    """12 hex digits per row. None: the prompts are unknown, so they cannot be compared."""
     scores: Mapping[str, tuple[Repeated, ...]]
     """By reported name, for every row its repeats."""
     repeats: int
@@ -65,15 +65,15 @@ class BaselineTask:
     dataset_fingerprint: str | None
     """None: unknown."""
     data_revision: str | None = None
-    """The revision of the data set that was asked for. None: no particular one."""
+    """The requested revision of the data set. None: none was requested."""
     effective_few_shots: float | None = None
     """None: unknown."""
     num_truncated: int = 0
-    """Rows whose prompt lost tokens, the most of any run."""
+    """Rows whose prompt lost tokens: the largest number in any run."""
     max_samples: int | None = None
     """The limit under which it was measured. None: all documents."""
     provenance: tuple[Provenance, ...] = ()
-    """What measured it; one for each run that differs from the others in it."""
+    """What measured it, without duplicates: runs may differ in it."""
 
     @property
     def documents(self) -> int:
@@ -87,9 +87,9 @@ class HistoryEntry:
 
     reason: str
     date: str | None = None
-    """ISO 8601, as the caller told it."""
+    """ISO 8601, from the caller."""
     worsened: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
-    """Task key -> metric -> before and after, in the direction that is worse."""
+    """Task key -> metric -> (before, after), for scores that became worse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Columns of per-document values as short JSON: bits for scores, offsets for row numbers, bytes for digests. Knows no file and no task.
 
-Nothing is compressed by a library, whose output may change with its version: equal values give equal text on every machine. Nothing is
-rounded either: a score that had lost its last bits would differ from the candidate's in every document that did not change.
+Equal values give equal text on every machine, so no compression library is used: its output may change with its version. Nothing is
+rounded: a score without its last bits would differ from the candidate's in documents that did not change.
 """
 
 from __future__ import annotations
@@ -35,14 +35,17 @@ class PackingError(ValueError):
 
 
 def pack_column(values: Sequence[Any]) -> dict[str, Any]:
-    """A column of numbers, texts, None, or tuples of them, exactly; the number of rows is not in it.
+    """A column of numbers, texts, None, or tuples of them, without loss. The number of rows is not part of it.
 
-    The shortest of these: `{"values": [...], "packed"}`, the distinct values and for every row the index of its own in as few bits as they
-    need (a 0/1 score: one bit; a column that is all one value: none); `{"least", "bits", "packed"}`, integers as their distance from the
-    least; `{"float64"}`, eight bytes a row, little-endian; `{"columns": [...]}`, a column for each place of tuples of equal length.
-    Packed bits go from the most significant on; bytes are base64.
+    The shortest of these forms:
+    - `{"values": [...], "packed"}`: the distinct values, and for every row its value's index in the fewest bits (a 0/1 score: one bit; a
+      column of one value: none).
+    - `{"least", "bits", "packed"}`: integers as their distance from the least.
+    - `{"float64"}`: eight bytes per row, little-endian.
+    - `{"columns": [...]}`: for tuples of equal length, one column per place.
+    Bits are packed from the most significant on; bytes are base64.
 
-    Raises TypeError for a value that is none of these.
+    Raises TypeError for any other value.
     """
     rows: list[Any] = [_plain(value) for value in values]
     lengths = {len(row) for row in rows if isinstance(row, tuple)}
@@ -53,14 +56,14 @@ def pack_column(values: Sequence[Any]) -> dict[str, Any]:
     if rows and all(type(row) is int for row in rows):
         candidates += _by_offsets(rows)
     if rows and all(type(row) is float for row in rows):
-        # the not-a-numbers of other machines may have other bits
+        # one bit pattern for not-a-number, whatever the machine
         floats = np.asarray([math.nan if math.isnan(row) else row for row in rows], dtype="<f8")
         candidates.append({"float64": _text(floats.tobytes())})
     return min(candidates, key=lambda candidate: len(json.dumps(candidate)))
 
 
 def unpack_column(packed: Any, count: int) -> list[Any]:
-    """The `count` rows of a packed column. Raises PackingError for what `pack_column` cannot have written."""
+    """The `count` rows of a packed column. Raises PackingError for anything that `pack_column` cannot have written."""
     match packed:
         case {"values": list(encoded), "packed": str(text), **rest} if not rest:
             values = [_decoded(value) for value in encoded]
@@ -79,7 +82,7 @@ def unpack_column(packed: Any, count: int) -> list[Any]:
 
 
 def _splits(rows: Sequence[Any]) -> bool:
-    """Every row is None or a tuple that is told from None when it is put together again."""
+    """Every row is None or a tuple that does not read back as None (not all of its members are None)."""
     return all(row is None or (isinstance(row, tuple) and any(place is not None for place in row)) for row in rows)
 
 
@@ -119,7 +122,7 @@ def _decoded(value: Any) -> Value:
 
 
 def _by_values(rows: Sequence[Value]) -> dict[str, Any]:
-    # by their JSON, for 1, 1.0 and True are three values and yet equal
+    # by their JSON: 1, 1.0 and True are equal in Python, but must stay three values
     texts = [json.dumps(_encoded(row)) for row in rows]
     distinct = sorted(set(texts))
     places = {text: place for place, text in enumerate(distinct)}
@@ -173,8 +176,7 @@ def _bytes(text: str, count: int) -> bytes:
 def pack_ids(ids: Sequence[str]) -> dict[str, Any]:
     """Ids of documents, `<split>:<row>[:<n>]`, as `{"split", "row", "part"}` columns; `{"texts": [...]}` where one is not of this form.
 
-    The rows stand in a shuffled order, in which neighbours have nothing to do with each other: distances between them would be longer
-    than the numbers themselves, which take as few bits as the largest needs.
+    The rows are in shuffled order, so differences between neighbours would take more bits than the row numbers themselves.
     """
     found = [_ID.fullmatch(document) for document in ids]
     if not all(found):

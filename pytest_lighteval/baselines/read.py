@@ -1,4 +1,4 @@
-"""Find and read baseline files: one, or the first of several files and folders that holds a task."""
+"""Read baseline files, and find a task in the first of several files and folders that has it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class BaselineFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baselines:
-    """All that `--baseline` named, in the order in which it is searched."""
+    """The files and folders of `--baseline`, in the order in which they are searched."""
 
     places: tuple[tuple[BaselineFile, ...], ...]
-    """A file is a place of one, a folder one of all its files."""
+    """One per file or folder that was named: its files."""
 
     def find(self, key: TaskKey) -> BaselineTask | None:
-        """The task in the first place that holds it. None: nowhere, it is new.
+        """The task in the first place that has it. None: no place has it, the task is new.
 
-        Raises UserInputError where several files of one folder hold it: which of them is meant must be said.
+        Raises UserInputError if several files of one folder have it: the user must name one of them.
         """
         for place in self.places:
             holding = [file for file in place if key in file.baseline.tasks]
@@ -43,15 +43,15 @@ class Baselines:
 
     @property
     def keys(self) -> tuple[TaskKey, ...]:
-        """Every task that can be found, sorted: what was promised, and should a gated item not have run, is missing."""
+        """Every task that `find` finds, sorted."""
         return tuple(sorted({key for place in self.places for file in place for key in file.baseline.tasks}))
 
 
 def read_baseline(path: Path) -> Baseline:
     """The baseline in one file.
 
-    Raises UserInputError: for a file that is not there, with how to write it; for one that cannot be read; for a damaged one, with
-    `path: field: problem`.
+    Raises UserInputError: the file does not exist (the message says how to write it), cannot be read, or is damaged
+    (`path: field: problem`).
     """
     try:
         text = path.read_bytes().decode("utf-8")
@@ -72,7 +72,7 @@ def read_baselines(paths: Iterable[Path]) -> Baselines:
 def _place(path: Path) -> tuple[BaselineFile, ...]:
     files: Sequence[Path] = [path]
     if path.is_dir():
-        # what is being written beside its name starts with a dot
+        # names with a dot: temporary files of `write_atomic`
         files = sorted(file for file in path.glob("*.json") if file.is_file() and not file.name.startswith("."))
         if not files:
             raise UserInputError(f"--baseline {path}: the folder holds no baseline; {_writes(path / 'baseline.json')}")

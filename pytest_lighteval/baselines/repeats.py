@@ -1,4 +1,4 @@
-"""Several runs of one model: merged into a baseline of K repeats a document, and how often they differ from one another."""
+"""Several runs of one model: merged into a baseline of K repeats per document, and how often they differ."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pytest_lighteval.types import TaskKey
 
 
 def merge_runs(runs: Sequence[Baseline]) -> Baseline:
-    """All tasks of all runs; a task that several of them measured gets the repeats of each, in the order of the runs.
+    """All tasks of all runs; a task in several runs gets the repeats of each, in the order of the runs.
 
-    Runs may be merged baselines themselves, and need not have the same tasks. Their histories follow one another.
+    Runs may be merged baselines themselves, and need not have the same tasks. Their histories are concatenated.
 
-    Raises UserInputError where runs of a task are not repeats of one measurement: another model, task version, data, prompts, documents,
-    or metrics.
+    Raises UserInputError if runs of a task are not repeats of one measurement: another model, task version, data, prompts, documents, or
+    metrics.
     """
     by_key: dict[TaskKey, list[BaselineTask]] = {}
     for run in runs:
@@ -62,7 +62,7 @@ def _merged(tasks: Sequence[BaselineTask]) -> BaselineTask:
 
 
 def _difference(first: BaselineTask, other: BaselineTask) -> str | None:
-    """What makes them two measurements. None: nothing."""
+    """Why they are not repeats of one measurement. None: they are."""
     models = [{source.model_fingerprint for source in task.provenance} for task in (first, other)]
     checks = (
         (models[0] == models[1], "it is of another model"),
@@ -91,9 +91,8 @@ def _merged_metric(metrics: Sequence[BaselineMetric], repeats: Sequence[int]) ->
 def discordance(task: BaselineTask, metric: str) -> float | None:
     """The variance of the difference between a document's scores in two runs of the same model, estimated from the repeats.
 
-    For 0/1 scores it is the share of documents in which two runs differ: what the gate's power rests on. Unbiased: twice the sample
-    variance of the repeats, averaged over the documents. None: the metric is not there, has no numbers for scores (a metric of the whole
-    corpus), or was not repeated.
+    Unbiased: twice the sample variance of the repeats, averaged over the documents. For 0/1 scores it is the share of documents in which
+    two runs differ. None: the baseline does not have the metric, has no repeats, or the metric is of the whole corpus.
     """
     variances = []
     for repeated in task.scores.get(metric, ()):

@@ -1,4 +1,4 @@
-"""From a run to a baseline, and into its file without losing anything that nobody gave a reason for."""
+"""From a run to a baseline, and into its file: a refresh that would lower a demand needs a reason."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from pytest_lighteval.types import RunReport, SampleValue, TaskKey, TaskResult
 _TIE = 1e-12
 _WORD = re.compile(r"[\w.+:() -]{1,80}")
 _HARDWARE = ("device", "device_name", "devices", "gpu", "gpus", "threads")
-"""What backends say about the class of machine, where they say it."""
+"""Keys of a backend's description that are about the class of machine."""
 
 
 # ------------------------------------------------------------------------------------------------ from a run
 
 
 def baseline_of(report: RunReport, *, data_revisions: Mapping[TaskKey, str] | None = None) -> Baseline:
-    """The tasks of a run that have a score of all their documents, with what measured them and their repeats, if there are any.
+    """The tasks of a run that have a score of all their documents, with what measured them and their repeats.
 
-    A task that was stopped early has no such score.
+    A task that stopped early is left out.
 
     Args:
         report: the run.
-        data_revisions: the revisions of data sets that were asked for, where one was.
+        data_revisions: the requested revisions of data sets.
     """
     provenance = provenance_of(backend=report.backend, environment=report.environment, settings=report.settings)
     revisions = data_revisions or {}
@@ -71,12 +71,12 @@ def baseline_task(result: TaskResult, provenance: Provenance, *, data_revision: 
 
 
 def _score(value: SampleValue | None) -> SampleValue | None:
-    # a metric may give 1 or True for 1.0; the file must not depend on the road that a result took
+    # a metric may give 1 or True for 1.0; the file must be the same whichever it was
     return value if value is None or isinstance(value, tuple) else float(value)
 
 
 def provenance_of(*, backend: Mapping[str, Any], environment: Mapping[str, Any], settings: Mapping[str, Any]) -> Provenance:
-    """What of a run's description is neither a person, a host, a path nor a time.
+    """The part of a run's description that names no person, host, path or time.
 
     A text that could be a path (it has a slash) is left out. The device is named without its number: `cuda`, not `cuda:0`.
     """
@@ -96,7 +96,7 @@ def provenance_of(*, backend: Mapping[str, Any], environment: Mapping[str, Any],
 
 
 def describe_settings(settings: Mapping[str, Any]) -> dict[str, str | int | None]:
-    """The run's options that change what is asked of every task, as a baseline keeps them: of the system prompt a digest."""
+    """The run's options that change the prompts of every task, as a baseline keeps them: the system prompt as a digest."""
     system_prompt = settings.get("system_prompt")
     seeds = settings.get("few_shot_seeds")
     facts: dict[str, str | int | None] = {}
@@ -122,14 +122,14 @@ def _word(value: Any) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refresh:
-    """What writing a baseline did, for the terminal."""
+    """What changed in a baseline file, for the terminal."""
 
     added: tuple[TaskKey, ...]
     replaced: tuple[TaskKey, ...]
     kept: tuple[TaskKey, ...]
     """Tasks of the file that the run did not measure."""
     worse: tuple[str, ...]
-    """What the new baseline demands less than the old one, one line each; the reason covers all of it."""
+    """Where the new baseline demands less than the old one, one line each; the reason covers all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +141,7 @@ class Prepared:
     refresh: Refresh
 
     def write(self) -> Refresh:
-        """Write it, whole or not at all. Raises OSError."""
+        """Write the file atomically. Raises OSError."""
         write_atomic(self.path, self.text)
         return self.refresh
 
@@ -154,19 +154,19 @@ def write_baseline(path: Path, baseline: Baseline, *, reason: str | None = None,
 def prepare_baseline(
     path: Path, baseline: Baseline, *, reason: str | None = None, date: str | None = None, is_repeat: bool = False
 ) -> Prepared:
-    """The file as it will be: tasks of this run replace those of the file, all others and the history stay.
+    """The new content of the file: tasks of this run replace those of the file; all other tasks and the history stay.
 
     Args:
-        path: the file, to be made with its folder where it is missing.
+        path: the file; it and its folder are created if they do not exist.
         baseline: of this run.
-        reason: why the new scores are right, kept in the file's history with what it lowered. None or blank: none was given.
-        date: ISO 8601, kept beside the reason. None: none is.
-        is_repeat: the run's tasks are further repeats of those in the file, and no refresh: they need no reason.
+        reason: why the new scores are right, kept in the file's history with the scores that it lowered. None or blank: no reason.
+        date: ISO 8601, kept with the reason.
+        is_repeat: the run's tasks are further repeats of those in the file, not a refresh: they need no reason.
 
     Raises:
-        UserInputError: without a reason, the new baseline would demand less than the file does (a score that is worse in its own direction,
-            a metric that is gone, fewer documents or repeats); a repeat is of something else; the run has no scores; the path is a folder;
-            the file there is damaged.
+        UserInputError: there is no reason, and the new baseline would demand less than the file (a score that is worse in its own
+            direction, a metric that is gone, fewer documents or repeats); a repeat is of another measurement; the run has no scores; the
+            path is a folder; the existing file is damaged.
     """
     if not baseline.tasks:
         raise UserInputError(f"--save-baseline {path}: no task has a score, so there is nothing to save")
@@ -202,14 +202,14 @@ def prepare_baseline(
 
 
 def _worsened(old: BaselineTask, new: BaselineTask) -> dict[str, tuple[float, float]]:
-    """Metrics whose score is worse than before, in the direction that the old baseline knows."""
+    """Metrics whose score is worse than before, in the direction of the old baseline."""
     found = {}
     for name, before in old.metrics.items():
         after = new.metrics.get(name)
         if after is None or math.isnan(before.value) or after.value == before.value:
             continue
         loss = before.value - after.value if before.higher_is_better else after.value - before.value
-        # written so that a score that became not-a-number is worse
+        # `not ... <=`: a score that became not-a-number is worse
         if not loss <= _TIE * max(abs(before.value), abs(after.value)):
             found[name] = (before.value, after.value)
     return found
@@ -233,20 +233,20 @@ def _weakened(old: BaselineTask, new: BaselineTask) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveTarget:
-    """What `--save-baseline` and the options beside it say."""
+    """The file or folder of `--save-baseline`, with the options that belong to it."""
 
     path: Path
     is_folder: bool
-    """Tasks are refreshed in the file that holds them; new ones get a file each."""
+    """Tasks are refreshed in the file that has them; each new task gets a file of its own."""
     reason: str | None
     is_repeat: bool
-    """The run is a further repeat of what the file holds."""
+    """The run is a further repeat of what is in the file."""
 
     @classmethod
     def parse(cls, text: str, *, folder: Path, reason: str | None = None, is_repeat: bool = False) -> SaveTarget:
-        """A folder is written with a slash at its end, or is there already.
+        """A folder is written with a slash at its end, or exists already.
 
-        What is there is read, so that a damaged file is told before anything is evaluated. Raises UserInputError.
+        Existing files are read, so that a damaged one is reported before anything is evaluated. Raises UserInputError.
         """
         path = folder / text
         if text.endswith("/") and path.exists() and not path.is_dir():
@@ -259,7 +259,7 @@ class SaveTarget:
         return cls(path=path, is_folder=is_folder, reason=reason, is_repeat=is_repeat)
 
     def save(self, baseline: Baseline, *, date: str | None = None) -> dict[Path, Refresh]:
-        """Write all files or, for a reason that concerns one of them, none. Raises UserInputError as `prepare_baseline`, OSError."""
+        """Write all files; none if one of them is refused. Raises UserInputError as `prepare_baseline`, and OSError."""
         prepared = [
             prepare_baseline(path, part, reason=self.reason, date=date, is_repeat=self.is_repeat)
             for path, part in self._parts(baseline).items()

@@ -1,6 +1,6 @@
-"""What a comparison means under a policy: PASSED, REGRESSED, INCONCLUSIVE, IMPROVED; and who shares the session's one alpha.
+"""The verdict of a comparison under a policy (PASSED, REGRESSED, INCONCLUSIVE, IMPROVED), and how gates share the session's alpha.
 
-Knows numbers and the policy in one place; knows nothing of files, tasks or pytest.
+Knows numbers and policies; knows nothing of files, tasks or pytest.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from pytest_lighteval.types import GateSpec
 
 
 class GateOutcome(StrEnum):
-    """What a gate says."""
+    """The verdict of a gate."""
 
     PASSED = "PASSED"
-    """The loss is certified to be at most what is allowed."""
+    """The loss is certified to be at most `max_drop`."""
     REGRESSED = "REGRESSED"
     """A loss is proven and large enough to matter."""
     INCONCLUSIVE = "INCONCLUSIVE"
     """Neither: there are too few documents."""
     IMPROVED = "IMPROVED"
-    """A gain is proven. Told, never red."""
+    """A gain is proven. Reported, never red."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What is asked of a gate. Raises UserInputError for numbers that make no sense together."""
+    """What a gate requires. Raises UserInputError for numbers that contradict each other."""
 
     alpha: float = 0.05
-    """How often, at most, a session may be red although nothing changed; and a certificate wrong."""
+    """The largest chance that a session is red although nothing changed, and that a certificate is wrong."""
     max_drop: float = 0.02
     """The loss that is allowed, in the metric's own unit (0.02 of an accuracy: two points)."""
     min_effect: float | None = None
@@ -60,19 +60,19 @@ class Policy:
 
     @property
     def pooled(self) -> Policy:
-        """The policy of the pooled test over all gates: it allows a quarter of what one task may lose.
+        """The policy of the pooled test over all gates: it allows a quarter of what one gate allows.
 
-        Chance does not explain a loss that is small but everywhere, and over all documents it can be told from nothing. An open verdict
-        of it is never red: the pooled test is there to detect, the gates certify.
+        A small loss in every task is no chance, and over all documents together the test can prove it. INCONCLUSIVE is never red here:
+        the pooled test detects, the gates certify.
         """
         return Policy(alpha=self.alpha, max_drop=self.max_drop / 4, min_effect=self.least_loss / 4, inconclusive="warn")
 
 
 def policy_for(spec: GateSpec, session: Policy, *, unit: float = 1.0) -> Policy:
-    """The policy of one gate: what it says itself, else the session's.
+    """The policy of one gate: its own numbers, and the session's where it has none.
 
-    `unit` is what the session's losses are a share of: 1 for scores that are shares themselves, else the baseline's value. A gate's own
-    losses are in its metric's unit.
+    A gate's own losses are in its metric's unit. The session's are multiplied by `unit`: 1 for scores between 0 and 1, otherwise the
+    baseline's value.
     """
     if spec.max_drop is not None:
         max_drop, min_effect = spec.max_drop, spec.min_effect
@@ -92,13 +92,13 @@ def policy_for(spec: GateSpec, session: Policy, *, unit: float = 1.0) -> Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The verdict of one gate with what it rests on."""
+    """The verdict of one gate and the numbers behind it."""
 
     outcome: GateOutcome
     comparison: FullComparison
     policy: Policy
     tolerated: bool = False
-    """PASSED although a loss is proven: it is certified to be at most what is allowed."""
+    """PASSED although a loss is proven: it is certified to be at most `max_drop`."""
     required: RequiredSample | None = None
     """For INCONCLUSIVE, the sample that would decide it. None: another outcome, or no larger sample would."""
 
@@ -109,20 +109,19 @@ class Decision:
 
 
 def decide(comparison: FullComparison, policy: Policy, *, alpha: float, certify_alpha: float | None = None) -> Decision:
-    """The verdict, decided in this order.
+    """The verdict: the first of these that applies.
 
-    1. The upper bound of the loss is at most `max_drop`: PASSED; with `tolerated` when the test finds a loss all the same, and as
-       IMPROVED when it finds a gain, which by its nature is certified too.
-    2. The lower bound is above 0 and the loss at least `min_effect`: REGRESSED.
+    1. The upper bound of the loss is at most `max_drop`: IMPROVED if the test finds a gain, otherwise PASSED; `tolerated` if the test
+       finds a loss.
+    2. The lower bound is above 0 and the loss is at least `min_effect`: REGRESSED.
     3. The test finds a gain: IMPROVED.
-    4. Else INCONCLUSIVE.
+    4. INCONCLUSIVE.
 
     Args:
-        comparison: made with the same two alphas.
-        policy: what is asked.
-        alpha: the gate's share of the session's (`Family.gate_alpha`); it serves to say what would settle an open verdict.
-        certify_alpha: of the upper bound. None: the policy's; the bounds of several gates do not share it, since none of them makes a
-            session red.
+        comparison: computed with the same two alphas.
+        policy: what the gate requires.
+        alpha: the gate's share of the session's (`Family.gate_alpha`), for the sample that would decide an INCONCLUSIVE gate.
+        certify_alpha: of the upper bound. None: the policy's. Gates do not share it, because no upper bound makes a session red.
     """
     certify_alpha = policy.alpha if certify_alpha is None else certify_alpha
     lost = comparison.lower > 0
@@ -151,10 +150,10 @@ def decide(comparison: FullComparison, policy: Policy, *, alpha: float, certify_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """The gates of a session, which share its alpha: only then is it the chance of a session that is red for nothing.
+    """The gates of a session share its alpha, so that alpha bounds the chance of a session that is red although nothing changed.
 
-    Four fifths are divided among the gates evenly (Bonferroni), so that a gate's verdict does not wait for the others'. The rest is the
-    pooled test's. One gate alone has all of it: a pooled test of one gate would be the same test again.
+    The gates get four fifths in equal shares (Bonferroni), so that no verdict depends on another gate's. The pooled test gets the rest.
+    A single gate has all of alpha: a pooled test would repeat its test.
     """
 
     alpha: float
@@ -173,18 +172,18 @@ class Family:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holm:
-    """What Holm's step-down procedure says of one gate. Told beside the verdict, which is Bonferroni's."""
+    """Holm's step-down procedure for one gate. Reported beside the verdict, which uses Bonferroni's share."""
 
     p: float
-    """Adjusted, to be held against the session's alpha."""
+    """Adjusted, to compare with the session's alpha."""
     lost: bool
-    """It finds a loss: at least where Bonferroni does, sometimes in further gates."""
+    """It finds a loss: wherever Bonferroni does, and sometimes in further gates."""
 
 
 def holm(p_values: Mapping[str, float], family: Family) -> dict[str, Holm]:
     """Holm's procedure over the gates' p-values, within the alpha that the family's gates have together.
 
-    Valid, as Bonferroni's, whatever the gates have to do with each other. Holm, Scandinavian Journal of Statistics 6 (1979).
+    Valid, as Bonferroni's, however the gates depend on each other. Holm, Scandinavian Journal of Statistics 6 (1979).
     """
     together = family.gate_alpha * max(family.gates, 1)
     adjusted, least = {}, 0.0
@@ -205,7 +204,7 @@ def line(metric: str, decision: Decision, *, points: bool = True) -> str:
     Args:
         metric: the number's name.
         decision: the verdict.
-        points: losses are hundredths (accuracies); else they stand in the metric's own unit.
+        points: print losses in hundredths (accuracies). False: in the metric's own unit.
     """
     comparison, allowed = decision.comparison, decision.policy.max_drop
     scale, digits = (100, 1 if comparison.n < 5000 else 2) if points else (1, 4)
@@ -232,7 +231,7 @@ def _because(decision: Decision, allowed: str) -> str:
     if decision.outcome is GateOutcome.INCONCLUSIVE and decision.required is not None:
         required = decision.required
         repeats = "" if required.repeats is None else f" or {required.repeats} repeats"
-        return f"allowed {allowed}; about {required.documents} documents{repeats} would settle it"
+        return f"allowed {allowed}; about {required.documents} documents{repeats} would decide it"
     if decision.tolerated:
         return f"allowed {allowed}; the loss is real but tolerated"
     return f"allowed {allowed}"

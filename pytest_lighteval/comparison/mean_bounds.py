@@ -1,9 +1,9 @@
-"""How large a mean may be, from a sample of values that cannot exceed a known worst one: a bound that holds for small and skewed samples.
+"""An upper confidence bound of a mean, from values that cannot exceed a known worst one. It holds for small and skewed samples.
 
-The bound of Learned-Miller and Thomas, "A new confidence interval for the mean of a bounded random variable" (arXiv:1905.06208): give
-the values and one more, the worst possible, random weights that are uniform on the simplex; the bound is a quantile of the weighted mean.
-With no event among n it is Clopper and Pearson's 1 - alpha**(1/n), the "rule of three"; with many events it is the usual t-like bound.
-It is never tighter than allowed for 0/1 values (there it is Clopper and Pearson's) and was never found to be for others.
+The bound of Learned-Miller and Thomas, "A new confidence interval for the mean of a bounded random variable" (arXiv:1905.06208): the
+values and one more, the worst possible, get random weights that are uniform on the simplex; the bound is a quantile of the weighted mean.
+For 0/1 values it is Clopper and Pearson's bound; with no event among n, 1 - alpha**(1/n), the "rule of three". With many events it is
+close to the t bound. Its level is proven for 0/1 values; for others no case was found in which it fails.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _NEGLIGIBLE = 1e-17
 
 
 def mean_upper_bound(values: npt.ArrayLike, *, worst: float, alpha: float) -> float:
-    """The upper confidence bound at level 1 - `alpha` of the mean that `values` are a sample of, none of which can exceed `worst`.
+    """The upper confidence bound, at level 1 - `alpha`, of the mean of which `values` are a sample. No value can exceed `worst`.
 
-    Deterministic; no random weights are drawn. `alpha` is below one half.
+    Deterministic: the quantile is computed, no weights are drawn. `alpha` is below one half.
     """
     points, counts = _augmented(values, worst)
     centre = float(points @ counts / counts.sum())
     if points[0] == points[-1]:
         return centre
-    # the tail falls from about one half at the centre to nought at the worst value; a step that rounding swallows would never end
+    # the tail falls from about one half at the centre to 0 at the worst value; a step below the floating-point spacing would loop forever
     lowest, step = centre, max(float(points[-1] - points[0]) / float(counts.sum()), float(np.spacing(abs(centre))))
     while _tail(points, counts, lowest) <= alpha:
         lowest, step = lowest - step, 2 * step
@@ -41,14 +41,14 @@ def mean_upper_bound(values: npt.ArrayLike, *, worst: float, alpha: float) -> fl
 def mean_tail(values: npt.ArrayLike, *, worst: float, mean: float, counts: npt.ArrayLike | None = None) -> float:
     """The p-value of "the mean is `mean` or more": at or below alpha exactly when the upper bound at alpha is at or below `mean`.
 
-    `counts` says how often each of the values was seen; None: once.
+    `counts`: how often each value occurs. None: once.
     """
     points, weights = _augmented(values, worst, counts)
     return _tail(points, weights, mean)
 
 
 def _augmented(values: npt.ArrayLike, worst: float, counts: npt.ArrayLike | None = None) -> tuple[FloatArray, FloatArray]:
-    """The distinct values and how often each occurs, the worst one once more."""
+    """The distinct values and how often each occurs, with the worst one added once."""
     given = np.append(np.asarray(values, dtype=np.float64), worst)
     weights = np.ones(len(given)) if counts is None else np.append(np.asarray(counts, dtype=np.float64), 1.0)
     points, places = np.unique(given[weights > 0], return_inverse=True)

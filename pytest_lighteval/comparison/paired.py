@@ -1,7 +1,7 @@
-"""Two runs over the same documents compared: how much was lost, how sure that is, and how large the loss may be at most.
+"""Two runs over the same documents compared: the loss, its p-value and its two bounds.
 
-A *gain* is candidate - baseline in the better direction (baseline - candidate where lower is better), a *loss* is a gain with the other
-sign. Knows scores of documents; knows nothing of thresholds or verdicts.
+A *gain* is candidate - baseline in the better direction (baseline - candidate where lower is better); a *loss* is minus a gain. Knows
+scores of documents; knows nothing of thresholds or verdicts.
 """
 
 from __future__ import annotations
@@ -23,29 +23,28 @@ _TIE = 1e-9
 _CELLS_AT_ONCE = 4_000_000
 
 Repeats = float | Sequence[float]
-"""A document's score, or one a repeat."""
+"""A document's score, or one per repeat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Paired:
-    """Two runs over the same documents, reduced to what the tests need. `pair` makes it."""
+    """Two runs over the same documents, reduced to what the tests need. Made by `pair`."""
 
     gains: FloatArray
-    """One a unit: the sum of the gains of its documents. A unit is a cluster, or a document that stands alone. In the order of first
-    appearance."""
+    """One per unit: the sum of the gains of its documents. A unit is a cluster, or a document without one. In order of first appearance."""
     n: int
     """Documents."""
     baseline: float
-    """Mean score of the documents, as the metric has it (not turned round where lower is better)."""
+    """Mean score of the documents, in the metric's own direction."""
     candidate: float
     lost: int
     """Documents that score worse than before."""
     won: int
     """Documents that score better."""
     worst: float
-    """The most that one unit can lose. It keeps a sample in which nothing, or little, differs from being taken for certain."""
+    """The most that one unit can lose. With it the bounds stay wide where few units differ, or none."""
     binary: bool
-    """Every unit is one document with one 0/1 score a side."""
+    """Every unit is one document with one 0/1 score on either side."""
 
     @property
     def loss(self) -> float:
@@ -54,7 +53,7 @@ class Paired:
 
     @property
     def variance(self) -> float:
-        """Variance of the loss times the number of documents, if nothing truly changed; never zero, as if one unit more were lost.
+        """Variance of the loss times the number of documents, under no true change. Never zero: it counts one more lost unit.
 
         For 0/1 scores this is the discordance, the share of documents that differ.
         """
@@ -69,20 +68,20 @@ def pair(
     clusters: Sequence[str | None] | None = None,
     most: float | None = None,
 ) -> Paired:
-    """Bring the scores of the same documents, in the same order, together.
+    """Pair the scores of the same documents, given in the same order.
 
-    Repeats are averaged within their document first, clusters are summed.
+    Repeats are averaged within their document, then the gains of a cluster are summed.
 
     Args:
-        baseline: one score a document, or a sequence of repeats each (their number may differ from document to document).
+        baseline: one score per document, or a sequence of repeats (their number may differ between documents).
         candidate: the same for the model that is judged.
-        higher_is_better: False turns the differences round.
-        clusters: one name a document; those that share one are not independent. None: it stands alone.
-        most: the most that one document can lose. None: 1 if all scores are in 0..1; else twice the largest change seen, or the range of
-            the scores where nothing changed.
+        higher_is_better: False swaps the sign of the differences.
+        clusters: one name per document; documents of one name are not independent. None: the document has no cluster.
+        most: the most that one document can lose. None: 1 if all scores are in 0..1; otherwise twice the largest change, or the range of
+            the scores if nothing changed.
 
     Raises:
-        ValueError: no documents, numbers of documents that differ, or a score that is not finite.
+        ValueError: no documents, different numbers of documents, or a score that is not finite.
     """
     if not len(baseline) == len(candidate) > 0:
         raise ValueError(f"{len(baseline)} documents cannot be paired with {len(candidate)}")
@@ -93,7 +92,7 @@ def pair(
     if not np.all(np.isfinite(scores)):
         raise ValueError("a score is not finite")
     zero_one = bool(np.all((scores == 0) | (scores == 1)))
-    # means of repeats may differ from one another by rounding alone
+    # means of the same repeats may differ by rounding
     gains[np.abs(gains) <= 1e-12 * np.maximum(np.abs(before), np.abs(after))] = 0.0
     if most is None:
         most = _most(scores, gains)
@@ -138,9 +137,9 @@ def _sums(gains: FloatArray, clusters: Sequence[str | None]) -> tuple[FloatArray
 
 
 def concatenate(parts: Sequence[Paired]) -> Paired:
-    """Parts of one whole in which every document counts the same: a superset's tasks, or the documents of several looks.
+    """Join parts in which every document counts the same: a superset's tasks, or the documents of several looks.
 
-    Random signs fall within each part as they do in the whole, so the test of the whole is stratified by its parts.
+    Random signs are drawn per unit, so the test of the whole is stratified by its parts.
     """
     n = sum(part.n for part in parts)
     return Paired(
@@ -156,7 +155,7 @@ def concatenate(parts: Sequence[Paired]) -> Paired:
 
 
 def stratified(parts: Sequence[Paired], factors: Sequence[float]) -> Paired:
-    """Parts whose documents count `factor` times their gain: losses in one unit, or a mean of tasks instead of documents.
+    """Join parts, the gains of each multiplied by its factor: to bring losses to one unit, or to weigh tasks instead of documents.
 
     With factors `N / (T * n_t)` for T parts of n_t documents, N in all, the loss is the unweighted mean of the parts' losses.
     """
@@ -178,21 +177,21 @@ def stratified(parts: Sequence[Paired], factors: Sequence[float]) -> Paired:
     return concatenate(weighted)
 
 
-# ----------------------------------------------------------------------------------------------------- comparing
+# ----------------------------------------------------------------------------------------------- the comparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FullComparison(Comparison):
-    """A comparison with what its verdict depends on besides."""
+    """A comparison with the further numbers on which its verdict depends."""
 
     p_gain: float
     """One-sided p-value of "nothing was gained"."""
     gained: bool
     """The test at the alpha of `upper` finds a gain."""
     variance: float
-    """Of the loss, times n, if nothing truly changed; never zero."""
+    """Of the loss, times n, under no true change; never zero."""
     worst: float
-    """The most that one unit can lose; a share of it enters every upper bound."""
+    """The most that one unit can lose."""
 
 
 def mcnemar(lost: npt.ArrayLike, won: npt.ArrayLike) -> Any:
@@ -227,14 +226,14 @@ def compare(paired: Paired, *, alpha: float, certify_alpha: float | None = None,
 def compared(
     paired: Paired, *, loss: SignFlipResult, gain: SignFlipResult, alpha: float, certify_alpha: float, lower: float | None = None
 ) -> FullComparison:
-    """The comparison that the tests `loss` and `gain` of these documents amount to; bounds at `alpha` (lower) and `certify_alpha`.
+    """The comparison, given the tests for `loss` and `gain` of these documents; bounds at `alpha` (lower) and `certify_alpha` (upper).
 
-    `lower` is the lower bound where an earlier look has found the loss. None: it is computed.
+    `lower`: the lower bound, if an earlier look has found the loss. None: it is computed.
     """
     per_document = paired.n / len(paired.gains)
     beyond_chance = paired.loss - loss.critical / paired.n if lower is None else lower
     if loss.significant:
-        # a tie within rounding must not turn the sign
+        # rounding of a tie must not change the sign
         lower = max(beyond_chance, math.ulp(0.0))
     else:
         gained = mean_upper_bound(paired.gains, worst=paired.worst, alpha=alpha) / per_document
@@ -273,20 +272,20 @@ def compare_corpus(
 ) -> FullComparison:
     """Test and bound the loss of a metric that is computed from all documents at once (BLEU, corpus F1, a perplexity).
 
-    Two resamplings of the same documents (or clusters): a paired bootstrap, which draws documents with both their values, and a paired
-    permutation, which exchanges the two values of documents at random (Riezler & Maxwell 2005; a bootstrap alone is too sure of itself
-    when few documents differ). The larger p and the wider bound of the two hold. `upper` allows for one more unit with the largest
-    influence that any has, weighted at random as in `mean_bounds`, so that it is not zero where nothing differs.
+    Two resamplings of the same documents (or clusters): a paired bootstrap draws documents with both their values; a paired permutation
+    exchanges the two values of documents at random (Riezler & Maxwell 2005). A bootstrap alone gives too small p-values when few documents
+    differ, so the larger p and the wider bound of the two are used. `upper` includes one more unit with the largest influence of any,
+    weighted at random as in `mean_bounds`: it is not zero where nothing differs.
 
     Args:
-        baseline: what the metric made of each document, in the same order as `candidate`.
+        baseline: the metric's value of each document, in the same order as `candidate`.
         candidate: the same for the model that is judged.
         corpus: the aggregate.
         alpha: of the test for a loss and of `lower`.
         certify_alpha: of `upper` and of the test for a gain. None: `alpha`.
-        clusters: one name a document; those that share one are drawn and exchanged together. None: it stands alone.
-        seed: of the private generator.
-        draws: of each resampling, at least; 20 / alpha where that is more.
+        clusters: one name per document; documents of one name are drawn and exchanged together. None: the document has no cluster.
+        seed: of the random generator.
+        draws: of each resampling, at least; 20 / alpha if that is more.
     """
     if not len(baseline) == len(candidate) > 0:
         raise ValueError(f"{len(baseline)} documents cannot be paired with {len(candidate)}")
@@ -308,7 +307,7 @@ def compare_corpus(
     p_gain = max(_share(resampled >= -tie), _share(exchanged <= loss + tie))
     rank = math.floor(alpha * (draws + 1)) - 1
     lower = min(np.sort(resampled)[rank], loss - np.sort(exchanged)[-1 - rank])
-    # the sign of the bound is the test's, whatever rounding does to a tie
+    # the bound has the sign that the test gives, also for a tie that rounding breaks
     lower = max(lower, math.ulp(0.0)) if p_loss <= alpha else min(lower, np.sort(resampled - with_unseen)[rank], 0.0)
     return FullComparison(
         baseline=before,
@@ -353,7 +352,7 @@ def _bootstrapped(
 def _exchanged(
     corpus: CorpusMetric, values: Sequence[SampleValue], units: Sequence[npt.NDArray[np.int32]], rng: np.random.Generator, draws: int
 ) -> FloatArray:
-    """Baseline - candidate after the two values of each unit's documents changed places, or not, at random."""
+    """Baseline - candidate after the two values of the documents of randomly chosen units were exchanged."""
     n = len(values) // 2
     unit_of = np.empty(n, dtype=np.int32)
     for unit, documents in enumerate(units):
@@ -369,7 +368,7 @@ def _exchanged(
 def _influence(
     corpus: CorpusMetric, candidate: Sequence[SampleValue], units: Sequence[npt.NDArray[np.int32]], rng: np.random.Generator
 ) -> float:
-    """The most that leaving out one unit (of 200, drawn at random where there are more) moves the candidate's aggregate."""
+    """The largest change of the candidate's aggregate when one unit is left out (200 units, drawn at random if there are more)."""
     whole = float(corpus.aggregate(candidate))
     if len(units) == 1:
         return abs(whole)
@@ -396,11 +395,11 @@ def _padded(rows: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32]:
 
 
 def _blocks(draws: int, width: int) -> list[int]:
-    """Numbers of draws that are held in memory together."""
+    """Sizes of the blocks of draws that are held in memory together."""
     most = max(1, _CELLS_AT_ONCE // width)
     return [min(most, draws - start) for start in range(0, draws, most)]
 
 
 def _share(reached: npt.NDArray[np.bool_]) -> float:
-    """The share of the draws, what was seen counted as one of them."""
+    """The share of the draws, with the observed value counted as one draw."""
     return (int(reached.sum()) + 1) / (len(reached) + 1)

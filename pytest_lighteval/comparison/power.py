@@ -1,7 +1,7 @@
-"""What a gate can see before it runs: the smallest loss that it finds, and the documents or repeats that a wanted certainty costs.
+"""The power of a gate: the smallest loss that it finds, and the documents or repeats that it needs to certify or to decide.
 
-The model of a change: documents differ between two runs of the same model at a rate called the discordance, half of them either way; a
-loss turns further documents from right to wrong. Knows numbers only.
+The model of a change: two runs of the same model differ in a share of the documents, the discordance, half of them in either direction.
+A loss turns further documents from right to wrong. Knows numbers only.
 """
 
 from __future__ import annotations
@@ -15,38 +15,37 @@ import numpy as np
 from pytest_lighteval.comparison.sign_flips import scipy_module
 
 POWER = 0.8
-"""The chance of success that every number here is about."""
+"""The chance of success for which every number here is computed."""
 
 ASSUMED_DISCORDANCE = 0.05
-"""Stands in where no two runs were compared yet; whoever uses it says so."""
-
+"""Used where no two runs were compared yet; every line that uses it says `assumed`."""
 
 _MOST_REPEATS = 100
-"""More are not worth telling."""
+"""More are not reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequiredSample:
-    """What would turn an open verdict into a clear one, if what was measured is the truth."""
+    """What would decide an INCONCLUSIVE gate, if the measured loss is the true one."""
 
     documents: int
     """Documents in all."""
     repeats: int | None
-    """Runs of both models over the documents at hand. None: no sensible number of repeats of so few documents decides it."""
+    """Runs of both models over the same documents. None: no reasonable number of repeats of so few documents decides it."""
 
 
 def averaged_discordance(discordance: float, *, repeats: int = 1, baseline_repeats: int = 1) -> float:
     """The variance of the difference of a document's means of repeats, from the discordance of single runs.
 
-    A run contributes half of it. Where nothing changed, item-runs are interchangeable: 200 documents four times tell as much as 800.
+    Each run contributes half of it. If nothing changed, 200 documents run four times give the same information as 800 documents.
     """
     return discordance / 2 * (1 / repeats + 1 / baseline_repeats)
 
 
 def detection_power(loss: float, *, n: int, discordance: float, alpha: float, min_effect: float = 0.0) -> float:
-    """The chance that the exact McNemar test on n documents finds this true loss, and measures at least `min_effect`.
+    """The chance that the exact McNemar test on n documents finds this true loss, and that the measured one is at least `min_effect`.
 
-    Exact for documents that are independent: lost with probability `discordance / 2 + loss`, won with `discordance / 2`.
+    Exact for independent documents, each lost with probability `discordance / 2 + loss` and won with `discordance / 2`.
     """
     binom = scipy_module("stats").binom
     lost, won = discordance / 2 + loss, discordance / 2
@@ -76,8 +75,8 @@ def detectable_loss(
 ) -> float | None:
     """The smallest true loss that a gate of n documents finds with this power. None: it cannot find any.
 
-    Rounded up to a hundredth of a point. For single 0/1 scores by the exact test; for graded scores, repeats and clusters by the normal
-    distribution, where `discordance` is the variance of one difference of single runs. A loss is thought to take whole documents.
+    Rounded up to a hundredth of a point. For single 0/1 scores by the exact test. For graded scores, repeats and clusters by the normal
+    distribution; there `discordance` is the variance of one difference of single runs, and a lost document is taken to lose 1.
     """
     step = 1e-4
     low, high = 0, math.floor((1 - discordance) / step)
@@ -103,10 +102,10 @@ def documents_needed(
 ) -> int | None:
     """Documents with which a gate certifies, with this power, that the loss is below `max_drop`. None: no number does.
 
-    The usual variance * (z_alpha + z_power)**2 / (max_drop - loss)**2, and some more for what the upper bound allows for the unseen.
+    The usual variance * (z_alpha + z_power)**2 / (max_drop - loss)**2, and some more, because the upper bound counts one unseen worst case.
 
     Args:
-        max_drop: what is to be certified.
+        max_drop: the loss to exclude.
         variance: of one document's difference (the discordance of 0/1 scores).
         alpha: of the upper bound.
         loss: the true loss that is assumed.
@@ -117,7 +116,7 @@ def documents_needed(
     if room <= 0:
         return None
     needed = (_z(alpha) + _z(1 - power)) * math.sqrt(variance)
-    # room * n = needed * sqrt(n) + unseen, solved for sqrt(n)
+    # solve room * n = needed * sqrt(n) + unseen for sqrt(n)
     return math.ceil(((needed + math.sqrt(needed**2 + 4 * room * _unseen(worst, alpha))) / (2 * room)) ** 2)
 
 
@@ -146,11 +145,11 @@ def required_sample(
     certify_alpha: float,
     power: float = POWER,
 ) -> RequiredSample | None:
-    """The fewest documents, and the fewest repeats, that make PASSED or REGRESSED likely, should the measured loss be the true one.
+    """The fewest documents, and the fewest repeats, that make PASSED or REGRESSED likely if the measured loss is the true one.
 
     Args:
         loss: measured.
-        n: documents that it was measured on.
+        n: documents on which it was measured.
         variance: of one document's difference.
         worst: the most that one unit can lose.
         max_drop: the loss that PASSED excludes.
@@ -160,7 +159,7 @@ def required_sample(
         power: how likely.
 
     Returns:
-        None where the loss lies so that more of the same never decides it.
+        None: the loss equals both `min_effect` and `max_drop`, so no number of documents decides it.
     """
     options: list[tuple[int, int | None]] = []
     documents = documents_needed(max_drop=max_drop, variance=variance, alpha=certify_alpha, loss=loss, worst=worst, power=power)

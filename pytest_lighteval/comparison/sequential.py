@@ -1,6 +1,6 @@
-"""Looking at a task several times while it runs, and stopping as soon as its verdict is certain, without spending more than its alpha.
+"""A group-sequential test: judge a task at several looks while it runs, stop when its verdict is certain, keep the error rate of its alpha.
 
-Knows numbers of documents and what was measured on them, look by look; knows nothing of how documents are evaluated.
+Knows numbers of documents and their scores, look by look; knows nothing of how documents are evaluated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pytest_lighteval.comparison.paired import Paired, compared, concatenate
 from pytest_lighteval.comparison.sign_flips import SignFlipResult, sign_flip_test
 
 LOOKS = 5
-"""How often a task is looked at, the end included."""
+"""Looks at a task, the one at the end included."""
 
 _GRID = 1501
 _WIDTH = 9.0
@@ -30,15 +30,15 @@ _WIDTH = 9.0
 def stratified_order(
     strata: Sequence[Hashable], *, clusters: Sequence[str | None] | None = None, seed: int = 0, name: str = ""
 ) -> tuple[int, ...]:
-    """A random order of documents in which every stretch from the start holds each stratum in about its share.
+    """A random order of documents in which every first part holds each stratum in about its share.
 
-    It depends on the arguments alone, so never on the number of workers. Documents of one cluster stay together.
+    It depends only on the arguments, never on the number of workers. Documents of one cluster stay together.
 
     Args:
-        strata: one a document, in canonical order (the subtask, or one value for all).
-        clusters: one name a document; those that share one (within a stratum) are one unit. None: it stands alone.
+        strata: one per document, in canonical order (the subtask, or one value for all).
+        clusters: one name per document; documents of one name (within a stratum) are one unit. None: the document has no cluster.
         seed: of the order.
-        name: of the task, so that tasks with one seed do not share an order.
+        name: of the task, so that two tasks with one seed have different orders.
     """
     rng = random.Random(f"{seed}:{name}")
     units: dict[Hashable, dict[Hashable, list[int]]] = {}
@@ -50,18 +50,18 @@ def stratified_order(
         rng.shuffle(shuffled)
         offset, total, passed = rng.random(), sum(map(len, shuffled)), 0
         for documents in shuffled:
-            # evenly spread over the whole, each stratum from its own random offset
+            # each stratum is spread evenly over the whole, from a random offset of its own
             placed.append(((passed + offset * len(documents)) / total, len(placed), documents))
             passed += len(documents)
     return tuple(index for _, _, documents in sorted(placed) for index in documents)
 
 
 def look_ends(n: int, *, looks: int = LOOKS, clusters: Sequence[str | None] | None = None, fewest: int = 20) -> tuple[int, ...]:
-    """How many documents have been seen at the end of each look: even steps, the last one all of them.
+    """The number of documents seen at each look: even steps, and all of them at the last.
 
     Args:
         n: documents in all.
-        looks: how many are wanted; fewer are made where a step would have less than `fewest` documents.
+        looks: the most looks; there are fewer if a step would have less than `fewest` documents.
         clusters: one name a document, in the order in which they are evaluated; a look ends where a cluster does.
         fewest: documents a step.
     """
@@ -80,17 +80,17 @@ def look_ends(n: int, *, looks: int = LOOKS, clusters: Sequence[str | None] | No
 def spent_alpha(alpha: float, ends: Sequence[int]) -> tuple[float, ...]:
     """The alpha that may be spent up to each look: alpha * t**2 after the share t of the documents.
 
-    Kim and DeMets' family (Biometrika 74, 1987) with power 2: more patient than Pocock's rule, so that the last look keeps most of a
-    single look's power, less so than O'Brien and Fleming's, so that a large loss stops a run early.
+    Kim and DeMets' family (Biometrika 74, 1987) with power 2. It spends later than Pocock's rule, so the last look keeps most of a single
+    look's power, and earlier than O'Brien and Fleming's, so a large loss stops a run early.
     """
     return tuple(alpha * (end / ends[-1]) ** 2 for end in ends)
 
 
 def nominal_levels(spent: Sequence[float], ends: Sequence[int]) -> tuple[float, ...]:
-    """The level of each look's own bound, such that the chance that any look up to one is wrong is what was spent up to it.
+    """The level of each look's own bound, such that the chance that any look up to this one is wrong equals the alpha spent up to it.
 
-    By recursive integration over the normal path of a mean that grows with the documents (Armitage, McPherson & Rowe 1969; Lan & DeMets
-    1983). One look gives the alpha itself.
+    By recursive integration over the normal path of a growing sample's mean (Armitage, McPherson & Rowe 1969; Lan & DeMets 1983). With
+    one look it is the alpha itself.
     """
     return _nominal_levels(tuple(spent), tuple(ends))
 
@@ -104,7 +104,7 @@ def _nominal_levels(spent: tuple[float, ...], ends: tuple[int, ...]) -> tuple[fl
     density, earlier_time, earlier_spent = np.zeros(0), 0.0, 0.0
     for end, limit in zip(ends, spent, strict=True):
         time = end / ends[-1]
-        # the path at this look, in units of its own standard deviation there, for paths that no earlier look stopped
+        # density of the path at this look, in units of its standard deviation, over the paths that no earlier look stopped
         if not levels:
             density = np.exp(-(points**2) / 2) / np.sqrt(2 * np.pi)
         else:
@@ -114,53 +114,53 @@ def _nominal_levels(spent: tuple[float, ...], ends: tuple[int, ...]) -> tuple[fl
         tails = np.append(np.cumsum((density[1:] + density[:-1])[::-1] * step / 2)[::-1], 0.0)
         boundary = float(np.interp(limit - earlier_spent, tails[::-1], points[::-1]))
         levels.append(1 - normal.cdf(boundary))
-        # the cell that the boundary cuts counts with the part of it that lies below
+        # of the cell that contains the boundary, the part below it counts
         kept = np.clip((boundary - points) / step + 0.5, 0.0, 1.0)
         density, earlier_time, earlier_spent = density * kept, time, limit
     return tuple(levels)
 
 
-# --------------------------------------------------------------------------------------------------------- looking
+# ----------------------------------------------------------------------------------------------------------- looks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookDecision:
-    """What a look says."""
+    """The result of a look."""
 
     stop: bool
-    """The verdict is certain, or all documents are seen. Else: go on."""
+    """The verdict is certain, or all documents are seen."""
     decision: Decision
-    """The verdict as it stands; it is the task's when `stop` is set."""
+    """The verdict so far; final if `stop` is set."""
     look: int
-    """Which look it was, from 1."""
+    """The number of the look, from 1."""
     seen: int
     """Documents seen."""
     saved: int
-    """Documents that need not be evaluated, if it stops here."""
+    """Documents that are not evaluated, if it stops here."""
 
 
 def look(
     parts: Sequence[Paired], ends: Sequence[int], policy: Policy, *, alpha: float, certify_alpha: float | None = None, seed: int = 0
 ) -> LookDecision:
-    """Judge a task after one of its looks. A pure function of what was seen so far: no state is kept between looks.
+    """Judge a task at one of its looks. A pure function of the documents seen so far: no state is kept between looks.
 
-    A loss is tested by the random walk of the differing documents: given how many differ in each look, the boundary of every look is
-    computed exactly (for graded scores from seeded signs), so that the chance to cross any of them is at most what is spent; a loss once
-    found stays found. The certificate, which is another claim with its own alpha, uses the bound of each look at its nominal level.
+    A loss is tested by the random walk of the differing documents. Given how many differ in each look, the boundary of every look is
+    exact (for graded scores it comes from seeded signs), so the chance to cross any boundary is at most the alpha spent. A loss that one
+    look has found stays found. The certificate is a separate claim with its own alpha: it uses the bound of each look at its nominal level.
 
-    A run stops early when the certificate is there, or when a loss is found and what was measured so far reaches `max_drop`. A smaller
-    loss that is found goes on: all documents may show it to be tolerated.
+    A run stops early when the loss is certified, or when a loss is found and the measured loss is at least `max_drop`. With a smaller loss
+    the run goes on, because all documents may show that it is tolerated.
 
     Args:
-        parts: for each look up to this one, the documents that were new in it.
-        ends: documents seen at the end of each planned look (`look_ends`).
-        policy: what is asked.
+        parts: for each look up to this one, its new documents.
+        ends: documents seen at each planned look (`look_ends`).
+        policy: what the gate requires.
         alpha: the gate's share of the session's, spent over all looks.
         certify_alpha: of the certificate, spent over all looks. None: the policy's.
         seed: of random signs, where they are needed.
 
     Raises:
-        ValueError: the parts are not what was planned.
+        ValueError: the parts do not have the planned sizes.
     """
     certify_alpha = policy.alpha if certify_alpha is None else certify_alpha
     number = len(parts)
@@ -185,12 +185,12 @@ def look(
 
 
 def _first_found(looks: Sequence[SignFlipResult]) -> SignFlipResult:
-    """The first look that was significant, which nothing later takes back; the last one where none was."""
+    """The first significant look; the last look if none is."""
     return next((look for look in looks if look.significant), looks[-1])
 
 
 def _best_lower(parts: Sequence[Paired], looks: Sequence[SignFlipResult]) -> float | None:
-    """The highest of the looks' lower bounds, which hold together. None: no look found a loss."""
+    """The highest of the looks' lower bounds, which hold simultaneously. None: no look found a loss."""
     reached = np.cumsum([-part.gains.sum() for part in parts])
     seen = np.cumsum([part.n for part in parts])
     found = [(total - look.critical) / n for total, n, look in zip(reached, seen, looks, strict=True) if look.significant]

@@ -1,6 +1,6 @@
-"""What chance alone makes of the differences between two runs of equal models: every unit's sign is a fair coin.
+"""The sign-flip test: between runs of equal models, chance gives the difference of every unit either sign with probability one half.
 
-Knows sums of random signs, looked at once or several times; knows nothing of scores, tasks or verdicts.
+Knows sums of random signs, tested once or at several looks; knows nothing of scores, tasks or verdicts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FINEST_GRID = 360
 _LONGEST_GRID = 20_000
 """Steps of the longest exact distribution: at most 2e8 products, some tenths of a second."""
 _MOST_ENUMERATED = 20
-"""Units whose 2**n sign patterns are all listed."""
+"""The most units whose 2**n sign patterns are all enumerated."""
 _MOST_DRAWS = 100_000
 _FEWEST_DRAWS = 20_000
 _CELLS = 400_000_000
@@ -42,32 +42,33 @@ def scipy_module(name: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignFlipResult:
-    """The test's answer at one look."""
+    """The test at one look."""
 
     p: float
-    """Probability, for random signs, of a significant earlier look or of a sum at least as large as the one seen at this look (the
-    stage-wise ordering). With one look it is the plain p-value."""
+    """Probability, for random signs, of a significant earlier look or of a sum at least as large as this look's (stage-wise ordering).
+    With one look it is the plain p-value."""
     critical: float
     """The largest sum that is not significant at this look."""
     significant: bool
-    """The sum seen is larger than `critical`, which is the same as `p` at or below the alpha that may be spent up to this look."""
+    """The observed sum is larger than `critical`: exactly when `p` is at most the alpha that may be spent up to this look."""
     exact: bool
-    """False: from seeded random signs."""
+    """False: estimated from seeded random signs."""
 
 
 def sign_flip_test(
     losses: Sequence[npt.ArrayLike], spent: Sequence[float], *, seed: int = 0, draws: int | None = None
 ) -> tuple[SignFlipResult, ...]:
-    """Test whether the sum of the losses is larger than random signs make it, once or after each of several looks.
+    """Test whether the sum of the losses is larger than random signs explain, once or at each of several looks.
 
-    The null hypothesis is that the two runs could be exchanged for each other unit by unit. Given the sizes |loss|, which it leaves
-    alone, the distribution is known: on whole multiples of a common step (0/1 scores, means of repeats, sums of clusters) it is computed
-    by convolution, for 0/1 scores of single documents this is the exact McNemar test; up to 20 units that differ are enumerated; beyond
-    that the signs are drawn from a seeded generator, with the observed signs counted as one of the draws, so that p is never too small.
+    Null hypothesis: the two runs are exchangeable unit by unit. Then, given the sizes |loss|, the distribution of the sum is known.
+    - Sizes that are whole multiples of a common step (0/1 scores, means of repeats, sums of clusters): exact, by convolution. For 0/1
+      scores of single documents this is the exact McNemar test.
+    - Up to 20 differing units of other sizes: exact, by enumeration.
+    - More: seeded random signs. The observed signs count as one draw, so that p is never too small (Phipson & Smyth 2010).
 
     Args:
         losses: per look, the losses of the units that are new in it. One look is the plain test.
-        spent: per look, the alpha that may be spent up to and including it; never decreasing. What a look leaves is there for the next.
+        spent: per look, the alpha that may be spent up to and including it; never decreasing. A later look may use what is left.
         seed: of the random signs.
         draws: of random signs. None: 100,000, down to 20,000 for many units.
     """
@@ -98,7 +99,7 @@ def _grid(magnitudes: FloatArray) -> int | None:
 
 
 def _on_grid(magnitudes: Sequence[FloatArray], reached: FloatArray, spent: Sequence[float], grid: int) -> Iterator[SignFlipResult]:
-    # index i stands for losses of i steps in all, gains of (total - i): a sum of (2 i - total) / grid
+    # index i: i steps of loss and (total - i) steps of gain, a sum of (2 i - total) / grid
     probabilities, total, earlier = np.ones(1), 0, 0.0
     for new, seen, limit in zip(magnitudes, reached, spent, strict=True):
         for size, count in zip(*np.unique(np.rint(new * grid).astype(np.int64), return_counts=True), strict=True):
@@ -128,7 +129,7 @@ def _on_draws(
     drawn: Iterator[FloatArray], magnitudes: Sequence[FloatArray], reached: FloatArray, spent: Sequence[float], *, exact: bool
 ) -> Iterator[SignFlipResult]:
     tie = _TIE * sum(float(new.sum()) for new in magnitudes)
-    observed = 0 if exact else 1  # random signs: what was seen is one more draw (Phipson & Smyth 2010)
+    observed = 0 if exact else 1  # the observed signs are one more draw
     sums: FloatArray | None = None
     possible, earlier = 0.0, 0.0
     for increments, new, seen, limit in zip(drawn, magnitudes, reached, spent, strict=True):

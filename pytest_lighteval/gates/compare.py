@@ -1,10 +1,11 @@
-"""One number of a run and of its baseline, document by document, to a verdict: the test by the kind of score, in the metric's own unit."""
+"""Compare one number of a run with its baseline, document by document: the test that fits the score, in the metric's own unit."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 from pytest_lighteval.baselines.align import AlignedScores, Mismatch, MismatchKind, align, corpus_rows, mean_scores, rows_of
@@ -33,24 +34,24 @@ def compare_gate(
     settings: Mapping[str, Any] | None = None,
     allow: Collection[MismatchKind] = (),
 ) -> PairedVerdict:
-    """Judge a task (one side) or a superset (one side a member).
+    """Judge a task (one side) or a superset (one side per member).
 
     Args:
-        gate: what is asked.
+        gate: what is required.
         sides: in the order of the keys.
-        session: the policy where the gate does not say otherwise itself.
-        settings: the run's, so that changed prompts can be explained.
-        allow: mismatches that the user tolerates by name.
+        session: the session's policy, for what the gate does not set itself.
+        settings: the run's, to explain changed prompts.
+        allow: kinds of mismatch that the user allows.
     """
-    pairs, mismatches = _aligned(gate, sides, settings=settings, allow=allow)
+    aligned, mismatches = _align_sides(gate, sides, settings=settings, allow=allow)
     if mismatches:
         return _stale(gate, mismatches)
     policy = own_policy(gate, [side.baseline for side in sides], session)
     try:
         if gate.corpus.is_mean:
-            comparison = compare(concatenate([_paired(part) for part in pairs]), alpha=gate.alpha, certify_alpha=policy.alpha)
+            comparison = compare(concatenate([_paired(part) for part in aligned]), alpha=gate.alpha, certify_alpha=policy.alpha)
         else:
-            comparison = _compare_corpus(pairs, gate.corpus, alpha=gate.alpha, certify_alpha=policy.alpha)
+            comparison = _compare_corpus(aligned, gate.corpus, alpha=gate.alpha, certify_alpha=policy.alpha)
     except ValueError as error:
         problem = f"{gate.metric}: cannot be compared with the baseline: {error}"
         return PairedVerdict(outcome="STALE", line=problem, red=True, advisory=gate.advisory)
@@ -60,52 +61,63 @@ def compare_gate(
         alpha=gate.alpha,
         advisory=gate.advisory,
         points=in_points(gate, [side.baseline for side in sides]),
-        flips=flips_of(pairs[0]) if len(pairs) == 1 and gate.corpus.is_mean else (),
-        notes=_notes(pairs),
+        flips=flips_of(aligned[0]) if len(aligned) == 1 and gate.corpus.is_mean else (),
+        notes=_notes(aligned),
     )
 
 
-def _notes(pairs: Sequence[AlignedScores]) -> tuple[str, ...]:
-    """Of a superset the first few: each task may have its own."""
-    if len(pairs) == 1:
-        return tuple(dict.fromkeys(pairs[0].notes))
-    notes = [f"{part.key}: {note}" for part in pairs for note in dict.fromkeys(part.notes)]
+def _notes(aligned: Sequence[AlignedScores]) -> tuple[str, ...]:
+    """The notes of a task; of a superset the first few, as each of its tasks may have its own."""
+    if len(aligned) == 1:
+        return tuple(dict.fromkeys(aligned[0].notes))
+    notes = [f"{part.key}: {note}" for part in aligned for note in dict.fromkeys(part.notes)]
     more = len(notes) - _MOST_NOTES
     return (*notes[:_MOST_NOTES], f"and {more} more") if more > 0 else tuple(notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolPart:
-    """A gate's documents for the pooled test, those up to its stop."""
+    """A gate's documents for the pooled test; of a task that stopped early, those asked."""
 
-    pairs: tuple[AlignedScores, ...]
-    """One a task."""
+    aligned: tuple[AlignedScores, ...]
+    """One per task."""
     policy: Policy
     """The gate's own, in its metric's unit."""
 
 
-def pool_part(gate: PairedGate, sides: Sequence[Side], session: Policy, *, allow: Collection[MismatchKind] = ()) -> PoolPart | None:
-    """What a gate brings to the pooled test. None: it has no score, does not fit, or is of the whole corpus."""
-    if not gate.corpus.is_mean or not sides:
-        return None
-    pairs, mismatches = _aligned(gate, sides, settings=None, allow=allow)
+class LeftOut(StrEnum):
+    """Why a gate has no part in the pooled test."""
+
+    CORPUS = "corpus metric"
+    NO_SCORE = "no score"
+    MISMATCH = "baseline does not fit"
+    WAIVER = "waiver"
+
+
+def pool_part(gate: PairedGate, sides: Sequence[Side], session: Policy, *, allow: Collection[MismatchKind] = ()) -> PoolPart | LeftOut:
+    """A gate's part in the pooled test, or why it has none."""
+    if not gate.corpus.is_mean:
+        return LeftOut.CORPUS
+    if not sides:
+        return LeftOut.NO_SCORE
+    aligned, mismatches = _align_sides(gate, sides, settings=None, allow=allow)
     if mismatches:
-        return None
-    return PoolPart(pairs=tuple(pairs), policy=own_policy(gate, [side.baseline for side in sides], session))
+        return LeftOut.MISMATCH
+    return PoolPart(aligned=tuple(aligned), policy=own_policy(gate, [side.baseline for side in sides], session))
 
 
 def pooled_documents(parts: Sequence[PoolPart], session: Policy) -> Paired:
     """All gated documents, each once, as one stratified sample for the pooled test with `session.pooled`.
 
-    A document's loss is measured in units of what its gate allows: where a gate has another `max_drop` than the session (another unit,
-    often), its losses are scaled to the session's. A document of several gates (metrics of one task, a superset and its task) is one unit
-    with the mean of its scaled losses, since its scores say much the same and the test counts on units that do not hang together. The
-    weights never depend on what was measured, and a task that was stopped early brings the documents it has seen.
+    If a gate's `max_drop` is not the session's (often because the unit differs), its losses are scaled by the ratio of the two. A document
+    of several gates (metrics of one task, a superset and its task) is one unit with the mean of its scaled losses: its scores depend on
+    each other, and the test needs independent units. The weights do not depend on any score. A task that stopped early contributes the
+    documents that were asked.
     """
     by_task: dict[TaskKey, list[tuple[AlignedScores, float]]] = {}
     for part in parts:
-        for pairs in part.pairs:
-            by_task.setdefault(pairs.key, []).append((pairs, session.max_drop / part.policy.max_drop))
+        for aligned in part.aligned:
+            by_task.setdefault(aligned.key, []).append((aligned, session.max_drop / part.policy.max_drop))
     once = [
         stratified([_paired(of_task[0][0])], [of_task[0][1]]) if len(of_task) == 1 else _averaged(of_task) for of_task in by_task.values()
     ]
@@ -113,26 +125,26 @@ def pooled_documents(parts: Sequence[PoolPart], session: Policy) -> Paired:
 
 
 def _averaged(of_task: Sequence[tuple[AlignedScores, float]]) -> Paired:
-    """The documents of a task under several gates, with the mean of their scaled scores, turned so that higher is better."""
+    """The documents of a task under several gates, with the mean of their scaled scores, signed so that higher is better."""
     before: dict[str, list[float]] = {}
     after: dict[str, list[float]] = {}
     clusters: dict[str, str | None] = {}
-    for pairs, factor in of_task:
-        scale = factor if pairs.higher_is_better else -factor
-        old, new = map(_averages, mean_scores(pairs))
-        for place, document in enumerate(pairs.ids):
+    for aligned, factor in of_task:
+        scale = factor if aligned.higher_is_better else -factor
+        old, new = map(_averages, mean_scores(aligned))
+        for place, document in enumerate(aligned.ids):
             before.setdefault(document, []).append(old[place] * scale)
             after.setdefault(document, []).append(new[place] * scale)
-            clusters[document] = None if pairs.clusters is None else pairs.clusters[place]
+            clusters[document] = None if aligned.clusters is None else aligned.clusters[place]
     return pair(
         _averages([tuple(scores) for scores in before.values()]),
         _averages([tuple(scores) for scores in after.values()]),
         clusters=list(clusters.values()) if any(clusters.values()) else None,
-        most=max(factor * pair(*mean_scores(pairs)).worst for pairs, factor in of_task),
+        most=max(factor * pair(*mean_scores(aligned)).worst for aligned, factor in of_task),
     )
 
 
-def _aligned(
+def _align_sides(
     gate: PairedGate,
     sides: Sequence[Side],
     *,
@@ -146,11 +158,11 @@ def _aligned(
     return [entry for entry in found if isinstance(entry, AlignedScores)], [entry for entry in found if isinstance(entry, Mismatch)]
 
 
-# ---------------------------------------------------------------------------------------------------- in which unit
+# ------------------------------------------------------------------------------------------------------------ units
 
 
 def in_points(gate: PairedGate, baselines: Sequence[BaselineTask]) -> bool:
-    """Whether a score is a share, of which hundredths are points. Known from the baseline alone, so it depends on nothing measured."""
+    """Whether scores are between 0 and 1, so that losses are printed in points. Read from the baseline, never from the run."""
     if gate.corpus.is_mean:
         return all(0 <= value <= 1 for value in _values(gate.metric, baselines) if not isinstance(value, tuple))
     values = [task.metrics[gate.metric].value for task in baselines if gate.metric in task.metrics]
@@ -158,7 +170,7 @@ def in_points(gate: PairedGate, baselines: Sequence[BaselineTask]) -> bool:
 
 
 def own_policy(gate: PairedGate, baselines: Sequence[BaselineTask], session: Policy) -> Policy:
-    """The gate's policy in its metric's unit. The session's losses are shares of the baseline's value where that is no share itself."""
+    """The gate's policy in its metric's unit. For scores outside 0..1 the session's losses are shares of the baseline's value."""
     unit = 1.0
     if not in_points(gate, baselines):
         values = [task.metrics[gate.metric] for task in baselines if gate.metric in task.metrics]
@@ -176,18 +188,18 @@ def _values(metric: str, baselines: Sequence[BaselineTask]) -> list[SampleValue]
 # ------------------------------------------------------------------------------------------------------ the tests
 
 
-def _paired(pairs: AlignedScores) -> Paired:
-    before, after = mean_scores(pairs)
-    return pair(before, after, higher_is_better=pairs.higher_is_better, clusters=pairs.clusters)
+def _paired(aligned: AlignedScores) -> Paired:
+    before, after = mean_scores(aligned)
+    return pair(before, after, higher_is_better=aligned.higher_is_better, clusters=aligned.clusters)
 
 
-def _compare_corpus(pairs: Sequence[AlignedScores], corpus: CorpusMetric, *, alpha: float, certify_alpha: float) -> FullComparison:
+def _compare_corpus(aligned: Sequence[AlignedScores], corpus: CorpusMetric, *, alpha: float, certify_alpha: float) -> FullComparison:
     before: list[SampleValue] = []
     after: list[SampleValue] = []
     clusters: list[str | None] = []
-    # every document counts as much as any other, whatever its task's repeats
-    rows = math.lcm(*(rows_of(part) for part in pairs))
-    for part in pairs:
+    # every document has the same weight, however many repeats its task has
+    rows = math.lcm(*(rows_of(part) for part in aligned))
+    for part in aligned:
         old, new, names = corpus_rows(part, rows=rows)
         before += old
         after += new
@@ -195,18 +207,18 @@ def _compare_corpus(pairs: Sequence[AlignedScores], corpus: CorpusMetric, *, alp
     comparison = compare_corpus(
         before, after, corpus, alpha=alpha, certify_alpha=certify_alpha, clusters=clusters if any(clusters) else None
     )
-    # repeats are rows of their own to the test, and documents to nobody else
-    documents = sum(len(part.ids) for part in pairs)
+    # the test counts each repeat as a row; everything else counts documents
+    documents = sum(len(part.ids) for part in aligned)
     share = documents / len(before)
     return replace(comparison, n=documents, variance=comparison.variance * share, worst=comparison.worst * share)
 
 
-def flips_of(pairs: AlignedScores) -> tuple[Flip, ...]:
-    """The documents whose score changed, of a metric that is a mean over them."""
+def flips_of(aligned: AlignedScores) -> tuple[Flip, ...]:
+    """The documents whose score changed. For a metric that is a mean over documents."""
     flips = []
-    for document, old, new in zip(pairs.ids, *map(_averages, mean_scores(pairs)), strict=True):
+    for document, old, new in zip(aligned.ids, *map(_averages, mean_scores(aligned)), strict=True):
         if abs(new - old) > 1e-12 * max(abs(old), abs(new)):
-            flips.append(Flip(id=document, before=old, after=new, is_loss=(new < old) is pairs.higher_is_better))
+            flips.append(Flip(id=document, before=old, after=new, is_loss=(new < old) is aligned.higher_is_better))
     return tuple(flips)
 
 
@@ -221,7 +233,7 @@ def _stale(gate: PairedGate, mismatches: Sequence[Mismatch]) -> PairedVerdict:
     texts = [f"{mismatch.key}: {reason.text}" if gate.members else reason.text for mismatch in mismatches for reason in mismatch.reasons]
     kinds = dict.fromkeys(reason.kind for mismatch in mismatches for reason in mismatch.reasons)
     more = f"; and {len(texts) - 3} more" if len(texts) > 3 else ""
-    way_out = "" if MismatchKind.METRIC in kinds else f" (--gate-allow {','.join(kinds)} compares all the same)"
+    way_out = "" if MismatchKind.METRIC in kinds else f" (--gate-allow {','.join(kinds)} compares anyway)"
     text = f"{gate.metric}: the baseline does not fit: {'; '.join(texts[:3])}{more}{way_out}"
     return PairedVerdict(outcome="STALE", line=text, red=True, advisory=gate.advisory)
 

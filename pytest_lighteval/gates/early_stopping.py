@@ -1,6 +1,6 @@
-"""Sequential mode for one task: its documents in a seeded order, its gates judged look by look, and the end once all are certain.
+"""Early stopping of one task (sequential mode): its documents in a seeded order, in parts; its gates judged after each part.
 
-A pure function of the task, its baseline and the answers: no clock, no worker and no other task has a say.
+The result depends only on the task, its baseline and the answers: on no clock, no worker and no other task.
 """
 
 from __future__ import annotations
@@ -21,27 +21,26 @@ from pytest_lighteval.types import PairedVerdict, TaskKey, TaskResult
 
 
 def stopping_gates(plan: GatePlan, key: TaskKey) -> tuple[PairedGate, ...]:
-    """The gates of a task that can end it early. None: its superset's gate needs all of its documents, as does a metric of the corpus."""
+    """The gates of a task that can stop it early. Empty: a gate of its superset, or a metric of the corpus, needs all of its documents."""
     covered = any(key in gate.members for gates in plan.groups.values() for gate in gates)
     gates = tuple(gate for gate in plan.tasks.get(key, ()) if not gate.advisory)
     return gates if not covered and all(gate.corpus.is_mean for gate in gates) else ()
 
 
 class EarlyStopping:
-    """The looks at one task (`evaluate.StoppingRule`), and what they decided.
+    """The interim checks of one task (an `evaluate.StoppingRule`), and the verdicts that they decided.
 
-    A metric's verdict is that of the look at which it became certain; the task ends when that holds for every gate. Where the documents
-    are not exactly those that the baseline promises, or one has no score, the task is asked as a whole, so that the usual comparison can
-    tell why.
+    A gate's verdict is that of the check at which it became certain. The task stops when every gate has one. If the documents are not
+    exactly those of the baseline, or one has no score, every document is asked, and the usual comparison says what differs.
 
     Args:
         gates: of the task, on metrics that are means over documents; not empty.
         baseline: of the same task.
-        session: the policy where a gate does not say otherwise itself.
-        most: looks, the end included; fewer are made at few documents.
+        session: the session's policy, for what a gate does not set itself.
+        most: checks, the one at the end included; there are fewer if there are few documents.
         max_samples: the run's limit.
         settings: of the run, as `align` takes them.
-        allow: mismatches that the user tolerates by name.
+        allow: kinds of mismatch that the user allows.
     """
 
     def __init__(
@@ -56,18 +55,18 @@ class EarlyStopping:
         allow: Collection[MismatchKind] = (),
     ) -> None:
         self.decided: dict[str, LookDecision] = {}
-        """The last word on each metric, once it is certain or all documents are seen. Empty: the task was not looked at."""
+        """The final decision on each metric, once it is certain or all documents are seen. Empty: the task was not checked early."""
         self._gates, self._baseline, self._most, self._max_samples = gates, baseline, most, max_samples
         self._policies = {gate.metric: own_policy(gate, [baseline], session) for gate in gates}
         self._settings, self._allow = settings, allow
         self._look_of: dict[str, int] = {}
         self._ends: dict[str, tuple[int, ...]] = {}
-        self._pairs: dict[str, AlignedScores] = {}
+        self._aligned: dict[str, AlignedScores] = {}
 
     # ------------------------------------------------------------------------------------------ as `evaluate` asks
 
     def parts(self, docs: Sequence[PromptedDoc]) -> Sequence[Sequence[int]]:
-        """The documents of each look. All few-shot seeds of a document, and all documents of a cluster, are in the same one."""
+        """The documents of each part. All few-shot seeds of a document, and all documents of a cluster, are in one part."""
         whole = [range(len(docs))]
         if [(asked.doc.id, asked.few_shot_seed) for asked in docs] != self._promised():
             return whole
@@ -80,39 +79,39 @@ class EarlyStopping:
         by_look = [ordered[start:end] for start, end in itertools.pairwise((0, *ends))]
         self._ends = {gate.metric: self._scored(gate.metric, by_look) for gate in self._gates}
         if not all(earlier < seen for ends in self._ends.values() for earlier, seen in itertools.pairwise((0, *ends))):
-            return whole  # a look that scores nothing
+            return whole  # in one part no document has a score
         self._look_of = {name: number for number, members in enumerate(by_look) for name in members}
         return [[index for index, asked in enumerate(docs) if self._look_of[asked.doc.id] == number] for number in range(len(by_look))]
 
     def should_stop(self, result: TaskResult) -> bool:
-        """Judge every gate that is still open; whether none is left."""
+        """Judge every gate that is not decided yet. True: all are decided."""
         for gate in self._gates if self._look_of else ():
-            pairs = None if gate.metric in self.decided else self._align(gate, result)
-            if isinstance(pairs, AlignedScores):
-                parts = self._by_look(pairs)
+            aligned = None if gate.metric in self.decided else self._align(gate, result)
+            if isinstance(aligned, AlignedScores):
+                parts = self._by_look(aligned)
                 if list(itertools.accumulate(part.n for part in parts)) != list(self._ends[gate.metric][: len(parts)]):
-                    continue  # documents without a score, which the user allows: the shares of alpha were made for others
+                    continue  # the user allows documents without a score: alpha was divided over other numbers of documents
                 decision = look(parts, self._ends[gate.metric], self._policies[gate.metric], alpha=gate.alpha)
                 if decision.stop:
-                    self.decided[gate.metric], self._pairs[gate.metric] = decision, pairs
+                    self.decided[gate.metric], self._aligned[gate.metric] = decision, aligned
         return len(self.decided) == len(self._gates)
 
     # ------------------------------------------------------------------------------------------------- afterwards
 
     def verdict(self, gate: PairedGate) -> PairedVerdict | None:
-        """What the looks say of a gate. None: they do not, and the documents are to be compared as those of any run."""
+        """The verdict of a gate. None: the checks decided nothing, so compare the documents as those of any run."""
         decision = self.decided.get(gate.metric)
         if decision is None:
             return None
-        pairs = self._pairs[gate.metric]
+        aligned = self._aligned[gate.metric]
         return verdict_of(
             gate.metric,
             decision.decision,
             alpha=gate.alpha,
             advisory=gate.advisory,
             points=in_points(gate, [self._baseline]),
-            flips=flips_of(pairs),
-            notes=(f"look {decision.look} of {len(self._ends[gate.metric])}", *pairs.notes),
+            flips=flips_of(aligned),
+            notes=(f"check {decision.look} of {len(self._ends[gate.metric])}", *aligned.notes),
         )
 
     # ---------------------------------------------------------------------------------------------------- details
@@ -127,22 +126,22 @@ class EarlyStopping:
         return [place for seed in seeds for place in [place for place in promised if place[1] == seed][: self._max_samples]]
 
     def _scored(self, metric: str, by_look: Sequence[Sequence[str]]) -> tuple[int, ...]:
-        """How many documents that have a score of the metric in the baseline were seen at the end of each look."""
+        """The number of documents with a score of the metric in the baseline, up to and including each part."""
         rows = zip(self._baseline.ids, self._baseline.scores.get(metric, ()), strict=False)
         scored = {name for name, repeats in rows if any(value is not None for value in repeats)}
         return tuple(itertools.accumulate(sum(name in scored for name in members) for members in by_look))
 
-    def _by_look(self, pairs: AlignedScores) -> list[Paired]:
-        before, after = mean_scores(pairs)
+    def _by_look(self, aligned: AlignedScores) -> list[Paired]:
+        before, after = mean_scores(aligned)
         members: dict[int, list[int]] = {}
-        for position, name in enumerate(pairs.ids):
+        for position, name in enumerate(aligned.ids):
             members.setdefault(self._look_of[name], []).append(position)
         return [
             pair(
                 [before[position] for position in positions],
                 [after[position] for position in positions],
-                higher_is_better=pairs.higher_is_better,
-                clusters=None if pairs.clusters is None else [pairs.clusters[position] for position in positions],
+                higher_is_better=aligned.higher_is_better,
+                clusters=None if aligned.clusters is None else [aligned.clusters[position] for position in positions],
             )
             for _, positions in sorted(members.items())
         ]

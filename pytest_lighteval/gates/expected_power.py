@@ -1,6 +1,6 @@
-"""What each gate of a session can see, told before anything is evaluated: from options and baselines alone, without any data.
+"""The smallest loss that each gate can detect, computed before the run from options and baselines alone.
 
-The numbers are those of `gate.power`; this module knows where they come from and how they are said.
+The formulas are in `comparison.power`; this module collects their inputs and writes the lines.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pytest_lighteval.types import TaskKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedPower:
-    """One gate as it can be known beforehand."""
+    """What a gate can detect, as far as it is known before the run."""
 
     gate: str
     """Task or group, and metric."""
@@ -35,11 +35,11 @@ class ExpectedPower:
     alpha: float
     """Its share of the session's."""
     n: int | None
-    """Documents. None: no baseline tells."""
+    """Documents. None: unknown, there is no baseline."""
     discordance: float
     """Share of the documents that differ between two single runs (of a graded score, the variance of the difference)."""
     measured: bool
-    """By the baseline's repeats; else it is assumed."""
+    """`discordance` is measured from the baseline's repeats. False: it is assumed."""
     runs: int = 1
     """Scores of a document in this run (its few-shot seeds)."""
     baseline_runs: int = 1
@@ -47,16 +47,16 @@ class ExpectedPower:
     binary: bool = True
     """All scores are 0 or 1."""
     unknown: str | None = None
-    """Why nothing can be foretold. None: it can."""
+    """Why the power is unknown. None: it is known."""
 
     @property
     def variance(self) -> float:
-        """Of the difference of one document, all its runs averaged."""
+        """Of the difference of one document's scores, averaged over its runs."""
         return averaged_discordance(self.discordance, repeats=self.runs, baseline_repeats=self.baseline_runs)
 
     @property
     def detectable(self) -> float | None:
-        """The smallest true loss that the gate finds in four of five sessions. None: it finds none, or nobody can tell."""
+        """The smallest true loss that the gate finds in four of five sessions. None: it finds none, or that is unknown."""
         if self.n is None or self.unknown is not None:
             return None
         return detectable_loss(
@@ -73,12 +73,12 @@ class ExpectedPower:
 def expected_powers(
     plan: GatePlan, find: Callable[[TaskKey], BaselineTask | None], session: Policy, *, max_samples: int | None = None
 ) -> list[ExpectedPower]:
-    """All gates of a session, and those that would be some if the baseline held their tasks.
+    """All gates of a session, and the metrics that would be gates if the baseline had their tasks.
 
     Args:
-        plan: which they are, each with its share of alpha.
+        plan: the gates, each with its share of alpha.
         find: the baseline of a task.
-        session: the policy where a gate does not say otherwise itself.
+        session: the session's policy, for what a gate does not set itself.
         max_samples: the run's limit.
     """
     found = []
@@ -93,13 +93,13 @@ def expected_powers(
 def expected_power(
     gate: str, metric: str, members: Sequence[BaselineTask | None], *, policy: Policy, alpha: float, max_samples: int | None = None
 ) -> ExpectedPower:
-    """What the baselines of a gate's tasks (one, or those of a superset) tell about it.
+    """The power of one gate, from the baselines of its tasks (one, or those of a superset).
 
     Args:
-        gate: the task's or the group's key.
-        metric: that is gated.
+        gate: the task's or the superset's key.
+        metric: the gated metric.
         members: its tasks' baselines. None: a task has none.
-        policy: what is asked.
+        policy: what the gate requires.
         alpha: the gate's share of the session's.
         max_samples: the run's limit.
     """
@@ -146,25 +146,25 @@ def expected_power(
 
 
 def power_lines(gates: Sequence[ExpectedPower], *, most: int | None = None) -> list[str]:
-    """One line for each gate: the smallest loss that it finds. `most`: only so many, the blindest first. No gates, no lines."""
+    """One line per gate: the smallest loss that it finds. `most`: only so many lines, the least sensitive gates first."""
     if not gates:
         return []
     if len(gates) > 1 and all(gate.n is None for gate in gates):
-        return [f"gates: {len(gates)}, n unknown: no baseline tells how many documents there are, nor what could be found"]
+        return [f"gates: {len(gates)}, n unknown: without a baseline neither the documents nor the detectable loss are known"]
     shown = gates if most is None or len(gates) <= most else sorted(gates, key=_sharpness)[:most]
     left = len(gates) - len(shown)
     return [
         f"gates: {len(gates)}; the smallest loss that each finds with {POWER:.0%} power",
         *(f"  {_power(gate)}" for gate in shown),
-        *([f"  {left} more see more: --collect-only and --gate-plan list them"] if left else []),
+        *([f"  {left} more gate{'s' * (left > 1)} (all able to detect smaller losses): list with --gate-plan"] if left else []),
     ]
 
 
 def plan_lines(gates: Sequence[ExpectedPower]) -> list[str]:
-    """For each gate what it finds as it is, and what certifying its `max_drop` takes."""
+    """For each gate the smallest loss that it finds, and the documents or repeats with which it certifies its `max_drop`."""
     if not gates:
-        return ["gate plan: nothing that was selected can be a gate"]
-    lines = [f"gate plan: what it takes to certify max_drop with {POWER:.0%} power, if nothing changed"]
+        return ["gate plan: no selected task can be a gate"]
+    lines = [f"gate plan: documents needed to certify max_drop with {POWER:.0%} power, if nothing changed"]
     if all(gate.n is None for gate in gates):
         one = len(gates) == 1
         needs = dict.fromkeys(_needs(gate) for gate in gates)
@@ -186,7 +186,7 @@ def _power(gate: ExpectedPower) -> str:
 
 def _needs(gate: ExpectedPower) -> str:
     if gate.unknown is not None:
-        return "what it needs cannot be told"
+        return "documents needed: unknown"
     drop = gate.policy.max_drop
     documents = documents_needed(max_drop=drop, variance=gate.variance, alpha=gate.policy.alpha)
     text = f"max_drop {_points(drop)}: {documents} documents"
@@ -211,7 +211,7 @@ def _points(loss: float) -> str:
 
 
 def _sharpness(gate: ExpectedPower) -> tuple[int, float]:
-    """Rises with what a gate sees; cheap, by the normal distribution."""
+    """Larger for a gate that finds smaller losses. By the normal distribution, which is cheap."""
     if gate.n is None or gate.unknown is not None or gate.n == 0:
         return (0, 0.0)
     return (1, -math.sqrt((gate.variance + gate.policy.max_drop) / gate.n))

@@ -1,4 +1,4 @@
-"""A number's thresholds, its comparison with the baseline and the waivers together: one verdict a number."""
+"""One verdict per number, from its thresholds, its comparison with the baseline, and the waivers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _Outcome = Literal["passed", "failed", "inconclusive", "waived", "new", "advisor
 
 
 def new_verdict(metric: str, result: MetricResult) -> PairedVerdict:
-    """What is said of a number that the baseline does not hold."""
-    text = f"{metric} {result.value:.3f}  n = {result.n}  NEW (the baseline does not hold it)"
+    """The verdict of a number that is not in the baseline."""
+    text = f"{metric} {result.value:.3f}  n = {result.n}  NEW (not in the baseline)"
     return PairedVerdict(outcome="NEW", line=text, red=False, candidate=result.value, n=result.n)
 
 
@@ -29,8 +29,8 @@ def join_verdicts(
 ) -> tuple[Verdict, ...]:
     """One verdict for each number that has a threshold or was compared, in that order.
 
-    A waiver covers what is red by a threshold or a proven loss, as long as the score keeps to the waiver's floor; a baseline that does not
-    fit is red whatever a waiver says, since nothing was measured against it.
+    A waiver covers a missed threshold or a proven loss, as long as the score is within the waiver's floor. It does not cover a baseline
+    that does not fit: then nothing was compared.
     """
     by_threshold = {verdict.metric: verdict for verdict in floors}
     return tuple(

@@ -1,6 +1,6 @@
-"""Which numbers of a session are gates against its baseline, and which share of the session's alpha each has.
+"""Which numbers of a session are gates, and which share of the session's alpha each has.
 
-A pure function of the selected tasks, the gates file and the baseline's contents: the same in every worker, before anything is evaluated.
+A pure function of the selected tasks, the gates file and the baseline's contents: the same in every worker, and known before the run.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _POLICY = ("max_drop", "min_effect", "alpha", "inconclusive")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedGate:
-    """One number of a task or a superset that is held against the baseline."""
+    """One number of a task or a superset that is compared with the baseline."""
 
     key: TaskKey
     metric: str
     """A reported name."""
     corpus: CorpusMetric
     spec: GateSpec
-    """What its suite and the gates file say of it."""
+    """From its suite and the gates file."""
     advisory: bool
-    """Told only; it has no share of the session's alpha."""
+    """Only reported; it has no share of the session's alpha."""
     alpha: float
     """Of its test for a loss."""
     members: tuple[TaskKey, ...] = ()
@@ -47,9 +47,9 @@ class GatePlan:
     tasks: Mapping[TaskKey, tuple[PairedGate, ...]]
     groups: Mapping[TaskKey, tuple[PairedGate, ...]] = field(default_factory=dict)
     new: Mapping[TaskKey, tuple[str, ...]] = field(default_factory=dict)
-    """Selected tasks that the baseline does not hold, with the metrics that would be compared."""
+    """Selected tasks that the baseline does not have, with the metrics that would be compared."""
     expected: frozenset[TaskKey] = frozenset()
-    """Selected tasks that it holds: each must get a score, or the session is red."""
+    """Selected tasks that it has: each must get a score, or the session is red."""
 
     @property
     def gates(self) -> tuple[PairedGate, ...]:
@@ -61,10 +61,13 @@ class GatePlan:
 def plan_gates(items: Iterable[tuple[TaskKey, Task]], *, promised: Promised, file: GateFile | None, policy: Policy) -> GatePlan:
     """Choose the gates among the selected tasks.
 
-    Of a task, the metrics that its suite or the gates file names are compared; where none is named, the first that it reports and the
-    baseline holds. Two or more tasks of a superset are one gate, on the metrics that the gates file names for the superset, else on those
-    that all of them are compared by; the tasks themselves are then advisory, unless one says `paired: gate`. A task all of whose metrics
-    are ignored stays out of its superset's gate. Raises UserInputError for a metric of a superset that its tasks do not report.
+    - A task is compared on the metrics that its suite or the gates file names; if none is named, on the first that it reports and the
+      baseline has.
+    - Two or more tasks of a superset are one gate: on the metrics that the gates file names for the superset, otherwise on the metrics on
+      which all of them are compared. The tasks themselves are then advisory, except one that says `paired: gate`.
+    - A task all of whose metrics are ignored is left out of its superset's gate.
+
+    Raises UserInputError for a metric of a superset that its tasks do not report.
     """
     items = sorted(items, key=lambda item: item[0])
     chosen: dict[TaskKey, dict[str, _Choice]] = {}
@@ -98,7 +101,7 @@ def plan_gates(items: Iterable[tuple[TaskKey, Task]], *, promised: Promised, fil
     family = Family(alpha=policy.alpha, gates=sum(not choice.advisory for choices in every for choice in choices.values()))
 
     def gate(key: TaskKey, name: str, choice: _Choice, siblings: Sequence[TaskKey], own: Sequence[TaskKey] = ()) -> PairedGate:
-        # what is only told is held within alpha together with its siblings, so that of many subtasks few are called out by chance
+        # advisory siblings share one alpha, so that of many subtasks few are reported by chance
         share = policy.alpha / max(1, len(siblings)) if choice.advisory else family.gate_alpha
         return PairedGate(
             key=key,
@@ -133,7 +136,7 @@ class _Choice:
     corpus: CorpusMetric
     spec: GateSpec
     covered: bool = False
-    """The gate of its superset speaks for it."""
+    """The gate of its superset covers it."""
 
     @property
     def advisory(self) -> bool:
@@ -157,7 +160,7 @@ def _reported(task: Task) -> dict[str, CorpusMetric]:
 def _group_choices(
     group: TaskKey, specs: Mapping[str, GateSpec], members: Mapping[TaskKey, tuple[Task, Mapping[str, _Choice]]]
 ) -> dict[str, _Choice]:
-    """What a superset is compared by: the metrics that the gates file names for it, else those that all members are compared by."""
+    """The metrics of a superset's gate: those that the gates file names for it, otherwise those on which all members are compared."""
     compared = [choices for _, choices in members.values()]
     reported = [_reported(task) for task, _ in members.values()]
     shared = [name for name in compared[0] if all(name in choices for choices in compared)]
@@ -174,7 +177,7 @@ def _group_choices(
 
 
 def _agreed(specs: Sequence[GateSpec]) -> GateSpec:
-    """The policy that all of them state alike; and advisory, where all of them are."""
+    """The policy values that are the same in all of them; advisory if all of them are."""
     shared = {name: getattr(specs[0], name) for name in _POLICY if len({getattr(spec, name) for spec in specs}) == 1}
     if shared.get("max_drop") is None:
         shared.pop("min_effect", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,18 +12,18 @@ from pytest_lighteval.baselines.align import MismatchKind
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.comparison.decision import Policy, decide, holm
 from pytest_lighteval.comparison.paired import compare
-from pytest_lighteval.gates.compare import Side, compare_gate, pool_part, pooled_documents, verdict_of
+from pytest_lighteval.gates.compare import LeftOut, PoolPart, Side, compare_gate, pool_part, pooled_documents, verdict_of
 from pytest_lighteval.gates.plan import GatePlan, PairedGate
 from pytest_lighteval.gates.waivers import WaiverFile, waiver_for
 from pytest_lighteval.types import PairedVerdict, TaskKey, TaskResult, Verdict
 
 POOLED = "pooled"
-"""The name that the pooled test goes by."""
+"""The name of the pooled test in reports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionGates:
-    """A session's gates with all that was measured; what it says does not depend on the order in which results came in."""
+    """A session's gates with all results. The verdicts do not depend on the order in which results came in."""
 
     plan: GatePlan
     find: Callable[[TaskKey], BaselineTask | None]
@@ -35,12 +36,12 @@ class SessionGates:
     waivers: WaiverFile | None = None
     today: datetime.date
     promised: Collection[TaskKey] = ()
-    """All tasks that the baseline holds, selected or not."""
+    """All tasks of the baseline, selected or not."""
     may_lack: Collection[TaskKey] = ()
-    """Members of supersets that the user lets go without a score."""
+    """Members of supersets that may be without a score, because the user allows it."""
 
     def group(self, key: TaskKey) -> dict[str, PairedVerdict]:
-        """A superset's comparisons by metric; none if it is no gate."""
+        """A superset's comparisons by metric; empty if it is not a gate."""
         return {gate.metric: self._group(gate) for gate in self.plan.groups.get(key, ())}
 
     def _group(self, gate: PairedGate) -> PairedVerdict:
@@ -54,7 +55,7 @@ class SessionGates:
         verdict = compare_gate(gate, sides, self.policy, settings=self.settings, allow=self.allow)
         siblings = [key for key in self.promised if _is_member(key, gate.key)]
         if len(siblings) > len(sides):
-            note = f"{len(sides)} of the {len(siblings)} tasks that the baseline holds are compared"
+            note = f"{len(sides)} of the {len(siblings)} tasks of the baseline are compared"
             verdict = replace(verdict, notes=(note, *verdict.notes))
         return verdict
 
@@ -67,13 +68,13 @@ class SessionGates:
         return sides
 
     def pooled(self) -> PairedVerdict | None:
-        """The pooled test over the documents of all gates that are means over documents, those under a waiver left out.
+        """The pooled test over the documents of all gates with a part in it (`pool_part`) and without a waiver.
 
-        None: there are not two such.
+        None: fewer than two gates have one.
         """
         alpha = self.plan.family.pooled_alpha
-        gates = [gate for gate in self.plan.gates if not self._is_waived(gate)]
-        parts = [part for gate in gates if (part := pool_part(gate, self._sides(gate), self.policy, allow=self.allow)) is not None]
+        found = [self._pool_part(gate) for gate in self.plan.gates]
+        parts = [part for part in found if isinstance(part, PoolPart)]
         if alpha is None or len(parts) < 2:
             return None
         policy = self.policy.pooled
@@ -81,21 +82,23 @@ class SessionGates:
         comparison = compare(paired, alpha=alpha, certify_alpha=policy.alpha)
         decision = decide(comparison, policy, alpha=alpha, certify_alpha=policy.alpha)
         notes = [f"{len(parts)} gates"]
-        if sum(len(pairs.ids) for part in parts for pairs in part.pairs) > paired.n:
+        if sum(len(aligned.ids) for part in parts for aligned in part.aligned) > paired.n:
             notes.append("a document of several gates counts once, with the mean of its losses")
         if any(part.policy.max_drop != self.policy.max_drop for part in parts):
-            notes.append("losses are in units of what each gate allows, scaled to the session's max_drop")
-        if left_out := len(self.plan.gates) - len(parts):
-            which = "1 gate is" if left_out == 1 else f"{left_out} gates are"
-            notes.append(f"{which} not in it: of the whole corpus, without a score that fits, or under a waiver")
+            notes.append("each gate's losses are scaled from its own max_drop to the session's")
+        if left_out := Counter(reason.value for reason in found if isinstance(reason, LeftOut)):
+            reasons = [f"{count} {reason}" for reason, count in left_out.items()] if len(left_out) > 1 else left_out
+            notes.append(f"{left_out.total()} left out: {', '.join(reasons)}")
         return verdict_of("score", decision, alpha=alpha, points=True, notes=tuple(notes))
 
-    def _is_waived(self, gate: PairedGate) -> bool:
-        # decided without a look at the scores, so that the pool is the same whatever was measured
-        return self.waivers is not None and waiver_for(self.waivers, gate.key, gate.metric, self.today) is not None
+    def _pool_part(self, gate: PairedGate) -> PoolPart | LeftOut:
+        # a waiver leaves a gate out whatever its scores, so that they do not decide what is pooled
+        if self.waivers is not None and waiver_for(self.waivers, gate.key, gate.metric, self.today) is not None:
+            return LeftOut.WAIVER
+        return pool_part(gate, self._sides(gate), self.policy, allow=self.allow)
 
     def with_adjusted(self, verdicts: Mapping[str, tuple[Verdict, ...]]) -> dict[str, tuple[Verdict, ...]]:
-        """The verdicts by key, Holm's p-value beside each gate's."""
+        """The verdicts by key, with Holm's adjusted p-value of each gate."""
         p_values = {
             f"{key} {verdict.metric}": verdict.paired.p
             for key, of_key in verdicts.items()

@@ -118,7 +118,7 @@ def _interim_checks(text: str | None) -> int | None:
         return LOOKS
     if not text.isdecimal() or int(text) < 2:
         raise UserInputError(
-            f"--gate-sequential {text}: a number of looks from 2 on, or off, was expected; write --gate-sequential={LOOKS}"
+            f"--gate-sequential {text}: a number of interim checks from 2 on, or off, was expected; write --gate-sequential={LOOKS}"
         )
     return int(text)
 

@@ -159,7 +159,7 @@ def gate_lines(session: Session, *, collect_only: bool, verbosity: int) -> list[
         return []
     if session.gate_plan is None and not asked:
         is_sequential = session.settings.gate.interim_checks is not None
-        return ["sequential: every document is asked, as there is no baseline to be certain of"] if is_sequential else []
+        return ["sequential: every document is asked, as there is no baseline"] if is_sequential else []
     try:
         gates = session.gate_plan or _without_baseline(session)
         baselines = session.settings.gate.baselines
@@ -183,10 +183,10 @@ def _without_baseline(session: Session) -> GatePlan:
 
 
 def _sequential(session: Session) -> list[str]:
-    looks = session.settings.gate.interim_checks
-    if looks is None or session.gate_plan is None:
+    checks = session.settings.gate.interim_checks
+    if checks is None or session.gate_plan is None:
         return []
     early = sum(ends_early(session, key, task) for key, task in session.items or ())
     whole = len(session.items or ()) - early
-    rest = f"; {whole} are asked as a whole (docs/gate.md says why)" if whole else ""
-    return [f"sequential: up to {looks} looks at {early} task{'s' * (early != 1)}{rest}"]
+    rest = f"; {whole} are asked in full (docs/gate.md says why)" if whole else ""
+    return [f"sequential: up to {checks} interim checks of {early} task{'s' * (early != 1)}{rest}"]

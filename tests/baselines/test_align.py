@@ -114,7 +114,7 @@ def test_other_prompts_are_stale_and_explained(now: dict[str, Any], settings: di
     measured = result({"qem": [1.0, 0.0, 1.0]}, prompt="Frage:", **now)
 
     assert reasons(measured, saved(result({"qem": [1.0, 0.0, 1.0]})), settings=SETTINGS | settings) == [
-        ("prompts", f"3 of 3 documents were asked something else than for the baseline (test:1, test:0, test:2): {why}")
+        ("prompts", f"3 of 3 documents have another prompt than in the baseline (test:1, test:0, test:2): {why}")
     ]
 
 
@@ -122,7 +122,7 @@ def test_only_the_first_of_many_documents_are_named() -> None:
     ids = shuffled_ids(1000)
     ((_, text),) = reasons(result({"qem": [1.0] * 1000}, prompt="Frage:"), saved(result({"qem": [1.0] * 1000})))
 
-    assert text.startswith(f"1000 of 1000 documents were asked something else than for the baseline ({', '.join(ids[:5])}, ...): ")
+    assert text.startswith(f"1000 of 1000 documents have another prompt than in the baseline ({', '.join(ids[:5])}, ...): ")
 
 
 def test_prompts_of_changed_data_are_explained_by_the_data() -> None:
@@ -137,7 +137,7 @@ def test_missing_documents_are_stale() -> None:
     measured = result({"qem": [1.0] * 8}, ids=ids[:8])
 
     assert reasons(measured, saved(result({"qem": [1.0] * 10}, ids=ids))) == [
-        ("documents", f"2 of the 10 documents that the baseline promises are missing ({ids[8]}, {ids[9]})")
+        ("documents", f"2 of the 10 documents of the baseline are missing ({ids[8]}, {ids[9]})")
     ]
 
 
@@ -185,7 +185,7 @@ def test_a_limit_that_is_not_reached_is_stale() -> None:
     measured = result({"qem": [1.0] * 3}, ids=ids[:3], max_samples=5)
 
     assert reasons(measured, saved(result({"qem": [1.0] * 10}, ids=ids))) == [
-        ("documents", "3 documents instead of the 5 that the baseline promises under --max-samples 5")
+        ("documents", "3 documents instead of the 5 of the baseline under --max-samples 5")
     ]
 
 
@@ -299,7 +299,7 @@ def test_more_few_shot_seeds_than_the_baseline_has_are_left_out() -> None:
     pairs = paired(under_seeds(2, [0, 1, 2], [1.0, 0.0, 9.0, 9.0, 9.0, 9.0]), saved(under_seeds(2, [0], [1.0, 1.0])))
 
     assert pairs.candidate == ((1.0,), (0.0,))
-    assert pairs.notes == ("the baseline knows 1 few-shot seeds; the scores under 2 more are left out",)
+    assert pairs.notes == ("the baseline has 1 few-shot seeds; the scores under 2 more are left out",)
 
 
 def test_a_limit_holds_under_every_few_shot_seed() -> None:
@@ -324,7 +324,7 @@ def test_documents_of_an_imported_baseline_are_paired_only_when_asked() -> None:
     measured = result({"qem": [1.0] * 5}, ids=ids)
 
     assert reasons(measured, baseline) == [
-        ("unknown-prompts", "the baseline was imported and does not know what was asked, so its documents can only be told by their ids")
+        ("unknown-prompts", "the baseline was imported and does not know the prompts, so its documents are matched by their ids alone")
     ]
     pairs = paired(measured, baseline, allow=[MismatchKind.UNKNOWN_PROMPTS])
     assert pairs.ids == tuple(sorted(ids)[:3])

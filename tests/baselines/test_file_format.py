@@ -229,7 +229,7 @@ TASK = ("tasks", "leaderboard|gsm8k|5")
         ("<<<<<<< HEAD\n{}", "b.json:1: not JSON: Expecting value"),
         ("[]", "b.json: format: is not 'pytest-lighteval baseline': no file that --save-baseline wrote"),
         ('{"results": {}}', "b.json: format: is not 'pytest-lighteval baseline': no file that --save-baseline wrote"),
-        ('{"a": 1, "a": 2}', "b.json: a: stands there twice"),
+        ('{"a": 1, "a": 2}', "b.json: a: is given twice"),
         (changed("version", to=2), "b.json: version: 2 is of a newer pytest-lighteval; this one reads up to 1"),
         (changed("version", to="1"), "b.json: version: a number from 1 to 1 is needed"),
         (changed("tasks", to=...), "b.json: object missing required field `tasks`"),
@@ -248,7 +248,7 @@ def test_a_damaged_file_is_told_by_field(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (changed("tasks", "leaderboard|gsm8k|5|0", to=plain()["tasks"][TASK[1]]), "|0: leaderboard|gsm8k|5 stands there twice"),
+        (changed("tasks", "leaderboard|gsm8k|5|0", to=plain()["tasks"][TASK[1]]), "|0: leaderboard|gsm8k|5 is given twice"),
         (changed(*TASK, "repeats", to="many"), ".repeats: expected `int`, got `str`"),
         (changed(*TASK, "repeats", to=...), ": object missing required field `repeats`"),
         (changed(*TASK, "rows", to=0), ": rows and repeats are 1 at least"),

@@ -145,7 +145,7 @@ def test_vllms_gsm8k_files_become_floors_too(tmp_path: Path) -> None:
         ),
         ("tasks: []\nrtol: true\n", ": rtol: a finite number is needed, not True"),
         (VLLM.replace("num_fewshot: 5", "num_fewshot: many"), ": num_fewshot: a whole number is needed, not 'many'"),
-        (VLLM.replace("flexible-extract", "strict-match"), ": tasks[0].metrics[1]: gsm8k exact_match,strict-match stands there twice"),
+        (VLLM.replace("flexible-extract", "strict-match"), ": tasks[0].metrics[1]: gsm8k exact_match,strict-match is given twice"),
     ],
     ids=["yaml", "list", "no tasks", "no metrics", "no name", "value", "rtol", "few-shots", "twice"],
 )
@@ -354,7 +354,7 @@ def test_an_imported_baseline_is_compared_by_ids_only_when_asked(tmp_path: Path)
             '{"doc_id": 1, "filter": "strict-match", "exact_match": "yes"}',
             ":2: exact_match: a number or a list of numbers is needed, not 'yes'",
         ),
-        ('{"doc_id": 0, "filter": "strict-match", "exact_match": 1}', ":2: doc_id: 0 stands there twice with exact_match,strict-match"),
+        ('{"doc_id": 0, "filter": "strict-match", "exact_match": 1}', ":2: doc_id: 0 is given twice with exact_match,strict-match"),
     ],
     ids=["json", "list", "value", "twice"],
 )

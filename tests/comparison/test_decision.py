@@ -237,12 +237,12 @@ LINES = {
             GateOutcome.INCONCLUSIVE, replace(BASE, loss=0.0, lower=-0.031, p=0.5), required=RequiredSample(documents=870, repeats=5)
         ),
         "acc 0.612 -> 0.581  loss 0.0 points [-3.1, 4.4]  p = 0.5  n = 1319  57 lost / 16 won  "
-        "INCONCLUSIVE (allowed 2.0; about 870 documents or 5 repeats would settle it)",
+        "INCONCLUSIVE (allowed 2.0; about 870 documents or 5 repeats would decide it)",
     ),
     "without repeats": (
         _decision(GateOutcome.INCONCLUSIVE, replace(BASE, p=0.0416), required=RequiredSample(documents=870, repeats=None)),
         "acc 0.612 -> 0.581  loss 3.1 points [1.9, 4.4]  p = 0.042  n = 1319  57 lost / 16 won  "
-        "INCONCLUSIVE (allowed 2.0; about 870 documents would settle it)",
+        "INCONCLUSIVE (allowed 2.0; about 870 documents would decide it)",
     ),
     "tolerated": (
         _decision(GateOutcome.PASSED, replace(BASE, n=14042, loss=0.0049, lower=0.0012, upper=0.0086), tolerated=True),

@@ -14,7 +14,7 @@ from pytest_lighteval.baselines.repeats import merge_runs
 from pytest_lighteval.baselines.save import baseline_task, provenance_of
 from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.paired import Paired, compare, pair
-from pytest_lighteval.gates.compare import Side, compare_gate, in_points, own_policy, pool_part, pooled_documents
+from pytest_lighteval.gates.compare import LeftOut, PoolPart, Side, compare_gate, in_points, own_policy, pool_part, pooled_documents
 from pytest_lighteval.gates.plan import PairedGate
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.types import CorpusMetric, DocumentScore, GateSpec, MetricResult, SampleValue, TaskKey, TaskResult
@@ -117,8 +117,7 @@ def test_a_superset_with_a_task_that_does_not_fit_is_not_compared() -> None:
 
     assert (verdict.outcome, verdict.red, verdict.baseline) == ("STALE", True, None)
     assert verdict.line == (
-        "m: the baseline does not fit: s|m:b|0: the task has version 3, the baseline is of version 0 "
-        "(--gate-allow version compares all the same)"
+        "m: the baseline does not fit: s|m:b|0: the task has version 3, the baseline is of version 0 (--gate-allow version compares anyway)"
     )
 
 
@@ -132,7 +131,7 @@ def test_a_metric_of_the_whole_corpus_is_resampled_and_repeats_are_no_documents(
     verdict = compare_gate(gate(corpus), [Side(result=side_of.result, baseline=repeated)], Policy())
 
     assert (verdict.n, verdict.loss, verdict.lost, verdict.method) == (60, 0.0, None, "paired bootstrap and permutation")
-    assert pool_part(gate(corpus), [side_of], Policy()) is None
+    assert pool_part(gate(corpus), [side_of], Policy()) is LeftOut.CORPUS
 
 
 def test_documents_of_a_superset_count_the_same_whatever_their_tasks_repeats() -> None:
@@ -180,7 +179,7 @@ def test_a_loss_of_the_session_is_a_share_of_a_score_that_is_no_share(scores: li
 
 def pooled(*gates: tuple[PairedGate, Sequence[Side]]) -> Paired:
     parts = [pool_part(of, sides, Policy()) for of, sides in gates]
-    return pooled_documents([part for part in parts if part is not None], Policy())
+    return pooled_documents([part for part in parts if isinstance(part, PoolPart)], Policy())
 
 
 def two_metrics(before: Sequence[tuple[float, float]], after: Sequence[tuple[float, float]], *, clusters: int | None = None) -> Side:

@@ -102,7 +102,7 @@ def test_an_unchanged_model_is_certified_before_the_end(task: Task) -> None:
     assert verdict is not None
     assert (verdict.outcome, verdict.n, verdict.red) == ("PASSED", decision.seen, False)
     assert verdict.notes == (
-        f"look {decision.look} of 5",
+        f"check {decision.look} of 5",
         f"stopped early: {decision.seen} of the baseline's 600 documents are compared",
     )
 
@@ -135,7 +135,7 @@ def test_an_open_verdict_sees_every_document(task: Task) -> None:
     assert stopping.decided["acc"].decision.outcome is GateOutcome.INCONCLUSIVE
     verdict = stopping.verdict(gate("acc"))
     assert verdict is not None
-    assert verdict.notes == ("look 5 of 5",)
+    assert verdict.notes == ("check 5 of 5",)
 
 
 def test_every_document_is_in_one_look_and_in_the_same_one_each_time(task: Task) -> None:

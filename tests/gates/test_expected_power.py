@@ -101,7 +101,7 @@ def test_a_short_list_has_the_blindest_gates_and_says_how_many_it_leaves_out() -
     lines = power_lines(gates, most=2)
 
     assert [line.split()[0] for line in lines[1:3]] == ["mini|t100|0", "mini|t500|0"]
-    assert lines[3] == "  2 more see more: --collect-only and --gate-plan list them"
+    assert lines[3] == "  2 more gates (all able to detect smaller losses): list with --gate-plan"
 
 
 def test_many_gates_without_a_baseline_are_one_line() -> None:

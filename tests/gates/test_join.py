@@ -86,4 +86,4 @@ def test_a_waiver_covers_a_loss_down_to_its_floor_and_nothing_else(
 
 
 def test_what_is_new_is_told_with_its_score() -> None:
-    assert new_verdict("acc", ACC).line == "acc 0.500  n = 25  NEW (the baseline does not hold it)"
+    assert new_verdict("acc", ACC).line == "acc 0.500  n = 25  NEW (not in the baseline)"

@@ -25,7 +25,7 @@ MANY = ("-k", "many")
         pytest.param("accuracy=0.7", (), "PASSED", r"loss 0\.0 points \[-0\.7, 0\.7\]  p = 1  n = 400  0 lost / 0 won", id="passed"),
         pytest.param("accuracy=0.7,gain=0.2", (), "IMPROVED", r"gain \d\.\d points .* 0 lost / \d+ won", id="improved"),
         pytest.param("accuracy=0.7,lose=0.1", (), "REGRESSED", r"loss \d\.\d points .* p = \de-\d+ .* \d+ lost / 0 won", id="regressed"),
-        pytest.param("accuracy=0.7", ("--gate-max-drop", "0.001"), "INCONCLUSIVE", r"documents .*would settle it", id="inconclusive"),
+        pytest.param("accuracy=0.7", ("--gate-max-drop", "0.001"), "INCONCLUSIVE", r"documents .*would decide it", id="inconclusive"),
     ],
 )
 def test_each_verdict_is_told_in_one_line(
@@ -56,7 +56,7 @@ def test_a_task_that_the_baseline_does_not_hold_is_new_and_not_red(pytester: pyt
     result = pytester.runpytest(*FAKE, *BASELINE, "-k", "alone or first")
 
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["gated|alone|0: acc 0.*  n = 400  NEW (the baseline does not hold it)"])
+    result.stdout.fnmatch_lines(["gated|alone|0: acc 0.*  n = 400  NEW (not in the baseline)"])
     assert results_of(pytester)["verdicts"]["gated|alone|0"][0]["outcome"] == "new"
 
 

@@ -33,9 +33,9 @@ def fewer_documents(suite: Path) -> None:
 
 MISFITS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], str, str]] = {
     "version": (another_version, (), "the task has version 1, the baseline is of version 0", "version"),
-    "prompts": (another_prompt, (), "400 of 400 documents were asked something else*the task's prompt, *changed", "prompts"),
+    "prompts": (another_prompt, (), "400 of 400 documents have another prompt*the task's prompt, *changed", "prompts"),
     "answers": (another_answer, (), "the data changed: its digest is *", "data"),
-    "documents": (fewer_documents, (), "10 of the 400 documents that the baseline promises are missing (*", "data,documents"),
+    "documents": (fewer_documents, (), "10 of the 400 documents of the baseline are missing (*", "data,documents"),
     "truncated": (
         lambda suite: None,
         ("--model-args", "accuracy=0.7,max_length=2"),

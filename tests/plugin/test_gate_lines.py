@@ -47,7 +47,13 @@ def test_a_run_shows_the_blindest_gates_only(measured: pytest.Pytester) -> None:
 
     result.assert_outcomes(errors=5, failed=1)
     result.stdout.fnmatch_lines(
-        ["gates: 4; *", "  mini|prose|0 *", "  mini|choice|* n = 400*", "  mini|choice|* n = 400*", "  1 more see more: *"]
+        [
+            "gates: 4; *",
+            "  mini|prose|0 *",
+            "  mini|choice|* n = 400*",
+            "  mini|choice|* n = 400*",
+            "  1 more gate (all able to detect smaller losses): list with --gate-plan",
+        ]
     )
 
 
@@ -58,7 +64,7 @@ def test_a_plan_tells_what_max_drop_takes_and_evaluates_nothing(measured: pytest
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(
         [
-            "gate plan: what it takes to certify max_drop with 80% power, if nothing changed",
+            "gate plan: documents needed to certify max_drop with 80% power, if nothing changed",
             "  mini|choice|0 acc: n = 400, *",
             "    max_drop 2.0 points: 924 documents, or * repeats, of either model, of its 400",
             "    max_drop 2.0 points: 924 documents, or * of its 800",

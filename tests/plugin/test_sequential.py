@@ -46,10 +46,10 @@ def test_an_unchanged_model_is_certified_on_a_part_of_the_documents(measured: py
     result.assert_outcomes(passed=3, deselected=3)
     result.stdout.fnmatch_lines(
         [
-            "sequential: up to 5 looks at 2 tasks",
+            "sequential: up to 5 interim checks of 2 tasks",
             "mini|choice|0: * of 400 documents saved (*%), as the verdict was certain without them",
             "all tasks: * of 800 documents saved *",
-            "mini|choice|0: acc *PASSED (allowed 3.0)*look * of 5*",
+            "mini|choice|0: acc *PASSED (allowed 3.0)*check * of 5*",
         ]
     )
     found = results_in(measured)
@@ -101,7 +101,7 @@ def test_what_needs_the_whole_score_is_asked_as_a_whole(measured: pytest.Pyteste
 
     result = run(measured, "--baseline", "b.json", "--gate-sequential", "--gate-max-drop", "0.03")
 
-    result.stdout.fnmatch_lines(["sequential: up to 5 looks at 0 tasks; 4 are asked as a whole (docs/gate.md says why)"])
+    result.stdout.fnmatch_lines(["sequential: up to 5 interim checks of 0 tasks; 4 are asked in full (docs/gate.md says why)"])
     assert not any(saved(results_in(measured)).values())
 
 
@@ -157,7 +157,7 @@ def test_stopping_early_changes_no_prompt(measured: pytest.Pytester) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--gate-sequential=1",), "--gate-sequential 1: a number of looks from 2 on, or off, was expected"),
+        (("--gate-sequential=1",), "--gate-sequential 1: a number of interim checks from 2 on, or off, was expected"),
         (("--gate-sequential", "suites"), "--gate-sequential suites: * write --gate-sequential=5"),
     ],
 )
@@ -172,4 +172,4 @@ def test_without_a_baseline_a_run_says_that_nothing_can_be_certain(project: pyte
     result = run(project, "--gate-sequential=5", "-k", "prose")
 
     result.assert_outcomes(passed=1, deselected=4)
-    result.stdout.fnmatch_lines(["sequential: every document is asked, as there is no baseline to be certain of"])
+    result.stdout.fnmatch_lines(["sequential: every document is asked, as there is no baseline"])

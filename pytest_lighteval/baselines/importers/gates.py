@@ -98,7 +98,7 @@ def vllm_gates(path: Path) -> ImportedGates:
         few_shots = known.few_shots if content.get("num_fewshot") is None else _count(path, "num_fewshot", content["num_fewshot"])
         key = f"{target.task}|{few_shots}"
         if target.metric in gates.setdefault(key, {}):
-            raise UserInputError(f"{path}: {field}: {task} {name} stands there twice")
+            raise UserInputError(f"{path}: {field}: {task} {name} is given twice")
         if target.metric in LOWER_IS_BETTER:
             gates[key][target.metric] = GateSpec(max=round(value * (1 + rtol), _DIGITS))
         else:

@@ -149,7 +149,7 @@ def _values(file: Path, known: LmEvalTask) -> dict[str, dict[int, SampleValue | 
             if metric in sample and sample.get("filter", "none") == chosen:
                 values = found.setdefault(name, {})
                 if document in values:
-                    raise UserInputError(f"{file}:{number}: doc_id: {document} stands there twice with {name}")
+                    raise UserInputError(f"{file}:{number}: doc_id: {document} is given twice with {name}")
                 values[document] = _value(file, f"{number}: {metric}", sample[metric])
     return found
 
