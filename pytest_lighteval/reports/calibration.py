@@ -1,4 +1,4 @@
-"""What `--gate-calibrate` found, as rows: how much the runs of one model differ in every number."""
+"""The result of `--gate-calibrate` as rows: how much the runs of one model differ in every number."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ HEADER = ("task", "metric", "runs", "n", "differ between two runs", "lowest", "h
 def calibration_rows(report: RunReport) -> list[tuple[str, ...]]:
     """One row for each number of each task, in the order of `HEADER`."""
     found = [(key, metric, of) for key in ordered_keys(report.calibration) for metric, of in report.calibration[key].items()]
-    return [(key, metric, str(of.runs), str(of.n), _differ(of), *map(format_number, _ends(of))) for key, metric, of in found]
+    return [(key, metric, str(of.runs), str(of.n), _differ(of), *map(format_number, _extremes(of))) for key, metric, of in found]
 
 
 def calibration_lines(report: RunReport) -> list[str]:
-    """The same as aligned text under a heading; none for a run that calibrated nothing."""
+    """The same as aligned text under a heading. Empty if nothing was calibrated."""
     rows = calibration_rows(report)
     if not rows:
         return []
@@ -30,10 +30,10 @@ def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     return [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
 
 
-def _ends(of: Calibration) -> tuple[float, float]:
+def _extremes(of: Calibration) -> tuple[float, float]:
     return min(of.values), max(of.values)
 
 
 def _differ(of: Calibration) -> str:
-    """For 0/1 scores the share of documents; for graded ones the variance of the difference, which plays its part."""
+    """For 0/1 scores the share of documents that differ; for graded scores the variance of the difference."""
     return "unknown" if of.discordance is None else f"{100 * of.discordance:.2f} %"

@@ -1,4 +1,4 @@
-"""One line for every document asked: what it was, what the model saw, what it answered and what that scored."""
+"""details/*.jsonl: one line for every document asked, with its prompt, the model's responses and their scores."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def _stem(key: TaskKey) -> str:
 
 
 def _file_name(name: str) -> str:
-    """The name with nothing in it that a file system or a shell could take for something else."""
+    """The name without characters that a file system or a shell treats specially."""
     return re.sub(r"[^\w.-]|^\.|(?<=\.)\.", "_", name.replace(":", "."), flags=re.ASCII)
 
 
 class DetailsWriter:
     """Streams the details of one item: every document is in the file as soon as it is scored.
 
-    Until the block ends well the file is called `.partial.jsonl`, and it keeps that name when the block fails or the process is
-    killed, so that what was measured stays and is never taken for all. Two writers for one item never share a file: the second
-    starts `.2.partial.jsonl`, and the one that ends last owns the name. A write that fails (a full disk) raises LightevalError with
-    every whole line before it kept.
+    The file is called `.partial.jsonl` until the block ends without an error. If the block fails or the process is killed, it keeps
+    that name: what was measured stays, and nobody takes it for everything. Two writers for one item never share a file: the second
+    one starts `.2.partial.jsonl`, and the one that ends last gets the final name. If a write fails (a full disk), it raises
+    LightevalError, and the file keeps every whole line before it.
     """
 
     def __init__(self, report_dir: Path, key: TaskKey) -> None:
         self.path = details_path(report_dir, key)
-        """Where the details are once complete."""
+        """Where the details are once they are complete."""
         self.partial = self.path.with_suffix(".partial.jsonl")
         """Where they are until then."""
         self._descriptor = -1
@@ -66,11 +66,11 @@ class DetailsWriter:
 
     def write(self, detail: Detail) -> None:
         """Add one line."""
-        left = memoryview((to_json(detail_line(detail, seconds=time.perf_counter() - self._started)) + "\n").encode())
-        size = self._size + len(left)
+        unwritten = memoryview((to_json(detail_line(detail, seconds=time.perf_counter() - self._started)) + "\n").encode())
+        size = self._size + len(unwritten)
         try:
-            while left:
-                left = left[os.write(self._descriptor, left) :]
+            while unwritten:
+                unwritten = unwritten[os.write(self._descriptor, unwritten) :]
         except OSError as error:
             os.ftruncate(self._descriptor, self._size)
             raise self._failure(error) from error
@@ -92,9 +92,9 @@ class DetailsWriter:
 
 
 def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
-    """The line's object; `seconds` is how long after the item's start the document was scored.
+    """The line's object; `seconds` is the time from the item's start until the document was scored.
 
-    `answers` holds, by what was asked, the request and the response; a request's prompt only where it is not the line's own.
+    `answers` has, by what was asked, the request and the response. A request's prompt is left out if it is the line's own.
     """
     doc = detail.doc
     return {

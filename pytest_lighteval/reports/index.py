@@ -1,4 +1,4 @@
-"""The index of the runs in a reports folder: index.json for programs and index.md for people, both made from the folder's results."""
+"""The index of the runs in a reports folder: index.json for programs and index.md for people, made from the runs' results."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pytest_lighteval.reports.summary import escape_markdown
 
 
 def update_index(root: Path, *, changed: str | None = None) -> None:
-    """Bring the index in step with the runs that lie in `root`; `changed` names a folder whose results are to be read again.
+    """Make the index list the runs that are in `root`; `changed` is a folder whose results must be read again.
 
-    The index holds nothing of its own: a run is in it as long as its folder has a results.json, in the order of their starts. A lock
-    keeps two runs that end at once from losing one another. Raises OSError.
+    A run is in the index as long as its folder has a results.json; runs are in the order of their starts. Two runs that end at the
+    same time take turns, under a lock. Raises OSError.
     """
     with locked(root / ".index.lock"):
         known = _known(root / "index.json")
@@ -33,7 +33,7 @@ def update_index(root: Path, *, changed: str | None = None) -> None:
 
 
 def _known(path: Path) -> dict[str, dict[str, Any]]:
-    """The entries of the index by folder, so that no old run is read again. A damaged or older index is made anew."""
+    """The entries of the index by folder, so that no old run is read again. Empty if the index is damaged or of an older version."""
     try:
         content = json.loads(path.read_text("utf-8"))
         return {entry["folder"]: entry for entry in content["runs"]} if content["schema"] == SCHEMA else {}
@@ -42,7 +42,7 @@ def _known(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _entry(folder: Path) -> dict[str, Any] | None:
-    """One run in short. None: results of another version or none at all, which are no reason to fail a run that went well."""
+    """One run in short. None: its results are of another version or damaged, which must not fail the run that ends now."""
     try:
         return _digest(folder.name, read_results(folder / "results.json"))
     except (DataError, KeyError, TypeError, AttributeError):

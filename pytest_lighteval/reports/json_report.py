@@ -1,4 +1,4 @@
-"""results.json: everything a run measured and decided, in a layout that readers of Lighteval's results understand."""
+"""results.json: everything that a run measured and decided, in a layout that readers of Lighteval's results understand."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pytest_lighteval.reports.serialize import to_json
 from pytest_lighteval.types import MetricResult, RunReport, TaskResult
 
 SCHEMA = 1
-"""Version of the layout; raised when a key moves, goes or changes its meaning."""
+"""Version of the layout; to be raised when a key moves, is removed or changes its meaning."""
 
 
 def results_json(report: RunReport) -> str:
-    """The text of results.json, the same for the same report: keys sorted, numbers as Python prints them.
+    """The text of results.json: keys sorted, numbers as Python prints them, always the same for the same report.
 
-    Times, what the work took and the run's name stand under `run` alone, so that two runs that measured the same differ there only.
-    Numbers that are not finite are the texts "nan", "inf" and "-inf", since JSON has none. docs/reports.md lists the keys.
+    Times, resources and the run's name are under `run` alone: two runs that measured the same differ only there. Numbers that are not
+    finite are the texts "nan", "inf" and "-inf", as JSON has none. docs/reports.md lists the keys.
     """
     numbers: dict[str, Mapping[str, MetricResult]] = {str(result.key): result.metrics for result in report.results}
     numbers |= report.groups
@@ -69,7 +69,7 @@ def results_json(report: RunReport) -> str:
 
 
 def _config_general(report: RunReport) -> dict[str, Any]:
-    """Lighteval's keys, but for its times. None: the backend does not say."""
+    """Lighteval's keys, except for its times. None: the backend does not say."""
     arguments = report.backend.get("arguments")
     facts = {**(arguments if isinstance(arguments, Mapping) else {}), **report.backend}
     return {
@@ -86,13 +86,13 @@ def _config_general(report: RunReport) -> dict[str, Any]:
 
 
 def _lighteval_row(metrics: Mapping[str, MetricResult]) -> dict[str, float]:
-    """`{metric, metric_stderr}`; an error that is unknown is left out, as Lighteval does."""
+    """`{metric, metric_stderr}`; an unknown error is left out, as in Lighteval."""
     row = {name: number.value for name, number in metrics.items()}
     return row | {f"{name}_stderr": number.stderr for name, number in metrics.items() if number.stderr is not None}
 
 
 def _config_task(result: TaskResult) -> dict[str, Any]:
-    """What of Lighteval's task configuration a result knows; by the item's own key, since few-shot variants differ in it."""
+    """The part of Lighteval's task configuration that a result has."""
     return {
         "suite": result.key.suite,
         "name": result.key.task,
@@ -107,7 +107,7 @@ def _config_task(result: TaskResult) -> dict[str, Any]:
 
 
 def _summary_task(result: TaskResult) -> dict[str, Any]:
-    """Documents are counted once for each few-shot seed here. The digests are SHA-256, which Lighteval's are not."""
+    """Here documents are counted once for each few-shot seed. The digests are SHA-256, unlike Lighteval's."""
     return {
         "hashes": {"hash_examples": result.dataset_fingerprint, "hash_full_prompts": result.prompt_digest},
         "truncated": result.num_truncated,
@@ -119,7 +119,7 @@ def _summary_task(result: TaskResult) -> dict[str, Any]:
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """A results.json as it was written. Raises DataError for what is no such file of a version that is known."""
+    """A results.json as it was written. Raises DataError if it is none, or of another version."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The numbers of an item or a group as JUnit properties: scalars only, so that any tool that reads JUnit can chart them."""
+"""The numbers of an item or a superset as JUnit properties: scalars only, so that any tool that reads JUnit can chart them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Property = tuple[str, str | float | int]
 
 
 def properties(result: TaskResult, verdicts: Iterable[Verdict]) -> list[Property]:
-    """An item's identity, so that a row of a chart needs no node id to be understood, and its `metric_properties`."""
+    """An item's task and version, so that a chart needs no node ids, and its `metric_properties`."""
     found: list[Property] = [("lighteval.task", str(result.key)), ("lighteval.version", result.version)]
     if result.num_truncated:
         found.append(("lighteval.truncated", result.num_truncated))
@@ -20,10 +20,10 @@ def properties(result: TaskResult, verdicts: Iterable[Verdict]) -> list[Property
 
 
 def metric_properties(metrics: Mapping[str, MetricResult], verdicts: Iterable[Verdict]) -> list[Property]:
-    """For a task or a group: `lighteval.<metric>` and, behind it, `.stderr` and `.n`, and what is said of it.
+    """For each metric of a task or a superset: `lighteval.<metric>`, and with these suffixes its error, documents and verdict.
 
-    That is `.min`, `.max` and `.verdict`; of a number that was held against a baseline also `.baseline`, `.delta` (in the metric's own
-    direction), `.p` and the whole `.line`.
+    `.stderr`, `.n`, `.min`, `.max` and `.verdict`; for a number that was compared with a baseline also `.baseline`, `.delta`
+    (candidate minus baseline), `.p` and the whole `.line`.
     """
     by_metric = {verdict.metric: verdict for verdict in verdicts}
     found: list[Property] = []
@@ -35,7 +35,7 @@ def metric_properties(metrics: Mapping[str, MetricResult], verdicts: Iterable[Ve
         found.append((f"{prefix}.n", number.n))
         if name in by_metric:
             found += _verdict_properties(prefix, by_metric[name])
-    # the pooled test is about no metric that anything reports
+    # the pooled test is about no reported metric
     for name in by_metric.keys() - metrics.keys():
         found += _verdict_properties(f"lighteval.{name}", by_metric[name])
     return found

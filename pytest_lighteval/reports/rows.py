@@ -11,7 +11,7 @@ from pytest_lighteval.reports.groups import ALL
 from pytest_lighteval.types import MetricResult, RunReport, TaskKey, TaskResult, Verdict
 
 Style = Literal["passed", "failed", "open", "plain", "error"]
-"""What a line tells, for its colour: open is neither good nor bad, and somebody should look at it."""
+"""What a line is about, for its colour. Open: neither good nor bad, somebody should look at it."""
 
 STYLES: Mapping[str, Style] = {
     "passed": "passed",
@@ -32,11 +32,11 @@ class ReportRow:
     metric: str
     number: MetricResult
     verdict: Verdict | None
-    """None: no gate holds for it."""
+    """None: it has no gate."""
 
     @property
     def style(self) -> Style:
-        """How its gate stands."""
+        """How its gate was decided."""
         return STYLES[self.verdict.outcome] if self.verdict else "plain"
 
 
@@ -46,7 +46,7 @@ def task_rows(report: RunReport) -> list[ReportRow]:
 
 
 def group_rows(report: RunReport) -> list[ReportRow]:
-    """The same for supersets, and for `all` where it says more than a task's own row: for metrics that several tasks have."""
+    """The same for supersets, and for `all` where it says more than a task's row: for metrics that several tasks have."""
     common = Counter(name for result in report.results for name in result.metrics)
     return [row for row in _rows(report, report.groups) if row.key != ALL or row.verdict or common[row.metric] > 1]
 
@@ -60,7 +60,7 @@ def _rows(report: RunReport, metrics: Mapping[str, Mapping[str, MetricResult]]) 
 
 
 def ordered_keys(keys: Iterable[str]) -> list[str]:
-    """Keys by suite, task, few-shot count as a number, and truncation flag; what is no task's key comes last."""
+    """Keys sorted by suite, task, few-shot count as a number, and truncation flag; those of no task last."""
     last = TaskKey(suite="", task="", few_shots=0)
 
     def place(key: str) -> tuple[bool, TaskKey, str]:
@@ -80,13 +80,18 @@ def gate_word(verdict: Verdict) -> str:
     return word if speaks_for_both else f"{verdict.outcome}, {word}"
 
 
+def thresholds(verdict: Verdict) -> list[str]:
+    """`min 0.4`, `max 0.6`: those that the gate has."""
+    return [f"{name} {format_number(bound)}" for name, bound in (("min", verdict.min), ("max", verdict.max)) if bound is not None]
+
+
 def failed_verdicts(report: RunReport) -> list[tuple[str, Verdict]]:
-    """Every failed gate with the key that it holds for."""
+    """Every failed gate with its task's or superset's key."""
     return [(key, verdict) for key in ordered_keys(report.verdicts) for verdict in report.verdicts[key] if verdict.outcome == "failed"]
 
 
 def saved_documents(report: RunReport) -> list[tuple[str, str]]:
-    """By task, and in all, how many documents sequential mode did not ask."""
+    """By task, and for all tasks, how many documents sequential mode did not ask."""
     stopped = [result for result in report.results if result.num_saved]
     rows = [(str(result.key), _saved([result])) for result in stopped]
     return [*rows, ("all tasks", _saved(report.results))] if len(report.results) > 1 and stopped else rows
@@ -99,7 +104,7 @@ def _saved(results: Sequence[TaskResult]) -> str:
 
 
 def model_name(report: RunReport) -> str | None:
-    """What was evaluated, as the backend calls it. None: no backend, or one that does not say."""
+    """The evaluated model, as the backend names it. None: there is no backend, or it does not say."""
     name = report.backend.get("model_name") or report.backend.get("model")
     return None if name is None else str(name)
 
@@ -112,5 +117,5 @@ def format_number(value: float | None) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks and without control characters: what a model wrote must not steer a terminal."""
+    """The text without line breaks and control characters: what a model wrote must not control a terminal."""
     return " ".join("".join(char if char.isprintable() or char.isspace() else "\ufffd" for char in text).split())

@@ -1,4 +1,4 @@
-"""A run's own folder below the reports folder, and the files that the whole run writes into it."""
+"""A run's own folder in the reports folder, and the files of the whole run in it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ from pytest_lighteval.types import RunReport
 def run_folder(root: Path, started: datetime, label: str, token: str) -> Path:
     """`<root>/<UTC time>-<label>-<token>`: sorts by time; the token is random, so that no two runs share it.
 
-    Nothing is made on disk; the first file written into it does that.
+    It is not created here, but with the first file written into it.
     """
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip(".-")[:60] or "run"
     return root / f"{started.astimezone(UTC):%Y%m%d-%H%M%S}-{slug}-{token}"
 
 
 def write_run(folder: Path, report: RunReport) -> None:
-    """Write results.json and summary.md and bring the reports folder's index in step.
+    """Write results.json and summary.md, and update the index of the reports folder.
 
-    Each file is whole or not there. Raises LightevalError, one line that names the file, for a full disk and the like; what was
-    written before it stays.
+    Each file is whole or not there. If one cannot be written (a full disk), LightevalError names it; the files before it stay.
     """
     for name, text in (("results.json", results_json(report)), ("summary.md", summary_markdown(report))):
         try:

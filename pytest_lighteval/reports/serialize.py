@@ -1,4 +1,4 @@
-"""Values as plain builtins: what travels from an xdist worker to its controller, and what goes into JSON."""
+"""Values as plain builtins: for the way from an xdist worker to its controller, and for JSON."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pytest_lighteval.types import Comparison, DocumentScore, MetricResult, Pair
 def to_plain(value: Any) -> Any:
     """The value as exact None, bool, int, float, str, bytes, list, tuple and dict with text keys, all the way down.
 
-    Dataclasses and structs become dicts, sets sorted lists, paths and enums text, numpy's scalars and arrays Python's own; anything
-    else becomes its `str()`, so that no odd object in a backend's description can cost a run its report. A `TaskResult` takes the
-    compact form that `task_result_from_plain` reads back. Not-a-number and infinities stay floats.
+    Dataclasses and structs become dicts, sets sorted lists, paths and enums text, numpy's scalars and arrays Python's own. Anything
+    else becomes its `str()`, so that no odd object in a backend's description prevents a report. A `TaskResult` becomes the compact
+    form that `task_result_from_plain` reads. Not-a-number and infinities stay floats.
     """
     if isinstance(value, TaskResult):
         return _task_result_to_plain(value)
@@ -55,14 +55,14 @@ def _container_to_plain(value: Any) -> Any:
         return [to_plain(member) for member in value]
     if isinstance(value, AbstractSet):
         return sorted((to_plain(member) for member in value), key=repr)
-    # numpy and torch are not imported for this: both spell it the same
+    # numpy and torch are not imported for this; in both the method has this name
     if not isinstance(value, type) and callable(tolist := getattr(value, "tolist", None)):
         return to_plain(tolist())
     return str(value)
 
 
 def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
-    """Strict JSON of any value, fit to be written as UTF-8.
+    """Strict JSON of any value, which can be written as UTF-8.
 
     JSON has no not-a-number and no infinities: they are written as the texts "nan", "inf" and "-inf", which `float()` reads.
     """
@@ -70,7 +70,7 @@ def to_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -
     text = json.dumps(
         _finite(to_plain(value)), indent=indent, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False, separators=separators
     )
-    # data sets hold lone surrogates, which UTF-8 cannot: Python's escape of one is also JSON's
+    # data sets have lone surrogates, which UTF-8 cannot encode; Python's escape of one is also JSON's
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -87,7 +87,7 @@ def _finite(value: Any) -> Any:
 
 
 class _DocumentRow(msgspec.Struct, array_like=True):
-    """A `DocumentScore` without the names of its values: `names` points into the table that all documents share."""
+    """A `DocumentScore` without the names of its values: `names` is an index into a table that all documents share."""
 
     id: str
     prompt_digest: str
@@ -145,14 +145,14 @@ def _paired_to_plain(paired: PairedVerdict) -> dict[str, Any]:
 
 
 def task_result_from_plain(obj: Any) -> TaskResult:
-    """What `to_plain` was given, out of its plain form. Raises msgspec.ValidationError for anything else."""
+    """The result of which `to_plain` made this. Raises msgspec.ValidationError for anything else."""
     wire = msgspec.convert(obj, _WireTaskResult)
     plain: dict[str, Any] = {name: getattr(wire, name) for name in _WireTaskResult.__struct_fields__ if name != "value_names"}
     return TaskResult(**plain | {"documents": tuple(_documents(wire.value_names, wire.documents))})
 
 
 def verdict_from_plain(obj: Any) -> Verdict:
-    """The verdict that `to_plain` was given. Raises msgspec.ValidationError for anything else."""
+    """The verdict of which `to_plain` made this. Raises msgspec.ValidationError for anything else."""
     plain = msgspec.convert(obj, dict[str, Any])
     paired = plain.get("paired")
     if isinstance(paired, dict) and paired.get("method") is not None:

@@ -1,4 +1,4 @@
-"""summary.md: a run on one page of Markdown, also for GitHub's step summary. Whatever came from a model or a data set is escaped."""
+"""summary.md: a run on one page of Markdown, also for GitHub's step summary. Text from a model or a data set is escaped."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from pytest_lighteval.reports.rows import (
     ordered_keys,
     saved_documents,
     task_rows,
+    thresholds,
 )
 from pytest_lighteval.reports.verdict_lines import compared_lines
 from pytest_lighteval.types import RunReport
 
 STEP_SUMMARY_BYTES = 1024 * 1024
-"""GitHub shows nothing at all of a step's summary that is longer.
+"""GitHub shows nothing of a longer summary of a step.
 
 https://docs.github.com/actions/reference/workflow-commands-for-github-actions#step-isolation-and-limits
 """
@@ -58,7 +59,7 @@ def summary_markdown(report: RunReport) -> str:
         "seconds": f"{report.seconds:.1f}",
         "exit status": report.exit_status,
         "backend": report.backend.get("name"),
-        "held against": report.reference_backend.get("model") or report.reference_backend.get("name"),
+        "compared with": report.reference_backend.get("model") or report.reference_backend.get("name"),
     }
     lines += _list(
         "Measured with", ((key, str(value)) for key, value in [*facts.items(), *sorted(report.settings.items())] if value is not None)
@@ -119,21 +120,20 @@ def _gate(row: ReportRow) -> str:
     verdict = row.verdict
     if verdict is None:
         return ""
-    bounds = [f"{name} {format_number(bound)}" for name, bound in (("min", verdict.min), ("max", verdict.max)) if bound is not None]
-    return ", ".join([f"{_SIGNS[verdict.outcome]} {gate_word(verdict)}", *bounds])
+    return ", ".join([f"{_SIGNS[verdict.outcome]} {gate_word(verdict)}", *thresholds(verdict)])
 
 
 def escape_markdown(text: str) -> str:
-    """The text on one line, shown by Markdown and HTML as it is: no markup, no tag, no link, no formula, no end of a table's cell."""
+    """The text on one line, which Markdown and HTML show as it is: no markup, tag, link or formula, no end of a table's cell."""
     escaped = html.escape(re.sub(r"([\\`*_{}\[\]|~$#])", r"\\\1", one_line(text)), quote=False)
-    # GitHub makes links of bare addresses too, but not of spelt-out characters
+    # GitHub makes links of plain addresses too, but not of escaped characters
     return escaped.replace("://", ":&#47;&#47;").replace("www.", "www&#46;")
 
 
 def append_step_summary(text: str, environ: Mapping[str, str]) -> bool:
-    """Add to the summary of a GitHub Actions step; False where there is none to add to.
+    """Add to the summary of a GitHub Actions step. False: this is no such step.
 
-    A text that would not fit is cut at a line's end and says so. Raises LightevalError when the file cannot be written.
+    A text that is too long is cut at the end of a line, and says so. Raises LightevalError if the file cannot be written.
     """
     path = environ.get("GITHUB_STEP_SUMMARY")
     if not path:

@@ -1,4 +1,4 @@
-"""The table at the end of a run in a terminal: aligned text, the colours left to who prints it."""
+"""The table at the end of a run in a terminal, as aligned text with a style for each line."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pytest_lighteval.reports.rows import (
     ordered_keys,
     saved_documents,
     task_rows,
+    thresholds,
 )
 from pytest_lighteval.types import RunReport, TaskResult
 
@@ -29,14 +30,14 @@ _LAYOUTS: tuple[tuple[tuple[int, ...], bool, int], ...] = (
     ((_TASK, _METRIC, _VALUE, _STDERR, _GATE), False, 20),
     ((_TASK, _VALUE, _GATE, _METRIC), False, 12),
 )
-"""Columns, whether the gate's thresholds are told, and the narrowest task column. The first that fits is taken, or the last, cut."""
+"""Columns, whether the gate's thresholds are shown, and the narrowest task column. The first that fits is used, or the last, cut."""
 
 
 def terminal_table(report: RunReport, *, width: int) -> list[tuple[str, Style]]:
-    """Lines of at most `width` characters, each with its style; none for a run without tasks.
+    """Lines of at most `width` characters, each with its style.
 
-    Tasks first, failed gates at the top, then supersets under a heading, then tasks whose prompts were cut, errors, a count of
-    what was skipped, and what the backend has to say of itself.
+    Tasks with failed gates at the top, supersets under a heading, tasks whose prompts were cut, errors, the number of skipped tasks,
+    and the backend's notes.
     """
     tasks, groups = task_rows(report), group_rows(report)
     lines: list[tuple[str, Style]] = []
@@ -75,8 +76,8 @@ def _numbers(result: TaskResult) -> str:
 def _table(tasks: Sequence[ReportRow], groups: Sequence[ReportRow], width: int) -> list[str]:
     """A header and one line a row, all in the widest layout that fits."""
     rows = [*tasks, *groups]
-    for columns, thresholds, narrowest in _LAYOUTS:
-        cells = [_HEADER, *(_cells(row, thresholds=thresholds) for row in rows)]
+    for columns, with_thresholds, narrowest in _LAYOUTS:
+        cells = [_HEADER, *(_cells(row, with_thresholds=with_thresholds) for row in rows)]
         widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADER))]
         others = sum(widths[column] + len(_GAP) for column in columns if column != _TASK)
         if others + min(widths[_TASK], narrowest) <= width:
@@ -85,18 +86,16 @@ def _table(tasks: Sequence[ReportRow], groups: Sequence[ReportRow], width: int) 
     return [_GAP.join(_padded(line[column], widths[column], column) for column in columns).rstrip() for line in cells]
 
 
-def _cells(row: ReportRow, *, thresholds: bool) -> tuple[str, ...]:
+def _cells(row: ReportRow, *, with_thresholds: bool) -> tuple[str, ...]:
     number = row.number
     stderr = "" if number.stderr is None else f"± {format_number(number.stderr)}"
-    return (row.key, row.metric, format_number(number.value), stderr, str(number.n), _gate(row, thresholds=thresholds))
+    return (row.key, row.metric, format_number(number.value), stderr, str(number.n), _gate(row, with_thresholds=with_thresholds))
 
 
-def _gate(row: ReportRow, *, thresholds: bool) -> str:
-    verdict = row.verdict
-    if verdict is None:
+def _gate(row: ReportRow, *, with_thresholds: bool) -> str:
+    if row.verdict is None:
         return ""
-    bounds = [f"{name} {format_number(bound)}" for name, bound in (("min", verdict.min), ("max", verdict.max)) if bound is not None]
-    return ", ".join([gate_word(verdict), *(bounds if thresholds else [])])
+    return ", ".join([gate_word(row.verdict), *(thresholds(row.verdict) if with_thresholds else [])])
 
 
 def _padded(text: str, width: int, column: int) -> str:
@@ -106,7 +105,7 @@ def _padded(text: str, width: int, column: int) -> str:
 
 
 def _middle_elided(text: str, width: int) -> str:
-    """Shortened in its middle: a key's suite and its few-shot count both tell tasks apart."""
+    """Shortened in its middle, as both ends of a key matter: its suite and its few-shot count."""
     if len(text) <= width:
         return text
     head = (width - 1) // 3

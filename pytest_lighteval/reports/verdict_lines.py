@@ -1,4 +1,4 @@
-"""The comparisons with the baseline, one line each, and with them the documents that flipped."""
+"""The comparisons with the baseline, one line each, with the documents that flipped."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from pytest_lighteval.reports.rows import STYLES, Style, format_number, one_line
 from pytest_lighteval.types import Flip, RunReport, Verdict
 
 _MOST_FLIPS = 100
-"""Of one task at -v; -vv lists all."""
+"""For one task at -v; -vv lists all."""
 
 _ORDER = ("failed", "waived", "inconclusive", "new", "passed", "advisory")
 
 
 def compared_lines(report: RunReport) -> list[tuple[str, str]]:
-    """Key and line of every comparison that did not fail, with its notes and its waiver, in the order of their weight."""
-    return [(key, _told(verdict)) for key, verdict in _ordered(report) if verdict.outcome != "failed"]
+    """Key and line of every comparison that did not fail, with its notes and its waiver, the most important first."""
+    return [(key, _line(verdict)) for key, verdict in _ordered(report) if verdict.outcome != "failed"]
 
 
 def verdict_lines(report: RunReport, *, verbosity: int) -> list[tuple[str, Style]]:
-    """Lines for a terminal with their styles, none for a run without a baseline; they are not cut to its width.
+    """Lines for a terminal with their styles, not cut to its width. Empty for a run without a baseline.
 
-    What is advisory is told at -v, or where it lost; flipped documents at -v.
+    Advisory comparisons are shown at -v or if they lost, flipped documents at -v.
     """
     lines: list[tuple[str, Style]] = []
     for key, verdict in _ordered(report):
-        if verbosity > 0 or _is_worth_telling(verdict):
-            lines.append((f"{key}: {_told(verdict)}", STYLES[verdict.outcome]))
+        if verbosity > 0 or _is_shown(verdict):
+            lines.append((f"{key}: {_line(verdict)}", STYLES[verdict.outcome]))
         if verbosity > 0 and verdict.paired is not None:
             lines += [(f"    {text}", "plain") for text in _flips(verdict.paired.flips, all_of_them=verbosity > 1)]
     other = "the reference" if report.reference_backend else "the baseline"
@@ -36,11 +36,11 @@ def _ordered(report: RunReport) -> list[tuple[str, Verdict]]:
     return sorted(found, key=lambda entry: _ORDER.index(entry[1].outcome))
 
 
-def _is_worth_telling(verdict: Verdict) -> bool:
+def _is_shown(verdict: Verdict) -> bool:
     return verdict.outcome != "advisory" or (verdict.paired is not None and verdict.paired.outcome in ("REGRESSED", "STALE"))
 
 
-def _told(verdict: Verdict) -> str:
+def _line(verdict: Verdict) -> str:
     paired = verdict.paired
     assert paired is not None
     prefix = "advisory: " if paired.advisory else ""
@@ -50,12 +50,12 @@ def _told(verdict: Verdict) -> str:
 
 
 def _with_notes(line: str, notes: list[str]) -> str:
-    """The line as it stands, its notes in brackets behind it."""
+    """The line, followed by its notes in brackets."""
     return line + (f"  [{one_line('; '.join(notes))}]" if notes else "")
 
 
 def _flips(flips: tuple[Flip, ...], *, all_of_them: bool) -> list[str]:
-    """Lost documents first; the ids are those of the details."""
+    """Lost documents first. The ids are those of the details."""
     ordered = sorted(flips, key=lambda flip: not flip.is_loss)
     shown = ordered if all_of_them else ordered[:_MOST_FLIPS]
     lines = [
