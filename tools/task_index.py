@@ -19,6 +19,7 @@ It is generated from the suite files: `python -m tools.task_index`.
 
 - Pass the spec to `--tasks`, with the few-shot count that you want: `pytest --tasks "leaderboard|gsm8k|5" --backend ...`.
 - The spec of a superset selects all its tasks. To run one of them, write its name: `leaderboard|mmlu:anatomy|5`.
+- `:_average` after a superset's name, as reports write it, selects the superset even if a task has the same name.
 - In a spec with `<name>`, write one of the names of its row.
 - *Few-shots* are the counts that run when you name the file instead: `pytest suites/leaderboard/gsm8k.yaml --backend ...`.
 - A skipped task is collected and reported as skipped, with the reason that is given here.

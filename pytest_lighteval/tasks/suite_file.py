@@ -372,17 +372,8 @@ def _prompt(fields: PromptFields | UnsetType) -> PromptTemplate:
     """The template; empty for a skipped task that declares none."""
     if fields is UNSET:
         return PromptTemplate(query="")
-    return PromptTemplate(
-        query="" if fields.query is UNSET else fields.query,
-        choices=fields.choices,
-        gold=fields.gold,
-        instruction=fields.instruction,
-        unconditioned_query=fields.unconditioned_query,
-        original_query=fields.original_query,
-        fewshot_sorting_class=fields.fewshot_sorting_class,
-        specific=fields.specific,
-        adapter=fields.adapter,
-    )
+    query = "" if fields.query is UNSET else fields.query
+    return PromptTemplate(**{**msgspec.structs.asdict(fields), "query": query})
 
 
 def _tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:

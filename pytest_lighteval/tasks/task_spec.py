@@ -110,10 +110,10 @@ def parse_pattern(text: str) -> TaskPattern:
 
 
 def parse_specs(text: str, *, folder: Path, source: str = "--tasks") -> list[TaskSpec]:
-    """The specs of `--tasks`: a comma-separated list, or the path of a file with one or more a line and `#` comments.
+    """The specs of `--tasks`: a comma-separated list, or the path of a file that has such lists, one per line, and `#` comments.
 
-    A value is a file when it starts with `./`, `../` or `/`, or has no `|` at all; relative paths are below `folder`.
-    `source` names in messages where the text comes from. Raises UserInputError, with `path:line` for a file's specs.
+    The text is a path if it starts with `./`, `../` or `/`, or has no `|`; relative paths are below `folder`. Messages begin with `source`,
+    or with `path:line` for the specs of a file. Raises UserInputError.
     """
     text = text.strip()
     if not text.startswith(("./", "../", "/")) and "|" in text:
@@ -149,10 +149,9 @@ def _parse_spec(text: str, where: str) -> TaskSpec:
 def select(specs: Sequence[TaskSpec], tasks: Iterable[Task], *, suites: Iterable[str] = ()) -> list[Selected]:
     """The tasks that the specs name, in the order of the specs, each (task, count, flag) once.
 
-    `suites` are names of suites that exist beside those of `tasks`, for messages.
-
     A name or alias of a task comes first. Otherwise the name is that of a superset, and selects all its tasks: `mmlu`, or `mmlu:_average`
-    as reports write it. Raises UserInputError for an unknown suite or task, with the nearest names.
+    as reports write it. Raises UserInputError for an unknown suite or task, with the nearest names; `suites` are names of further suites
+    for that message.
     """
     by_suite: dict[str, dict[str, list[Task]]] = {}
     for task in tasks:
