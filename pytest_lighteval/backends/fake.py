@@ -1,7 +1,7 @@
-"""A backend without a model: right as often as it is asked to be, by a seeded rule, with planted losses and failures.
+"""A backend without a model: a seeded rule answers right as often as the arguments say, with planted losses and failures.
 
-It is for testing suites, gates and reports: `--backend fake --model-args "accuracy=0.7,lose=0.03"`. Answers depend on the seed and the
-document alone, so a run with `lose` differs from one without in exactly the documents that lose. `noise` makes runs of one model differ.
+Use it to test suites, gates and reports: `--backend fake --model-args "accuracy=0.7,lose=0.03"`. Answers depend only on the seed and the
+document, so a run with `lose` differs from one without in exactly the documents that lose. `noise` makes runs of one model differ.
 """
 
 from __future__ import annotations
@@ -34,31 +34,29 @@ from pytest_lighteval.types import (
 class FakeArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Arguments of `--backend fake`."""
 
-    seed: Annotated[int, msgspec.Meta(description="which documents it knows; another seed is another model")] = 0
+    seed: Annotated[int, msgspec.Meta(description="decides which documents it answers right; another seed is another model")] = 0
     accuracy: Annotated[float, msgspec.Meta(ge=0, le=1, description="share of documents that it answers right")] = 0.5
     lose: Annotated[
-        float, msgspec.Meta(ge=0, le=1, description="share of the documents that it would answer right which it answers wrong")
+        float, msgspec.Meta(ge=0, le=1, description="share that it answers wrong, of the documents that it would answer right")
     ] = 0.0
     gain: Annotated[
-        float, msgspec.Meta(ge=0, le=1, description="share of the documents that it would answer wrong which it answers right")
+        float, msgspec.Meta(ge=0, le=1, description="share that it answers right, of the documents that it would answer wrong")
     ] = 0.0
     noise: Annotated[
-        float, msgspec.Meta(ge=0, le=0.5, description="share of documents whose answers differ between two runs, by the toss of a coin")
+        float, msgspec.Meta(ge=0, le=0.5, description="share of documents whose answers differ between two runs, at random")
     ] = 0.0
-    run: Annotated[int, msgspec.Meta(ge=0, description="which run of the same model: another one tosses the coins of noise again")] = 0
-    wrong: Annotated[
-        tuple[str, ...], msgspec.Meta(description="ids of documents that are answered wrong whatever the shares, e.g. [test:3,test:17]")
-    ] = ()
+    run: Annotated[int, msgspec.Meta(ge=0, description="number of the run of one model: another number draws the noise again")] = 0
+    wrong: Annotated[tuple[str, ...], msgspec.Meta(description="ids of documents that it always answers wrong, e.g. [test:3,test:17]")] = ()
     fail: Annotated[tuple[str, ...], msgspec.Meta(description="ids of documents whose requests fail")] = ()
     max_length: Annotated[int, msgspec.Meta(ge=1, description="tokens (words, here) that fit; longer prompts are truncated")] = 8192
-    bits_per_byte: Annotated[float, msgspec.Meta(gt=0, description="what perplexity tasks measure, about")] = 2.0
+    bits_per_byte: Annotated[float, msgspec.Meta(gt=0, description="about what perplexity tasks measure")] = 2.0
 
 
 class FakeBackend:
-    """The seeded rule as a `Backend`. It learns the golds from `evaluate`, which a real backend never does."""
+    """The seeded rule as a `Backend`. It learns the golds from `evaluate` (`LearnsAnswers`), which a real backend never does."""
 
     Arguments = FakeArguments
-    cacheable = False  # it answers by the golds that it learned, which no request shows
+    cacheable = False  # its answers depend on golds that it learned, which are not in the request
     name = "fake"
     supports = frozenset(RequestKind)
 
@@ -74,12 +72,12 @@ class FakeBackend:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the arguments: they are all that its answers depend on."""
+        """Digest of the arguments: besides the documents, its answers depend on nothing else."""
         return hashlib.sha256(msgspec.json.encode(self.arguments)).hexdigest()[:16]
 
     @property
     def max_length(self) -> int:
-        """As the arguments say."""
+        """The `max_length` argument."""
         return self.arguments.max_length
 
     def repeat(self, number: int) -> FakeBackend:
@@ -87,15 +85,15 @@ class FakeBackend:
         return type(self)(**msgspec.structs.asdict(msgspec.structs.replace(self.arguments, run=self.arguments.run + number)))
 
     def learn(self, request: Request, doc: Doc) -> None:
-        """Remember which document a request is about."""
+        """See `LearnsAnswers.learn`: remember which document a request is about."""
         self._docs[request] = doc
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """Words: this model has no tokenizer."""
+        """The number of words: it has no tokenizer."""
         return len(" ".join([prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]).split())
 
     def render(self, messages: Sequence[Message]) -> str:
-        """A template of its own."""
+        """Its own chat template."""
         return "".join(f"<{turn.role}>{turn.content}" for turn in messages) + "<assistant>"
 
     def describe(self) -> Mapping[str, Any]:
@@ -103,7 +101,7 @@ class FakeBackend:
         return {"model": f"fake-{self.arguments.seed}", "arguments": msgspec.to_builtins(self.arguments)}
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
-        """The favourite choice gets the best log-likelihood; a greedy match too."""
+        """The favourite choice gets the best log-likelihood, and is the greedy match."""
         self._require_open()
         for index, request in enumerate(requests):
             if error := self._failure(request):
@@ -112,8 +110,8 @@ class FakeBackend:
             favourite = self._favourite(request)
             unconditioned = None
             if request.unconditioned_prompt is not None:
-                alone = self._anyone(request.unconditioned_prompt, request.choices)
-                unconditioned = self._logprobs(request.unconditioned_prompt, request.choices, alone)
+                favourite_alone = self._seeded_choice(request.unconditioned_prompt, request.choices)
+                unconditioned = self._logprobs(request.unconditioned_prompt, request.choices, favourite_alone)
             yield (
                 index,
                 LoglikelihoodResponse(
@@ -121,12 +119,12 @@ class FakeBackend:
                     greedy=tuple(choice == favourite for choice in request.choices),
                     token_counts=tuple(max(1, len(choice.split())) for choice in request.choices),
                     unconditioned_logprobs=unconditioned,
-                    truncated_tokens=self._overhang(request.prompt),
+                    truncated_tokens=self._truncated(request.prompt),
                 ),
             )
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
-        """The gold when it is right, else a text that no gold is; sampled texts are right independently of one another."""
+        """The gold if it answers right, otherwise a text that is no gold. Sampled texts are right independently of each other."""
         self._require_open()
         for index, request in enumerate(requests):
             if error := self._failure(request):
@@ -143,12 +141,12 @@ class FakeBackend:
             yield (
                 index,
                 GenerateResponse(
-                    texts=tuple(texts), finish_reasons=("stop",) * len(texts), truncated_tokens=self._overhang(request.prompt)
+                    texts=tuple(texts), finish_reasons=("stop",) * len(texts), truncated_tokens=self._truncated(request.prompt)
                 ),
             )
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
-        """About `bits_per_byte`, a little more or less for each text."""
+        """About `bits_per_byte`: up to 5 % less or more for each text."""
         self._require_open()
         for index, request in enumerate(requests):
             if error := self._failure(request):
@@ -159,7 +157,7 @@ class FakeBackend:
             yield index, PerplexityResponse(logprob=-bits * math.log(2) * size, token_count=max(1, size // 4))
 
     def close(self) -> None:
-        """Forget the documents, and answer nothing any more."""
+        """Forget the documents. Afterwards every call raises BackendError."""
         self._docs.clear()
         self._is_closed = True
 
@@ -170,23 +168,23 @@ class FakeBackend:
     def _favourite(self, request: LoglikelihoodRequest) -> str:
         doc = self._docs.get(request)
         if doc is None:
-            return self._anyone(request.prompt, request.choices)
+            return self._seeded_choice(request.prompt, request.choices)
+        if self._is_right(request):
+            return next(choice for choice in request.choices if choice in doc.golds)
         others = [choice for choice in request.choices if choice not in doc.golds]
-        if self._is_right(request) or not others:
-            # where every choice is a gold (a target's greedy match), being wrong means to prefer none of them
-            return next(choice for choice in request.choices if choice in doc.golds) if self._is_right(request) else ""
-        return min(others, key=lambda choice: self._uniform("favourite", doc.query, choice))
+        # if every choice is a gold (a target's greedy match), a wrong answer prefers none of them
+        return min(others, key=lambda choice: self._uniform("favourite", doc.query, choice), default="")
 
-    def _anyone(self, prompt: Prompt, choices: Sequence[str]) -> str:
-        """A choice by the seed alone, where no document is known."""
+    def _seeded_choice(self, prompt: Prompt, choices: Sequence[str]) -> str:
+        """The choice that the seed selects if no document is known."""
         return min(choices, key=lambda choice: self._uniform("favourite", _text(prompt), choice))
 
     def _logprobs(self, prompt: Prompt, choices: Sequence[str], favourite: str) -> tuple[float, ...]:
-        """In -2 to -1 for the favourite, in -6 to -3 for the others."""
+        """Between -2 and -1 for the favourite, between -6 and -3 for the others."""
         return tuple(-(1 + self._uniform("choice", _text(prompt), choice)) * (1 if choice == favourite else 3) for choice in choices)
 
     def _is_right(self, request: Request, sample: int | None = None) -> bool:
-        """One draw a document: planted losses and gains are cut out of the same documents, nested as their shares grow."""
+        """One draw for each document. So losses and gains are nested: a larger share hits the documents of a smaller one, and more."""
         doc = self._docs[request]
         if doc.id in self.arguments.wrong:
             return False
@@ -202,11 +200,11 @@ class FakeBackend:
         doc = self._docs.get(request)
         return "planted failure" if doc is not None and doc.id in self.arguments.fail else None
 
-    def _overhang(self, prompt: Prompt) -> int:
+    def _truncated(self, prompt: Prompt) -> int:
         return max(0, self.count_tokens(prompt) - self.arguments.max_length)
 
     def _uniform(self, *parts: object) -> float:
-        """A number in [0, 1) that depends on the seed and the parts alone."""
+        """A number in [0, 1) that depends only on the seed and the parts."""
         digest = hashlib.sha256(repr((self.arguments.seed, *parts)).encode()).digest()
         return int.from_bytes(digest[:6], "big") / 2**48
 

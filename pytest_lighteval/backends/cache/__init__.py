@@ -1,1 +1,1 @@
-"""A backend around a backend: what was answered before is not computed again."""
+"""The answer cache: a backend that wraps another one, and the file of its answers."""

@@ -1,4 +1,4 @@
-"""Answers by key in one SQLite file that many processes read and write at once. Knows bytes; knows nothing of requests or models."""
+"""Answers by key in one SQLite file that many processes read and write at once. Knows bytes; knows nothing about requests or models."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pathlib import Path
 from pytest_lighteval.common.locks import locked
 
 _APPLICATION = 0x6C657631
-"""SQLite's application id of our files."""
+"""The application id that SQLite stores in our files."""
 _FORMAT = 1
-"""Version of the tables. It is a part of the file's name too, so that releases which differ in it do not fight over one file."""
+"""Version of the tables. It is in the file's name too, so that releases with different versions use different files."""
 _BUSY_SECONDS = 60.0
 _KEYS_AT_ONCE = 500
 _ROWS_EVICTED_AT_ONCE = 100
 _CHECKSUM_BYTES = 8
 _KEPT = 0.9
-"""Share of the limit that is kept once the limit is reached: the answers used longest ago go."""
+"""Share of the limit that stays after an eviction. The answers that were used longest ago go."""
 _CHECKS_PER_LIMIT = 50
-"""How many times the size is looked at while the whole limit is written."""
+"""How many times the size is checked while as many bytes as the limit are written."""
 
 _SCHEMA = """
 CREATE TABLE answers (
@@ -63,23 +63,24 @@ class _Touch:
 
 
 class _Stop:
-    """The last thing that the writer is told."""
+    """The last message to the writer."""
 
 
 class AnswerStore:
-    """Answers under `(key, call)`: what was asked, and what was asked together with it.
+    """Answers under `(key, call)`: the request, and all requests that were asked together with it.
 
-    Only answers numbered up to `newest` are found: by default those that were there when it was opened. So what one worker of a session
-    writes cannot change what another one computes, whichever is first. A value that is not what was written is not found.
+    Only answers numbered up to `newest` are found. Default: those that are in the file when it is opened. So what one worker of a session
+    writes cannot change what another worker computes. A damaged value is not found.
 
-    Nothing here raises for a file that is corrupt, foreign, full, locked or not writable: `problem` then says why in one line, and from
-    then on nothing is found and nothing is kept. Reading belongs to the thread that opened it; a thread of its own writes, and commits
-    what has come in as soon as the last commit is done, so that a process that is killed loses a moment's answers.
+    Nothing here raises for a file that is corrupt, foreign, full, locked or not writable. Then `problem` says why in one line, and
+    nothing is found or written from then on. Only the thread that opened the store may read. Another thread writes, and commits new
+    answers as soon as the last commit is done. So a killed process loses only the answers of a moment.
     """
 
     def __init__(self, folder: Path, *, limit_bytes: int, newest: int | None = None) -> None:
         self.path = store_path(folder)
         self.problem: str | None = None
+        """Why the store is not used any more, in one line. None: it works."""
         self._limit_bytes = limit_bytes
         self._newest = newest
         self._reader: sqlite3.Connection | None = None
@@ -91,32 +92,32 @@ class AnswerStore:
                 self._newest = _newest(self._reader)
 
     def find(self, keys: Sequence[bytes], call: bytes) -> Iterator[StoredAnswer]:
-        """What is stored of the keys, in no order, each once; an answer of the same call before those of others."""
+        """The stored answers of these keys, in no order, each once. An answer of the same call is preferred."""
         for start in range(0, len(keys), _KEYS_AT_ONCE):
             chosen: dict[bytes, tuple[int, bytes, bytes, int]] = {}
             with self._giving_up_on_failure():
-                # of several other calls the smallest, which does not depend on who wrote first
+                # among other calls the smallest: that does not depend on which was written first
                 for number, key, other, used, value in self._rows(keys[start : start + _KEYS_AT_ONCE]):
                     if key not in chosen or other == call or (chosen[key][1] != call and other < chosen[key][1]):
                         chosen[key] = (number, other, value, used)
             whole = {key: found for key, found in chosen.items() if _checksum(key, found[2]) == found[2][:_CHECKSUM_BYTES]}
             hour = _hour()
-            if stale := tuple(number for number, _, _, used in whole.values() if used < hour):
-                self._send(_Touch(stale))
+            if unused := tuple(number for number, _, _, used in whole.values() if used < hour):
+                self._send(_Touch(unused))
             for key, (_, _, value, _) in whole.items():
                 yield StoredAnswer(key=key, value=value[_CHECKSUM_BYTES:])
 
     def write(self, key: bytes, call: bytes, value: bytes) -> None:
-        """Keep an answer, in place of one under the same key and call. Returns at once."""
+        """Store an answer, in place of one under the same key and call. Returns at once."""
         self._send(_Write(key, call, _checksum(key, b"\0" * _CHECKSUM_BYTES + value) + value))
 
     def flush(self) -> None:
-        """Wait until all that was written is kept."""
+        """Wait until everything is in the file."""
         if self._writer is not None:
             self._queue.join()
 
     def close(self) -> None:
-        """Keep what was written and let go of the file. Nothing is found or kept afterwards; may be called twice."""
+        """Store what was written and close the file. Afterwards nothing is found or stored. May be called twice."""
         if self._writer is not None:
             self._queue.put(_Stop)
             self._writer.join()
@@ -129,8 +130,8 @@ class AnswerStore:
         if self._reader is None or self.problem is not None:
             return []
         marks = ",".join("?" * len(keys))
-        question = f"SELECT number, key, call, used, value FROM answers WHERE key IN ({marks}) AND number <= ?"
-        return self._reader.execute(question, (*keys, self._newest)).fetchall()
+        query = f"SELECT number, key, call, used, value FROM answers WHERE key IN ({marks}) AND number <= ?"
+        return self._reader.execute(query, (*keys, self._newest)).fetchall()
 
     def _send(self, message: _Write | _Touch) -> None:
         if self._reader is None or self.problem is not None:
@@ -141,7 +142,7 @@ class AnswerStore:
         self._queue.put(message)
 
     def _keep_writing(self) -> None:
-        """The writer's whole life: take all that has come in, commit it at once, wait for more."""
+        """What the writer thread does: take all messages that are there, commit them together, wait for more."""
         connection: sqlite3.Connection | None = None
         unchecked = self._limit_bytes
         stopping = False
@@ -160,7 +161,7 @@ class AnswerStore:
                             _evict(connection, self._limit_bytes)
                             unchecked = 0
             except Exception as error:
-                # whatever it is: with this thread gone, everybody who waits for what was written would wait for ever
+                # any error: without this thread, `flush` would wait forever
                 self._give_up(f"{type(error).__name__}: {error}")
             finally:
                 for _ in messages:
@@ -185,7 +186,7 @@ def store_path(folder: Path) -> Path:
 
 
 def newest_number(folder: Path) -> int:
-    """The number of the newest answer in a cache folder. 0: there is none, or the file cannot be read. Makes no file."""
+    """The number of the newest answer in a cache folder. 0: there is none, or the file cannot be read. Creates no file."""
     path = store_path(folder)
     if not path.is_file():
         return 0
@@ -197,8 +198,8 @@ def newest_number(folder: Path) -> int:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """A connection to the file, which is made if need be. Raises sqlite3.Error for a file that is not ours, and OSError."""
-    # the change to WAL waits for nobody, so processes that start together do it one after the other
+    """A connection to the file, which is created if it is missing. Raises OSError, and sqlite3.Error for a file that is not ours."""
+    # the change to WAL does not wait for locks, so processes that start together do it one after the other
     with locked(path.with_suffix(".lock")):
         connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
@@ -218,7 +219,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
         if (application, version) != (_APPLICATION, _FORMAT):
             raise sqlite3.DatabaseError("not a cache of this version; delete the file, or name another folder with --cache-dir")
     connection.execute("PRAGMA journal_mode = WAL")
-    # a commit survives the death of the process; losing the machine's power may lose the last ones, never the file
+    # a commit survives the death of the process; a power failure may lose the last commits, never the file
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA journal_size_limit = {16 * 2**20}")
     if tables == 0:
@@ -233,7 +234,7 @@ def _newest(connection: sqlite3.Connection) -> int:
 
 
 def _commit(connection: sqlite3.Connection, messages: Sequence[_Write | _Touch | type[_Stop]]) -> int:
-    """Keep all of it in one transaction; returns how many bytes that were."""
+    """Write all messages in one transaction. Returns how many bytes of answers they held."""
     hour, size = _hour(), 0
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -255,7 +256,7 @@ def _commit(connection: sqlite3.Connection, messages: Sequence[_Write | _Touch |
 
 
 def _evict(connection: sqlite3.Connection, limit_bytes: int) -> None:
-    """Above the limit, delete what was used longest ago, a little at a time: others read and write in between."""
+    """Above the limit, delete what was used longest ago, a few rows at a time: other processes read and write in between."""
     if _size(connection) <= limit_bytes:
         return
     while _size(connection) > limit_bytes * _KEPT:
@@ -264,18 +265,18 @@ def _evict(connection: sqlite3.Connection, limit_bytes: int) -> None:
         ).rowcount
         if deleted < 1:
             break
-    connection.executescript("PRAGMA incremental_vacuum")  # `execute` would give back one page
+    connection.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page only
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def _size(connection: sqlite3.Connection) -> int:
-    """Bytes in use; pages that are free are used again before the file grows."""
+    """Bytes in use. Free pages are used again before the file grows."""
     pages, free, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
     return int((pages - free) * size)
 
 
 def _checksum(key: bytes, value: bytes) -> bytes:
-    """Of what follows the checksum's own bytes in a stored value."""
+    """The checksum of a stored value: of all bytes after the checksum itself."""
     return hashlib.blake2b(value[_CHECKSUM_BYTES:], digest_size=_CHECKSUM_BYTES, key=key).digest()
 
 

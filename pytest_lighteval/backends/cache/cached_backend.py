@@ -1,7 +1,6 @@
-"""A backend around a backend: what was answered before is not asked again.
+"""A backend that wraps another one and answers from the cache what was answered before.
 
-Answers are found by what is asked, of which model, by which code and on which kind of hardware. Knows nothing of what kind of backend
-it is around.
+An answer's key is made of the request, the model, our source and the kind of hardware. Knows nothing about the wrapped engine.
 """
 
 from __future__ import annotations
@@ -38,19 +37,17 @@ _CALL_BYTES = 8
 
 
 class CachedBackend:
-    """The backend it is around, with a memory. Answers are the same, bit by bit; one with an error is never kept.
+    """A backend with a cache. Cached answers are the same, bit by bit. An answer with an error is never cached.
 
-    Nothing of the inner backend is loaded for what is known. Requests of one call that are equal are asked once. Answers prefer those of
-    the very same call, so that a run which is repeated gets its own: which requests are batched together changes their last digits.
-    `describe` tells of the engine that answered. The store stays open: it belongs to whoever made it.
+    The inner backend loads nothing for cached answers, and answers equal requests of one call once. An answer of the very same call comes
+    first: which requests run together changes the last digits, and a repeated run must get its own answers. `describe` gives the facts of
+    the engine that computed the answers. `close` leaves the store open: its owner closes it.
 
-    A backend may name, as `cached_apart`, those of its `arguments` that are no part of the fingerprint since their effect is rounding:
-    answers under another value of one are not taken for those of this, as one may want to compare the two.
-
-    Answers of one `repeat` never serve another: for measuring how much an engine differs from itself.
+    `backends.protocol` has the optional members of the inner backend: `cacheable` and `cached_apart`. Answers of one `repeat` never serve
+    another, so that repeats measure how much an engine differs from itself.
     """
 
-    cacheable = False  # once is enough
+    cacheable = False  # one cache is enough
 
     def __init__(self, backend: Backend, store: AnswerStore, *, repeat: int = 0) -> None:
         if not is_cacheable(backend):
@@ -58,9 +55,9 @@ class CachedBackend:
         self.inner = backend
         self.name = backend.name
         self.hits = 0
-        """Requests that were answered from memory."""
+        """Requests that were answered from the cache."""
         self.misses = 0
-        """Requests that the inner backend answered; of equal ones in a call one, the others are hits."""
+        """Requests that the inner backend answered. Of equal requests in one call the first is a miss, the others are hits."""
         self._store = store
         self._repeat = repeat
         self._has_computed = False
@@ -77,7 +74,7 @@ class CachedBackend:
 
     @cached_property
     def max_length(self) -> int | None:
-        """The inner backend's; some must import their engine to tell."""
+        """The inner backend's, cached: some must import their engine to know it."""
         return self._recall("max_length", None, int, lambda: self.inner.max_length)
 
     def count_tokens(self, prompt: Prompt) -> int | None:
@@ -89,11 +86,11 @@ class CachedBackend:
         return self._recall("render", tuple(messages), str, lambda: self.inner.render(messages))
 
     def describe(self) -> Mapping[str, Any]:
-        """The inner backend's facts, as they were where the answers were computed if it computed none itself."""
+        """The inner backend's facts. If it computed no answer in this process: the facts from the process that did."""
         facts = self.inner.describe()
         if self._has_computed:
             return facts
-        return {**facts, **(self._known("facts", None, dict[str, Any]) or {})}
+        return {**facts, **(self._find_fact("facts", None, dict[str, Any]) or {})}
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """See `Backend.loglikelihood`."""
@@ -121,55 +118,55 @@ class CachedBackend:
         call = hashlib.blake2b(b"".join(key or b"?" for key in keys), digest_size=_CALL_BYTES).digest()
         waiting: dict[bytes, list[int]] = {}
         for index, key in enumerate(keys):
-            # what has no key waits alone, under its number
+            # a request without a key waits alone, under its number
             waiting.setdefault(key or str(index).encode(), []).append(index)
 
         for found in self._store.find(list(waiting), call):
-            response = _decoded(found.value, kind)
+            response = _decode(found.value, kind)
             if response is not None:
                 answered = waiting.pop(found.key)
                 self.hits += len(answered)
                 for index in answered:
                     yield index, response
 
-        places = list(waiting.values())
-        if not places:
+        misses = list(waiting.values())
+        if not misses:
             return
-        for position, response in ask([requests[indices[0]] for indices in places]):
-            if not 0 <= position < len(places):
-                raise BackendError(f"backend {self.name!r} answered request {position} of {len(places)}, which it was never asked")
-            indices = places[position]
+        for position, response in ask([requests[indices[0]] for indices in misses]):
+            if not 0 <= position < len(misses):
+                raise BackendError(f"backend {self.name!r} answered request {position} of {len(misses)}, which it was never asked")
+            indices = misses[position]
             self._has_computed = True
             self.misses += 1
             self.hits += len(indices) - 1
             if response.error is None:
-                self._keep(keys[indices[0]], call, response)
+                self._write(keys[indices[0]], call, response)
             for index in indices:
                 yield index, response
-        # what the work took is no fact about the engine, and a run that computes nothing took none of it
+        # `use` is what this run took, not a fact about the engine
         facts = {name: fact for name, fact in self.inner.describe().items() if name != "use"}
-        self._keep(self._key("facts", None), b"", facts)
+        self._write(self._key("facts", None), b"", facts)
         self._store.flush()
 
     def _recall(self, what: str, subject: object, kind: type[Fact], ask: Callable[[], Fact | None]) -> Fact | None:
-        """A small fact about the model, from memory or from the inner backend; None, which is no fact, is not kept."""
-        known = self._known(what, subject, kind)
-        if known is None and (known := ask()) is not None:
-            self._keep(self._key(what, subject), b"", known)
-        return known
+        """A small fact about the model, from the cache or from the inner backend. None is no fact, and is not cached."""
+        fact = self._find_fact(what, subject, kind)
+        if fact is None and (fact := ask()) is not None:
+            self._write(self._key(what, subject), b"", fact)
+        return fact
 
-    def _known(self, what: str, subject: object, kind: type[Fact]) -> Fact | None:
+    def _find_fact(self, what: str, subject: object, kind: type[Fact]) -> Fact | None:
         key = self._key(what, subject)
-        return next((_decoded(found.value, kind) for found in self._store.find([key] if key else [], b"")), None)
+        return next((_decode(found.value, kind) for found in self._store.find([key] if key else [], b"")), None)
 
-    def _keep(self, key: bytes | None, call: bytes, answer: object) -> None:
-        encoded = _encoded(answer)
+    def _write(self, key: bytes | None, call: bytes, answer: object) -> None:
+        encoded = _encode(answer)
         if key is not None and encoded is not None:
             self._store.write(key, call, encoded)
 
     def _key(self, what: str, subject: object) -> bytes | None:
         """SHA-256 of all that an answer depends on. None: it cannot be encoded."""
-        encoded = _encoded((what, subject))
+        encoded = _encode((what, subject))
         if encoded is None:
             return None
         key = self._base.copy()
@@ -178,20 +175,21 @@ class CachedBackend:
 
     @cached_property
     def _base(self) -> hashlib._Hash:
-        """What all keys begin with."""
+        """The part that all keys begin with."""
         apart = cached_apart(self.inner)
         return hashlib.sha256(msgspec.msgpack.encode((*environment_key(), self.name, self.inner.fingerprint, apart, self._repeat)))
 
 
-def _encoded(value: object) -> bytes | None:
-    """None: a text in it has no bytes, as with half of a surrogate pair, or a number too many."""
+def _encode(value: object) -> bytes | None:
+    """As bytes. None: it has none, such as a text with half of a surrogate pair, or a number that is too large."""
     try:
         return msgspec.msgpack.encode(value, enc_hook=str)
     except (UnicodeEncodeError, OverflowError):
         return None
 
 
-def _decoded(value: bytes, kind: type[Fact]) -> Fact | None:
+def _decode(value: bytes, kind: type[Fact]) -> Fact | None:
+    """None: the bytes are no value of this type."""
     try:
         return msgspec.msgpack.decode(value, type=kind)
     except msgspec.MsgspecError:
