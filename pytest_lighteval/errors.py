@@ -1,4 +1,4 @@
-"""The errors that people meet, each one clear line: where, what is wrong, what would be right.
+"""The errors that users see. Each is one line: where, what is wrong, what would be right.
 
 LightevalError
 ├── UserInputError        wrong option, suite file, task spec, model argument: nothing was evaluated
@@ -7,9 +7,9 @@ LightevalError
 ├── PromptError           a row could not be rendered into a Doc
 ├── MissingExtraError     an optional dependency is not installed; names the `pip install` line
 └── BackendError          the model could not be loaded, or cannot do what was asked
-    ├── BackendLostError      nothing more may be asked of the backend: the session ends
+    ├── BackendLostError      the backend cannot be asked any more: the session ends
     ├── RequestsFailedError   some requests of a task have no answer; the task has no score
-    └── UnsupportedRequestError   a kind of request turns out to be beyond the backend; the task is skipped, or red where it is gated
+    └── UnsupportedRequestError   the backend turns out not to support a kind of request; the task is skipped, or fails if it has a gate
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 
 class LightevalError(Exception):
-    """Base of everything this package raises on purpose. `str()` is one line, fit for a terminal."""
+    """Base of everything that this package raises on purpose. Its text is one line."""
 
 
 class UserInputError(LightevalError):
@@ -40,11 +40,11 @@ SuiteError = FileError
 
 
 class DataError(LightevalError):
-    """A data set, subset, split, column or row is not there, or not as the task needs it."""
+    """A data set, subset, split, column or row is missing, or not as the task needs it."""
 
 
 class PromptError(LightevalError):
-    """A row could not be made into a document."""
+    """A row could not be rendered into a document."""
 
 
 class MissingExtraError(LightevalError):
@@ -60,20 +60,20 @@ class BackendError(LightevalError):
 
 
 class BackendLostError(BackendError):
-    """The backend failed in a way after which its answers may be wrong or never come. The session ends with it.
+    """The backend failed, and its further answers may be wrong or never come: the session ends.
 
-    One of several processes that answer together is out of step, say.
+    For example, one of several processes that answer together is out of step.
     """
 
 
 class RequestsFailedError(BackendError):
-    """Requests without an answer. They are never scored, so the task has no score either."""
+    """Some requests have no answer, so the task has no score."""
 
 
 class UnsupportedRequestError(BackendError):
-    """A kind of request is beyond the backend, which only asking could tell: a server that gives no log-probabilities, say.
+    """The backend turns out not to support a kind of request, such as a server that returns no log-probabilities.
 
-    Its task is skipped with this reason, like one whose kind is not in `Backend.supports`.
+    The task is skipped with this reason, like one whose kind is not in `Backend.supports`.
     """
 
 
@@ -88,9 +88,9 @@ def in_one_line(error: BaseException) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
-    """` (did you mean 'a' or 'b'?)`, or the empty string when nothing is near.
+    """` (did you mean 'a' or 'b'?)`, or the empty string if no name is near.
 
-    Nearness is that of `difflib`, on the lower-cased names; the order of `known` breaks no ties.
+    Names are compared by `difflib`, in lower case; the order of `known` does not matter.
     """
     by_lower = {candidate.lower(): candidate for candidate in sorted(known, reverse=True)}
     near = difflib.get_close_matches(name.lower(), by_lower, n=most, cutoff=0.6)

@@ -1,7 +1,7 @@
-"""Put a document and its few-shot examples together into what a model is fed: text, or the turns of a chat.
+"""Build the prompt of a document from its few-shot examples and itself: text, or the turns of a chat.
 
-The assembly is Lighteval v0.9.2's: nothing stands between system prompt and instruction, an empty line between examples, and an
-example is its query directly followed by its first gold (whose leading space is its own).
+As in Lighteval v0.9.2, nothing is between system prompt and instruction, and an empty line is between examples. An example is its
+query, directly followed by its first gold (which brings its own leading space).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pytest_lighteval.types import Doc, Message, Prompt
 
 
 def build_prompt(doc: Doc, shots: Sequence[Doc] = (), *, system_prompt: str | None = None, use_chat_template: bool = False) -> Prompt:
-    """Text, or turns that end with the user's.
+    """Text, or turns of which the last is the user's.
 
-    The instruction is printed once, in the system turn if there is a system prompt, else in front of the first query.
+    The instruction is written once: in the system turn if there is a system prompt, otherwise before the first query.
     Raises PromptError for an example without a gold, or a query that does not begin with its instruction.
     """
     if use_chat_template:
@@ -35,15 +35,15 @@ def truncate_few_shots(
     system_prompt: str | None = None,
     use_chat_template: bool = False,
 ) -> tuple[Doc, ...]:
-    """The first of the examples, as many as leave room in `max_length` tokens for the prompt and `generation_size` new ones.
+    """The first of the examples: as many as fit into `max_length` tokens with the document and `generation_size` new tokens.
 
-    None is left when even the bare document is too long. `count_tokens` sees turns where the prompt is turns. The length of
-    choices is not counted (as in the reference). Raises BackendError when tokens cannot be counted.
+    Empty if even the document alone is too long. `count_tokens` gets turns if the prompt is turns. The length of choices is not
+    counted (as in the reference). Raises BackendError if tokens cannot be counted.
     """
     if not shots:
         return ()
     if max_length is None:
-        raise BackendError("few-shot examples cannot be cut to fit: the backend does not tell the longest sequence it takes")
+        raise BackendError("few-shot examples cannot be cut to fit: the backend does not say how long a sequence may be")
     room = max_length - (generation_size or 0)
     for kept in range(len(shots), 0, -1):
         tokens = count_tokens(build_prompt(doc, shots[:kept], system_prompt=system_prompt, use_chat_template=use_chat_template))

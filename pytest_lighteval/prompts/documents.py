@@ -1,4 +1,4 @@
-"""Make documents out of rows: adapter, templates, checks. Knows rows and `PromptTemplate`; nothing of data sets, few-shots or models."""
+"""Make documents of rows: adapter, templates, checks. Knows nothing of data sets, few-shot examples or models."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from pytest_lighteval.types import Doc, PromptTemplate, Row, Task
 Adapter = Callable[[dict[str, Any]], Any]
 
 _EXTRAS = ("row", "__few_shots", "__index")
-"""What a template sees beside the columns."""
+"""What a template can use besides the columns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedDocs:
-    """The documents of a split, and the number of those that were left out because their right answer is not published."""
+    """The documents of a split."""
 
     docs: list[Doc]
     dropped_unlabeled: int = 0
+    """Documents that were left out, as their right answer is not published."""
 
 
 def render_docs(
     task: Task, rows: Iterable[tuple[int, Row]], split: str, *, few_shots: bool = False, multiple_choice: bool = False
 ) -> RenderedDocs:
-    """Documents of the rows, in their order; `rows` come with the number that each has in the stored split.
+    """The documents of rows, in their order. Each row has its number in the stored split.
 
-    `few_shots`: the documents are to be examples, which a task may write differently, and equal queries are kept.
-    `multiple_choice`: choices are going to be scored, so there must be some and none may be empty.
+    `few_shots`: the documents become examples, which a task may write differently; equal queries are kept.
+    `multiple_choice`: the choices will be scored, so there must be some, and none may be empty.
     A document with a gold index below 0 (how data sets write "not published") is left out and counted.
-    Raises PromptError, one line that names task, row, field and what there is.
+    Raises PromptError, one line that names task, row, field and the problem.
     """
     maker = _DocMaker(task, split, few_shots, multiple_choice)
     docs = []
@@ -89,7 +90,7 @@ class _DocMaker:
             return [made]
         if isinstance(made, list | tuple) and all(isinstance(one, Mapping) for one in made):
             return made
-        problem = f"gives {_shown(made)}; a row, a list of rows or None is wanted"
+        problem = f"gives {_shown(made)}; a row, a list of rows or None is required"
         raise PromptError(f"{where}: prompt.adapter: {self.task.prompt.adapter} {problem}")
 
     def make_doc(self, where: str, doc_id: str, index: int, columns: Row) -> Doc | None:
@@ -121,9 +122,9 @@ class _DocMaker:
         )
 
     def choices_and_gold(self, where: str, rendered: Any, gold: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """Choices that are lists (of accepted spellings) are flattened; a gold index of such a list means all that is in it."""
+        """Choices that are lists (of accepted spellings) are flattened; a gold index of such a list means all its members."""
         if isinstance(rendered, str) or not isinstance(rendered, Sequence):
-            raise PromptError(f'{where}: prompt.choices: gives {_shown(rendered)}; a list is wanted, for one choice ["{{{{ ... }}}}"]')
+            raise PromptError(f'{where}: prompt.choices: gives {_shown(rendered)}; a list is required, for one choice ["{{{{ ... }}}}"]')
         choices: list[str] = []
         places: list[range] = []
         for choice in rendered:
@@ -137,7 +138,7 @@ class _DocMaker:
             for number, choice in enumerate(choices):
                 if not choice.strip():
                     raise PromptError(f"{where}: prompt.choices: choice {number} of {len(choices)} is empty ({choice!r})")
-        if not choices and gold in ((), (0,)):  # 0 is what stands in PromptTemplate when nothing is said
+        if not choices and gold in ((), (0,)):  # 0 is the default of PromptTemplate
             return (), ()
         for index in gold:
             if index >= len(places):
@@ -157,7 +158,7 @@ class _DocMaker:
 
 
 class _Field:
-    """One field of a prompt, compiled: a text, or texts within lists and mappings."""
+    """One compiled field of a prompt: a text, or texts within lists and mappings."""
 
     def __init__(self, task: Task, name: str, source: Any) -> None:
         self.name, self.source = name, source
@@ -212,7 +213,7 @@ def _text(where: str, field: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if value is None or isinstance(value, list | tuple | Mapping):
-        raise PromptError(f"{where}: prompt.{field}: gives {_shown(value)}; a text is wanted")
+        raise PromptError(f"{where}: prompt.{field}: gives {_shown(value)}; a text is required")
     return str(value)
 
 
@@ -222,7 +223,7 @@ def _gold_indices(where: str, value: Any) -> tuple[int, ...]:
 
 
 def _gold_index(where: str, value: Any) -> int:
-    """Data sets write labels as numbers, floats, truth values and texts."""
+    """Data sets write labels as integers, floats, booleans and texts."""
     try:
         if not isinstance(value, int | float | str) or int(value) != float(value):
             raise ValueError(value)
@@ -248,7 +249,7 @@ def _shortened(value: Any) -> str:
 
 
 def _load_adapter(task: Task, reference: str) -> Adapter:
-    """`module:function`, the module a file beside the suite file or, if there is none, any that can be imported."""
+    """`module:function`. The module is a file beside the suite file or, if there is none, any that can be imported."""
     where = f"{task.id}: prompt.adapter"
     module_name, colon, function_name = reference.partition(":")
     if not (colon and module_name and function_name):
@@ -275,7 +276,7 @@ def _load_module(where: str, folder: Path, name: str) -> ModuleType:
 
 
 def _import_file(file: Path) -> ModuleType:
-    """Import once, under a name that no other module can have: suites in two folders may both have a `prompts.py`."""
+    """Import once, under a name of its own: suites in two folders may both have a `prompts.py`."""
     private_name = f"_pytest_lighteval_adapter_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     if private_name in sys.modules:
         return sys.modules[private_name]

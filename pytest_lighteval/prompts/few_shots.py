@@ -1,8 +1,8 @@
-"""Choose and order: the seeded order of documents, and the few-shot examples of each. Knows documents, not how they are printed.
+"""The seeded order of documents, and the few-shot examples of each. Knows documents, not their prompts.
 
 The algorithms are Lighteval v0.9.2's (https://github.com/huggingface/lighteval/blob/v0.9.2/src/lighteval/tasks/prompt_manager.py),
-draw for draw. It differs where a pick would depend on what else is evaluated: a seed never sees what an earlier seed or another
-count has done to the pool, and no random state is shared with the process.
+draw for draw. They differ where a choice would depend on what else is evaluated: an earlier seed or another count never changes the
+pool, and no random state is shared with the process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pytest_lighteval.errors import DataError
 from pytest_lighteval.types import Doc, FewShotsSelect, Task
 
 _NAMED_LIKE = ("train", "dev", "valid", "default")
-"""What a split for few-shot examples has in its name, the first one wins."""
+"""What the name of a split for few-shot examples has in it, the best first."""
 
 
 def resolve_few_shots_split(task: Task) -> str | None:
@@ -30,7 +30,7 @@ def resolve_few_shots_split(task: Task) -> str | None:
 
 
 def shuffle_docs(docs: Sequence[Doc], rng: random.Random) -> list[Doc]:
-    """The documents in the order of evaluation. `rng` is then where `pick_few_shots` must go on from."""
+    """The documents in the order of evaluation. `pick_few_shots` must continue with the same `rng`."""
     shuffled = list(docs)
     rng.shuffle(shuffled)
     return shuffled
@@ -46,10 +46,10 @@ def pick_few_shots(
     rng: random.Random,
     where: str = "few-shots",
 ) -> list[tuple[Doc, ...]]:
-    """The examples of every document, in its order of printing; `docs` in the order of evaluation, `pool` in the data set's.
+    """The examples of every document in the order of its prompt; `docs` in the order of evaluation, `pool` in that of the data set.
 
-    A document is never its own example, be it the same row or another row of the same text; there may then be fewer than `count`,
-    as there are where the pool is small. `rng` is drawn from, document by document, by the two sampling modes alone.
+    A document is never its own example, neither the same row nor another row of the same text. There may then be fewer than `count`,
+    as with a small pool. Only the two sampling modes draw from `rng`, document by document.
     Raises DataError for an empty pool, or one too small to be sampled from.
     """
     if count == 0:
@@ -79,7 +79,7 @@ def _order_pool(pool: Sequence[Doc], mode: FewShotsSelect, count: int, seed: int
             start = count * seed % len(pool)
             return [*pool[start:], *pool[:start]]
         case "random" | "random_sampling" | "random_sampling_from_train":
-            # the first seed keeps the order of the data set: "random" is not, there
+            # as in the reference, "random" keeps the order of the data set for the first seed
             return shuffle_docs(pool, random.Random(seed)) if seed else list(pool)
         case _:
             assert_never(mode)
@@ -101,7 +101,7 @@ def _balanced(pool: Sequence[Doc], rng: random.Random) -> Iterator[Doc]:
     while left:
         for label in labels:
             if label == "":
-                return  # as in the reference, whose loop takes an empty label for the end of the labels
+                return  # as in the reference, whose loop ends at an empty label
             if docs := by_label[label]:
                 yield docs.pop(rng.randrange(len(docs)))
                 left -= 1
@@ -118,7 +118,7 @@ def _others(doc: Doc, candidates: Sequence[Doc], count: int) -> tuple[Doc, ...]:
 
 
 def _is_same(candidate: Doc, doc: Doc) -> bool:
-    """The same row, in whatever form it is printed, or a row of the same content."""
+    """The same row, in any form of prompt, or a row of the same content."""
     if candidate.id == doc.id:
         return True
     return candidate.query == doc.query and replace(candidate, id=doc.id, cluster=doc.cluster) == doc

@@ -1,4 +1,4 @@
-"""Taking a reasoning model's thoughts out of a text before it is scored."""
+"""Remove a reasoning model's thoughts from a text before it is scored."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def parse_tags(text: str) -> ReasoningTags:
 
 
 def strip_reasoning(text: str, tags: ReasoningTags) -> str:
-    """The text without what stands between each pair of tags, and without white space around what is left.
+    """The text without what is between each pair of tags, and without white space around the rest.
 
     A closing tag without an opening one ends thoughts that began in the prompt (many chat templates open the tag there). An opening
-    tag that is never closed is a thought that was cut off: no answer was given, so nothing of it is left to score.
+    tag that is never closed begins a thought that was cut off: there is no answer after it, so nothing of it is scored.
     """
     for opening, closing in tags:
         begin, end = re.escape(opening), re.escape(closing)

@@ -1,6 +1,6 @@
-"""Compile the Jinja2 texts of suite files, in a sandbox, to functions of a row. Knows Jinja2; knows nothing of tasks.
+"""Compile the Jinja2 texts of suite files, in a sandbox, to functions of a row. Knows Jinja2 and nothing of tasks.
 
-A template sees the columns of a row by name, `row` for columns whose names are no identifiers, and these beyond Jinja2's own:
+A template can use the columns of a row by name, `row` for columns whose names are no identifiers, and besides Jinja2's own:
 
 =========================  ====================================================================
 `letters`                  `"ABC...Z"`; `letters[loop.index0]`, `letters.index(answer)`
@@ -12,7 +12,7 @@ A template sees the columns of a row by name, `row` for columns whose names are 
 `x | capitalize_first`     first character upper-cased, the rest as it is
 =========================  ====================================================================
 
-What is random in Jinja2 (`lipsum`, the filter `random`) is taken away, as is everything that reads other files.
+What is random in Jinja2 (`lipsum`, the filter `random`) is removed, and everything that reads other files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MARKS = ("{{", "{%", "{#")
 
 
 class RenderError(LightevalError):
-    """A template failed on the values that it was given; the message is one line."""
+    """A template failed on its values; the message is one line."""
 
 
 @lru_cache(maxsize=8192)
@@ -47,9 +47,9 @@ def check_syntax(source: str) -> None:
 
 @lru_cache(maxsize=8192)
 def compile_template(source: str) -> Rendered:
-    """Function of a row's variables: the native value where the source is one whole `{{ expression }}`, else text.
+    """Function of a row's variables: the native value if the source is one whole `{{ expression }}`, otherwise text.
 
-    Raises `jinja2.TemplateSyntaxError`. The function raises `RenderError`, also for a variable that is not there.
+    Raises `jinja2.TemplateSyntaxError`. The function raises `RenderError`, also for a missing variable.
     """
     if not any(mark in source for mark in _MARKS):
         return lambda row: source
@@ -73,7 +73,7 @@ def compile_expression(source: str) -> Rendered:
         if isinstance(value, Iterator | range):
             return list(value)
         if _is_undefined(value):
-            str(value)  # a strict undefined tells its name when it is used
+            str(value)  # a strict undefined raises an error with its name when it is used
         return value
 
     return lambda row: _guarded(lambda: evaluate(row))
@@ -81,7 +81,7 @@ def compile_expression(source: str) -> Rendered:
 
 @lru_cache(maxsize=8192)
 def variables(source: str) -> frozenset[str]:
-    """Names that the template takes from the row (or would, on some path through it). Raises `jinja2.TemplateSyntaxError`."""
+    """Names that the template takes from the row, on any path through it. Raises `jinja2.TemplateSyntaxError`."""
     if not any(mark in source for mark in _MARKS):
         return frozenset()
     from jinja2 import meta
@@ -97,7 +97,7 @@ def _parse(source: str) -> nodes.Template:
     tree = environment.parse(source)
     for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
         raise TemplateSyntaxError("a template cannot read another file", node.lineno)
-    # Jinja2 itself finds these two only while it generates code, which takes twice as long as all the rest
+    # Jinja2 itself finds these two only when it generates code, which takes twice as long as all the rest
     for used in tree.find_all(nodes.Filter):
         if used.name not in environment.filters:
             raise TemplateSyntaxError(f"no filter named {used.name!r}{did_you_mean(used.name, environment.filters)}", used.lineno)
@@ -123,7 +123,7 @@ def _inside(source: str) -> str:
 
 
 def _guarded(render: Callable[[], Any]) -> Any:
-    """Run a compiled template over data of any shape: whatever it raises is the template's or the row's fault."""
+    """Run a compiled template on data of any shape: anything that it raises is a fault of the template or the row."""
     try:
         return render()
     except LightevalError:
@@ -171,8 +171,8 @@ def _prefix(value: Any, text: str) -> Any:
     return f"{text}{value}" if isinstance(value, str) else [f"{text}{item}" for item in value]
 
 
-def _indices(items: Iterable[Any], wanted: Any) -> list[int]:
-    return [index for index, item in enumerate(items) if item == wanted]
+def _indices(items: Iterable[Any], value: Any) -> list[int]:
+    return [index for index, item in enumerate(items) if item == value]
 
 
 def _regex_replace(text: str, pattern: str, replacement: str = "") -> str:

@@ -110,5 +110,5 @@ def test_livecodebench_rows_cannot_run_code() -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return print, ("ran",)
 
-    with pytest.raises(pickle.UnpicklingError, match=r"a text is wanted, not builtins\.print"):
+    with pytest.raises(pickle.UnpicklingError, match=r"a text is required, not builtins\.print"):
         unpack_tests(_problem(_packed(Evil())))

@@ -113,7 +113,7 @@ def test_examples_are_cut_from_the_end(max_length: int, generation_size: int | N
 @pytest.mark.parametrize(
     ("max_length", "problem"),
     [
-        pytest.param(None, "the backend does not tell the longest sequence it takes", id="no length"),
+        pytest.param(None, "the backend does not say how long a sequence may be", id="no length"),
         pytest.param(10, "the backend cannot count tokens", id="no counter"),
     ],
 )

@@ -134,19 +134,19 @@ def test_examples_may_be_written_differently() -> None:
         pytest.param(
             {"query": "{{ question }}"},
             {"question": None},
-            "s|t: test:0: prompt.query: gives nothing (None); a text is wanted",
+            "s|t: test:0: prompt.query: gives nothing (None); a text is required",
             id="no text",
         ),
         pytest.param(
             {"query": "{{ options }}"},
             {},
-            "s|t: test:0: prompt.query: gives the list ['so', 'no']; a text is wanted",
+            "s|t: test:0: prompt.query: gives the list ['so', 'no']; a text is required",
             id="a list for a text",
         ),
         pytest.param(
             {"choices": "{{ question }}"},
             {},
-            "s|t: test:0: prompt.choices: gives the str 'Why?'; a list is wanted, for one choice [\"{{ ... }}\"]",
+            "s|t: test:0: prompt.choices: gives the str 'Why?'; a list is required, for one choice [\"{{ ... }}\"]",
             id="a text for a list",
         ),
         pytest.param(
@@ -287,12 +287,12 @@ def test_an_adapter_may_stand_in_any_module_that_can_be_imported(tmp_path: Path,
         pytest.param("prompts:broken", "s|t: test:0: prompt.adapter: prompts:broken raised KeyError: 'nothing'", id="raises"),
         pytest.param(
             "prompts:number",
-            "s|t: test:0: prompt.adapter: prompts:number gives the int 3; a row, a list of rows or None is wanted",
+            "s|t: test:0: prompt.adapter: prompts:number gives the int 3; a row, a list of rows or None is required",
             id="gives no row",
         ),
         pytest.param(
             "prompts:numbers",
-            "s|t: test:0: prompt.adapter: prompts:numbers gives the list [3]; a row, a list of rows or None is wanted",
+            "s|t: test:0: prompt.adapter: prompts:numbers gives the list [3]; a row, a list of rows or None is required",
             id="gives no rows",
         ),
         pytest.param(

@@ -16,12 +16,12 @@ def plain_triviaqa_aliases(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def shortest_webqs_answers(row: dict[str, Any]) -> dict[str, Any]:
-    """`answers` without those that go on from a shorter one."""
+    """`answers` without those that begin with a shorter one."""
     return {**row, "answers": _shortest(row["answers"])}
 
 
 def _shortest(aliases: Sequence[str]) -> list[str]:
-    """Sorted, without those that begin with another one: what begins with an accepted answer is accepted anyway."""
+    """Sorted, without those that begin with another one, as a text that begins with an accepted answer is accepted anyway."""
     kept: list[str] = []
     for alias in sorted(aliases):
         if not kept or not alias.startswith(kept[-1]):

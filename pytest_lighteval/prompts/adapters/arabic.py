@@ -11,7 +11,7 @@ LETTERS = ("أ", "ب", "ج", "د", "هـ")
 
 
 def letter_options(row: dict[str, Any]) -> dict[str, Any]:
-    """`options`, each behind its Arabic letter, and the `option_letters`; a question has up to five."""
+    """`options`, each after its Arabic letter, and the `option_letters`; a question has up to five."""
     texts = [row[f"Option {number}"] for number in range(1, 6)]
     lettered = [(letter, text) for letter, text in zip(LETTERS, texts, strict=True) if text]
     return {**row, "options": [f"{letter}. {text}" for letter, text in lettered], "option_letters": [letter for letter, _ in lettered]}
@@ -29,7 +29,7 @@ def clean_endings(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def place_sciq_answer(row: dict[str, Any]) -> dict[str, Any]:
-    """The four `answers` in the order to be shown, and the index of the `right` one, which is drawn by a digest of the question."""
+    """The four `answers` in the order to be shown, and the index of the `right` one, drawn by a digest of the question."""
     answers = [row["distractor1"], row["distractor2"], row["distractor3"]]
     right = hashlib.sha256(row["question"].encode()).digest()[0] % 4
     answers.insert(right, row["correct_answer"])

@@ -6,5 +6,5 @@ from typing import Any
 
 
 def drop_pictures(row: dict[str, Any]) -> dict[str, Any] | None:
-    """Nothing of a question that comes with a picture."""
+    """No row for a question with a picture."""
     return None if row["image"] else row

@@ -31,7 +31,7 @@ def _hidden_tests(stored: str) -> list[dict[str, Any]]:
 
 
 class _TextUnpickler(pickle.Unpickler):
-    """Reads texts, numbers, lists and the like, and nothing that could run code: a data set is not to be trusted."""
+    """Reads texts, numbers, lists and the like, and nothing that could run code, as a data set cannot be trusted."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
-        raise pickle.UnpicklingError(f"a text is wanted, not {module_name}.{global_name}")
+        raise pickle.UnpicklingError(f"a text is required, not {module_name}.{global_name}")

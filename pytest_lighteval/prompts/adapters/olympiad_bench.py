@@ -1,4 +1,4 @@
-"""Rows of OlympiadBench (https://arxiv.org/abs/2402.14008), whose prompts say what kind of answer is wanted."""
+"""Rows of OlympiadBench (https://arxiv.org/abs/2402.14008), whose prompts say what kind of answer is required."""
 
 from __future__ import annotations
 

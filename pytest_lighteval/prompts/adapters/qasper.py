@@ -23,7 +23,7 @@ def split_questions(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _is_yes_or_no(answer: Mapping[str, Any]) -> bool:
-    """An answer in words counts more than a no, which is also what stands where nothing was chosen."""
+    """An answer in words counts more than a no, which is also stored where nothing was chosen."""
     if answer["unanswerable"] or answer["yes_no"] is None:
         return False
     return bool(answer["yes_no"]) or not (answer["free_form_answer"] or answer["extractive_spans"])
