@@ -1,4 +1,4 @@
-"""A conformance test for backends, for ours and for anyone's: subclass `BackendConformance` beside a fixture named `backend`.
+"""A conformance test for backends: subclass `BackendConformance` next to a fixture named `backend`.
 
 ```python
 @pytest.fixture(scope="module")
@@ -11,10 +11,10 @@ def backend():
 class TestMyEngine(BackendConformance):
     @pytest.fixture
     def new_backend(self):
-        return lambda: MyEngine("tiny")  # one that the checks may close; without it they are skipped
+        return lambda: MyEngine("tiny")  # one that the checks may close; without this fixture those checks are skipped
 ```
-The checks ask only what `pytest_lighteval.types.Backend` promises. They need a model that can take a few dozen tokens; its answers
-may be nonsense.
+The checks ask only what `pytest_lighteval.types.Backend` promises. They need a model that accepts a few dozen tokens; its answers may
+be nonsense.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = ["BackendConformance"]
 Answer = TypeVar("Answer")
 
 TOLERANCE = 1e-3
-"""Largest difference of a summed log-likelihood (nats) between two ways to ask the same: batched and alone, in any order."""
+"""Largest difference (nats) of a summed log-likelihood between two ways to ask the same: in a batch or alone, in any order."""
 
 QUESTIONS = (
     ("The capital of France is", (" Paris", " London", " a very long river in the east")),
@@ -55,8 +55,9 @@ QUESTIONS = (
 
 TURNS = (Message(role="system", content="You are brief."), Message(role="user", content="What is the capital of France?"))
 FILLER = "one two three four "
+_NO_NEW_BACKEND = "the test class has no new_backend fixture to make a backend that may be closed"
 LONGEST_PROMPT = 4096
-"""Models that take more tokens than this are not asked for more than they take: it would cost minutes on a CPU."""
+"""A model that accepts more tokens is not given prompts that are too long: that would take minutes on a CPU."""
 
 
 def _choices(count: int = len(QUESTIONS)) -> list[LoglikelihoodRequest]:
@@ -64,7 +65,7 @@ def _choices(count: int = len(QUESTIONS)) -> list[LoglikelihoodRequest]:
 
 
 def _once(answers: Iterable[tuple[int, Answer]]) -> dict[int, Answer]:
-    """Answers by the index of their request, none of which may be answered twice."""
+    """Answers by the index of their request. No request may be answered twice."""
     listed = list(answers)
     indices = [index for index, _ in listed]
     assert len(set(indices)) == len(indices), f"requests were answered more than once: {sorted(indices)}"
@@ -77,20 +78,20 @@ def _skip_without(backend: Backend, kind: RequestKind) -> None:
 
 
 def _short_length(backend: Backend) -> int:
-    """The model's length, if it can be exceeded in a test."""
+    """The model's length, if a test can exceed it."""
     if backend.max_length is None or backend.max_length > LONGEST_PROMPT:
         pytest.skip(f"max_length is {backend.max_length}: no test can afford to exceed it")
     return backend.max_length
 
 
 class BackendConformance:
-    """What every backend must do. The `backend` fixture is the test module's to give."""
+    """What every backend must do. The test module provides the `backend` fixture."""
 
     tolerance: float = TOLERANCE
     is_bitwise_repeatable: bool = True
-    """False: an engine that batches what arrives together; equal answers are then equal within `tolerance`."""
+    """False: the engine batches what arrives together, so that equal answers are equal within `tolerance`."""
     is_language_model: bool = True
-    """False: answers are no probabilities of tokens, as those of a fake."""
+    """False: answers are no probabilities of tokens, as with a fake."""
 
     @pytest.fixture
     def new_backend(self) -> Callable[[], Backend] | None:
@@ -137,7 +138,7 @@ class BackendConformance:
             assert all(logprob <= 0 and math.isfinite(logprob) for logprob in response.logprobs)
             assert all(count > 0 for count in response.token_counts)
 
-    def test_loglikelihoods_do_not_depend_on_order_or_company(self, backend: Backend) -> None:
+    def test_loglikelihoods_do_not_depend_on_order_or_batch(self, backend: Backend) -> None:
         _skip_without(backend, RequestKind.LOGLIKELIHOOD)
         requests = _choices()
 
@@ -206,7 +207,7 @@ class BackendConformance:
         assert answers[0].token_counts[0] == answers[0].token_counts[1] + answers[1].token_counts[0]
         assert whole == pytest.approx(part + answers[1].logprobs[0], abs=2 * self.tolerance)
 
-    def test_what_it_would_say_is_a_greedy_choice(self, backend: Backend) -> None:
+    def test_the_token_that_it_generates_is_a_greedy_choice(self, backend: Backend) -> None:
         _skip_without(backend, RequestKind.LOGLIKELIHOOD)
         _skip_without(backend, RequestKind.GENERATE)
         self._skip_unless_language_model()
@@ -217,10 +218,10 @@ class BackendConformance:
 
         answers = _once(backend.loglikelihood([LoglikelihoodRequest(prompt=prompt, choices=(text, " zebra")) for prompt, text in texts]))
 
-        # a text that reads as several tokens need not be the likeliest sequence of them
+        # a text that is tokenized as several tokens need not be their likeliest sequence
         greedy = [answers[index].greedy for index in range(len(texts)) if answers[index].token_counts[0] == 1]
         if not greedy:
-            pytest.skip(f"nothing that it says ({', '.join(text for _, text in texts)}) reads as the one token that it was")
+            pytest.skip(f"none of its texts ({', '.join(text for _, text in texts)}) is tokenized as the one token that it was")
         assert all(first for first, _ in greedy)
         assert not all(second for _, second in greedy)
 
@@ -236,7 +237,7 @@ class BackendConformance:
         assert answers[1].error or not choices, "a choice without tokens has no log-likelihood"
         assert answers[1].logprobs == ()
 
-    def test_a_long_prompt_loses_its_left_and_says_so_or_is_refused(self, backend: Backend) -> None:
+    def test_a_long_prompt_is_cut_on_its_left_and_says_so_or_is_refused(self, backend: Backend) -> None:
         _skip_without(backend, RequestKind.LOGLIKELIHOOD)
         filler = FILLER * (_short_length(backend) // 2)
         requests = [LoglikelihoodRequest(prompt=f"{start} {filler}five", choices=(" six", " seven")) for start in ("Ten", "Six")]
@@ -247,7 +248,7 @@ class BackendConformance:
         for answer in (answers[0], answers[1]):
             assert answer.error or answer.truncated_tokens > 0
         if answers[0].error is None and self.is_language_model:
-            # what differs was cut off
+            # the part that differs was cut off
             assert answers[0].logprobs == pytest.approx(answers[1].logprobs, abs=self.tolerance)
 
     def test_a_choice_longer_than_the_model_fails_alone(self, backend: Backend) -> None:
@@ -310,9 +311,9 @@ class BackendConformance:
         pieces = [whole[start : start + width] for width in (1, 3) for start in range(1, len(whole) - width)]
         usable = [piece for piece in dict.fromkeys(pieces) if "\ufffd" not in piece][:16]
         if len({whole.find(piece) for piece in usable}) < 2:
-            pytest.skip(f"it says {whole!r}, in which there is nothing to stop at")
+            pytest.skip(f"its text {whole!r} has nothing to stop at")
         by_place = sorted(usable, key=whole.find)
-        # of several, the one that comes first in the text counts
+        # of several stop sequences, the first one in the text counts
         stops = [*((piece,) for piece in usable), (by_place[-1], "no such text", by_place[0])]
 
         answers = _once(backend.generate([GenerateRequest(prompt=prompt, max_new_tokens=limit, stop_sequence=stop) for stop in stops]))
@@ -321,7 +322,7 @@ class BackendConformance:
         assert [answers[index].texts[0] for index in range(len(stops))] == expected
         assert {answers[index].finish_reasons[0] for index in range(len(stops))} == {"stop"}
 
-    def test_greedy_texts_do_not_depend_on_order_or_company(self, backend: Backend) -> None:
+    def test_greedy_texts_do_not_depend_on_order_or_batch(self, backend: Backend) -> None:
         _skip_without(backend, RequestKind.GENERATE)
         requests = [GenerateRequest(prompt=prompt, max_new_tokens=6) for prompt, _ in QUESTIONS if prompt]
 
@@ -332,15 +333,15 @@ class BackendConformance:
             alone = _once(backend.generate([request]))[0].texts
             assert together[index].texts == backwards[len(requests) - 1 - index].texts == alone
 
-    def test_samples_are_repeatable_in_any_company_and_differ_from_one_another(self, backend: Backend) -> None:
+    def test_samples_are_repeatable_in_any_batch_and_differ_from_one_another(self, backend: Backend) -> None:
         _skip_without(backend, RequestKind.GENERATE)
         sampled = GenerateRequest(prompt="Once upon a time", max_new_tokens=8, num_samples=4, do_sample=True)
         others = [GenerateRequest(prompt="One, two,", max_new_tokens=8, num_samples=2, do_sample=True), *([sampled] * 2)]
 
         alone = _once(backend.generate([sampled]))[0].texts
-        in_company = _once(backend.generate(others))
+        in_batch = _once(backend.generate(others))
 
-        assert in_company[1].texts == in_company[2].texts == alone
+        assert in_batch[1].texts == in_batch[2].texts == alone
         assert len(set(alone)) > 1
 
     @pytest.mark.parametrize("prompt", ["", FILLER * LONGEST_PROMPT], ids=["empty", "endless"])
@@ -406,10 +407,10 @@ class BackendConformance:
 
         pairs = [(answers[place], answers[place + 1]) for place in range(0, len(requests), 2)]
         if not any(longer.texts[0] for _, longer in pairs):
-            pytest.skip("it says nothing")
+            pytest.skip("all its texts are empty")
         assert any(short.texts != longer.texts for short, longer in pairs), "max_new_tokens changes nothing"
         for short, longer in pairs:
-            # an end token, which ends by itself, is no text; and a text that goes on was cut
+            # an end token has no text and ends by itself; a text that would continue was cut
             if short.texts[0] and short.texts != longer.texts:
                 assert short.finish_reasons == ("length",)
 
@@ -452,7 +453,7 @@ class BackendConformance:
         counts = [backend.count_tokens(text) for text in texts]
         assert answers[1].truncated_tokens > 0 or answers[1].token_count > length
         if self.is_language_model and None not in counts and answers[1].truncated_tokens == 0:
-            # how many tokens start a text is the backend's, and the same for both
+            # the backend may add tokens at the start, the same number for both
             assert answers[1].token_count - answers[0].token_count == (counts[1] or 0) - (counts[0] or 0)
         assert answers[0].logprob is not None
         assert answers[1].logprob is not None
@@ -484,7 +485,7 @@ class BackendConformance:
 
     def test_it_can_be_closed_twice_and_answers_nothing_afterwards(self, new_backend: Callable[[], Backend] | None) -> None:
         if new_backend is None:
-            pytest.skip("the test class has no new_backend fixture to make a backend that may be closed")
+            pytest.skip(_NO_NEW_BACKEND)
         backend = new_backend()
         kind = sorted(backend.supports)[0]
         requests = {
@@ -504,6 +505,6 @@ class BackendConformance:
 
     def test_it_can_be_closed_before_it_was_ever_asked(self, new_backend: Callable[[], Backend] | None) -> None:
         if new_backend is None:
-            pytest.skip("the test class has no new_backend fixture to make a backend that may be closed")
+            pytest.skip(_NO_NEW_BACKEND)
 
         new_backend().close()

@@ -40,7 +40,7 @@ class AnswersTwice(FakeBackend):
 
 
 class MixesUp(FakeBackend):
-    """Answers belong to other requests, which only the order of a call tells."""
+    """Answers belong to other requests, depending on their place in the call."""
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Choices:
         for index, answer in super().loglikelihood(requests):
@@ -180,15 +180,15 @@ def check(name: str) -> Callable[..., None]:
     [
         (Forgets, "test_every_loglikelihood_request_is_answered_once_with_one_entry_a_choice"),
         (Positive, "test_every_loglikelihood_request_is_answered_once_with_one_entry_a_choice"),
-        (MixesUp, "test_loglikelihoods_do_not_depend_on_order_or_company"),
+        (MixesUp, "test_loglikelihoods_do_not_depend_on_order_or_batch"),
         (MixesUp, "test_equal_requests_of_one_call_are_each_answered_alike"),
         (AnswersTwice, "test_every_generate_request_is_answered_once_with_one_text_a_sample"),
         (RunsOn, "test_a_text_is_cut_before_any_stop_sequence_wherever_tokens_end"),
         (FirstStopOnly, "test_a_text_is_cut_before_any_stop_sequence_wherever_tokens_end"),
-        (Unseeded, "test_samples_are_repeatable_in_any_company_and_differ_from_one_another"),
-        (Unseeded, "test_greedy_texts_do_not_depend_on_order_or_company"),
-        (SaysTheSame, "test_samples_are_repeatable_in_any_company_and_differ_from_one_another"),
-        (CutsSilently, "test_a_long_prompt_loses_its_left_and_says_so_or_is_refused"),
+        (Unseeded, "test_samples_are_repeatable_in_any_batch_and_differ_from_one_another"),
+        (Unseeded, "test_greedy_texts_do_not_depend_on_order_or_batch"),
+        (SaysTheSame, "test_samples_are_repeatable_in_any_batch_and_differ_from_one_another"),
+        (CutsSilently, "test_a_long_prompt_is_cut_on_its_left_and_says_so_or_is_refused"),
         (Unlikely, "test_a_text_without_tokens_fails_alone"),
         (AnswersTextsTwice, "test_perplexity_is_a_finite_loglikelihood_of_the_whole_text"),
         (ReadsTheFront, "test_a_text_longer_than_the_model_is_scored_to_its_end_or_says_that_it_is_not"),
