@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_lighteval.baselines.file_format import parse_baseline
 from pytest_lighteval.baselines.model import Baseline, BaselineTask
+from pytest_lighteval.common.files import read_utf8
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import TaskKey
 
@@ -53,15 +54,9 @@ def read_baseline(path: Path) -> Baseline:
     Raises UserInputError: the file does not exist (the message says how to write it), cannot be read, or is damaged
     (`path: field: problem`).
     """
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError as error:
-        raise UserInputError(_how_to_write(path)) from error
-    except OSError as error:
-        raise UserInputError(f"--baseline {path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserInputError(f"{path}: is no baseline: not UTF-8 text at byte {error.start}") from error
-    return parse_baseline(text, str(path))
+    if not path.exists():
+        raise UserInputError(f"--baseline {path}: there is no such file; {_how_to_write(path)}")
+    return parse_baseline(read_utf8(path, shown=f"--baseline {path}"), str(path))
 
 
 def read_baselines(paths: Iterable[Path]) -> Baselines:
@@ -75,13 +70,9 @@ def _place(path: Path) -> tuple[BaselineFile, ...]:
         # names with a dot: temporary files of `write_atomic`
         files = sorted(file for file in path.glob("*.json") if file.is_file() and not file.name.startswith("."))
         if not files:
-            raise UserInputError(f"--baseline {path}: the folder holds no baseline; {_writes(path / 'baseline.json')}")
+            raise UserInputError(f"--baseline {path}: the folder holds no baseline; {_how_to_write(path / 'baseline.json')}")
     return tuple(BaselineFile(path=file, baseline=read_baseline(file)) for file in files)
 
 
 def _how_to_write(path: Path) -> str:
-    return f"--baseline {path}: there is no such file; {_writes(path)}"
-
-
-def _writes(path: Path) -> str:
     return f"the same run with --save-baseline {path} in place of --baseline writes it"

@@ -96,7 +96,8 @@ def pair(
     gains[np.abs(gains) <= 1e-12 * np.maximum(np.abs(before), np.abs(after))] = 0.0
     if most is None:
         most = _most(scores, gains)
-    units, sizes = (gains, np.ones(1)) if clusters is None else _sums(gains, clusters)
+    unit_of = _units(clusters, len(gains))
+    units: FloatArray = np.bincount(unit_of, weights=gains).astype(np.float64)
     return Paired(
         gains=units,
         n=len(gains),
@@ -104,7 +105,7 @@ def pair(
         candidate=math.fsum(after) / len(after),
         lost=int((gains < 0).sum()),
         won=int((gains > 0).sum()),
-        worst=float(most * sizes.max()),
+        worst=float(most * np.bincount(unit_of).max()),
         binary=zero_one and before_single and after_single and len(units) == len(gains),
     )
 
@@ -127,13 +128,15 @@ def _most(scores: FloatArray, gains: FloatArray) -> float:
     return 2 * largest or float(np.ptp(scores)) or float(np.abs(scores).max())
 
 
-def _sums(gains: FloatArray, clusters: Sequence[str | None]) -> tuple[FloatArray, FloatArray]:
-    """Per cluster, in order of first appearance, the sum of its gains and the number of its documents."""
+def _units(clusters: Sequence[str | None] | None, documents: int) -> npt.NDArray[np.int32]:
+    """The unit of each document, numbered in order of first appearance: its cluster, or the document itself."""
+    if clusters is None:
+        return np.arange(documents, dtype=np.int32)
+    if len(clusters) != documents:
+        raise ValueError(f"{len(clusters)} clusters were named for {documents} documents")
     places: dict[object, int] = {}
-    unit = [places.setdefault(index if name is None else name, len(places)) for index, name in enumerate(clusters)]
-    if len(unit) != len(gains):
-        raise ValueError(f"{len(unit)} clusters were named for {len(gains)} documents")
-    return np.bincount(unit, weights=gains).astype(np.float64), np.bincount(unit).astype(np.float64)
+    numbers = [places.setdefault(index if name is None else name, len(places)) for index, name in enumerate(clusters)]
+    return np.asarray(numbers, dtype=np.int32)
 
 
 def concatenate(parts: Sequence[Paired]) -> Paired:
@@ -296,9 +299,10 @@ def compare_corpus(
     loss = sign * (before - after)
     rng = np.random.Generator(np.random.PCG64(seed))
     values = [*baseline, *candidate]
-    units = _members(clusters, len(baseline))
+    unit_of = _units(clusters, len(baseline))
+    units = _members(unit_of)
     resampled = sign * _bootstrapped(corpus, values, units, rng, draws)
-    exchanged = sign * _exchanged(corpus, values, units, rng, draws)
+    exchanged = sign * _exchanged(corpus, values, unit_of, rng, draws)
     influence = _influence(corpus, candidate, units, rng)
     with_unseen = influence * rng.standard_exponential(draws)
 
@@ -327,12 +331,10 @@ def compare_corpus(
     )
 
 
-def _members(clusters: Sequence[str | None] | None, count: int) -> list[npt.NDArray[np.int32]]:
-    """The documents of each unit, in order of first appearance."""
-    by_name: dict[object, list[int]] = {}
-    for index, name in enumerate(clusters if clusters is not None else [None] * count):
-        by_name.setdefault(index if name is None else name, []).append(index)
-    return [np.asarray(documents, dtype=np.int32) for documents in by_name.values()]
+def _members(unit_of: npt.NDArray[np.int32]) -> list[npt.NDArray[np.int32]]:
+    """The documents of each unit, in their own order."""
+    by_unit = np.argsort(unit_of, kind="stable").astype(np.int32)
+    return np.split(by_unit, np.cumsum(np.bincount(unit_of))[:-1])
 
 
 def _bootstrapped(
@@ -350,17 +352,15 @@ def _bootstrapped(
 
 
 def _exchanged(
-    corpus: CorpusMetric, values: Sequence[SampleValue], units: Sequence[npt.NDArray[np.int32]], rng: np.random.Generator, draws: int
+    corpus: CorpusMetric, values: Sequence[SampleValue], unit_of: npt.NDArray[np.int32], rng: np.random.Generator, draws: int
 ) -> FloatArray:
     """Baseline - candidate after the two values of the documents of randomly chosen units were exchanged."""
     n = len(values) // 2
-    unit_of = np.empty(n, dtype=np.int32)
-    for unit, documents in enumerate(units):
-        unit_of[documents] = unit
+    units = int(unit_of.max()) + 1
     order = np.arange(n, dtype=np.int32)
     differences = []
     for rows in _blocks(draws, n):
-        moved = rng.integers(0, 2, size=(rows, len(units)), dtype=np.int32)[:, unit_of] * np.int32(n)
+        moved = rng.integers(0, 2, size=(rows, units), dtype=np.int32)[:, unit_of] * np.int32(n)
         differences.append(_aggregates(corpus, values, order + moved) - _aggregates(corpus, values, order + np.int32(n) - moved))
     return np.concatenate(differences)
 

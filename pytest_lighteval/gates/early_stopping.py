@@ -59,7 +59,7 @@ class EarlyStopping:
         self._gates, self._baseline, self._most, self._max_samples = gates, baseline, most, max_samples
         self._policies = {gate.metric: own_policy(gate, [baseline], session) for gate in gates}
         self._settings, self._allow = settings, allow
-        self._look_of: dict[str, int] = {}
+        self._part_of: dict[str, int] = {}
         self._ends: dict[str, tuple[int, ...]] = {}
         self._aligned: dict[str, AlignedScores] = {}
 
@@ -76,19 +76,19 @@ class EarlyStopping:
         order = stratified_order(strata, clusters=list(clusters.values()), name=str(self._baseline.key))
         ordered = [names[position] for position in order]
         ends = look_ends(len(ordered), looks=self._most, clusters=[clusters[name] for name in ordered])
-        by_look = [ordered[start:end] for start, end in itertools.pairwise((0, *ends))]
-        self._ends = {gate.metric: self._scored(gate.metric, by_look) for gate in self._gates}
+        by_part = [ordered[start:end] for start, end in itertools.pairwise((0, *ends))]
+        self._ends = {gate.metric: self._scored(gate.metric, by_part) for gate in self._gates}
         if not all(earlier < seen for ends in self._ends.values() for earlier, seen in itertools.pairwise((0, *ends))):
             return whole  # in one part no document has a score
-        self._look_of = {name: number for number, members in enumerate(by_look) for name in members}
-        return [[index for index, asked in enumerate(docs) if self._look_of[asked.doc.id] == number] for number in range(len(by_look))]
+        self._part_of = {name: number for number, members in enumerate(by_part) for name in members}
+        return [[index for index, asked in enumerate(docs) if self._part_of[asked.doc.id] == number] for number in range(len(by_part))]
 
     def should_stop(self, result: TaskResult) -> bool:
         """Judge every gate that is not decided yet. True: all are decided."""
-        for gate in self._gates if self._look_of else ():
+        for gate in self._gates if self._part_of else ():
             aligned = None if gate.metric in self.decided else self._align(gate, result)
             if isinstance(aligned, AlignedScores):
-                parts = self._by_look(aligned)
+                parts = self._by_part(aligned)
                 if list(itertools.accumulate(part.n for part in parts)) != list(self._ends[gate.metric][: len(parts)]):
                     continue  # the user allows documents without a score: alpha was divided over other numbers of documents
                 decision = look(parts, self._ends[gate.metric], self._policies[gate.metric], alpha=gate.alpha)
@@ -125,17 +125,17 @@ class EarlyStopping:
         seeds = dict.fromkeys(self._baseline.few_shot_seeds)
         return [place for seed in seeds for place in [place for place in promised if place[1] == seed][: self._max_samples]]
 
-    def _scored(self, metric: str, by_look: Sequence[Sequence[str]]) -> tuple[int, ...]:
+    def _scored(self, metric: str, by_part: Sequence[Sequence[str]]) -> tuple[int, ...]:
         """The number of documents with a score of the metric in the baseline, up to and including each part."""
         rows = zip(self._baseline.ids, self._baseline.scores.get(metric, ()), strict=False)
         scored = {name for name, repeats in rows if any(value is not None for value in repeats)}
-        return tuple(itertools.accumulate(sum(name in scored for name in members) for members in by_look))
+        return tuple(itertools.accumulate(sum(name in scored for name in members) for members in by_part))
 
-    def _by_look(self, aligned: AlignedScores) -> list[Paired]:
+    def _by_part(self, aligned: AlignedScores) -> list[Paired]:
         before, after = mean_scores(aligned)
         members: dict[int, list[int]] = {}
         for position, name in enumerate(aligned.ids):
-            members.setdefault(self._look_of[name], []).append(position)
+            members.setdefault(self._part_of[name], []).append(position)
         return [
             pair(
                 [before[position] for position in positions],

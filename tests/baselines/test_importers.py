@@ -373,7 +373,7 @@ def test_a_wrong_results_file_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(UserInputError, match="results: is missing: this is no results file of lm-evaluation-harness"):
         lm_eval_baseline(results)
-    with pytest.raises(UserInputError, match="there is no such file"):
+    with pytest.raises(UserInputError, match="No such file or directory"):
         lm_eval_baseline(tmp_path / "results_y.json")
     with pytest.raises(UserInputError, match=r"there are no samples_<task>_x\.jsonl beside it; lm-eval writes them with --log_samples"):
         lm_eval_baseline(written(results, '{"results": {}}'))

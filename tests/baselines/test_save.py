@@ -156,7 +156,7 @@ def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_bytes(b"\xff\xfe")
 
-    with pytest.raises(UserInputError, match="is no baseline: not UTF-8 text at byte 0"):
+    with pytest.raises(UserInputError, match="not UTF-8 text: invalid start byte in line 1"):
         read_baseline(tmp_path / "b.json")
 
 

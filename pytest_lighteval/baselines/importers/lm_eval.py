@@ -12,6 +12,7 @@ from typing import Any
 from pytest_lighteval.baselines.importers.names import LOWER_IS_BETTER, LmEvalTask, Target, find_task
 from pytest_lighteval.baselines.model import Baseline, BaselineMetric, BaselineTask, Provenance
 from pytest_lighteval.baselines.save import provenance_of
+from pytest_lighteval.common.files import read_utf8
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import SampleValue, TaskKey
 
@@ -38,7 +39,7 @@ def lm_eval_baseline(results: Path, *, samples: Sequence[Path] | None = None) ->
 
     Raises UserInputError: a file that is missing or none of the harness's; no samples.
     """
-    content = _json(results, results.name, _read(results))
+    content = _json(results, results.name, read_utf8(results, shown=str(results)))
     numbers = content.get("results") if isinstance(content, dict) else None
     if not isinstance(numbers, dict):
         raise UserInputError(f"{results}: results: is missing: this is no results file of lm-evaluation-harness")
@@ -87,17 +88,6 @@ class _HarnessTask:
         return _mapping(self.content.get(table)).get(name or self.name)
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8")
-    except FileNotFoundError as error:
-        raise UserInputError(f"{path}: there is no such file") from error
-    except OSError as error:
-        raise UserInputError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserInputError(f"{path}: is not UTF-8 text at byte {error.start}") from error
-
-
 def _json(path: Path, where: str, text: str) -> Any:
     try:
         return json.loads(text)
@@ -137,7 +127,7 @@ def _provenance(content: Mapping[str, Any]) -> Provenance:
 def _values(file: Path, known: LmEvalTask) -> dict[str, dict[int, SampleValue | None]]:
     """`metric,filter` -> document -> value, of the metrics that have a counterpart."""
     found: dict[str, dict[int, SampleValue | None]] = {}
-    for number, line in enumerate(_read(file).splitlines(), start=1):
+    for number, line in enumerate(read_utf8(file, shown=str(file)).splitlines(), start=1):
         if not line.strip():
             continue
         sample = _json(file, f"{file.name}:{number}", line)
