@@ -15,6 +15,7 @@ import msgspec
 
 from pytest_lighteval.backends.common.generation_requests import cut_at_stop
 from pytest_lighteval.backends.common.scoring_requests import unscorable_reason
+from pytest_lighteval.backends.common.seeds import private_seed
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
     Doc,
@@ -205,8 +206,7 @@ class FakeBackend:
 
     def _uniform(self, *parts: object) -> float:
         """A number in [0, 1) that depends only on the seed and the parts."""
-        digest = hashlib.sha256(repr((self.arguments.seed, *parts)).encode()).digest()
-        return int.from_bytes(digest[:6], "big") / 2**48
+        return int.from_bytes(private_seed(self.arguments.seed, *parts)[:6], "big") / 2**48
 
 
 def _text(prompt: Prompt) -> str:

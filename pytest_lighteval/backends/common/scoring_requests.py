@@ -56,16 +56,16 @@ class TokenizedRequest:
 
 
 def tokenize_choices(
-    requests: Sequence[LoglikelihoodRequest], texts: RequestTokenizer, *, start_space: bool | None, max_input_tokens: int
+    requests: Sequence[LoglikelihoodRequest], tokenizer: RequestTokenizer, *, start_space: bool | None, max_input_tokens: int
 ) -> list[TokenizedRequest]:
     """Order out is order in. `max_input_tokens` is the most tokens that a model takes: a context and all but the last token of a choice."""
     pairs: list[TextPair] = []
     spans = []
     for request in requests:
         first = len(pairs)
-        pairs += choice_pairs(request, texts.text, start_space)
+        pairs += choice_pairs(request, tokenizer.text, start_space)
         spans.append(slice(first, len(pairs)))
-    encoded = texts.pairs(pairs)
+    encoded = tokenizer.pairs(pairs)
     return [_fit(request, encoded[span], max_input_tokens) for request, span in zip(requests, spans, strict=True)]
 
 
@@ -90,10 +90,12 @@ def unscorable_reason(choices: Sequence[str]) -> str | None:
 
 
 def tokenize_texts(
-    requests: Sequence[PerplexityRequest], texts: RequestTokenizer, *, start: int, max_input_tokens: int
+    requests: Sequence[PerplexityRequest], tokenizer: RequestTokenizer, *, start: int, max_input_tokens: int
 ) -> list[TokenizedRequest]:
     """Order out is order in; a text longer than `max_input_tokens` tokens is several windows (see `rolling_windows`)."""
-    windows = [tuple(rolling_windows(tokens, start, max_input_tokens)) for tokens in texts.rolling([request.text for request in requests])]
+    windows = [
+        tuple(rolling_windows(tokens, start, max_input_tokens)) for tokens in tokenizer.rolling([request.text for request in requests])
+    ]
     return [TokenizedRequest(pairs=pairs) if pairs else TokenizedRequest(error=NO_TOKENS) for pairs in windows]
 
 

@@ -12,8 +12,8 @@ from pytest_lighteval.backends.common.fingerprints import canonical_settings, di
 from pytest_lighteval.backends.common.model_reference import resolve_reference
 from pytest_lighteval.backends.openai.arguments import WITHOUT_EFFECT, OpenAIArguments
 from pytest_lighteval.backends.openai.client import Client
-from pytest_lighteval.backends.openai.generation import Generator
-from pytest_lighteval.backends.openai.scoring import Scorer
+from pytest_lighteval.backends.openai.generation import TextGenerator
+from pytest_lighteval.backends.openai.scoring import EchoScorer
 from pytest_lighteval.backends.openai.server import Server
 from pytest_lighteval.backends.openai.tokenizer import digest_tokenizer, load_prompt_tokenizer
 from pytest_lighteval.common.versions import installed_versions
@@ -109,15 +109,15 @@ class OpenAIBackend:
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """See `Backend.loglikelihood`. Raises UnsupportedRequestError for a server that gives no log-probabilities."""
-        yield from Scorer(self._server).loglikelihood(requests) if requests else ()
+        yield from EchoScorer(self._server).loglikelihood(requests) if requests else ()
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`."""
-        yield from Generator(self._server).generate(requests) if requests else ()
+        yield from TextGenerator(self._server).generate(requests) if requests else ()
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`. Raises UnsupportedRequestError likewise."""
-        yield from Scorer(self._server).perplexity(requests) if requests else ()
+        yield from EchoScorer(self._server).perplexity(requests) if requests else ()
 
     def close(self) -> None:
         """See `Backend.close`."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_lighteval.backends.common.generation_requests import cut_at_stop, is_sampled, stops_of
+from pytest_lighteval.backends.common.seeds import private_seed
 from pytest_lighteval.backends.openai.client import FinalStatusError, RefusedError, UnansweredError
 from pytest_lighteval.backends.openai.concurrency import work_through
 from pytest_lighteval.backends.openai.server import NEWER_LIMIT, Server
@@ -36,7 +36,7 @@ class _Sample:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Asked:
+class _PendingRequest:
     """One request on its way, with the prompt as it is sent."""
 
     index: int
@@ -51,7 +51,7 @@ class _Asked:
     """The same, as the thread that met it tells the others at once, so that none asks for more of a request that is lost."""
 
 
-class Generator:
+class TextGenerator:
     """Asks a server to continue prompts. Every request comes out once, as soon as all its samples are there."""
 
     def __init__(self, server: Server) -> None:
@@ -60,9 +60,9 @@ class Generator:
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`."""
-        asked = [self._plan(index, request) for index, request in enumerate(requests)]
+        asked = [self._pending(index, request) for index, request in enumerate(requests)]
         jobs = [(one, sample) for one in asked for sample in range(one.request.num_samples if self._is_sampled(one.request) else 1)]
-        for (one, sample), answer in work_through(jobs, self._ask_one, threads=self._arguments.concurrency):
+        for (one, sample), answer in work_through(jobs, self._request_sample, threads=self._arguments.concurrency):
             if one.error is not None:
                 continue
             if isinstance(answer, str):
@@ -73,37 +73,37 @@ class Generator:
             if len(one.samples) == (one.request.num_samples if self._is_sampled(one.request) else 1):
                 yield one.index, self._response(one)
 
-    def _plan(self, index: int, request: GenerateRequest) -> _Asked:
+    def _pending(self, index: int, request: GenerateRequest) -> _PendingRequest:
         """The prompt in the form in which the server is to have it."""
         chat = self._arguments.api == "chat" or (self._arguments.api == "auto" and not isinstance(request.prompt, str))
         if chat:
             if self._parameters.truncate_prompt is not None:
                 raise BackendError("truncate_prompt: turns reach the server whole; with api=completions and tokenizer= they are cut")
             turns = (Message(role="user", content=request.prompt),) if isinstance(request.prompt, str) else request.prompt
-            return _Asked(index=index, request=request, prompt=turns, ids=None, truncated=0)
+            return _PendingRequest(index=index, request=request, prompt=turns, ids=None, truncated=0)
         text, ids = self._text(request.prompt)
         if ids is None:
-            return _Asked(index=index, request=request, prompt=text or self._arguments.start_text or "", ids=None, truncated=0)
+            return _PendingRequest(index=index, request=request, prompt=text or self._arguments.start_text or "", ids=None, truncated=0)
         limits = [limit for limit in (self._parameters.truncate_prompt, self._length - 1 if self._length else None) if limit is not None]
         kept = ids[-max(1, min(limits)) :] if limits else ids
         prompt: str | list[int] = list(kept)
         if not self._server.takes_ids:
             rendered = not isinstance(request.prompt, str)
             prompt = self._server.as_text(text, rendered=rendered) if kept == ids and text else self._decode(kept)
-        return _Asked(index=index, request=request, prompt=prompt, ids=kept, truncated=len(ids) - len(kept))
+        return _PendingRequest(index=index, request=request, prompt=prompt, ids=kept, truncated=len(ids) - len(kept))
 
     def _text(self, prompt: Prompt) -> tuple[str, tuple[int, ...] | None]:
         """The prompt as text and, where the tokenizer is known, as ids."""
-        texts = self._server.texts
-        if texts is None:
+        tokenizer = self._server.tokenizer
+        if tokenizer is None:
             if isinstance(prompt, str):
                 return prompt, None
             raise BackendError("api=completions renders chat turns itself, which needs tokenizer=")
-        return texts.text(prompt)[0], texts.prompts([prompt])[0]
+        return tokenizer.text(prompt)[0], tokenizer.prompts([prompt])[0]
 
     def _decode(self, ids: Sequence[int]) -> str:
-        assert self._server.texts is not None
-        text: str = self._server.texts.tokenizer.decode(list(ids), skip_special_tokens=False)
+        assert self._server.tokenizer is not None
+        text: str = self._server.tokenizer.tokenizer.decode(list(ids), skip_special_tokens=False)
         return text
 
     @property
@@ -113,7 +113,7 @@ class Generator:
     def _is_sampled(self, request: GenerateRequest) -> bool:
         return is_sampled(request, self._parameters)
 
-    def _payload(self, one: _Asked, sample: int, limit_name: str) -> dict[str, Any]:
+    def _payload(self, one: _PendingRequest, sample: int, limit_name: str) -> dict[str, Any]:
         payload: dict[str, Any] = {"model": self._server.model}
         is_chat = isinstance(one.prompt, tuple)
         if isinstance(one.prompt, tuple):
@@ -128,14 +128,15 @@ class Generator:
         given = self._parameters.temperature
         payload["temperature"] = (1.0 if given is None else given) if sampled else 0
         if sampled:
-            payload["seed"] = self._seed(one, sample)
+            # some servers keep a seed in 32 bits, with a sign
+            payload["seed"] = int.from_bytes(private_seed(self._parameters.seed, sample, one.request.prompt)[:4], "big") & 0x7FFFFFFF
         for name, sent in _SENT_AS.items():
             value = getattr(self._parameters, name)
             if value is not None and (sampled or name not in _ONLY_SAMPLED):
                 payload[sent] = value
         return payload
 
-    def _limit(self, one: _Asked, *, is_chat: bool) -> int | None:
+    def _limit(self, one: _PendingRequest, *, is_chat: bool) -> int | None:
         """Most new tokens. None: the server's own limit, which is all that fits for a chat."""
         asked = one.request.max_new_tokens or self._parameters.max_new_tokens or self._arguments.max_gen_toks
         room = max(1, self._length - len(one.ids)) if self._length is not None and one.ids is not None else None
@@ -143,12 +144,7 @@ class Generator:
             return asked if room is None else min(asked, room)
         return None if is_chat else room or _NEW_TOKENS
 
-    def _seed(self, one: _Asked, sample: int) -> int:
-        """A number that depends on the seed, the prompt and the sample's number alone: not on the order or other requests."""
-        digest = hashlib.sha256(repr((self._parameters.seed, sample, one.request.prompt)).encode(errors="surrogatepass")).digest()
-        return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF  # some servers keep a seed in 32 bits
-
-    def _ask_one(self, job: tuple[_Asked, int]) -> _Sample | str:
+    def _request_sample(self, job: tuple[_PendingRequest, int]) -> _Sample | str:
         """One sample, or why there is none."""
         one, sample = job
         if one.failure is not None:
@@ -171,7 +167,7 @@ class Generator:
             one.failure = str(error)
             return one.failure
 
-    def _read(self, answer: Mapping[str, Any], one: _Asked) -> _Sample:
+    def _read(self, answer: Mapping[str, Any], one: _PendingRequest) -> _Sample:
         try:
             choice = answer["choices"][0]
             reason = choice.get("finish_reason")
@@ -187,7 +183,7 @@ class Generator:
         text = cut_at_stop(whole, stops_of(one.request, self._parameters))
         return _Sample(text=text, finish_reason="length" if reason == "length" and text == whole else "stop")
 
-    def _response(self, one: _Asked) -> GenerateResponse:
+    def _response(self, one: _PendingRequest) -> GenerateResponse:
         samples = [one.samples[sample] for sample in sorted(one.samples)]
         # every greedy sample is the same one
         samples = samples * (1 if self._is_sampled(one.request) else one.request.num_samples)

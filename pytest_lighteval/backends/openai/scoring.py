@@ -33,14 +33,14 @@ _NO_START = "nothing can stand before an empty context: give tokenizer=, or star
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scored:
+class _PairScore:
     logprob: float
     greedy: bool
     token_count: int
 
 
 @dataclass(slots=True, kw_only=True)
-class _Asked:
+class _PendingRequest:
     """One request as what is to be scored; a text where the server takes no ids."""
 
     pairs: tuple[TokenPair | TextPair, ...] = ()
@@ -52,16 +52,16 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Job:
+class _PairJob:
     """One continuation to be scored after a context."""
 
-    owner: _Asked
+    owner: _PendingRequest
     place: int
     """Among the pairs of all requests."""
     pair: TokenPair | TextPair
 
 
-class Scorer:
+class EchoScorer:
     """Asks a server that can score. Order out is that of arrival; every request comes out once."""
 
     def __init__(self, server: Server) -> None:
@@ -70,31 +70,31 @@ class Scorer:
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """See `Backend.loglikelihood`. Raises UnsupportedRequestError for a server that gives no log-probabilities."""
         self._server.require_scores()
-        asked = self._ask_choices(requests)
+        asked = self._choice_requests(requests)
         for index, scores in self._score(asked):
             yield index, _loglikelihood_response(asked[index], scores, len(requests[index].choices))
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`. Raises UnsupportedRequestError likewise."""
         self._server.require_scores()
-        for index, scores in self._score(self._ask_rolling(requests)):
+        for index, scores in self._score(self._text_requests(requests)):
             if isinstance(scores, str):
                 yield index, PerplexityResponse(error=scores)
                 continue
             logprob = math.fsum(score.logprob for score in scores)
             yield index, PerplexityResponse(logprob=logprob, token_count=sum(score.token_count for score in scores))
 
-    def _ask_choices(self, requests: Sequence[LoglikelihoodRequest]) -> list[_Asked]:
+    def _choice_requests(self, requests: Sequence[LoglikelihoodRequest]) -> list[_PendingRequest]:
         """Every choice after every prompt of a request."""
         start_space = self._arguments.multichoice_continuations_start_space
-        if self._server.texts is None:
+        if self._server.tokenizer is None:
             reasons = [unscorable_reason(request.choices) for request in requests]
             return [
-                _Asked(error=reason) if reason else _Asked(pairs=tuple(choice_pairs(request, self._text, start_space)))
+                _PendingRequest(error=reason) if reason else _PendingRequest(pairs=tuple(choice_pairs(request, self._text, start_space)))
                 for request, reason in zip(requests, reasons, strict=True)
             ]
         asked = []
-        fitted = tokenize_choices(requests, self._server.texts, start_space=start_space, max_input_tokens=self._max_input_tokens)
+        fitted = tokenize_choices(requests, self._server.tokenizer, start_space=start_space, max_input_tokens=self._max_input_tokens)
         for request, ids in zip(requests, fitted, strict=True):
             pairs: Sequence[TokenPair | TextPair] = ids.pairs
             if not self._server.takes_ids and ids.error is None:
@@ -103,7 +103,7 @@ class Scorer:
                     self._shortened(text, pair.context) if cut else text
                     for text, pair, cut in zip(texts, ids.pairs, ids.truncated_tokens, strict=True)
                 ]
-            asked.append(_Asked(pairs=tuple(pairs), truncated=max(ids.truncated_tokens, default=0), error=ids.error))
+            asked.append(_PendingRequest(pairs=tuple(pairs), truncated=max(ids.truncated_tokens, default=0), error=ids.error))
         return asked
 
     @property
@@ -111,21 +111,21 @@ class Scorer:
         """Most tokens of a context and all but the last token of a choice: the last one is fed too, and every server makes one more."""
         return max(1, (self._server.max_length or _UNLIMITED) - 2)
 
-    def _ask_rolling(self, requests: Sequence[PerplexityRequest]) -> list[_Asked]:
+    def _text_requests(self, requests: Sequence[PerplexityRequest]) -> list[_PendingRequest]:
         """Whole texts in windows of ids; each as one text where the server takes no ids."""
-        texts = self._server.texts
-        if texts is not None and self._server.takes_ids:
-            fitted = tokenize_texts(requests, texts, start=texts.special.start, max_input_tokens=self._max_input_tokens)
-            return [_Asked(pairs=one.pairs, error=one.error) for one in fitted]
+        tokenizer = self._server.tokenizer
+        if tokenizer is not None and self._server.takes_ids:
+            fitted = tokenize_texts(requests, tokenizer, start=tokenizer.special.start, max_input_tokens=self._max_input_tokens)
+            return [_PendingRequest(pairs=one.pairs, error=one.error) for one in fitted]
         return [
-            _Asked(pairs=(TextPair(context="", continuation=request.text),)) if request.text else _Asked(error=NO_TOKENS)
+            _PendingRequest(pairs=(TextPair(context="", continuation=request.text),)) if request.text else _PendingRequest(error=NO_TOKENS)
             for request in requests
         ]
 
     def _shortened(self, pair: TextPair, kept: Sequence[int]) -> TextPair:
         moved = move_spaces(pair)
-        assert self._server.texts is not None
-        context: str = self._server.texts.tokenizer.decode(list(kept), skip_special_tokens=False)
+        assert self._server.tokenizer is not None
+        context: str = self._server.tokenizer.tokenizer.decode(list(kept), skip_special_tokens=False)
         return TextPair(context=context, continuation=moved.continuation, rendered=pair.rendered)
 
     def _as_text(self, pair: TextPair) -> TextPair:
@@ -135,19 +135,19 @@ class Scorer:
         """The text that is fed, and whether it was rendered from turns."""
         if isinstance(prompt, str):
             return prompt, False
-        if self._server.texts is None:
+        if self._server.tokenizer is None:
             raise BackendError("choices after chat turns need tokenizer=: a server's chat API gives no log-probabilities of a given answer")
-        return self._server.texts.text(prompt)
+        return self._server.tokenizer.text(prompt)
 
-    def _score(self, asked: Sequence[_Asked]) -> Iterator[tuple[int, list[_Scored] | str]]:
+    def _score(self, asked: Sequence[_PendingRequest]) -> Iterator[tuple[int, list[_PairScore] | str]]:
         """Each request once, as soon as it is complete."""
         owned = [(one, pair) for one in asked for pair in one.pairs]
-        jobs = [_Job(owner=one, place=place, pair=pair) for place, (one, pair) in enumerate(owned)]
+        jobs = [_PairJob(owner=one, place=place, pair=pair) for place, (one, pair) in enumerate(owned)]
         done = ((job.place, score) for job, score in work_through(jobs, self._score_one, threads=self._arguments.concurrency))
         for index, scores in gather_scores([len(one.pairs) for one in asked], done):
             yield index, asked[index].error or scores
 
-    def _score_one(self, job: _Job) -> _Scored | str:
+    def _score_one(self, job: _PairJob) -> _PairScore | str:
         """The score, or why there is none."""
         if job.owner.failure is not None:
             return job.owner.failure
@@ -163,7 +163,7 @@ class Scorer:
         except UnansweredError as error:
             job.owner.failure = str(error)
             return job.owner.failure
-        return _Scored(logprob=logprob, greedy=greedy, token_count=count)
+        return _PairScore(logprob=logprob, greedy=greedy, token_count=count)
 
     def _ask_text(self, pair: TextPair) -> tuple[Echo, int]:
         """The pair's echo, and how many of its last tokens are the continuation: Lighteval's rule, spaces move into it."""
@@ -191,13 +191,13 @@ class Scorer:
     def _start_text(self) -> str:
         if self._arguments.start_text is not None:
             return self._arguments.start_text
-        if self._server.texts is None:
+        if self._server.tokenizer is None:
             return ""
-        text: str = self._server.texts.tokenizer.decode([self._server.texts.special.start], skip_special_tokens=False)
+        text: str = self._server.tokenizer.tokenizer.decode([self._server.tokenizer.special.start], skip_special_tokens=False)
         return text
 
 
-def _loglikelihood_response(asked: _Asked, scores: Sequence[_Scored] | str, count: int) -> LoglikelihoodResponse:
+def _loglikelihood_response(asked: _PendingRequest, scores: Sequence[_PairScore] | str, count: int) -> LoglikelihoodResponse:
     if isinstance(scores, str):
         return LoglikelihoodResponse(error=scores)
     ids = [pair for pair in asked.pairs[:count] if isinstance(pair, TokenPair)]

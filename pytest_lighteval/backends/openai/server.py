@@ -24,8 +24,8 @@ _PROBE_WORDS = "brown fox jumps over 12 lazy"
 class Server:
     """A client, the arguments, and a tokenizer if one was named; every question about the server is asked once."""
 
-    def __init__(self, arguments: OpenAIArguments, client: Client, texts: PromptTokenizer | None) -> None:
-        self.arguments, self.client, self.texts = arguments, client, texts
+    def __init__(self, arguments: OpenAIArguments, client: Client, tokenizer: PromptTokenizer | None) -> None:
+        self.arguments, self.client, self.tokenizer = arguments, client, tokenizer
         self.limit_name = "max_tokens"
         """Of new tokens, in a chat."""
 
@@ -65,9 +65,9 @@ class Server:
 
         Raises BackendError for a tokenizer of another model, and for an outage, after which the next one to ask finds out anew.
         """
-        if self.texts is None:
+        if self.tokenizer is None:
             return False
-        ids = self.texts.prompts([_PROBE])[0]
+        ids = self.tokenizer.prompts([_PROBE])[0]
         counted = self._count_probe()
         if counted is None:
             return False
@@ -94,15 +94,15 @@ class Server:
 
     def as_text(self, text: str, *, rendered: bool) -> str:
         """A prompt as it is sent as text: rendered turns without the beginning token that the server puts in front of every text itself."""
-        if not rendered or self.texts is None:
+        if not rendered or self.tokenizer is None:
             return text
-        start: str = self.texts.tokenizer.bos_token or ""
+        start: str = self.tokenizer.tokenizer.bos_token or ""
         return text.removeprefix(start) if start and text.startswith(start) and self._adds_start else text
 
     @cached_property
     def _adds_start(self) -> bool:
-        assert self.texts is not None
-        plain: Sequence[int] = self.texts.tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
+        assert self.tokenizer is not None
+        plain: Sequence[int] = self.tokenizer.tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
         return self._count_probe() == len(plain) + 1
 
     def require_scores(self) -> None:

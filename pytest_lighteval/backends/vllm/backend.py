@@ -17,10 +17,10 @@ from pytest_lighteval.errors import BackendError, UserInputError
 
 if TYPE_CHECKING:  # torch and vllm, which importing a backend must not cost
     from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
-    from pytest_lighteval.backends.vllm.engine import Engine, Running
+    from pytest_lighteval.backends.vllm.engine import RunningEngine, VllmEngine
 
 
-class VllmBackend(LazyEngineBackend["Engine"]):
+class VllmBackend(LazyEngineBackend["VllmEngine"]):
     """A model in vLLM, as a `Backend`; docs/backends/vllm.md explains its arguments."""
 
     Arguments = VllmArguments
@@ -146,12 +146,12 @@ class VllmBackend(LazyEngineBackend["Engine"]):
             )
         return tokenizer
 
-    def _make_engine(self, tokenizer: PromptTokenizer) -> Engine:
-        from pytest_lighteval.backends.vllm.engine import Engine
+    def _make_engine(self, tokenizer: PromptTokenizer) -> VllmEngine:
+        from pytest_lighteval.backends.vllm.engine import VllmEngine
 
-        return Engine(tokenizer, self._start(), self.arguments, self.max_length)
+        return VllmEngine(tokenizer, self._start(), self.arguments, self.max_length)
 
-    def _start(self) -> Running:
+    def _start(self) -> RunningEngine:
         from pytest_lighteval.backends.vllm.local_engine import LocalEngine, start_engine
 
         if self._given is not None:

@@ -27,7 +27,7 @@ from pytest_lighteval.backends.common.scoring_requests import (
     tokenize_texts,
 )
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
-from pytest_lighteval.backends.vllm.scoring import Scorer, score_pairs
+from pytest_lighteval.backends.vllm.scoring import PromptScorer, score_pairs
 from pytest_lighteval.errors import BackendError, LightevalError, first_line
 from pytest_lighteval.types import (
     GenerateRequest,
@@ -51,10 +51,10 @@ class EngineFacts:
     """Plain facts for the report."""
 
 
-class Running(Scorer, Protocol):
+class RunningEngine(PromptScorer, Protocol):
     """An engine that runs, in this process or in several others."""
 
-    def write(
+    def generate(
         self, prompts: Sequence[TokenizedPrompt], parameters: GenerationParameters
     ) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
         """Continue every prompt: once, by its index, in any order, as soon as its texts are complete, the tokens of each of them."""
@@ -67,34 +67,34 @@ class Running(Scorer, Protocol):
         """Give its memory back, unless it is its owner's."""
 
 
-class Engine:
+class VllmEngine:
     """A running model and the rules by which it is asked."""
 
-    def __init__(self, texts: PromptTokenizer, running: Running, arguments: VllmArguments, max_length: int) -> None:
-        self._texts, self._running, self._arguments = texts, running, arguments
+    def __init__(self, tokenizer: PromptTokenizer, running: RunningEngine, arguments: VllmArguments, max_length: int) -> None:
+        self._tokenizer, self._running, self._arguments = tokenizer, running, arguments
         self._parameters = arguments.generation()
         longest = running.facts.max_model_len
         # a scored text stands in the prompt as a whole, and vLLM wants room for one more token behind it
         self._max_input_tokens = min(max_length, longest - 2)
         self._prompt_length, self._length = min(max_length, longest - 1), min(max_length, longest)
-        self._ends = running.facts.ends | ({texts.special.end} if texts.special.end is not None else set())
+        self._ends = running.facts.ends | ({tokenizer.special.end} if tokenizer.special.end is not None else set())
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """See `Backend.loglikelihood`."""
         start_space = self._arguments.multichoice_continuations_start_space
-        asked = tokenize_choices(requests, self._texts, start_space=start_space, max_input_tokens=self._max_input_tokens)
+        asked = tokenize_choices(requests, self._tokenizer, start_space=start_space, max_input_tokens=self._max_input_tokens)
         for index, scores in self._score(asked):
             yield index, loglikelihood_response(asked[index], scores, len(requests[index].choices))
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`."""
-        asked = tokenize_texts(requests, self._texts, start=self._texts.special.start, max_input_tokens=self._max_input_tokens)
+        asked = tokenize_texts(requests, self._tokenizer, start=self._tokenizer.special.start, max_input_tokens=self._max_input_tokens)
         for index, scores in self._score(asked):
             yield index, perplexity_response(asked[index], scores)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`."""
-        prompts = self._texts.prompts([request.prompt for request in requests])
+        prompts = self._tokenizer.prompts([request.prompt for request in requests])
         planned = [
             prepare_prompt(
                 request,
@@ -102,14 +102,14 @@ class Engine:
                 self._parameters,
                 length=self._length,
                 max_input_tokens=self._prompt_length,
-                special_ids=self._texts.special_ids,
+                special_ids=self._tokenizer.special_ids,
                 ends=self._ends,
             )
             for request, prompt in zip(requests, prompts, strict=True)
         ]
         order = sorted(range(len(planned)), key=lambda index: planned[index].tokens)
         with self._as_backend_error():
-            for place, answers in self._running.write([planned[index] for index in order], self._parameters):
+            for place, answers in self._running.generate([planned[index] for index in order], self._parameters):
                 index = order[place]
                 yield index, generate_response(requests[index], planned[index], [self._read(planned[index], answer) for answer in answers])
 
@@ -123,7 +123,7 @@ class Engine:
 
     def _read(self, asked: TokenizedPrompt, tokens: Sequence[int]) -> GeneratedText:
         limit, stops = asked.max_new_tokens, asked.stop_sequence
-        return decode_generated(tokens, max_new_tokens=limit, stop_sequence=stops, ends=asked.stop_ids, decode=self._texts.decode)
+        return decode_generated(tokens, max_new_tokens=limit, stop_sequence=stops, ends=asked.stop_ids, decode=self._tokenizer.decode)
 
     def _score(self, asked: Sequence[TokenizedRequest]) -> Iterator[tuple[int, list[PairScore] | str]]:
         """See `gather_request_scores`."""

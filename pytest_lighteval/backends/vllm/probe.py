@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
 from pytest_lighteval.backends.common.generation_requests import TokenizedPrompt
 from pytest_lighteval.backends.vllm.runner import Abilities, Runner
-from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
+from pytest_lighteval.backends.vllm.scoring import ContinuationPrompt, NextTokenPrompt
 from pytest_lighteval.errors import BackendError, first_line
 
 Answer = TypeVar("Answer")
@@ -32,22 +32,22 @@ def probe(
     length = min(2 * block_size + 3, max_model_len - 2)
     # any ids will do, as long as they are no special ones, which stand first in most vocabularies
     text = tuple(vocabulary // 4 + (7 * place) % max(1, vocabulary // 4) for place in range(length))
-    asked = ReadPrompt(tokens=text, scored=2)
+    asked = ContinuationPrompt(tokens=text, scored=2)
     plain = Runner(llm, sampling_parameters, Abilities())
     tolerance = _TOLERANCES.get(dtype, _COARSE)
-    expected = _only(plain.read([asked])).logprob
+    expected = _only(plain.score_continuations([asked])).logprob
 
     def reads_cache() -> bool:
         runner = Runner(llm, sampling_parameters, Abilities(reads_cache=True))
-        return all(abs(score.logprob - expected) <= tolerance for _, score in runner.read([asked, asked]))
+        return all(abs(score.logprob - expected) <= tolerance for _, score in runner.score_continuations([asked, asked]))
 
     def names_tokens() -> bool:
         runner = Runner(llm, sampling_parameters, Abilities(names_tokens=True))
         context = text[:-1]
-        likeliest = _only(plain.write([TokenizedPrompt(tokens=context, max_new_tokens=1)], GenerationParameters()))[0][0]
+        likeliest = _only(plain.generate([TokenizedPrompt(tokens=context, max_new_tokens=1)], GenerationParameters()))[0][0]
         candidates = tuple(dict.fromkeys((text[-1], likeliest, text[0])))
-        found = _only(runner.choose([ChoicePrompt(tokens=context, candidates=candidates)]))
-        wanted = dict(plain.read([ReadPrompt(tokens=(*context, candidate), scored=1) for candidate in candidates]))
+        found = _only(runner.score_next_tokens([NextTokenPrompt(tokens=context, candidates=candidates)]))
+        wanted = dict(plain.score_continuations([ContinuationPrompt(tokens=(*context, candidate), scored=1) for candidate in candidates]))
         return all(
             abs(score.logprob - wanted[place].logprob) <= tolerance and score.greedy == (candidate == likeliest)
             for place, (candidate, score) in enumerate(zip(candidates, found, strict=True))

@@ -21,8 +21,8 @@ from pytest_lighteval.backends.common.generation_parameters import GenerationPar
 from pytest_lighteval.backends.common.generation_requests import TokenizedPrompt
 from pytest_lighteval.backends.common.scoring_requests import PairScore
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
-from pytest_lighteval.backends.vllm.engine import EngineFacts, Running
-from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
+from pytest_lighteval.backends.vllm.engine import EngineFacts, RunningEngine
+from pytest_lighteval.backends.vllm.scoring import ContinuationPrompt, NextTokenPrompt
 from pytest_lighteval.errors import BackendError, LightevalError, first_line
 
 _STOP = "stop"
@@ -37,7 +37,7 @@ class _NobodyListensError(EOFError):
 class Starter(Protocol):
     """What starts the engine of one replica, inside its process; importable by its name. `starting.start_engine` is one."""
 
-    def __call__(self, folder: Path, tokenizer_folder: Path, arguments: VllmArguments, max_length: int) -> Running: ...
+    def __call__(self, folder: Path, tokenizer_folder: Path, arguments: VllmArguments, max_length: int) -> RunningEngine: ...
 
 
 class _Prompt(Protocol):
@@ -84,19 +84,19 @@ class Replicas:
             raise
         self.facts = replace(facts[0], described={**facts[0].described, "replicas": number})
 
-    def choose(self, prompts: Sequence[ChoicePrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
-        """See `Scorer.choose`."""
-        return self._ask("choose", prompts)
+    def score_next_tokens(self, prompts: Sequence[NextTokenPrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
+        """See `PromptScorer.score_next_tokens`."""
+        return self._ask("score_next_tokens", prompts)
 
-    def read(self, prompts: Sequence[ReadPrompt]) -> Iterator[tuple[int, PairScore]]:
-        """See `Scorer.read`."""
-        return self._ask("read", prompts)
+    def score_continuations(self, prompts: Sequence[ContinuationPrompt]) -> Iterator[tuple[int, PairScore]]:
+        """See `PromptScorer.score_continuations`."""
+        return self._ask("score_continuations", prompts)
 
-    def write(
+    def generate(
         self, prompts: Sequence[TokenizedPrompt], parameters: GenerationParameters
     ) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
-        """See `Running.write`."""
-        return self._ask("write", prompts, parameters)
+        """See `RunningEngine.generate`."""
+        return self._ask("generate", prompts, parameters)
 
     def close(self) -> None:
         """End the processes. May be called twice."""
@@ -216,7 +216,7 @@ def _serve(
         engine.close()
 
 
-def _answer(connection: Connection, engine: Running, method: str, given: tuple[Any, ...]) -> tuple[str, Any]:
+def _answer(connection: Connection, engine: RunningEngine, method: str, given: tuple[Any, ...]) -> tuple[str, Any]:
     """Stream the answers of one job; returns how it ended."""
     try:
         with contextlib.closing(getattr(engine, method)(*given)) as answers:

@@ -6,7 +6,6 @@ Takes the engine and the class of its sampling parameters as objects; what the i
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import warnings
 from collections import defaultdict
@@ -17,8 +16,10 @@ from typing import Any
 
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
 from pytest_lighteval.backends.common.generation_requests import TokenizedPrompt
+from pytest_lighteval.backends.common.prefixes import common_prefix
 from pytest_lighteval.backends.common.scoring_requests import PairScore
-from pytest_lighteval.backends.vllm.scoring import MOST_CANDIDATES, ChoicePrompt, ReadPrompt
+from pytest_lighteval.backends.common.seeds import private_seed
+from pytest_lighteval.backends.vllm.scoring import MOST_CANDIDATES, ContinuationPrompt, NextTokenPrompt
 from pytest_lighteval.errors import BackendError
 
 _SEEDS = 2**31
@@ -50,15 +51,15 @@ class Runner:
         self._repetition_penalty = repetition_penalty
         self._numbers = count()
         self.abilities = abilities
-        self.asked_again = 0
+        self.recomputed_prompts = 0
         """Prompts that were found in the cache as far as into what is scored, and had to be asked without it."""
 
-    def choose(self, prompts: Sequence[ChoicePrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
-        """See `Scorer.choose`."""
-        return self._choose_by_name(prompts) if self.abilities.names_tokens else self._choose_by_reading(prompts)
+    def score_next_tokens(self, prompts: Sequence[NextTokenPrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
+        """See `PromptScorer.score_next_tokens`."""
+        return self._score_by_name(prompts) if self.abilities.names_tokens else self._score_by_reading(prompts)
 
-    def read(self, prompts: Sequence[ReadPrompt]) -> Iterator[tuple[int, PairScore]]:
-        """See `Scorer.read`."""
+    def score_continuations(self, prompts: Sequence[ContinuationPrompt]) -> Iterator[tuple[int, PairScore]]:
+        """See `PromptScorer.score_continuations`."""
         again, halves = [], []
         for index, output in self._read(prompts, from_cache=self.abilities.reads_cache):
             # the row of the first scored token stands behind `context - 1` others; rows of cached positions hold whatever was in memory
@@ -71,36 +72,36 @@ class Runner:
                 halves.append((index, _sum_rows(output, replace(prompts[index], scored=prompts[index].scored - 1))))
             else:
                 again.append(index)
-        self.asked_again += len(again)
+        self.recomputed_prompts += len(again)
         yield from self._complete(prompts, halves)
         for place, output in self._read([prompts[index] for index in again], from_cache=False) if again else ():
             yield again[place], _sum_rows(output, prompts[again[place]])
 
-    def _complete(self, prompts: Sequence[ReadPrompt], halves: Sequence[tuple[int, PairScore]]) -> Iterator[tuple[int, PairScore]]:
+    def _complete(self, prompts: Sequence[ContinuationPrompt], halves: Sequence[tuple[int, PairScore]]) -> Iterator[tuple[int, PairScore]]:
         """Scores to which the first token's own is still to be added: one prompt a context, while the cache still holds that."""
         waiting: defaultdict[tuple[int, ...], defaultdict[int, list[tuple[int, PairScore]]]] = defaultdict(lambda: defaultdict(list))
         for index, rest in halves:
             split = len(prompts[index].tokens) - prompts[index].scored
             waiting[prompts[index].tokens[:split]][prompts[index].tokens[split]].append((index, rest))
         firsts = [
-            ChoicePrompt(tokens=context, candidates=tuple(asked)[start : start + MOST_CANDIDATES])
+            NextTokenPrompt(tokens=context, candidates=tuple(asked)[start : start + MOST_CANDIDATES])
             for context, asked in waiting.items()
             for start in range(0, len(asked), MOST_CANDIDATES)
         ]
-        for place, scores in self._choose_by_name(firsts, forget=False) if firsts else ():
+        for place, scores in self._score_by_name(firsts, forget=False) if firsts else ():
             for token, first in zip(firsts[place].candidates, scores, strict=True):
                 for index, rest in waiting[firsts[place].tokens][token]:
                     yield index, PairScore(logprob=math.fsum((first.logprob, rest.logprob)), greedy=first.greedy and rest.greedy)
 
-    def write(
+    def generate(
         self, prompts: Sequence[TokenizedPrompt], parameters: GenerationParameters
     ) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
-        """See `Running.write`."""
+        """See `RunningEngine.generate`."""
         asked = [self._sampling(prompt, parameters) for prompt in prompts]
         for index, output in self._run([prompt.tokens for prompt in prompts], asked):
             yield index, tuple(tuple(answer.token_ids) for answer in sorted(output.outputs, key=lambda answer: answer.index))
 
-    def _choose_by_name(self, prompts: Sequence[ChoicePrompt], *, forget: bool = True) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
+    def _score_by_name(self, prompts: Sequence[NextTokenPrompt], *, forget: bool = True) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
         """Never in one call with other prompts: vLLM 0.32 mixes up their log-probabilities."""
         asked = [
             self._parameters(temperature=0.0, max_tokens=1, detokenize=False, logprob_token_ids=list(prompt.candidates))
@@ -117,18 +118,18 @@ class Runner:
                 ),
             )
 
-    def _choose_by_reading(self, prompts: Sequence[ChoicePrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
+    def _score_by_reading(self, prompts: Sequence[NextTokenPrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
         owners = [(index, candidate) for index, prompt in enumerate(prompts) for candidate in prompt.candidates]
         found: dict[int, dict[int, PairScore]] = {index: {} for index in range(len(prompts))}
-        reads = [ReadPrompt(tokens=(*prompts[index].tokens, candidate), scored=1) for index, candidate in owners]
-        for place, score in self.read(reads):
+        reads = [ContinuationPrompt(tokens=(*prompts[index].tokens, candidate), scored=1) for index, candidate in owners]
+        for place, score in self.score_continuations(reads):
             index, candidate = owners[place]
             found[index][candidate] = score
             if len(found[index]) == len(prompts[index].candidates):
                 scores = found.pop(index)
                 yield index, tuple(scores[candidate] for candidate in prompts[index].candidates)
 
-    def _read(self, prompts: Sequence[ReadPrompt], *, from_cache: bool) -> Iterator[tuple[int, Any]]:
+    def _read(self, prompts: Sequence[ContinuationPrompt], *, from_cache: bool) -> Iterator[tuple[int, Any]]:
         plain: dict[str, Any] = {"temperature": 0.0, "max_tokens": 1, "detokenize": False}
         settings = plain | {"prompt_logprobs": 0}
         if self.abilities.reads_cache:
@@ -137,7 +138,7 @@ class Runner:
         before: tuple[int, ...] = ()
         for index, prompt in enumerate(prompts):
             context = prompt.tokens[: -prompt.scored]
-            if from_cache and len(context) - _shared(before, context) >= _WORTH_A_PROMPT:
+            if from_cache and len(context) - common_prefix(before, context) >= _WORTH_A_PROMPT:
                 asked.append((None, context, self._parameters(**plain)))
             asked.append((index, prompt.tokens, self._parameters(**settings)))
             before = prompt.tokens
@@ -164,7 +165,7 @@ class Runner:
         return self._parameters(
             temperature=1.0 if parameters.temperature is None else parameters.temperature,
             n=prompt.samples,
-            seed=_private_seed(prompt, parameters),
+            seed=int.from_bytes(private_seed(parameters.seed, prompt.tokens)[:8]) % _SEEDS,
             **{name: value for name, value in drawn.items() if value is not None},
             **settings,
         )
@@ -198,17 +199,6 @@ class Runner:
                     self._engine.abort_request(list(waiting))
 
 
-def _private_seed(prompt: TokenizedPrompt, parameters: GenerationParameters) -> int:
-    """Depends on the parameters' seed and on the prompt alone: not on order, company or worker."""
-    digest = hashlib.sha256(repr((parameters.seed, prompt.tokens)).encode()).digest()
-    return int.from_bytes(digest[:8]) % _SEEDS
-
-
-def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    """How many tokens the two begin with in common."""
-    return next((place for place, (mine, theirs) in enumerate(zip(one, other, strict=False)) if mine != theirs), min(len(one), len(other)))
-
-
 @contextlib.contextmanager
 def _no_warnings() -> Iterator[None]:
     """A user's strict warning filter is not for what vLLM does."""
@@ -217,7 +207,7 @@ def _no_warnings() -> Iterator[None]:
         yield
 
 
-def _sum_rows(output: Any, prompt: ReadPrompt) -> PairScore:
+def _sum_rows(output: Any, prompt: ContinuationPrompt) -> PairScore:
     """The score of the last tokens, read from the end: with a cached front, newer engines leave the rows of it out."""
     rows = output.prompt_logprobs[-prompt.scored :]
     asked = prompt.tokens[-prompt.scored :]

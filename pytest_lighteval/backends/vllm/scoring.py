@@ -17,7 +17,7 @@ Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChoicePrompt:
+class NextTokenPrompt:
     """How likely is each of these tokens to come next?"""
 
     tokens: Tokens
@@ -26,7 +26,7 @@ class ChoicePrompt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadPrompt:
+class ContinuationPrompt:
     """How likely are the last tokens of this text, each behind those before it?"""
 
     tokens: Tokens
@@ -34,17 +34,17 @@ class ReadPrompt:
     """How many of the last ones; at least one token stands before them."""
 
 
-class Scorer(Protocol):
+class PromptScorer(Protocol):
     """What answers such prompts: every one once, by its index, in any order, as soon as it is known."""
 
-    def choose(self, prompts: Sequence[ChoicePrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
+    def score_next_tokens(self, prompts: Sequence[NextTokenPrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
         """A score for every candidate."""
 
-    def read(self, prompts: Sequence[ReadPrompt]) -> Iterator[tuple[int, PairScore]]:
+    def score_continuations(self, prompts: Sequence[ContinuationPrompt]) -> Iterator[tuple[int, PairScore]]:
         """The score of the last tokens together."""
 
 
-def score_pairs(pairs: Sequence[TokenPair], scorer: Scorer) -> Iterator[tuple[int, PairScore]]:
+def score_pairs(pairs: Sequence[TokenPair], scorer: PromptScorer) -> Iterator[tuple[int, PairScore]]:
     """Every pair's index and score, as soon as it is known, with one call of the scorer for each kind of prompt.
 
     Continuations of one token behind the same context are candidates of one prompt. Prompts go out sorted by their tokens, so that those
@@ -58,14 +58,14 @@ def score_pairs(pairs: Sequence[TokenPair], scorer: Scorer) -> Iterator[tuple[in
         else:
             texts[pair.context + pair.continuation, len(pair.continuation)].append(index)
     choices = [
-        ChoicePrompt(tokens=context, candidates=tuple(asked)[first : first + MOST_CANDIDATES])
+        NextTokenPrompt(tokens=context, candidates=tuple(asked)[first : first + MOST_CANDIDATES])
         for context, asked in sorted(candidates.items(), key=lambda item: item[0])
         for first in range(0, len(asked), MOST_CANDIDATES)
     ]
-    for place, scores in scorer.choose(choices) if choices else ():
+    for place, scores in scorer.score_next_tokens(choices) if choices else ():
         prompt = choices[place]
         for candidate, score in zip(prompt.candidates, scores, strict=True):
             yield from ((index, score) for index in candidates[prompt.tokens][candidate])
-    reads = [ReadPrompt(tokens=tokens, scored=scored) for tokens, scored in sorted(texts)]
-    for place, score in scorer.read(reads) if reads else ():
+    reads = [ContinuationPrompt(tokens=tokens, scored=scored) for tokens, scored in sorted(texts)]
+    for place, score in scorer.score_continuations(reads) if reads else ():
         yield from ((index, score) for index in texts[reads[place].tokens, reads[place].scored])

@@ -17,7 +17,7 @@ from pytest_lighteval.backends.common.scoring_requests import PairScore
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.backends.vllm.engine import EngineFacts
 from pytest_lighteval.backends.vllm.runner import Abilities, Runner
-from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
+from pytest_lighteval.backends.vllm.scoring import ContinuationPrompt, NextTokenPrompt
 from pytest_lighteval.errors import BackendError
 
 GARBAGE = 12345.0
@@ -197,7 +197,7 @@ class FakeLLM:
 
 
 class FakeRunning(Runner):
-    """A `Running` around the fake engine."""
+    """A `RunningEngine` around the fake engine."""
 
     def __init__(self, llm: FakeLLM, *, max_model_len: int, abilities: Abilities | None = None, kind: Any = SamplingParameters) -> None:
         super().__init__(llm, kind, abilities or Abilities(reads_cache=True, names_tokens=True))
@@ -220,10 +220,10 @@ class Countdown:
             max_model_len=64, ends=frozenset(), described={"devices": os.environ.get("CUDA_VISIBLE_DEVICES"), "process": os.getpid()}
         )
 
-    def choose(self, prompts: Sequence[ChoicePrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
+    def score_next_tokens(self, prompts: Sequence[NextTokenPrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
         yield from ((index, (PairScore(logprob=-float(len(prompt.tokens)), greedy=True),)) for index, prompt in enumerate(prompts))
 
-    def read(self, prompts: Sequence[ReadPrompt]) -> Iterator[tuple[int, PairScore]]:
+    def score_continuations(self, prompts: Sequence[ContinuationPrompt]) -> Iterator[tuple[int, PairScore]]:
         for index, prompt in reversed(list(enumerate(prompts))):
             if prompt.tokens[0] == 13:
                 raise RuntimeError("thirteen\nis refused")
@@ -235,7 +235,7 @@ class Countdown:
                 os._exit(3)
             yield index, PairScore(logprob=-float(prompt.tokens[0]), greedy=False)
 
-    def write(
+    def generate(
         self, prompts: Sequence[TokenizedPrompt], parameters: GenerationParameters
     ) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
         yield from ((index, ((os.getpid(), *prompt.tokens),)) for index, prompt in enumerate(prompts))

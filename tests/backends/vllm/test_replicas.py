@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pytest_lighteval.backends.common.generation_requests import TokenizedPrompt
 from pytest_lighteval.backends.vllm import VllmArguments
 from pytest_lighteval.backends.vllm.replicas import Replicas, device_groups, share_out
-from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt
+from pytest_lighteval.backends.vllm.scoring import ContinuationPrompt, NextTokenPrompt
 from pytest_lighteval.errors import BackendError
 from tests.backends.vllm.fake_vllm import start_countdown
 
@@ -33,15 +33,15 @@ def replicas() -> Iterator[Replicas]:
     running.close()
 
 
-def read(first: int) -> ReadPrompt:
+def read(first: int) -> ContinuationPrompt:
     """A prompt whose score is its first token."""
-    return ReadPrompt(tokens=(first, 0), scored=1)
+    return ContinuationPrompt(tokens=(first, 0), scored=1)
 
 
 def test_answers_come_back_under_the_index_that_was_asked(replicas: Replicas) -> None:
     prompts = [read(number) for number in range(20, 31)]
 
-    answers = list(replicas.read(prompts))
+    answers = list(replicas.score_continuations(prompts))
 
     assert sorted((index, -score.logprob) for index, score in answers) == [(index, index + 20.0) for index in range(11)]
 
@@ -49,7 +49,7 @@ def test_answers_come_back_under_the_index_that_was_asked(replicas: Replicas) ->
 def test_each_process_gets_neighbours_and_sees_its_own_gpus_alone(replicas: Replicas) -> None:
     prompts = [TokenizedPrompt(tokens=(number,), max_new_tokens=1) for number in range(6)]
 
-    answers = dict(replicas.write(prompts, ARGUMENTS.generation()))
+    answers = dict(replicas.generate(prompts, ARGUMENTS.generation()))
     processes = [answers[index][0][0] for index in range(6)]
 
     assert len(set(processes[:3])) == len(set(processes[3:])) == 1
@@ -58,27 +58,27 @@ def test_each_process_gets_neighbours_and_sees_its_own_gpus_alone(replicas: Repl
 
 
 def test_fewer_prompts_than_processes_are_answered_too(replicas: Replicas) -> None:
-    prompt = ChoicePrompt(tokens=(1, 2, 3), candidates=(4,))
+    prompt = NextTokenPrompt(tokens=(1, 2, 3), candidates=(4,))
 
-    assert [index for index, _ in replicas.choose([prompt])] == [0]
-    assert list(replicas.choose([])) == []
+    assert [index for index, _ in replicas.score_next_tokens([prompt])] == [0]
+    assert list(replicas.score_next_tokens([])) == []
 
 
 def test_a_prompt_that_fails_is_one_clear_line_and_the_next_job_is_answered(replicas: Replicas) -> None:
     reasons = {13: r"^RuntimeError: thirteen$", 14: r"^FakeEngineError: fourteen$", 15: r"^TimeoutError: a worker did not answer in time$"}
     for number, told in reasons.items():
         with pytest.raises(BackendError, match=told):
-            list(replicas.read([read(number), read(20), read(21), read(22)]))
+            list(replicas.score_continuations([read(number), read(20), read(21), read(22)]))
 
-    assert len(list(replicas.read([read(20), read(21)]))) == 2
+    assert len(list(replicas.score_continuations([read(20), read(21)]))) == 2
 
 
 def test_what_nobody_waits_for_is_given_up_and_the_next_job_is_answered(replicas: Replicas) -> None:
-    answers: Any = replicas.read([read(number) for number in range(20, 40)])
+    answers: Any = replicas.score_continuations([read(number) for number in range(20, 40)])
     next(answers)
     answers.close()
 
-    assert sorted(index for index, _ in replicas.read([read(20), read(21)])) == [0, 1]
+    assert sorted(index for index, _ in replicas.score_continuations([read(20), read(21)])) == [0, 1]
 
 
 def test_a_replica_that_cannot_start_says_why() -> None:
@@ -92,11 +92,11 @@ def test_a_replica_that_dies_is_told_with_its_exit_code() -> None:
     replicas = start()
 
     with pytest.raises(BackendError, match=r"owner/model: a replica ended \(exit code 3\)"):
-        list(replicas.read([read(99), read(20)]))
+        list(replicas.score_continuations([read(99), read(20)]))
     # and so is every later job
     for _ in range(2):
         with pytest.raises(BackendError, match=r"owner/model: a replica ended \(exit code 3\)"):
-            list(replicas.read([read(20), read(21)]))
+            list(replicas.score_continuations([read(20), read(21)]))
     replicas.close()
     replicas.close()
 

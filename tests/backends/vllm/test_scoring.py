@@ -14,10 +14,10 @@ from pytest_lighteval.backends.common.scoring_requests import PairScore
 from pytest_lighteval.backends.common.token_pairs import TokenPair
 from pytest_lighteval.backends.vllm import VllmArguments
 from pytest_lighteval.backends.vllm import runner as runner_module
-from pytest_lighteval.backends.vllm.engine import Engine
+from pytest_lighteval.backends.vllm.engine import VllmEngine
 from pytest_lighteval.backends.vllm.probe import probe
 from pytest_lighteval.backends.vllm.runner import Abilities, Runner
-from pytest_lighteval.backends.vllm.scoring import ChoicePrompt, ReadPrompt, score_pairs
+from pytest_lighteval.backends.vllm.scoring import ContinuationPrompt, NextTokenPrompt, score_pairs
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import GenerateRequest, LoglikelihoodRequest, PerplexityRequest
 from tests.backends.tiny import VOCABULARY, tiny_model, tiny_tokenizer
@@ -45,14 +45,14 @@ def llama() -> Any:
     return tiny_model()
 
 
-def engine(llama: Any, *, max_length: int = 126, max_model_len: int = 128, **changes: Any) -> tuple[Engine, FakeRunning, FakeLLM]:
+def engine(llama: Any, *, max_length: int = 126, max_model_len: int = 128, **changes: Any) -> tuple[VllmEngine, FakeRunning, FakeLLM]:
     """The rules over a fake engine."""
     llm = FakeLLM(llama, tiny_tokenizer(), block_size=changes.pop("block_size", 4))
     running = FakeRunning(
         llm, max_model_len=max_model_len, **{name: changes.pop(name) for name in ("abilities", "kind") if name in changes}
     )
     arguments = VllmArguments(pretrained="tiny", **changes)
-    return Engine(PromptTokenizer(llm.tokenizer, arguments.model), running, arguments, max_length), running, llm
+    return VllmEngine(PromptTokenizer(llm.tokenizer, arguments.model), running, arguments, max_length), running, llm
 
 
 @pytest.mark.parametrize("block_size", [1, 4, 16])
@@ -144,7 +144,7 @@ def test_all_requests_of_one_kind_are_in_the_engine_at_once_and_neighbours_begin
     list(ours.loglikelihood(shuffled))
 
     calls = [[tokens for tokens, _ in call] for call in llm.calls if call]
-    assert len(calls) == 2 + bool(running.asked_again)
+    assert len(calls) == 2 + bool(running.recomputed_prompts)
     assert all(call == sorted(call) for call in calls[:2])
     # the choices B, C, D and B again of one document are one prompt
     assert sum(tokens == tuple(tiny_tokenizer()("A").input_ids) for tokens in calls[0]) == 1
@@ -156,15 +156,15 @@ def test_a_continuation_that_lies_in_the_cache_is_asked_again_and_never_read_fro
     plain = Runner(llm, SamplingParameters, Abilities())
     tokens = tuple(tiny_tokenizer()("One, two, three, four, five").input_ids)
     # the engine takes the last one first; with blocks of two, it leaves all but the last token of the others there
-    prompts = [ReadPrompt(tokens=tokens, scored=scored) for scored in (1, 2, 3, 4, len(tokens) - 1)]
+    prompts = [ContinuationPrompt(tokens=tokens, scored=scored) for scored in (1, 2, 3, 4, len(tokens) - 1)]
 
-    found = dict(runner.read(prompts))
+    found = dict(runner.score_continuations(prompts))
 
-    assert runner.asked_again > 0
+    assert runner.recomputed_prompts > 0
     assert [found[index].logprob for index in range(len(prompts))] == pytest.approx(
-        [score.logprob for _, score in sorted(plain.read(prompts))], abs=1e-4
+        [score.logprob for _, score in sorted(plain.score_continuations(prompts))], abs=1e-4
     )
-    assert [asked.skip_reading_prefix_cache for _, asked in llm.calls[1]] == [True] * runner.asked_again
+    assert [asked.skip_reading_prefix_cache for _, asked in llm.calls[1]] == [True] * runner.recomputed_prompts
 
 
 @pytest.mark.parametrize("names_tokens", [True, False])
@@ -175,18 +175,18 @@ def test_a_long_new_context_is_a_prompt_of_its_own_before_its_choices(
     llm = FakeLLM(llama, tiny_tokenizer(), first_in_first_out=True)
     runner = Runner(llm, SamplingParameters, Abilities(reads_cache=True, names_tokens=names_tokens))
     context, near, far = (5, 6, 7, 8, 9, 10, 11, 12), (5, 6, 7, 8, 9, 10, 20, 21), (30, 31, 32, 33, 34, 35)
-    prompts = [ReadPrompt(tokens=(*front, last, 40), scored=2) for front in (context, near, far) for last in (50, 51)]
+    prompts = [ContinuationPrompt(tokens=(*front, last, 40), scored=2) for front in (context, near, far) for last in (50, 51)]
 
-    found = dict(runner.read(prompts))
+    found = dict(runner.score_continuations(prompts))
 
     assert [tokens for tokens, asked in llm.calls[0] if asked.prompt_logprobs is None] == [context, far]
     assert [tokens for tokens, asked in llm.calls[0]].index(far) == 5
     # where a block ends with the context, only the first scored token's row is lost in the cache
     assert llm.found[:3] == [0, 8, 8]
-    assert runner.asked_again == (0 if names_tokens else 3)
+    assert runner.recomputed_prompts == (0 if names_tokens else 3)
     assert len(llm.calls) == 2
     assert llm.forgotten == (1 if names_tokens else 2)
-    plain = dict(Runner(llm, SamplingParameters, Abilities()).read(prompts))
+    plain = dict(Runner(llm, SamplingParameters, Abilities()).score_continuations(prompts))
     assert {index: score.greedy for index, score in found.items()} == {index: score.greedy for index, score in plain.items()}
     assert [found[index].logprob for index in range(6)] == pytest.approx([plain[index].logprob for index in range(6)], abs=1e-4)
 
@@ -263,13 +263,13 @@ def test_greedy_means_temperature_zero(llama: Any) -> None:
 class Counting:
     """A scorer whose score is a number made of the tokens."""
 
-    def choose(self, prompts: Sequence[ChoicePrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
+    def score_next_tokens(self, prompts: Sequence[NextTokenPrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
         for index, prompt in reversed(list(enumerate(prompts))):
             assert 0 < len(prompt.candidates) <= 128
             assert len(set(prompt.candidates)) == len(prompt.candidates)
             yield index, tuple(PairScore(logprob=-hash((prompt.tokens, (token,))) % 1e6, greedy=False) for token in prompt.candidates)
 
-    def read(self, prompts: Sequence[ReadPrompt]) -> Iterator[tuple[int, PairScore]]:
+    def score_continuations(self, prompts: Sequence[ContinuationPrompt]) -> Iterator[tuple[int, PairScore]]:
         for index, prompt in reversed(list(enumerate(prompts))):
             split = len(prompt.tokens) - prompt.scored
             yield index, PairScore(logprob=-hash((prompt.tokens[:split], prompt.tokens[split:])) % 1e6, greedy=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Collection, Sequence
 
@@ -10,6 +9,7 @@ import torch
 
 from pytest_lighteval.backends.accelerate.generation.rows import PromptRow
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
+from pytest_lighteval.backends.common.seeds import private_seed
 from pytest_lighteval.errors import BackendError
 
 _ROWS_DRAWN_AT_ONCE = 16
@@ -104,5 +104,4 @@ class Sampler:
 
 
 def _private_random(row: PromptRow, seed: int) -> random.Random:
-    """Random numbers that depend only on the seed, the prompt and the sample's number: not on the batch, the order or other requests."""
-    return random.Random(hashlib.sha256(repr((seed, row.sample, row.prompt)).encode()).digest())
+    return random.Random(private_seed(seed, row.sample, row.prompt))

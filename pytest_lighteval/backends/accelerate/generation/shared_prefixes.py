@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_lighteval.backends.accelerate.generation.rows import PromptRow
-from pytest_lighteval.backends.accelerate.prefixes import common_prefix
+from pytest_lighteval.backends.common.prefixes import common_prefix
 
 _TOKENS_SAVED = 48
 """Tokens that a stem must save at least: it costs a forward pass of its own, and one more part in every attention after it."""

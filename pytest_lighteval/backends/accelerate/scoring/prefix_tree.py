@@ -16,8 +16,8 @@ from itertools import chain
 from typing import TypeVar
 
 from pytest_lighteval.backends.accelerate.batches import BatchLimits, BatchResult, TooBig
-from pytest_lighteval.backends.accelerate.prefixes import common_prefix
 from pytest_lighteval.backends.accelerate.scoring.scores import TargetTokens
+from pytest_lighteval.backends.common.prefixes import common_prefix
 from pytest_lighteval.backends.common.token_pairs import TokenPair
 
 Result = TypeVar("Result")

@@ -7,7 +7,7 @@ from itertools import takewhile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_lighteval.backends.accelerate.prefixes import common_prefix
+from pytest_lighteval.backends.common.prefixes import common_prefix
 
 TOKENS = st.lists(st.integers(0, 1), max_size=12).map(tuple)
 
