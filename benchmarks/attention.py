@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attention", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="CPU threads (default: %(default)s)")
     parser.add_argument("--prefix", type=int, default=600, metavar="N", help="tokens of the prefix (default: %(default)s)")
-    parser.add_argument("--documents", type=int, default=24, metavar="N", help="documents behind it (default: %(default)s)")
+    parser.add_argument("--documents", type=int, default=24, metavar="N", help="documents after it (default: %(default)s)")
     options = parser.parse_args(arguments)
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(model: Any, prefix_length: int, documents: int) -> list[tuple[str, str, str]]:
-    """One line a way; each is run three times after a first one that warms up."""
+    """One line for each way, which runs three times after a first run that warms up."""
     import torch
 
     draw = torch.Generator().manual_seed(0)
@@ -69,7 +69,7 @@ def _measure(model: Any, prefix_length: int, documents: int) -> list[tuple[str, 
 
 
 def whole_rows(model: Any, prefix: list[int], own: list[list[int]]) -> Callable[[], Any]:
-    """Each document with the whole prefix in front, eight rows at a time: what sharing saves."""
+    """Each document with the whole prefix, eight rows at a time: the cost without sharing."""
     import torch
 
     def run() -> Any:
@@ -106,7 +106,7 @@ def expanded_cache(model: Any, prefix: list[int], own: list[list[int]]) -> Calla
 
 
 def block_mask(model: Any, prefix: list[int], own: list[list[int]]) -> Callable[[], Any]:
-    """All documents in one row behind one cache, under a dense mask."""
+    """All documents in one row after one cache, with a dense mask."""
     import copy
 
     import torch
@@ -139,7 +139,7 @@ def merged_parts(model: Any, prefix: list[int], own: list[list[int]]) -> Callabl
     scorer = TreeScorer(model, torch.device("cpu"), takes_places=True)
     (stem,) = plan.roots
     scorer.score(plan, [stem])
-    # pieces are in the tree's order; the other ways answer in the documents'
+    # pieces are in the order of the tree; the other ways answer in that of the documents
     order = [plan.pieces[number].targets[0].owner for number in plan.children[stem]]
     logits: list[Any] = []
     model_logits = scorer._logits

@@ -1,4 +1,4 @@
-"""One recorded run repeated with our pipeline, and every number of it held against the recording."""
+"""Repeat one recorded run with our pipeline, and compare every number with the recording."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ Record = Mapping[str, Any]
 Wanted = TypeVar("Wanted")
 
 NEAR_TIE = 1e-3
-"""Nats between the two likeliest tokens below which either may be generated."""
+"""If the two likeliest tokens are closer than this (nats), either may be generated."""
 TEXT_TOLERANCE = 1e-9
-"""Of what is computed from texts alone."""
+"""For what is computed from texts alone."""
 BOOTSTRAP_NOISE = 0.25
 """Two bootstraps of the same values with a thousand draws each, relative; values of few documents have heavy tails."""
 
@@ -61,24 +61,24 @@ class Line:
 
 @dataclass(slots=True, kw_only=True)
 class Comparison:
-    """What came of one run."""
+    """The comparison of one run."""
 
     run: RecordedRun
     lines: list[Line] = field(default_factory=list)
     misses: list[str] = field(default_factory=list)
-    """What is not as recorded and has no excuse, one line each."""
+    """What is not as recorded and has no explanation, one line each."""
     counts: Counter[str] = field(default_factory=Counter)
-    """How many things of each kind were held against the recording."""
+    """How many things of each kind were compared with the recording."""
     near_ties: set[str] = field(default_factory=set)
-    """Documents that differ for rounding alone."""
+    """Documents that differ only by rounding."""
     close_calls: int = 0
-    """Documents that might, the near ties included."""
+    """Documents that rounding may change, the near ties included."""
     equal_texts: int = 0
     largest: dict[str, float] = field(default_factory=dict)
     """The largest difference of each kind of thing."""
 
     def hold(self, kind: str, where: str, ours: object, theirs: object) -> bool:
-        """Count one thing that must be equal, and note it when it is not."""
+        """Count one thing that must be equal, and note it if it is not."""
         self.counts[kind] += 1
         if ours != theirs:
             self.misses.append(f"{self.run.name}: {where}: {kind}: {_told_apart(ours, theirs)}")
@@ -93,7 +93,7 @@ class Comparison:
 
 
 def compare_run(run: RecordedRun, backend: RecordedDraws, *, most: int | None = None) -> Comparison:
-    """Evaluate the run's task on its rows and compare all of it; `most` documents of it, where the rest would take too long."""
+    """Evaluate the run's task on its rows and compare everything, at most `most` documents."""
     found = Comparison(run=run)
     documents = run.documents[:most]
     backend.samples = run.samples
@@ -144,7 +144,7 @@ def _compare_document(found: Comparison, detail: Detail, document: Record, backe
 
 
 def _answers(detail: Detail) -> Iterator[tuple[Any, Any]]:
-    """Every request once, however many metrics asked it."""
+    """Every request once, even if several metrics asked it."""
     seen = []
     for ask, request in detail.requests.items():
         if request not in seen:
@@ -177,7 +177,7 @@ def is_near_tie(logprobs: Sequence[float], choices: Sequence[str]) -> bool:
         ranked = sorted(((logprob / length, logprob, length) for logprob, length in zip(logprobs, lengths, strict=True)), reverse=True)
         if len(ranked) > 1:
             (best, first, length), (second, other, other_length) = ranked[:2]
-            # equal texts are equal however they are rounded
+            # equal texts stay equal with any rounding
             if first != other and best - second < max(tolerance(first) / length, tolerance(other) / other_length):
                 return True
     return False
@@ -197,7 +197,7 @@ def _compare_text(
 def _compare_generation(
     found: Comparison, where: str, request: GenerateRequest, response: GenerateResponse, recorded: Record, backend: RecordedDraws
 ) -> None:
-    # the reference adds the text of the end token, which our backends always stop at
+    # the reference adds the text of the end token, at which our backends always stop
     found.hold("stop sequences", where, request.stop_sequence, tuple(recorded["stop_sequence"][:-1]))
     found.hold("limits of new tokens", where, request.max_new_tokens, recorded["generation_size"])
     found.hold("numbers of samples", where, request.num_samples, recorded["num_samples"])
@@ -306,7 +306,7 @@ def _shown(value: float, error: float | None) -> str:
 
 
 def _told_apart(ours: object, theirs: object) -> str:
-    """Both, short, from a little before the first thing that differs."""
+    """Both, shortened, from a little before the first difference."""
     if isinstance(ours, Sequence) and isinstance(theirs, Sequence):
         place = next((place for place, (one, other) in enumerate(zip(ours, theirs, strict=False)) if one != other), None)
         place = min(len(ours), len(theirs)) if place is None else place

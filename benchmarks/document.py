@@ -25,7 +25,7 @@ _PARTS = {"recorded": "python -m benchmarks.parity --write", "harness": "python 
 
 
 def write_part(part: str, text: str, *, document: Path = DOCUMENT) -> None:
-    """Put the text in the place of one part, and leave the other as it is."""
+    """Replace one part by the text, and keep the other."""
     old = document.read_text("utf-8") if document.is_file() else ""
     pieces = [_HEADER]
     for name, command in _PARTS.items():
@@ -52,7 +52,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def cell(text: str) -> str:
-    """Text that may hold the character between columns."""
+    """Text in which the character between columns is escaped."""
     return text.replace("|", "\\|")
 
 

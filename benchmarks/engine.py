@@ -1,4 +1,4 @@
-"""How fast the accelerate backend's engine is, beside Lighteval 0.9.2 and lm-evaluation-harness.
+"""How fast the accelerate backend's engine is, compared with Lighteval 0.9.2 and lm-evaluation-harness.
 
 `python -m benchmarks.engine [--only WORKLOAD]... [--documents N] [--repeats N] [--threads N] [--write]` asks all three the same requests
 (same model in fp32, same texts, same threads), in turns, and prints a table: seconds of the evaluation itself (loading is left out),
@@ -45,7 +45,7 @@ WARM_TASK = "leaderboard|mmlu:anatomy|5|0"
 
 @dataclass(slots=True)
 class Side:
-    """One system in its process, and what it measured of the workload at hand."""
+    """One system in its process, and its runs of the current workload."""
 
     system: str
     process: subprocess.Popen[str]
@@ -56,7 +56,7 @@ class Side:
     runs: list[dict[str, Any]] = field(default_factory=list)
 
     def ask(self, requests: Path) -> dict[str, Any]:
-        """Answer the requests once. Raises UserInputError if the process died of them."""
+        """Answer the requests once. Raises UserInputError if the process died."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{requests}\n")
         self.process.stdin.flush()
@@ -69,7 +69,7 @@ class Side:
         return reply
 
     def median(self, name: str) -> float:
-        """Over the runs of the workload at hand."""
+        """Over the runs of the current workload."""
         return float(statistics.median(run[name] for run in self.runs))
 
 
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     names = ", ".join(workload.name for workload in WORKLOADS)
     parser.add_argument("--only", action="append", metavar="WORKLOAD", help=f"may be given several times: {names}")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each workload on each side (default: %(default)s)")
-    parser.add_argument("--documents", type=int, metavar="N", help="at most so many of each workload (default: its own number)")
+    parser.add_argument("--documents", type=int, metavar="N", help="at most that many for each workload (default: its own number)")
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--threads", type=int, default=cores, metavar="N", help="CPU threads of each side (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help=f"write the table into {DOCUMENT.relative_to(ROOT)}")
@@ -167,10 +167,10 @@ def _lines(workload: Workload, sides: Mapping[str, Side]) -> tuple[list[tuple[st
 
 
 def _difference(ours: Sequence[Any], theirs: Sequence[Any]) -> tuple[str, str]:
-    """How far two sides' answers are apart, and what is wrong with that."""
+    """How much the answers of two sides differ, and what is wrong with that."""
     if isinstance(ours[0], str):
         equal = sum(one == other for one, other in zip(ours, theirs, strict=True))
-        # greedy texts part at near ties, which a benchmark cannot tell from mistakes; the parity runs can
+        # greedy texts differ after near ties, which a benchmark cannot distinguish from mistakes; the parity runs can
         return f"{equal} of {len(ours)} texts equal", "" if equal > 0.9 * len(ours) else f"only {equal} of {len(ours)} texts are equal"
     largest = max(abs(one - other) for left, right in zip(ours, theirs, strict=True) for one, other in zip(left, right, strict=True))
     return f"{largest:.1e} nats", "" if largest <= TOLERANCE else f"log-likelihoods differ by {largest:.1e}"

@@ -33,9 +33,9 @@ def main() -> None:
     torch.set_num_threads(int(threads))
     scores, texts, module, versions = {"ours": ours, "lighteval": lighteval, "lm-eval": lm_eval}[system](model)
     fed = {"tokens": 0}
-    # positions that the model computes: padding included, the tokens of every decoding step too
+    # all positions that the model computes, with padding and the tokens of every decoding step
     module.register_forward_pre_hook(lambda _, arguments, named: _count(fed, arguments, named), with_kwargs=True)
-    # weights that are mapped from a file lie in memory once they were used
+    # weights that are mapped from a file are in memory once they were used
     scores(WARM_UP)
     loaded = _resident()
     with os.fdopen(int(replies), "w") as out:
@@ -43,7 +43,7 @@ def main() -> None:
         for line in sys.stdin:
             requests = json.loads(Path(line.strip()).read_text("utf-8"))
             fed["tokens"] = 0
-            # the peak is counted anew from here on
+            # the peak is counted from here on
             Path("/proc/self/clear_refs").write_text("5")
             started = time.perf_counter()
             answers = (scores if "choices" in requests[0] else texts)(requests)
@@ -130,7 +130,7 @@ def lm_eval(folder: str) -> tuple[Answer, Answer, Any, dict[str, str]]:
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    # the end token stands for an empty context, as in Lighteval
+    # an empty context is the end token, as in Lighteval
     model = HFLM(pretrained=folder, device="cpu", dtype="float32", batch_size=BATCH_SIZE)
 
     def ask(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:

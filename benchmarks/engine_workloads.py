@@ -22,7 +22,7 @@ from pytest_lighteval.types import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A task, how much of it, and how many times as fast as each peer it is to be."""
+    """A task, how many of its documents, and how many times faster than each peer we want to be."""
 
     name: str
     title: str
@@ -70,7 +70,7 @@ WORKLOADS = (
 
 
 def requests_of(workload: Workload) -> list[dict[str, Any]]:
-    """What an evaluation of the workload asks, in plain values. Raises LightevalError where the data are not there."""
+    """The requests of an evaluation of the workload, as plain values. Raises LightevalError if the data are missing."""
     task = declared_task(*workload.task.split("|"))
     if workload.few_shots_select is not None:
         task = replace(task, few_shots_select=workload.few_shots_select)
@@ -96,7 +96,7 @@ def _plain(request: Request) -> dict[str, Any]:
 
 
 class _Recorder(FakeBackend):
-    """Writes down what it is asked."""
+    """Records its requests."""
 
     def __init__(self) -> None:
         super().__init__()

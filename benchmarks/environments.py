@@ -1,4 +1,4 @@
-"""Environments of their own for the peers: their requirements and ours do not go together."""
+"""An environment for each peer, as their requirements conflict with ours."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pytest_lighteval.errors import UserInputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """A package that is compared with, and what it takes to install it today."""
+    """A package that we compare with, and how to install it today."""
 
     name: str
-    """Of the environment's folder in the user's cache."""
+    """The name of the environment's folder in the user's cache."""
     module: str
-    """What can be imported once it is there."""
+    """A module that can be imported once it is installed."""
     requirements: tuple[str, ...]
 
 
@@ -35,7 +35,7 @@ LIGHTEVAL = Peer(
 
 
 def python_of(peer: Peer, folder: Path) -> Path:
-    """The interpreter of the peer's environment, which is made first where it is not there. Raises UserInputError."""
+    """The interpreter of the peer's environment, which is created if it is missing. Raises UserInputError."""
     python = folder / "bin" / "python"
     if not python.is_file():
         print(f"making {folder} with {peer.requirements[0]}", file=sys.stderr)

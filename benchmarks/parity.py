@@ -19,7 +19,7 @@ from benchmarks.recordings import ROOT, count_skipped, count_undeclared, read_ru
 from pytest_lighteval.errors import LightevalError
 
 QUICK_DOCUMENTS = 3
-"""Of every run, under `--quick`."""
+"""Of every run, with `--quick`."""
 HEADER = ("task", "n", "metric", "ours", "theirs", "largest difference")
 
 
@@ -63,7 +63,7 @@ def compare_runs(names: Sequence[str], *, most: int | None = None) -> Iterator[C
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parity", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--only", action="append", metavar="NAME", help="this run alone; may be given several times")
+    parser.add_argument("--only", action="append", metavar="NAME", help="only this run; may be given several times")
     parser.add_argument("--quick", action="store_true", help=f"the first {QUICK_DOCUMENTS} documents of every run")
     parser.add_argument("--write", action="store_true", help=f"write the table into {DOCUMENT.relative_to(ROOT)}")
     return parser
@@ -83,7 +83,7 @@ def _table(done: Sequence[Comparison]) -> str:
 
 
 def _summary(done: Sequence[Comparison]) -> str:
-    """How much was held against the recordings, and how near it came."""
+    """How much was compared with the recordings, and the largest differences."""
     counts: Counter[str] = Counter()
     largest: dict[str, float] = {}
     for comparison in done:

@@ -16,13 +16,13 @@ from pytest_lighteval.types import SampleValue, Task
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("LIGHTEVAL_SHARED", ROOT / "../shared")).resolve()
-"""The reference material, which is no part of the repository."""
+"""The reference material, which is not part of the repository."""
 RUNS = SHARED / "golden" / "e2e"
 PROMPTS = SHARED / "golden" / "prompts"
 SUITES = ROOT / "suites"
 
 _RECORDED_NAMES = {"mc1": "truthfulqa_mc1", "mc2": "truthfulqa_mc2"}
-"""Our reported names -> the reference's, where they are not the same."""
+"""Our reported names -> the reference's, where they differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class RecordedRun:
     documents: tuple[Mapping[str, Any], ...]
     """In the order of evaluation; the fields are those of the recording."""
     results: Mapping[str, float]
-    """By recorded name; `<name>_stderr` beside it."""
+    """By recorded name, with `<name>_stderr`."""
 
     @property
     def spec(self) -> str:
@@ -47,7 +47,7 @@ class RecordedRun:
 
     @property
     def samples(self) -> Mapping[str, tuple[str, ...]]:
-        """Context -> the texts that were drawn for it, where any were."""
+        """Context -> the texts that were sampled for it."""
         return {
             document["context"]: tuple(request["generated_text"])
             for document in self.documents
@@ -56,7 +56,7 @@ class RecordedRun:
         }
 
     def value(self, document: Mapping[str, Any], reported: str) -> SampleValue:
-        """What the reference's metric gave this document, in the form that ours has."""
+        """The value of the reference's metric for this document, in our form."""
         recorded = document["metrics"][recorded_name(reported)]
         if isinstance(recorded, list) and all(isinstance(one, bool) for one in recorded):
             return (sum(recorded), len(recorded))  # IFEval's instructions

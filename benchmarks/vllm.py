@@ -59,7 +59,7 @@ ROWS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit status: 0 the scores agree, 1 they do not, 2 it could not be tried."""
     options = _parser().parse_args(arguments)
-    # else only one of the two would run its engine in this process, where the processor's time can be read
+    # otherwise only one of the two would run its engine in this process, where the processor's time can be read
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     try:
         names = _chosen(options.only)
@@ -80,8 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.vllm", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", action="append", metavar="TASK", help=f"one of {', '.join(ROWS)}; may be given several times")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="how often each side is asked (default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help=f"put what was measured into {DOCUMENT.relative_to(ROOT)}")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="runs of each side (default: %(default)s)")
+    parser.add_argument("--write", action="store_true", help=f"write the measurements into {DOCUMENT.relative_to(ROOT)}")
     return parser
 
 
@@ -128,7 +128,7 @@ def _measure(names: Sequence[str], rounds: int) -> dict[str, Any]:
 
 
 def _warm_up(backend: Any) -> None:
-    """What only the first questions to an engine cost."""
+    """The cost of the first requests to an engine only."""
     from pytest_lighteval.types import GenerateRequest, LoglikelihoodRequest
 
     list(backend.loglikelihood([LoglikelihoodRequest(prompt="The capital of France is", choices=(" Paris", " London, which is not"))]))

@@ -29,7 +29,7 @@ from pytest_lighteval.types import (
 )
 
 MAX_LENGTH = 2048
-"""Longest sequence on both sides; the model's own 8192 would want more memory for keys and values."""
+"""Longest sequence on both sides; the model's own 8192 would need more memory for the KV cache."""
 
 
 class Harness:
@@ -94,7 +94,7 @@ class Harness:
         raise NotImplementedError
 
     def close(self) -> None:
-        """End the engine, so that the other side's can start in this process."""
+        """End the engine, so that that of the other side can start in this process."""
         from pytest_lighteval.backends.vllm.local_engine import free_memory, stop_engine
 
         stop_engine(self._model.model)
@@ -108,16 +108,16 @@ class Harness:
 
 
 class Stopwatch:
-    """A backend that measures the time from a question to its last answer; what is scored between two answers is not in it."""
+    """A backend that measures the time of its calls, without what the caller does between two responses."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.seconds = 0.0
         """Of the processor. The engine runs in this process, in one thread, and other processes may want the same core."""
         self.waited = 0.0
-        """By the clock on the wall."""
+        """By the clock."""
         self.tokens = 0
-        """That went through the model: of prompts what was not found in the prefix cache, and of generated text."""
+        """Tokens that the model computed: those of prompts that the prefix cache did not have, and generated ones."""
         self.answers: list[Any] = []
         """In the order of the requests."""
 
