@@ -16,11 +16,23 @@ PLAIN_SECONDS = 30.0
 """Between two lines in a log; a short item prints none."""
 
 
-def progress_text(label: str, progress: Progress, seconds: float) -> str:
-    """`leaderboard|gsm8k|5: 120/1319 requests, 4.1/s, 4:52 left`."""
+ENOUGH_SECONDS = 5.0
+ENOUGH_ANSWERS = 3
+"""After the first answer, before which the model was loaded: with less than these two a rate would be a guess."""
+
+
+def progress_text(label: str, progress: Progress, *, answered: int, seconds: float) -> str:
+    """`leaderboard|gsm8k|5: 120/1319 requests, 4.1/s, 4:52 left`; rate and rest only where there is enough to estimate them from.
+
+    Args:
+        label: What is evaluated.
+        progress: How far it is.
+        answered: Answers after the first one.
+        seconds: Since the first one.
+    """
     text = f"{label}: {progress.done}/{progress.total} requests"
-    if progress.done and seconds > 0:
-        rate = progress.done / seconds
+    if answered >= ENOUGH_ANSWERS and seconds >= ENOUGH_SECONDS:
+        rate = answered / seconds
         left = round((progress.total - progress.done) / rate)
         hours, minutes = divmod(left // 60, 60)
         clock = f"{hours}:{minutes:02}:{left % 60:02}" if hours else f"{minutes}:{left % 60:02}"
@@ -40,10 +52,12 @@ class ProgressLine:
             self._reporter = config.pluginmanager.get_plugin("terminalreporter")
         self._capture = config.pluginmanager.get_plugin("capturemanager")
         # what pytest had written on the line: the file's name, or the whole id under -v
-        self._stood_there = f"{nodeid if config.get_verbosity() > 0 else nodeid.partition('::')[0]} "
+        self._line_before = f"{nodeid if config.get_verbosity() > 0 else nodeid.partition('::')[0]} "
         self._label = label
         self._clock = clock
-        self._started = self._shown = clock()
+        self._shown = clock()
+        self._first: tuple[int, float] | None = None
+        """How many answers there were when the first one came, and when that was."""
         self._dirty = False
 
     def __call__(self, progress: Progress) -> None:
@@ -51,10 +65,13 @@ class ProgressLine:
         if self._reporter is None:
             return
         now = self._clock()
+        if self._first is None and progress.done:
+            self._first = progress.done, now
         if now - self._shown < (TERMINAL_SECONDS if self._reporter.isatty else PLAIN_SECONDS):
             return
         self._shown = now
-        text = progress_text(self._label, progress, now - self._started)
+        done, since = self._first or (progress.done, now)
+        text = progress_text(self._label, progress, answered=progress.done - done, seconds=now - since)
         with self._on_the_terminal():
             if self._reporter.isatty:
                 self._reporter.rewrite(text, erase=True)
@@ -64,11 +81,11 @@ class ProgressLine:
         self._dirty = True
 
     def done(self) -> None:
-        """Put back what the line stood on; lines in a log stay."""
+        """Put back what pytest had written on the line; lines in a log stay."""
         if self._dirty and self._reporter is not None and self._reporter.isatty:
             with self._on_the_terminal():
                 self._reporter.rewrite("", erase=True)
-                self._reporter.rewrite(self._stood_there)
+                self._reporter.rewrite(self._line_before)
             self._dirty = False
 
     def _on_the_terminal(self) -> AbstractContextManager[None]:
