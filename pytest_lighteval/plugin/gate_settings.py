@@ -20,9 +20,9 @@ from pytest_lighteval.gates.gate_file import GateFile, load_gates
 from pytest_lighteval.gates.waivers import WaiverFile, load_waivers
 
 SKIPPED = "skipped"
-"""`--gate-allow` of gated items that were skipped, or did not run for a reason that pytest does not tell."""
+"""`--gate-allow` of gated items that were skipped, or did not run for a reason that pytest does not report."""
 UNGATED = "ungated"
-"""`--gate-allow` of a session with a baseline in which nothing is held against it."""
+"""`--gate-allow` of a session with a baseline in which nothing is compared with it."""
 
 ALLOWANCES = (*(kind.value for kind in MismatchKind if kind is not MismatchKind.METRIC), SKIPPED, UNGATED)
 
@@ -34,7 +34,7 @@ class GateSettings:
     file: GateFile | None
     """`--gates`."""
     baselines: Baselines | MeasuredBaselines | None
-    """None: no score is held against another."""
+    """None: no score is compared with another."""
     baseline_names: tuple[str, ...]
     """As the user wrote them."""
     policy: Policy
@@ -51,7 +51,7 @@ class GateSettings:
     runs: int = 1
     """How often the model is run on the same documents."""
     plan_only: bool = False
-    """The gates are told, and nothing is evaluated."""
+    """The gates are reported, and nothing is evaluated."""
 
     @property
     def allowed_mismatches(self) -> tuple[MismatchKind, ...]:
@@ -72,7 +72,7 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
                 raise UserInputError(f"--{name.replace('_', '-')} is given without --save-baseline")
     recovers = values["against_backend"] is not None or values["against_model_args"] is not None
     if recovers and values["baseline"]:
-        raise UserInputError("--baseline and --against-model-args: scores are held against one or the other")
+        raise UserInputError("--baseline and --against-model-args: scores are compared with one or the other")
     baselines: Baselines | MeasuredBaselines | None = _baselines(values["baseline"], folder) if values["baseline"] else None
     names = tuple(values["baseline"] or ())
     if recovers:
@@ -102,7 +102,7 @@ def _baselines(names: Sequence[str], folder: Path) -> Baselines:
     _needs_scipy()
     baselines = read_baselines([folder / name for name in names])
     for key in baselines.keys:
-        baselines.find(key)  # a task that two files of a folder hold is told before anything is evaluated
+        baselines.find(key)  # a task that two files of a folder hold is an error before anything is evaluated
     return baselines
 
 

@@ -70,7 +70,7 @@ def ends_early(session: Session, key: TaskKey, task: Task) -> bool:
     if gate.interim_checks is None or session.gate_plan is None or has_floor(session, key, task):
         return False
     group = key.superset
-    # the floor of a superset is held against its tasks' scores, whether or not it is a gate
+    # the floor of a superset is compared with its tasks' scores, whether or not it is a gate
     if group is not None and any(spec.is_floor for spec in gates_for(group, {}, gate.file).values()):
         return False
     gates = stopping_gates(session.gate_plan, key)

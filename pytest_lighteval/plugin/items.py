@@ -118,7 +118,7 @@ class TaskItem(pytest.Function):
 
 
 class ReferenceItem(pytest.Function):
-    """The same task, measured with the reference model that the session's is held against. It has no score to be judged."""
+    """The same task, measured with the reference model that the session's is compared with. It has no score to be judged."""
 
     def __init__(self, *, task: Task, key: TaskKey, **kwargs: Any) -> None:
         super().__init__(callobj=run_reference, **kwargs)

@@ -52,48 +52,63 @@ class Option(NamedTuple):
 
 
 OPTIONS = (
-    Option(name="backend", metavar="NAME", help="what runs the model: accelerate, fake, or another installed backend"),
+    Option(
+        name="backend", metavar="NAME", help="what runs the model: accelerate, vllm, openai, nanotron, fake, or another installed backend"
+    ),
     Option(name="model-args", metavar="ARGS", help="key=value pairs joined by commas, or a YAML file; 'help' lists the backend's"),
     Option(
         name="tasks", kind="specs", metavar="SPECS", help="suite|task|few_shots|truncate, comma-separated, or a file of them (./tasks.txt)"
     ),
     Option(name="custom-tasks", kind="many", metavar="DIR", help="a folder of suites of your own; may be given more than once"),
     Option(name="few-shots", metavar="N[,N...]", help="few-shot counts for every task, instead of those in the suite files"),
-    Option(name="max-samples", metavar="N", help="only the first N documents of each task, after the seeded shuffle"),
-    Option(name="num-fewshot-seeds", metavar="N", help="ask every document under N few-shot choices and average (default 1)"),
+    Option(name="max-samples", metavar="N", help="ask only the first N documents of each task, after the seeded shuffle"),
+    Option(
+        name="num-fewshot-seeds",
+        metavar="N",
+        help="ask every document with N different choices of few-shot examples and average (default 1)",
+    ),
     Option(name="use-chat-template", kind="flag", help="ask in turns, rendered with the model's chat template"),
-    Option(name="system-prompt", metavar="TEXT", help="put in front of every prompt (the system turn of a chat)"),
-    Option(name="strip-reasoning", kind="flag", help="take <think>...</think> out of answers before they are scored"),
+    Option(name="system-prompt", metavar="TEXT", help="text before every prompt (the system turn of a chat)"),
+    Option(name="strip-reasoning", kind="flag", help="remove <think>...</think> from answers before they are scored"),
     Option(name="reasoning-tags", metavar="TAGS", help="other tags for --strip-reasoning: '<think>:</think>,[THINK]:[/THINK]'"),
     Option(name="override-batch-size", metavar="N", help="the model argument batch_size"),
     Option(name="data-home", metavar="DIR", help="a folder <owner>/<name>/... used instead of the hub (also LIGHTEVAL_DATA_HOME)"),
     Option(name="report-dir", metavar="DIR", help="where run folders are written (default: reports)"),
-    Option(name="no-cache", kind="flag", help="ask the model everything, and read data sets anew; nothing is kept"),
+    Option(name="no-cache", kind="flag", help="compute every answer and read every data set; keep nothing"),
     Option(name="cache-dir", metavar="DIR", help="where answers and prepared data sets are kept (default: the user's cache folder)"),
     Option(name="cache-size", metavar="SIZE", help="most that the answers may take, e.g. 500MB (default 5GB); the data sets as much again"),
     Option(name="threads", metavar="N|share", help="CPU threads of a process; share: the cores divided among the workers"),
     Option(name="gates", metavar="FILE", help="a YAML file of floors and gate policies by task, beside those in the suite files"),
-    Option(name="baseline", kind="many", metavar="PATH", help="hold scores against this baseline, document by document; may be repeated"),
+    Option(name="baseline", kind="many", metavar="PATH", help="compare scores with this baseline, document by document; may be repeated"),
     Option(name="save-baseline", metavar="PATH", help="write the scores as a baseline: a file, or a folder/ with one a task"),
     Option(name="baseline-reason", metavar="TEXT", help="why --save-baseline may lower what the file demands; kept in it"),
     Option(name="baseline-merge", kind="flag", help="let --save-baseline add this run as a further repeat of the same model"),
     Option(name="gate-max-drop", metavar="LOSS", help="the loss that a gate allows: 0.02 is two points (the default)"),
     Option(name="gate-min-effect", metavar="LOSS", help="a smaller loss is never red (default: half of --gate-max-drop)"),
-    Option(name="gate-alpha", metavar="ALPHA", help="how often a session may be red although nothing changed (default 0.05)"),
-    Option(name="gate-inconclusive", metavar="fail|warn", help="what a gate with too few documents to tell is (default warn)"),
+    Option(name="gate-alpha", metavar="ALPHA", help="the share of sessions that may be red although nothing changed (default 0.05)"),
+    Option(name="gate-inconclusive", metavar="fail|warn", help="what happens to a gate with too few documents to decide (default warn)"),
     Option(
-        name="gate-allow", kind="many", metavar="KIND[,KIND...]", help="mismatches of a baseline that are no errors: see docs/baselines.md"
+        name="gate-allow",
+        kind="many",
+        metavar="KIND[,KIND...]",
+        help="mismatches with a baseline that are not errors: see docs/baselines.md",
     ),
     Option(
         name="gate-sequential",
         kind="maybe",
-        metavar="LOOKS|off",
-        help="stop a task once its gate is certain, looking so many times (5, written --gate-sequential=5); off: whole runs",
+        metavar="N|off",
+        help="stop a task once its gate is decided; N = interim checks (default 5, write --gate-sequential=5); off: ask all documents",
     ),
-    Option(name="against-backend", metavar="NAME", help="hold scores against this backend's, measured first (default: that of --backend)"),
-    Option(name="against-model-args", metavar="ARGS", help="the model that scores are held against, measured first; as --model-args"),
-    Option(name="gate-calibrate", metavar="K", help="run the model K times, and tell how much its runs differ from one another"),
-    Option(name="gate-plan", kind="flag", help="say what each gate finds and how many documents max_drop takes, and evaluate nothing"),
+    Option(
+        name="against-backend",
+        metavar="NAME",
+        help="compare scores with those of this backend, measured first (default: that of --backend)",
+    ),
+    Option(
+        name="against-model-args", metavar="ARGS", help="the model that scores are compared with, measured first; written as --model-args"
+    ),
+    Option(name="gate-calibrate", metavar="K", help="run the model K times, and report how much its runs differ"),
+    Option(name="gate-plan", kind="flag", help="report what each gate can detect and how many documents max_drop needs; evaluate nothing"),
     Option(name="waivers", metavar="FILE", help="a YAML file of known regressions, expected to fail until a date"),
 )
 

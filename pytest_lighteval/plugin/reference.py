@@ -1,4 +1,4 @@
-"""Recovery mode: a second model is measured on the same documents first, and the session's model is held against it.
+"""Recovery mode: a second model is measured on the same documents first, and the session's model is compared with it.
 
 The reference's items come before all others, so that a process holds one model at a time. What they measure passes through the run's
 folder, as under xdist another worker may need it; whoever needs a result that is not there yet makes it.

@@ -96,7 +96,7 @@ def _compare_with(session: Session, item: TaskItem, reference: Reference) -> Non
     held = _reference_result(session, item, reference)
     reference.release()
     if held.result is None:
-        raise BackendError(f"the reference has no score to be held against: {held.problem}")
+        raise BackendError(f"the reference has no score to compare with: {held.problem}")
     if held.is_new:  # its own item did not get that far
         attach_reference(item, held.result, backend=held.facts)
     settings = session.settings

@@ -122,13 +122,13 @@ def judge_session(
         ended.verdicts = session_gates.with_adjusted(ended.verdicts)
     if gate.file is not None:
         idle = unmatched(gate.file, [*measured, *supersets])
-        ended.notices += [f"{gate.file.path}:{entry.line}: {entry.pattern}: nothing in this run is held to it" for entry in idle]
+        ended.notices += [f"{gate.file.path}:{entry.line}: {entry.pattern}: no task of this run matches it" for entry in idle]
         # part of a session, such as --lf, may be held to a baseline or a suite's floor alone
         is_compared = session.gate_plan is not None and bool(session.gate_plan.gates)
         is_gated = is_compared or any(has_floor(session, key, task) for key, task in session.items or ())
         is_idle = len(idle) == len(gate.file.entries) and not is_gated
         if is_idle and UNGATED not in gate.allowed and gates_are_required:
-            problem = f"{gate.file.path}: nothing in this session is held to any of its gates (--gate-allow {UNGATED})"
+            problem = f"{gate.file.path}: no task of this session has any of its gates (--gate-allow {UNGATED})"
             ended.reports.append(SessionReport(name="gates", problem=problem))
     if gate.waivers is not None:
         ended.notices += expired_waivers(gate.waivers, gate.today)
@@ -169,7 +169,7 @@ def _judge_group(
     if not wanted and not paired:
         return
     try:
-        # a member without a score is a member all the same: a floor held against the others would be another floor
+        # a member without a score is a member all the same: a floor for the others alone would be another floor
         if wanted and unscored:
             raise LightevalError(f"{len(unscored)} of its tasks have no score: {', '.join(map(str, unscored))}")
         # a superset of which one task is left has no row of its own, and its floor holds all the same
@@ -219,7 +219,7 @@ def _report(name: str, verdicts: Sequence[Verdict]) -> SessionReport:
 def _report_missing(
     ended: SessionReports, session: Session, results: Mapping[TaskKey, TaskResult], errors: Mapping[str, str], skipped: Mapping[str, str]
 ) -> None:
-    """Fail where a selected task with a floor has no score, or a baseline was given and something was not held against it."""
+    """Fail where a selected task with a floor has no score, or a baseline was given and something was not compared with it."""
     gates, gate = session.gate_plan, session.settings.gate
     wanted = {key: "it has a floor" for key, task in session.items or () if has_floor(session, key, task)}
     wanted |= dict.fromkeys(gates.expected if gates is not None else (), "the baseline promises it")
@@ -234,12 +234,12 @@ def _report_missing(
     known = {key for key, _ in session.items or ()}
     if unplanned := [str(key) for key in results if key not in known]:
         # under xdist the controller finds the tasks by their ids; a suite that it cannot find must not go unjudged
-        problem = f"{len(unplanned)} tasks ran that the session's gates do not know: {', '.join(unplanned[:3])}"
+        problem = f"{len(unplanned)} tasks ran that were not collected when the gates were planned: {', '.join(unplanned[:3])}"
         ended.reports.append(SessionReport(name="unplanned", problem=problem))
     if not gates.gates and UNGATED not in gate.allowed:
         names, held = ", ".join(gate.baseline_names), [str(key) for key in gate.baselines.keys] if gate.baselines else []
         told = ", ".join(held[:3]) + (", ..." if len(held) > 3 else "")
-        problem = f"nothing in this session is held against {names}, which holds {told or 'no task'} (--gate-allow {UNGATED})"
+        problem = f"nothing in this session is compared with {names}, which holds {told or 'no task'} (--gate-allow {UNGATED})"
         ended.reports.append(SessionReport(name="baseline", problem=problem))
 
 

@@ -33,7 +33,7 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Against:
-    """What the session's model is held against."""
+    """What the session's model is compared with."""
 
     backend: str
     arguments: msgspec.Struct

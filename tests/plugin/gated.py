@@ -1,4 +1,4 @@
-"""A project whose suite is held against a baseline, with the fake backend's planted losses."""
+"""A project whose suite is compared with a baseline, with the fake backend's planted losses."""
 
 from __future__ import annotations
 

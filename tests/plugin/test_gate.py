@@ -1,4 +1,4 @@
-"""A run held against a baseline: the five verdicts, supersets and the pooled test, policies, and how all of it is told."""
+"""A run compared with a baseline: the five verdicts, supersets and the pooled test, policies, and how all of it is told."""
 
 from __future__ import annotations
 
@@ -65,6 +65,14 @@ def test_a_failure_is_one_line_on_the_item_itself(pytester: pytest.Pytester, sui
 
     result.stdout.fnmatch_lines(["FAILED suites/gated/gated.yaml::alone[[]0-shot] - *gated|alone|0: acc 0.* REGRESSED (allowed 2.0)"])
     result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_the_pooled_test_is_a_test_of_the_session_and_progress_ends_at_a_hundred_percent(pytester: pytest.Pytester, suite: Path) -> None:
+    result = pytester.runpytest(*FAKE, *BASELINE)
+
+    percentages = [int(text) for text in re.findall(r"\[ *(\d+)%\]", result.stdout.str())]
+    assert percentages[-1] == max(percentages) == 100
+    assert any(line.startswith("lighteval .") for line in result.outlines)
 
 
 def test_verbose_lists_the_flipped_documents_and_the_details_hold_both_scores(pytester: pytest.Pytester, suite: Path) -> None:

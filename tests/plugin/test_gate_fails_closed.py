@@ -1,4 +1,4 @@
-"""A baseline was given, and something was not held against it: red, with the reason, unless the user allows it by name."""
+"""A baseline was given, and something was not compared with it: red, with the reason, unless the user allows it by name."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_session_in_which_nothing_is_held_against_the_baseline_is_red(pytester
 
     refused.assert_outcomes(passed=1, failed=1)
     refused.stdout.fnmatch_lines(
-        ["FAILED lighteval::baseline - *nothing in this session is held against base.json, which holds gated|alone|0, *"]
+        ["FAILED lighteval::baseline - *nothing in this session is compared with base.json, which holds gated|alone|0, *"]
     )
     allowed.assert_outcomes(passed=1)
 
@@ -189,7 +189,7 @@ def test_a_gates_file_to_which_nothing_is_held_is_red(pytester: pytest.Pytester,
     configured = pytester.runpytest(*given)
 
     refused.assert_outcomes(passed=1, failed=1)
-    refused.stdout.fnmatch_lines(["FAILED lighteval::gates - *nothing in this session is held to any of its gates (--gate-allow ungated)"])
+    refused.stdout.fnmatch_lines(["FAILED lighteval::gates - *no task of this session has any of its gates (--gate-allow ungated)"])
     allowed.assert_outcomes(passed=1)
     configured.assert_outcomes(passed=1)
 

@@ -78,7 +78,7 @@ def test_two_workers_are_red_where_nothing_is_held_against_the_baseline(pytester
     result = pytester.runpytest_subprocess(*FAKE, *ALONE, "-n", "2")
 
     assert result.parseoutcomes() == {"passed": 1, "failed": 1}
-    result.stdout.fnmatch_lines(["FAILED lighteval::baseline - *nothing in this session is held against base.json*"])
+    result.stdout.fnmatch_lines(["FAILED lighteval::baseline - *nothing in this session is compared with base.json*"])
 
 
 def test_two_workers_are_red_where_nothing_is_held_to_a_gates_file(pytester: pytest.Pytester, suite: Path) -> None:
@@ -87,7 +87,7 @@ def test_two_workers_are_red_where_nothing_is_held_to_a_gates_file(pytester: pyt
     result = pytester.runpytest_subprocess(*FAKE, "-k", "alone", "--gates", "gates.yaml", "-n", "2")
 
     assert result.parseoutcomes() == {"passed": 1, "failed": 1}
-    result.stdout.fnmatch_lines(["FAILED lighteval::gates - *nothing in this session is held to any of its gates*"])
+    result.stdout.fnmatch_lines(["FAILED lighteval::gates - *no task of this session has any of its gates*"])
 
 
 def test_two_workers_find_a_superset_red_whose_tasks_err(pytester: pytest.Pytester, suite: Path) -> None:

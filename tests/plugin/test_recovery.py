@@ -1,4 +1,4 @@
-"""Recovery mode: a reference is measured first, on the same documents and in the same session, and the model is held against it."""
+"""Recovery mode: a reference is measured first, on the same documents and in the same session, and the model is compared with it."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_reference_without_a_score_is_an_error_of_both(project: pytest.Pyteste
     result.stdout.fnmatch_lines(
         [
             "ERROR *choice[[]0-shot-reference] - *reference: *1 of 40 documents have no answer*planted failure",
-            "ERROR *choice[[]0-shot] - *the reference has no score to be held against: *planted failure",
+            "ERROR *choice[[]0-shot] - *the reference has no score to compare with: *planted failure",
         ]
     )
     assert sorted(results_in(project)["errors"]) == ["mini|choice|0", "mini|choice|0 (reference)"]
@@ -149,7 +149,7 @@ def test_a_reference_to_which_nothing_is_held_is_red(project: pytest.Pytester, o
     result = project.runpytest("test_other.py", "--backend", "fake", *option)
 
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["FAILED lighteval::baseline - *nothing in this session is held against *(--gate-allow ungated)"])
+    result.stdout.fnmatch_lines(["FAILED lighteval::baseline - *nothing in this session is compared with *(--gate-allow ungated)"])
 
 
 def test_a_reference_whose_worker_dies_is_an_error_and_nobody_waits_for_it(project: pytest.Pytester) -> None:
@@ -187,7 +187,7 @@ def test_a_reference_whose_worker_dies_is_an_error_and_nobody_waits_for_it(proje
         (("--backend", "fake", "--against-model-args", "acuracy=1"), "*acuracy*accuracy*"),
         (
             ("--backend", "fake", "--against-backend", "fake", "--baseline", "suites"),
-            "--baseline and --against-model-args: scores are held against one or the other",
+            "--baseline and --against-model-args: scores are compared with one or the other",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""`--save-baseline` writes what the next run is held against: whole runs only, atomically, and nothing lower without a reason."""
+"""`--save-baseline` writes what the next run is compared with: whole runs only, atomically, and nothing lower without a reason."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
         for name in arguments:
             if name in LOADING_ARGUMENTS:
                 raise UserInputError(f"{name}: the model is loaded already")
-        name = getattr(model.config, "_name_or_path", "") or type(model).__name__
+        name = getattr(model.config, "name_or_path", "") or type(model).__name__
         try:
             return cls(msgspec.convert({"pretrained": name, **arguments}, AccelerateArguments), given=(model, tokenizer))
         except msgspec.ValidationError as error:
