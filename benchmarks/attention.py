@@ -1,6 +1,6 @@
 """Ways to attend to a prefix that many documents share, on one model: how long each takes, and how far its logits are from the first one's.
 
-`python -m benchmarks.attention [--threads N] [--prefix N] [--documents N]` prints a table. Each way feeds the same documents behind the
+`python -m benchmarks.attention [--threads N] [--prefix N] [--documents N]` prints a table. Each way computes the same documents after the
 same prefix, whose keys and values are there already but in the first way; the time is that of the documents alone.
 """
 

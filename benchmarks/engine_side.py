@@ -32,9 +32,9 @@ def main() -> None:
 
     torch.set_num_threads(int(threads))
     scores, texts, module, versions = {"ours": ours, "lighteval": lighteval, "lm-eval": lm_eval}[system](model)
-    fed = {"tokens": 0}
+    computed = {"tokens": 0}
     # all positions that the model computes, with padding and the tokens of every decoding step
-    module.register_forward_pre_hook(lambda _, arguments, named: _count(fed, arguments, named), with_kwargs=True)
+    module.register_forward_pre_hook(lambda _, arguments, named: _count(computed, arguments, named), with_kwargs=True)
     # weights that are mapped from a file are in memory once they were used
     scores(WARM_UP)
     loaded = _resident()
@@ -42,19 +42,19 @@ def main() -> None:
         print(json.dumps({"versions": versions, "threads": torch.get_num_threads()}), file=out, flush=True)
         for line in sys.stdin:
             requests = json.loads(Path(line.strip()).read_text("utf-8"))
-            fed["tokens"] = 0
+            computed["tokens"] = 0
             # the peak is counted from here on
             Path("/proc/self/clear_refs").write_text("5")
             started = time.perf_counter()
             answers = (scores if "choices" in requests[0] else texts)(requests)
             seconds = time.perf_counter() - started
-            reply = {"seconds": seconds, "tokens": fed["tokens"], "peak_bytes": _peak() - loaded, "answers": answers}
+            reply = {"seconds": seconds, "tokens": computed["tokens"], "peak_bytes": _peak() - loaded, "answers": answers}
             print(json.dumps(reply), file=out, flush=True)
 
 
-def _count(fed: dict[str, int], arguments: Any, named: dict[str, Any]) -> None:
+def _count(computed: dict[str, int], arguments: Any, named: dict[str, Any]) -> None:
     inputs = named.get("input_ids")
-    fed["tokens"] += (arguments[0] if inputs is None else inputs).numel()
+    computed["tokens"] += (arguments[0] if inputs is None else inputs).numel()
 
 
 def _resident() -> int:

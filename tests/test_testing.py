@@ -65,7 +65,7 @@ class Raises(FakeBackend):
 
 
 class RunsOn(FakeBackend):
-    """Cuts a text behind the stop sequence."""
+    """Cuts a text after the stop sequence."""
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Texts:
         uncut = [replace(request, stop_sequence=()) for request in requests]

@@ -19,7 +19,7 @@ from pytest_lighteval.prompts.adapters.musr import parse_choices
 from pytest_lighteval.prompts.adapters.olympiad_bench import name_answer_kinds
 
 
-def test_babi_asks_each_question_after_what_was_told_before_it_and_not_after_other_questions() -> None:
+def test_babi_asks_each_question_after_the_story_up_to_it_and_not_after_other_questions() -> None:
     story = {
         "text": ["Mary went to the garden.", "Where is Mary?", "John left.", "Mary sat down.", "Where is Mary?"],
         "answer": ["", "garden", "", "", "garden"],

@@ -49,7 +49,7 @@ def test_writing_replaces_the_table_alone(tmp_path: Path, monkeypatch: pytest.Mo
     assert "old" not in text
 
 
-def test_answers_that_differ_are_told() -> None:
+def test_answers_that_differ_are_reported() -> None:
     ours, theirs = LoglikelihoodResponse(logprobs=(-1.0, -2.0)), LoglikelihoodResponse(logprobs=(-1.0, -2.5))
     text, other = GenerateResponse(texts=("a",)), GenerateResponse(texts=("b",))
 

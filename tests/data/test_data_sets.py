@@ -246,7 +246,7 @@ def test_a_repository_without_a_card_is_left_to_datasets_and_never_stale(tmp_pat
     task = make_task(tmp_path, hf_repo="geo/capitals")
     write_jsonl(path, CAPITALS)
     before = data_sets.rows(task, "test")
-    # the same size and time, as an archive that is unpacked again gives them: only the inode tells
+    # the same size and time, as an archive that is unpacked again gives them: only the inode differs
     status = path.stat()
     path.rename(path.with_suffix(".old"))
     write_jsonl(path, CAPITALS[::-1])

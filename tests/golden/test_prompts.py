@@ -138,7 +138,7 @@ def fields(doc: Doc) -> Record:
 
 
 def recorded_fields(doc: Record) -> Record:
-    """A choice that is a list of spellings is as many choices, and its index stands for them all, as in Lighteval's `get_golds`."""
+    """A choice that is a list of spellings is as many choices, and its index means them all, as in Lighteval's `get_golds`."""
     places: list[list[int]] = []
     choices: list[str] = []
     for choice in doc["choices"] or []:  # none where a text is measured

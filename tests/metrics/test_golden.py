@@ -34,7 +34,7 @@ def skip_without_libraries(name: str) -> None:
 
 
 def ours(entry: Metric, recorded: str) -> str:
-    """Our reported name; a metric that reports one number reports the recorded one whatever its name."""
+    """Our reported name. A metric that reports one number reports the recorded one under any name."""
     return next(iter(entry.corpus)) if len(entry.corpus) == 1 else ROWS.get(recorded, recorded)
 
 

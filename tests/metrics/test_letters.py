@@ -44,7 +44,7 @@ def test_languages_that_the_reference_has_no_words_for_are_understood(name: str,
     ("name", "text"),
     [("french", "La réponse est 18, et non 20 ou 30"), ("chinese", "答案：18。不是20"), ("hindi", "उत्तर 18। 20 नहीं")],
 )
-def test_a_number_behind_the_languages_answer_word_beats_a_later_one(name: str, text: str) -> None:
+def test_a_number_after_the_languages_answer_word_beats_a_later_one(name: str, text: str) -> None:
     doc = Doc(id="test:0", query="", choices=("18",), gold=(0,))
     values = metric(f"extractive_match_expr_{name}").sample(doc, GenerateResponse(texts=(text,), finish_reasons=("stop",)))
     assert values == {"extractive_match": 1.0}

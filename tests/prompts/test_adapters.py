@@ -56,7 +56,7 @@ def test_arabic_endings_lose_their_marks() -> None:
 
 
 @pytest.mark.parametrize("question", [pytest.param("Why?", id="why"), pytest.param("How?", id="how"), pytest.param("Where?", id="where")])
-def test_the_right_answer_stands_among_the_wrong_ones_where_it_is_said_to(question: str) -> None:
+def test_the_right_answer_is_among_the_wrong_ones_at_the_returned_index(question: str) -> None:
     arabic_row = {"question": question, "distractor1": "a", "distractor2": "b", "distractor3": "c", "correct_answer": "R"}
     french_row = {"Question": question, **{f"Réponse incorrecte {number}": text for number, text in zip("123", "abc", strict=True)}}
     placed = arabic.place_sciq_answer(arabic_row)
@@ -88,17 +88,17 @@ def test_drop_answers_are_each_annotators_number_spans_or_date_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("activity", "wanted"),
+    ("activity", "expected"),
     [
         pytest.param("I was reading a book. I finished the book yesterday.", {"first": "better", "second": "worse", "gold": 1}, id="kept"),
         pytest.param("I bought a new car, it is very economic.", {"first": "worse", "second": "better", "gold": 0}, id="swapped"),
     ],
 )
-def test_the_order_of_scenarios_depends_on_the_better_ones_text_alone(activity: str, wanted: Row) -> None:
+def test_the_order_of_scenarios_depends_on_the_better_ones_text_alone(activity: str, expected: Row) -> None:
     names = {activity: "better", "Something else.": "worse"}
     ordered = ethics.order_scenarios({"activity": activity, "baseline": "Something else."})
 
-    assert {"first": names[ordered["first"]], "second": names[ordered["second"]], "gold": ordered["gold"]} == wanted
+    assert {"first": names[ordered["first"]], "second": names[ordered["second"]], "gold": ordered["gold"]} == expected
 
 
 def test_a_question_with_a_picture_is_no_row() -> None:
@@ -135,7 +135,7 @@ def test_of_a_papers_answers_those_that_are_yes_or_no_are_left() -> None:
     ]
 
 
-def test_a_problem_of_race_is_told_its_right_option() -> None:
+def test_a_problem_of_race_gets_its_right_option() -> None:
     problem = {"question": "Who?", "answer": "C", "options": ["a", "b", "c", "d"]}
 
     assert race.parse_problems({"problems": repr([problem])}) == {"problems": [{**problem, "right": "c"}]}
@@ -163,7 +163,7 @@ def test_wikitext_is_read_as_one_would_write_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "pronoun", "options", "wanted"),
+    ("text", "pronoun", "options", "expected"),
     [
         pytest.param("Ann met Bea when she left.", "she", ["Ann", "Bea"], ["Ann", "Bea"], id="names"),
         pytest.param("Ann met Bea at her house.", "her", ["Ann", "Bea"], ["Ann's", "Bea's"], id="possessive"),
@@ -171,7 +171,7 @@ def test_wikitext_is_read_as_one_would_write_it() -> None:
         pytest.param("The cup hit the jug. It broke.", "It", ["The cup", "The jug"], ["The cup", "The jug"], id="at its beginning"),
     ],
 )
-def test_an_option_fits_into_the_pronouns_place(text: str, pronoun: str, options: list[str], wanted: list[str]) -> None:
+def test_an_option_fits_into_the_pronouns_place(text: str, pronoun: str, options: list[str], expected: list[str]) -> None:
     row = {"text": text, "pronoun": pronoun, "pronoun_loc": text.index(f" {pronoun} ") + 1, "options": options}
 
-    assert wsc.fit_options(row)["options"] == wanted
+    assert wsc.fit_options(row)["options"] == expected

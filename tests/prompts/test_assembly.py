@@ -27,7 +27,7 @@ def _message(role: str, content: str) -> Message:
     ("system_prompt", "shots", "text"),
     [
         pytest.param(None, (), "Answer.\n\nQ0:", id="alone"),
-        pytest.param(None, SHOTS, "Answer.\n\nQ1: A1\n\nQ2: A2\n\nQ0:", id="the instruction stands once in front of the examples"),
+        pytest.param(None, SHOTS, "Answer.\n\nQ1: A1\n\nQ2: A2\n\nQ0:", id="the instruction is once before the examples"),
         pytest.param("Be brief.", SHOTS, "Be brief.Answer.\n\nQ1: A1\n\nQ2: A2\n\nQ0:", id="nothing follows the system prompt"),
     ],
 )
@@ -72,7 +72,7 @@ def test_a_prompt_of_nothing_but_its_separator_is_empty() -> None:
     assert build_prompt(empty, (empty,)) == ""
 
 
-def test_a_query_that_does_not_begin_with_its_instruction_is_told() -> None:
+def test_a_query_that_does_not_begin_with_its_instruction_is_an_error() -> None:
     with pytest.raises(PromptError, match=r"^test:0: the query does not begin with its instruction 'Say\.'$"):
         build_prompt(replace(DOC, instruction="Say."))
 

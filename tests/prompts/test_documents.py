@@ -209,7 +209,7 @@ def test_choices_that_are_scored_must_be_there(choices: tuple[str, ...], problem
     assert str(raised.value) == f"s|t: test:0: prompt.choices: {problem}"
 
 
-def test_a_cluster_column_that_is_not_there_is_told() -> None:
+def test_a_missing_cluster_column_is_named() -> None:
     with pytest.raises(PromptError, match=r"^s\|t: test:0: cluster: there is no column 'passage', only question, "):
         _render(_task(cluster="passage"), ROW)
 
@@ -272,7 +272,7 @@ def test_suites_in_two_folders_may_have_adapters_of_one_name(tmp_path: Path) -> 
     assert queries == ["a", "b"]
 
 
-def test_an_adapter_may_stand_in_any_module_that_can_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_adapter_may_be_in_any_module_that_can_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_benchmarks_for_a_test").mkdir()
     (tmp_path / "my_benchmarks_for_a_test" / "rows.py").write_text("def adapt(row): return {'question': 'from a module'}")
     monkeypatch.syspath_prepend(tmp_path)
@@ -321,7 +321,7 @@ def test_a_wrong_adapter_is_one_clear_line(suite_file: Path, adapter: str, messa
         pytest.param("1 / 0", "ZeroDivisionError: division by zero", id="its code"),
     ],
 )
-def test_an_adapter_module_that_cannot_be_imported_is_told_each_time(tmp_path: Path, source: str, problem: str) -> None:
+def test_an_adapter_module_that_cannot_be_imported_is_an_error_each_time(tmp_path: Path, source: str, problem: str) -> None:
     (tmp_path / "rows.py").write_text(source)
 
     for _ in range(2):

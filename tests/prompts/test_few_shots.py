@@ -119,7 +119,7 @@ def test_a_small_pool_gives_what_it_has(mode: FewShotsSelect) -> None:
         pytest.param("balanced", "", "t: 2 few-shot examples are asked for, and there is no document to take them from", id="empty"),
     ],
 )
-def test_a_pool_that_cannot_be_drawn_from_is_told(mode: FewShotsSelect, labels: str, message: str) -> None:
+def test_a_pool_that_is_too_small_to_draw_from_is_an_error(mode: FewShotsSelect, labels: str, message: str) -> None:
     with pytest.raises(DataError) as raised:
         pick_few_shots(_docs("test", "a"), _docs("train", labels), mode=mode, count=2, rng=random.Random(42), where="t")
 

@@ -37,7 +37,7 @@ def test_all_views_show_a_calibration_and_only_where_there_is_one() -> None:
     assert "Runs of the same model" not in summary_markdown(run(GSM8K))
 
 
-def test_saved_documents_are_told_by_task_and_in_all() -> None:
+def test_saved_documents_are_counted_by_task_and_in_all() -> None:
     stopped = run(replace(GSM8K, num_saved=6), MMLU[0])
 
     lines = [line for line, _ in terminal_table(stopped, width=120) if "saved" in line]

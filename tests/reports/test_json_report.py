@@ -1,4 +1,4 @@
-"""results.json is the same for the same run, is valid JSON whatever was measured, and is laid out as Lighteval's readers expect."""
+"""results.json is the same for the same run, always valid JSON, and laid out as readers of Lighteval's results expect."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pytest_lighteval.types import RunReport
 from tests.reports.samples import FULL, GSM8K, MMLU, WIKITEXT, number, result, run, verdict
 
 
-def test_what_the_work_took_stands_beside_the_times() -> None:
+def test_the_use_of_the_work_is_next_to_the_times() -> None:
     report = run(GSM8K)
     report = replace(report, backend={**report.backend, "use": {"peak_memory_bytes": 17}})
 
@@ -223,6 +223,6 @@ def test_another_file_is_not_taken_for_results(tmp_path: Path, text: str, proble
     assert str(caught.value).startswith(f"{path}: {problem}")
 
 
-def test_a_file_that_is_not_there_is_told_by_name(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"results\.json: the results cannot be read: No such file or directory$"):
         read_results(tmp_path / "results.json")

@@ -1,4 +1,4 @@
-"""A run's files are whole or not there, and the index knows every run that lies in the folder."""
+"""A run's files are whole or not there, and the index lists every run in the folder."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_what_was_written_before_the_disk_was_full_is_kept(tmp_path: Path) -> No
     assert (tmp_path / "one/results.json").read_text("utf-8") == results_json(FULL)
 
 
-def test_an_index_that_cannot_be_written_is_told_by_name_and_the_run_is_kept(tmp_path: Path) -> None:
+def test_an_index_that_cannot_be_written_is_named_and_the_run_is_kept(tmp_path: Path) -> None:
     (tmp_path / "index.json").mkdir()
 
     with pytest.raises(LightevalError, match=r"/index\.json: the index of runs cannot be written: Is a directory$"):

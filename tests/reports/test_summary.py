@@ -117,7 +117,7 @@ def test_a_step_summary_that_is_full_already_is_left_alone(tmp_path: Path) -> No
     assert path.stat().st_size == STEP_SUMMARY_BYTES
 
 
-def test_a_step_summary_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_step_summary_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(LightevalError) as caught:
         append_step_summary("ours", {"GITHUB_STEP_SUMMARY": str(tmp_path)})
 

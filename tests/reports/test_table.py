@@ -11,7 +11,7 @@ from pytest_lighteval.reports.table import terminal_table
 from tests.reports.samples import FULL, GSM8K, MMLU, WIKITEXT, number, result, run, verdict
 
 
-def test_the_worst_stands_first_and_supersets_under_a_heading() -> None:
+def test_the_worst_comes_first_and_supersets_under_a_heading() -> None:
     assert terminal_table(FULL, width=100) == [
         ("task                         metric             value  stderr      n  gate", "plain"),
         ("leaderboard|gsm8k|5          qem               0.3500  ± 0.0479  100  failed, min 0.4200", "failed"),
@@ -49,7 +49,7 @@ def test_a_run_of_one_task_needs_no_averages() -> None:
     ]
 
 
-def test_a_failed_superset_stands_before_a_passed_one() -> None:
+def test_a_failed_superset_comes_before_a_passed_one() -> None:
     report = run(
         *MMLU,
         result("helm|x:a|0", acc=number(0.1)),
@@ -75,7 +75,7 @@ def test_only_errors_make_no_table() -> None:
     ]
 
 
-def test_what_a_backend_has_to_say_stands_below_the_table() -> None:
+def test_the_notes_of_a_backend_are_below_the_table() -> None:
     report = replace(run(), backend={"name": "slow", "notes": ["it runs in half of its speed"]})
 
     assert terminal_table(report, width=80) == [("slow: it runs in half of its speed", "plain")]

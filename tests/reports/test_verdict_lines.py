@@ -1,4 +1,4 @@
-"""Comparisons are told one line each, the worst first, with what a reader should know behind them; documents only when asked for."""
+"""Comparisons are one line each, the worst first, with their notes; documents are listed only when asked for."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_verbose_lists_everything_and_the_documents_that_were_lost_first() -> No
 
 
 @pytest.mark.parametrize(("verbosity", "documents"), [(1, 101), (2, 150)])
-def test_a_hundred_documents_are_enough_unless_all_are_wanted(verbosity: int, documents: int) -> None:
+def test_a_hundred_documents_are_listed_unless_all_are_asked_for(verbosity: int, documents: int) -> None:
     flips = tuple(Flip(id=f"test:{row}", before=1.0, after=0.0, is_loss=True) for row in range(150))
     lines = verdict_lines(report(a=compared("REGRESSED", "failed", flips=flips)), verbosity=verbosity)
 
@@ -66,7 +66,7 @@ def test_a_hundred_documents_are_enough_unless_all_are_wanted(verbosity: int, do
     assert (lines[-1][0] == "    and 50 more (-vv lists all)") is (verbosity == 1)
 
 
-def test_a_waiver_that_is_not_needed_is_told() -> None:
+def test_a_waiver_that_is_not_needed_is_named() -> None:
     (_, (line, _)) = verdict_lines(report(a=compared("PASSED", "passed", waiver="known (until 2027-01-01)")), verbosity=0)
 
     assert line == "s|a|0: acc PASSED  [its waiver is not needed: known (until 2027-01-01)]"
