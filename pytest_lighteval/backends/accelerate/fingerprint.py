@@ -1,4 +1,4 @@
-"""A digest of everything that may change an answer, from files and arguments alone."""
+"""The backend's fingerprint: a digest of everything that may change an answer. Reads files and arguments; loads no model."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pytest_lighteval.errors import BackendError
 _ENGINE = 1
 """Raised whenever this backend may answer the same request differently."""
 _WITHOUT_EFFECT = {
-    # names of the same content, and how many rows run together
+    # names of content that is digested itself, and how many rows run together
     *("pretrained", "model_name", "tokenizer", "revision", "subfolder", "batch_size"),
-    # what the plugin asks with, not what the model answers with
+    # changes the prompt, not the answer to a prompt
     "use_chat_template",
 }
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that compute, without importing them."""
+    """Versions of the packages that compute the answers. Imports none of them."""
     return installed_versions(("torch", "transformers", "tokenizers", "accelerate", "bitsandbytes"))
 
 
@@ -62,7 +62,7 @@ def fingerprint_loaded(model: Any, tokenizer: Any, arguments: AccelerateArgument
 
 
 def fingerprint_content(content: Mapping[str, Any], arguments: AccelerateArguments) -> str:
-    """For a model whose content somebody else has digested: together with the arguments that may change an answer and the versions."""
-    # the refused ones were once fields too, so that digests have them
+    """The digest of this content, of the arguments that may change an answer, and of the versions."""
+    # arguments that are refused now were fields once, and old digests contain them
     settings = canonical_settings(arguments, without=_WITHOUT_EFFECT) | dict.fromkeys(AccelerateArguments.refused)
     return digest_content({"engine": _ENGINE, "arguments": settings, "versions": package_versions(), **content})

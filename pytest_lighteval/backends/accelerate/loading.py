@@ -1,4 +1,4 @@
-"""Load a model folder with transformers, and turn what goes wrong into one clear line."""
+"""Load a model folder with transformers; every failure becomes one clear line. Knows neither scoring nor generation."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from pytest_lighteval.errors import BackendError, MissingExtraError, first_line
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """A model in memory, ready to be asked."""
+    """A model in memory, ready to run."""
 
     model: Any
     """A transformers causal model in eval mode."""
     device: torch.device
     """Where its inputs go."""
     dtype: str
-    """Of the weights as they are computed with, e.g. `float32`."""
+    """The dtype that it computes in, e.g. `float32`."""
 
     @property
     def is_exact(self) -> bool:
-        """Whether it computes in fp32 or better. Quantized weights are multiplied in half precision, whatever the others' dtype."""
+        """Whether it computes in fp32 or better. Quantized weights are multiplied in half precision, whatever dtype the others have."""
         return self.dtype in ("float32", "float64") and not getattr(self.model, "is_quantized", False)
 
 
 def choose_device(asked: str | None) -> torch.device:
-    """The device asked for, or the first GPU, else the CPU. Raises BackendError if the one asked for is not there."""
+    """The device that was asked for. None was: the first GPU, or the CPU if there is no GPU. Raises BackendError for a missing device."""
     if asked is None:
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(asked)
@@ -61,7 +61,7 @@ def choose_device(asked: str | None) -> torch.device:
 
 
 def load_model(folder: Path, arguments: AccelerateArguments) -> LoadedModel:
-    """The model in the folder, on its device, in its dtype, to compute with as many threads as there are cores, or as the environment says.
+    """The model in the folder, on its device and in its dtype. It computes with one thread for each core, or as the environment says.
 
     Raises BackendError and MissingExtraError.
     """
@@ -80,14 +80,14 @@ def load_model(folder: Path, arguments: AccelerateArguments) -> LoadedModel:
     if spread:
         settings["device_map"] = "auto"
     elif "quantization_config" in settings:
-        # bitsandbytes quantizes while it places; it cannot be moved afterwards
+        # bitsandbytes quantizes while it loads; the model cannot be moved afterwards
         settings["device_map"] = {"": device}
     if "device_map" in settings and importlib.util.find_spec("accelerate") is None:
         raise MissingExtraError("accelerate", "accelerate")
     with quiet_transformers(), _as_backend_error(f"{arguments.model}: cannot load it"):
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=arguments.trust_remote_code)
         if config.is_encoder_decoder:
-            # transformers would load some of these as decoders that see no encoder, and their scores would mean nothing
+            # transformers would load some of these as decoders without their encoder, and their scores would mean nothing
             raise BackendError(
                 f"{arguments.model}: {config.model_type} is an encoder-decoder model, and this backend runs causal (decoder-only) models"
             )
@@ -97,13 +97,13 @@ def load_model(folder: Path, arguments: AccelerateArguments) -> LoadedModel:
     model.eval()
     dtype = str(model.dtype).removeprefix("torch.")
     if arguments.compile:
-        # in place, so that scoring and generation both go through it
+        # in place, so that both scoring and generation use it
         model.compile()
     return LoadedModel(model=model, device=model.device if "device_map" in settings else device, dtype=dtype)
 
 
 def adopt_model(model: Any) -> LoadedModel:
-    """A model of the user's, as it is."""
+    """The user's own model, as it is."""
     return LoadedModel(model=model, device=model.device, dtype=str(model.dtype).removeprefix("torch."))
 
 

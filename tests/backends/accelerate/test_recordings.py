@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
 from pytest_lighteval.backends.accelerate import AccelerateBackend
 from pytest_lighteval.types import GenerateRequest, LoglikelihoodRequest, PerplexityRequest
-from tests.shared import GOLDEN, needs_shared
+from tests.backends.recordings import recorded
+from tests.shared import needs_shared
 
 pytestmark = needs_shared
-
-
-def recorded(run: str, most: int) -> list[dict[str, Any]]:
-    """The first documents of a recorded run."""
-    with (GOLDEN / "e2e" / f"{run}.jsonl").open(encoding="utf-8") as lines:
-        return [json.loads(line) for line, _ in zip(lines, range(most), strict=False)]
 
 
 def tolerance(logprob: float) -> float:

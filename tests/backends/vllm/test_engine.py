@@ -24,8 +24,8 @@ from pytest_lighteval.backends.vllm.fingerprint import vllm_version
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.testing import BackendConformance
 from pytest_lighteval.types import Backend, GenerateRequest, LoglikelihoodRequest, Message, PerplexityRequest
-from tests.backends.accelerate.test_recordings import recorded
 from tests.backends.conftest import SMOLLM2
+from tests.backends.recordings import recorded
 from tests.shared import ROOT, needs_shared
 
 pytestmark = [

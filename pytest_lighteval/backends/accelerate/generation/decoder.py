@@ -33,7 +33,7 @@ _FEWEST_TOKENS = 64
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class _Live:
+class _ActiveRow:
     """A row that is not done."""
 
     planned: PlannedRow
@@ -100,9 +100,9 @@ class Decoder:
         live = []
         for planned in plan.rows:
             rule = StopRule(planned.row, self._tokenizer, self._ends)
-            live.append(_Live(planned=planned, sampling=SamplerState(planned.row, self._seed, rule.ends), rule=rule))
-        for one, fits in _Decoding(self, plan, live, limits).run():
-            yield one.planned.row, one.rule.finish(one.new) if fits else None
+            live.append(_ActiveRow(planned=planned, sampling=SamplerState(planned.row, self._seed, rule.ends), rule=rule))
+        for row, fits in _Decoding(self, plan, live, limits).run():
+            yield row.planned.row, row.rule.finish(row.new) if fits else None
 
     def forward(self, batch: DecodeBatch, tokens: Sequence[int], count: int) -> torch.Tensor | None:
         """Logits `[count, vocabulary]` at the first places, in fp32. None: memory ran out."""
@@ -125,7 +125,7 @@ class Decoder:
             self.tokens_computed += len(tokens)
         return logits
 
-    def sample(self, logits: torch.Tensor, rows: Sequence[_Live]) -> list[int]:
+    def sample(self, logits: torch.Tensor, rows: Sequence[_ActiveRow]) -> list[int]:
         """The next token of each row. Raises BackendError when memory runs out: the random numbers are drawn by then."""
 
         def sample() -> list[int]:
@@ -141,16 +141,16 @@ class Decoder:
 class _Decoding:
     """One call of `Decoder.generate`: its rows, its slots and its stems."""
 
-    def __init__(self, decoder: Decoder, plan: GenerationPlan, rows: Sequence[_Live], limits: BatchLimits) -> None:
+    def __init__(self, decoder: Decoder, plan: GenerationPlan, rows: Sequence[_ActiveRow], limits: BatchLimits) -> None:
         self._decoder, self._plan, self._limits = decoder, plan, limits
         self._waiting = deque(rows)
-        self._slots = Slots[_Live]()
+        self._slots = Slots[_ActiveRow]()
         self._cache = KVCache(0, 0)
         self._stems: dict[int, KVCache] = {}
         self._readers = Counter(stem for planned in plan.rows for stem in planned.stems)
         """How many rows after each stem are not done."""
 
-    def run(self) -> Iterator[tuple[_Live, bool]]:
+    def run(self) -> Iterator[tuple[_ActiveRow, bool]]:
         """Every row when it is done, and whether it fitted into memory."""
         while self._waiting or len(self._slots):
             try:
@@ -158,49 +158,49 @@ class _Decoding:
                 done, fits = self._step(), True
             except _OutOfMemoryError:
                 done, fits = self._shrink(), False
-            for one in done:
-                self._readers.subtract(one.planned.stems)
+            for row in done:
+                self._readers.subtract(row.planned.stems)
             for stem in [stem for stem in self._stems if not self._readers[stem]]:
                 del self._stems[stem]
-            yield from ((one, fits) for one in done)
+            yield from ((row, fits) for row in done)
 
     def _take_in(self) -> None:
         """Fill the slots as far as the limits allow, in the order of the plan."""
         while self._kept_with(()) > self._limits.kept and len(self._slots) > 1:
             # texts outgrow their slots: the row with the least to compute again waits
-            shortest = min(self._slots.rows, key=lambda one: len(one.new))
+            shortest = min(self._slots.rows, key=lambda row: len(row.new))
             self._slots.take_out(shortest)
             self._waiting.appendleft(shortest)
             shortest.kept = 0
         while self._waiting:
-            one = self._waiting[0]
-            fits = len(self._slots) < self._limits.rows and self._kept_with((one,)) <= self._limits.kept
+            row = self._waiting[0]
+            fits = len(self._slots) < self._limits.rows and self._kept_with((row,)) <= self._limits.kept
             if len(self._slots) and not fits:
                 break
-            for stem in one.planned.stems:
+            for stem in row.planned.stems:
                 if stem not in self._stems:
                     self._compute_stem(stem)
             self._slots.put(self._waiting.popleft())
-        for source, target, one in self._slots.close_gaps():
-            self._cache.move(source, target, one.kept)
+        for source, target, row in self._slots.close_gaps():
+            self._cache.move(source, target, row.kept)
         self._make_room()
 
-    def _kept_with(self, new: Sequence[_Live]) -> int:
+    def _kept_with(self, new: Sequence[_ActiveRow]) -> int:
         """Tokens kept with these rows taken in."""
         rows = [*self._slots.rows, *new]
-        stems = {*self._stems, *(stem for one in new for stem in one.planned.stems)}
-        return len(rows) * max((one.room for one in rows), default=0) + sum(len(self._plan.stems[stem].tokens) for stem in stems)
+        stems = {*self._stems, *(stem for row in new for stem in row.planned.stems)}
+        return len(rows) * max((row.room for row in rows), default=0) + sum(len(self._plan.stems[stem].tokens) for stem in stems)
 
     def _make_room(self) -> None:
         rows = self._slots.rows
-        slots, capacity = len(rows), max(one.room for one in rows)
+        slots, capacity = len(rows), max(row.room for row in rows)
         if capacity <= self._cache.capacity <= 2 * capacity:
             # copying costs more than the unused rest
             capacity, slots = self._cache.capacity, max(slots, self._cache.slots)
         if self._decoder.attempt(lambda size: self._cache.resize(*size) or True, (slots, capacity)) is None:
             raise _OutOfMemoryError
 
-    def _step(self) -> list[_Live]:
+    def _step(self) -> list[_ActiveRow]:
         """One forward pass. Returns the rows that are done; they have left their slots."""
         rows = self._slots.rows
         left = self._limits.tokens - len(rows)
@@ -209,8 +209,8 @@ class _Decoding:
         spans: list[PromptSpan] = []
         taken: list[int] = []
         places: list[list[int]] = []
-        for slot, one in enumerate(rows):
-            pending = one.pending
+        for slot, row in enumerate(rows):
+            pending = row.pending
             count = 1 + min(len(pending) - 1, max(0, left))
             left -= count - 1
             newest.append(pending[count - 1])
@@ -218,24 +218,24 @@ class _Decoding:
             places.append([slot])
             if count > 1:
                 start = len(rows) + len(rest)
-                spans.append(PromptSpan(cache=self._cache, slot=slot, start=one.kept, flat=slice(start, start + count - 1)))
+                spans.append(PromptSpan(cache=self._cache, slot=slot, start=row.kept, flat=slice(start, start + count - 1)))
                 places[slot].extend(range(start, start + count - 1))
                 rest += pending[: count - 1]
-        starts = [one.planned.start + one.kept for one in rows]
+        starts = [row.planned.start + row.kept for row in rows]
         positions = [start + count - 1 for start, count in zip(starts, taken, strict=True)]
         positions += [position for start, count in zip(starts, taken, strict=True) for position in range(start, start + count - 1)]
         batch = DecodeBatch(
             fused=self._decoder.fused,
             slots=self._cache,
-            lengths=[one.kept + count for one, count in zip(rows, taken, strict=True)],
+            lengths=[row.kept + count for row, count in zip(rows, taken, strict=True)],
             spans=spans,
             stems=self._decode_stems(rows, places, len(positions)),
             positions=torch.tensor(positions),
         )
         logits = self._forward(batch, [*newest, *rest], len(rows))
-        ready = [slot for slot, one in enumerate(rows) if len(one.pending) == taken[slot]]
-        for one, count in zip(rows, taken, strict=True):
-            one.kept += count
+        ready = [slot for slot, row in enumerate(rows) if len(row.pending) == taken[slot]]
+        for row, count in zip(rows, taken, strict=True):
+            row.kept += count
         if len(ready) < len(rows):
             logits = logits[ready]
         sampled = self._decoder.sample(logits, [rows[slot] for slot in ready]) if ready else []
@@ -247,10 +247,10 @@ class _Decoding:
                 done.append(rows[slot])
         return done
 
-    def _decode_stems(self, rows: Sequence[_Live], places: Sequence[Sequence[int]], tokens: int) -> list[DecodeStem]:
+    def _decode_stems(self, rows: Sequence[_ActiveRow], places: Sequence[Sequence[int]], tokens: int) -> list[DecodeStem]:
         readers_of: defaultdict[int, list[int]] = defaultdict(list)
-        for one, own in zip(rows, places, strict=True):
-            for stem in one.planned.stems:
+        for row, own in zip(rows, places, strict=True):
+            for stem in row.planned.stems:
                 readers_of[stem] += own
         return [
             DecodeStem(
@@ -284,14 +284,14 @@ class _Decoding:
             raise _OutOfMemoryError
         return logits
 
-    def _shrink(self) -> list[_Live]:
+    def _shrink(self) -> list[_ActiveRow]:
         """Free all keys and go on with half the rows; what they generated is kept. Returns a row that cannot be done at all, if any."""
         rows = self._slots.rows
-        self._slots = Slots[_Live]()
+        self._slots = Slots[_ActiveRow]()
         self._cache = KVCache(0, 0)
         self._stems.clear()
-        for one in rows:
-            one.kept = 0
+        for row in rows:
+            row.kept = 0
         self._waiting.extendleft(reversed(rows))
         if rows and self._limits.rows > 1:
             # down to one row at a time, which is done before the next one's stems run: what fails then is the first in line

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from pytest_lighteval.backends.accelerate.generation import decoder as decoding
 from pytest_lighteval.backends.accelerate.generation.sampler import Sampler
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import GenerateRequest
+from tests.backends.accelerate.watched import run_out_of_memory, watched
 from tests.backends.tiny import save_tiny, tiny_model, tiny_tokenizer
 
 FEW_SHOTS = (
@@ -79,24 +79,6 @@ def fed(llama: Any) -> Iterator[list[tuple[int, int]]]:
 
     with watched(llama, watch):
         yield passes
-
-
-class watched:  # noqa: N801  # reads as a with-statement's verb
-    """A model whose forward passes are shown to a function first."""
-
-    def __init__(self, model: Any, watch: Callable[[dict[str, Any]], None]) -> None:
-        self._model, self._watch, self._forward = model, watch, model.forward
-
-    def __enter__(self) -> None:
-        @functools.wraps(self._forward)
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            self._watch(kwargs)
-            return self._forward(*args, **kwargs)
-
-        self._model.forward = forward
-
-    def __exit__(self, *exception: object) -> None:
-        self._model.forward = self._forward
 
 
 @pytest.mark.parametrize(
@@ -248,7 +230,7 @@ def test_a_row_that_memory_never_suffices_for_is_an_error_and_the_others_are_ans
 
     def limited(inputs: dict[str, Any]) -> None:
         if int(inputs["position_ids"].max()) >= length - 1:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            run_out_of_memory()
 
     with watched(llama, limited):
         answers = dict(backend.generate(requests))
@@ -267,7 +249,7 @@ def test_a_stem_that_memory_never_suffices_for_fails_the_rows_behind_it_and_no_r
 
     def limited(inputs: dict[str, Any]) -> None:
         if "position_ids" in inputs and inputs["input_ids"].shape[1] >= 4 and torch.equal(inputs["input_ids"][0, :4], start):
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            run_out_of_memory()
 
     with watched(llama, limited):
         answers = dict(backend.generate(requests))
@@ -283,7 +265,7 @@ def test_memory_that_runs_out_late_costs_time_but_no_token(llama: Any) -> None:
 
     def limited(inputs: dict[str, Any]) -> None:
         if next(steps) in (0, 3, 5):
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            run_out_of_memory()
 
     with watched(llama, limited):
         found = tokens_of(backend, requests_of())
@@ -295,10 +277,7 @@ def test_memory_that_runs_out_late_costs_time_but_no_token(llama: Any) -> None:
 def test_memory_that_runs_out_while_tokens_are_chosen_is_one_line(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = loaded(llama)
 
-    def refuse(self: Sampler, scores: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-
-    monkeypatch.setattr(Sampler, "_drawn", refuse)
+    monkeypatch.setattr(Sampler, "_drawn", lambda *arguments: run_out_of_memory())
 
     with pytest.raises(BackendError, match=r"^memory ran out while the next tokens of 3 rows were chosen: ask for fewer with batch_size$"):
         list(backend.generate([GenerateRequest(prompt="One", max_new_tokens=2, do_sample=True, num_samples=3)]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import random
 from collections import Counter
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 
 from pytest_lighteval.backends.accelerate import AccelerateBackend
 from pytest_lighteval.types import GenerateRequest, GenerateResponse, Message
+from tests.backends.accelerate.watched import run_out_of_memory, watched
 from tests.backends.tiny import tiny_model, tiny_tokenizer
 
 PROMPTS = (
@@ -313,21 +313,16 @@ def test_memory_running_out_halves_the_batch_and_loses_nothing() -> None:
     expected = dict(
         AccelerateBackend.from_model(model, tiny_tokenizer()).generate([GenerateRequest(prompt=p, max_new_tokens=5) for p in PROMPTS])
     )
-    forward, limit = model.forward, 100
-
-    @functools.wraps(forward)
-    def limited(*args: Any, **kwargs: Any) -> Any:
-        # rows whose next token is asked; other passes are those of the checks at load
-        if "position_ids" in kwargs and len(kwargs["logits_to_keep"]) > limit:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return forward(*args, **kwargs)
-
-    model.forward = limited
     backend = AccelerateBackend.from_model(model, tiny_tokenizer(), batch_size=5)
     generate_one(backend, prompt="x", max_new_tokens=1)
-    limit = 2
 
-    answers = dict(backend.generate([GenerateRequest(prompt=prompt, max_new_tokens=5) for prompt in PROMPTS]))
+    def limited(inputs: dict[str, Any]) -> None:
+        # the rows whose next token is sampled
+        if len(inputs["logits_to_keep"]) > 2:
+            run_out_of_memory()
+
+    with watched(model, limited):
+        answers = dict(backend.generate([GenerateRequest(prompt=prompt, max_new_tokens=5) for prompt in PROMPTS]))
 
     assert answers == expected
     assert backend.describe()["use"]["out_of_memory_rows"] == 2

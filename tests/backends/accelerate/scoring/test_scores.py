@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from pytest_lighteval.backends.accelerate import AccelerateArguments, Accelerate
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.testing import BackendConformance
 from pytest_lighteval.types import Backend, LoglikelihoodRequest, LoglikelihoodResponse, Message, PerplexityRequest, PerplexityResponse
+from tests.backends.accelerate.watched import run_out_of_memory, watched
 from tests.backends.tiny import score_alone, tiny_model, tiny_tokenizer
 
 REQUESTS = [
@@ -31,6 +30,17 @@ REQUESTS = [
 def llama() -> Any:
     """One random llama."""
     return tiny_model()
+
+
+def memory_for(most_tokens: int) -> Callable[[dict[str, Any]], None]:
+    """Memory that holds so many tokens at a time; for `watched`."""
+
+    def limited(inputs: dict[str, Any]) -> None:
+        rows, tokens = inputs["input_ids"].shape
+        if rows * tokens > most_tokens:
+            run_out_of_memory()
+
+    return limited
 
 
 def check_against_single_passes(model: Any, requests: list[LoglikelihoodRequest], answers: dict[int, LoglikelihoodResponse]) -> None:
@@ -84,15 +94,16 @@ def test_batch_size_changes_nothing_but_rounding(llama: Any) -> None:
 
 
 def test_answers_stream_as_soon_as_their_rows_are_done(llama: Any) -> None:
-    calls = Counted(llama)
-    backend = AccelerateBackend.from_model(calls.model, tiny_tokenizer(), batch_size=1)
+    backend = AccelerateBackend.from_model(llama, tiny_tokenizer(), batch_size=1)
+    passes: list[Any] = []
 
-    answers = backend.loglikelihood(REQUESTS[:2])
-    next(answers)
-    after_first = calls.count
-    list(answers)
+    with watched(llama, passes.append):
+        answers = backend.loglikelihood(REQUESTS[:2])
+        next(answers)
+        after_first = len(passes)
+        list(answers)
 
-    assert after_first < calls.count
+    assert after_first < len(passes)
 
 
 def test_unconditioned_scores_are_those_after_the_other_prompt(llama: Any) -> None:
@@ -141,11 +152,11 @@ def test_choices_that_cannot_be_scored_are_errors_of_their_request_alone(llama: 
 
 
 def test_memory_running_out_halves_the_batch_and_loses_nothing(llama: Any, caplog: pytest.LogCaptureFixture) -> None:
-    limited = Counted(llama, most_tokens=60)
-    backend = AccelerateBackend.from_model(limited.model, tiny_tokenizer())
+    backend = AccelerateBackend.from_model(llama, tiny_tokenizer())
     requests = [*REQUESTS, LoglikelihoodRequest(prompt=" sheep and a horse" * 3, choices=(" and a king", "."))]
 
-    answers = dict(backend.loglikelihood(requests))
+    with watched(llama, memory_for(60)):
+        answers = dict(backend.loglikelihood(requests))
 
     check_against_single_passes(llama, requests, answers)
     tokens = backend.describe()["use"]["out_of_memory_tokens"]
@@ -156,14 +167,14 @@ def test_memory_running_out_halves_the_batch_and_loses_nothing(llama: Any, caplo
 
 
 def test_a_row_that_does_not_fit_alone_fails_its_own_request(llama: Any) -> None:
-    limited = Counted(llama, most_tokens=12)
-    backend = AccelerateBackend.from_model(limited.model, tiny_tokenizer())
+    backend = AccelerateBackend.from_model(llama, tiny_tokenizer())
     requests = [
         LoglikelihoodRequest(prompt="One, two, " * 9, choices=(" x", " y")),
         LoglikelihoodRequest(prompt="One", choices=(" x", " y")),
     ]
 
-    answers = dict(backend.loglikelihood(requests))
+    with watched(llama, memory_for(12)):
+        answers = dict(backend.loglikelihood(requests))
 
     assert str(answers[0].error).startswith("memory ran out on a single row of ")
     assert answers[1].error is None
@@ -182,14 +193,19 @@ def test_a_model_that_answers_no_numbers_is_an_error_of_each_document() -> None:
 
 
 def test_an_error_that_is_not_about_memory_is_not_swallowed(llama: Any) -> None:
-    broken = Counted(llama)
-    backend = AccelerateBackend.from_model(broken.model, tiny_tokenizer())
+    backend = AccelerateBackend.from_model(llama, tiny_tokenizer())
     list(backend.loglikelihood(REQUESTS[:1]))
-    broken.error = RuntimeError("shapes do not match")
+    error = RuntimeError("shapes do not match")
 
-    with pytest.raises(BackendError, match="LlamaForCausalLM: it failed on a batch of 1: RuntimeError: shapes do not match") as caught:
+    def broken(inputs: dict[str, Any]) -> None:
+        raise error
+
+    with (
+        watched(llama, broken),
+        pytest.raises(BackendError, match="LlamaForCausalLM: it failed on a batch of 1: RuntimeError: shapes do not match") as caught,
+    ):
         list(backend.loglikelihood(REQUESTS[:1]))
-    assert caught.value.__cause__ is broken.error
+    assert caught.value.__cause__ is error
 
 
 def test_special_tokens_are_added_to_plain_prompts_and_not_to_rendered_chats(llama: Any) -> None:
@@ -280,25 +296,3 @@ def test_a_model_in_training_is_scored_in_eval_mode_and_left_in_training() -> No
 
     assert answers == expected
     assert all(module.training for module in model.modules())
-
-
-class Counted:
-    """The model, its passes counted, and memory running out beyond so many tokens."""
-
-    def __init__(self, model: Any, *, most_tokens: int | None = None) -> None:
-
-        self.model, self.count = copy.deepcopy(model), 0
-        self.error: Exception | None = None
-        forward = self.model.forward
-
-        @functools.wraps(forward)
-        def limited(*args: Any, **kwargs: Any) -> Any:
-            self.count += 1
-            rows, tokens = kwargs["input_ids"].shape
-            if self.error is not None:
-                raise self.error
-            if most_tokens is not None and rows * tokens > most_tokens:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-            return forward(*args, **kwargs)
-
-        self.model.forward = limited
