@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,7 +65,8 @@ class _DocMaker:
     def __init__(self, task: Task, split: str, few_shots: bool, multiple_choice: bool) -> None:
         self.task, self.split, self.few_shots, self.multiple_choice = task, split, few_shots, multiple_choice
         self.adapter = None if task.prompt.adapter is None else _load_adapter(task, task.prompt.adapter)
-        self.fields = {field: _Field(task, field, source) for field, source in _sources(task.prompt) if source is not None}
+        sources = {field.name: getattr(task.prompt, field.name) for field in fields(PromptTemplate) if field.name != "adapter"}
+        self.fields = {name: _Field(task, name, source) for name, source in sources.items() if source is not None}
 
     def make(self, index: int, row: Row) -> Iterator[Doc | None]:
         """The documents of one row; None for each that has no right answer."""
@@ -188,17 +189,6 @@ class _Field:
             columns = {name: value for name, value in values.items() if name not in _EXTRAS}
             problem = _no_column(missing[0], columns) if missing else f"{error} in {_shortened(self.source)}"
             raise PromptError(f"{where}: prompt.{self.name}: {problem}") from error
-
-
-def _sources(prompt: PromptTemplate) -> Iterator[tuple[str, Any]]:
-    yield "instruction", prompt.instruction
-    yield "query", prompt.query
-    yield "choices", prompt.choices
-    yield "gold", prompt.gold
-    yield "unconditioned_query", prompt.unconditioned_query
-    yield "original_query", prompt.original_query
-    yield "fewshot_sorting_class", prompt.fewshot_sorting_class
-    yield "specific", prompt.specific
 
 
 def _texts(source: Any) -> Iterator[str]:
