@@ -6,7 +6,8 @@ The map: what happens to a sample, from a line of YAML to a verdict.
 2.  `plugin/items` makes a pytest item of each task and few-shot count.
 3.  `evaluate` is the story of one item, steps 4 to 8 on one screen.
 4.  `data/data_sets` loads the rows.
-5.  `prompts/documents` makes a `Doc` of a row, `prompts/few_shots` picks its examples, `prompts/assembly` joins them to a prompt.
+5.  `prompts/documents` makes a `Doc` of a row, `prompts/few_shots` picks its examples, `prompts/assembly` joins them to a prompt,
+    `prompts/requests` makes the requests of it.
 6.  `backends` answers: `backends/fake`, `backends/accelerate`, `backends/vllm`, `backends/openai`, `backends/nanotron`.
     `backends/common` is what they share, `backends/cache` remembers their answers.
 7.  `metrics` scores an answer.
