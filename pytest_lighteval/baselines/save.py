@@ -190,8 +190,8 @@ def prepare_baseline(
         )
     history = old.history
     if reason:
-        told = {str(key): metrics for key, metrics in worsened.items() if metrics}
-        history = (*history, HistoryEntry(reason=reason, date=date, worsened=told))
+        lowered = {str(key): metrics for key, metrics in worsened.items() if metrics}
+        history = (*history, HistoryEntry(reason=reason, date=date, worsened=lowered))
     refresh = Refresh(
         added=added,
         replaced=tuple(sorted(baseline.tasks.keys() & old.tasks.keys())),

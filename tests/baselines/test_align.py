@@ -1,4 +1,4 @@
-"""A result is paired with its baseline document by document, or every reason why it must not be is listed."""
+"""A result is aligned with its baseline document by document, or every reason against it is listed."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_missing_documents_are_stale() -> None:
     ]
 
 
-def test_documents_that_the_baseline_does_not_know_are_stale() -> None:
+def test_documents_that_are_not_in_the_baseline_are_stale() -> None:
     ids = shuffled_ids(10)
 
     assert reasons(result({"qem": [1.0] * 10}, ids=ids), saved(result({"qem": [1.0] * 9}, ids=ids[:9]))) == [
@@ -289,7 +289,7 @@ def test_few_shot_seeds_are_repeats_of_their_document() -> None:
     assert (pairs.baseline, pairs.candidate) == (((1.0, 0.0), (1.0, 1.0)), ((1.0, 0.0), (0.0, 0.0)))
 
 
-def test_fewer_few_shot_seeds_than_promised_are_stale() -> None:
+def test_fewer_few_shot_seeds_than_the_baseline_has_are_stale() -> None:
     assert reasons(under_seeds(2, [0], [1.0, 0.0]), saved(under_seeds(2, [0, 1, 2], [1.0] * 6))) == [
         ("documents", "the baseline asked under 3 few-shot seeds, this run under 1 of them")
     ]

@@ -1,4 +1,4 @@
-"""What several runs of one model say of its noise."""
+"""How much several runs of one model differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file of a baseline: small, deterministic, what was measured and nothing about who did; damage is told by field."""
+"""The file of a baseline: small, deterministic, what was measured, nothing about who measured it; damage is reported by field."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ TASK = ("tasks", "leaderboard|gsm8k|5")
     ],
     ids=["conflict", "list", "other program", "twins", "newer", "version as text", "no tasks", "history", "key"],
 )
-def test_a_damaged_file_is_told_by_field(text: str, message: str) -> None:
+def test_a_damaged_file_is_an_error_that_names_the_field(text: str, message: str) -> None:
     with pytest.raises(UserInputError) as raised:
         parse_baseline(text, "b.json")
 
@@ -287,7 +287,7 @@ def test_a_damaged_file_is_told_by_field(text: str, message: str) -> None:
         "seed",
     ],
 )
-def test_a_damaged_task_is_told_by_field(text: str, message: str) -> None:
+def test_a_damaged_task_is_an_error_that_names_the_field(text: str, message: str) -> None:
     with pytest.raises(UserInputError) as raised:
         parse_baseline(text, "b.json")
 

@@ -1,4 +1,4 @@
-"""Files of other harnesses give the gates and baselines that they stand for, and all that has no counterpart is listed."""
+"""Files of other harnesses become gates and baselines; what has no counterpart is listed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.baselines.align import AlignedScores, Mismatch, MismatchKind, align
-from pytest_lighteval.baselines.importers import ImportedGates, lm_eval_baseline, render_gates, tensorrt_gates, vllm_gates
 from pytest_lighteval.baselines.importers.__main__ import main
+from pytest_lighteval.baselines.importers.gates import ImportedGates, render_gates, tensorrt_gates, vllm_gates
+from pytest_lighteval.baselines.importers.lm_eval import lm_eval_baseline
 from pytest_lighteval.baselines.importers.names import LOWER_IS_BETTER, TASKS, LmEvalTask, find_task
 from pytest_lighteval.baselines.model import BaselineMetric
 from pytest_lighteval.baselines.read import read_baseline
@@ -149,7 +150,7 @@ def test_vllms_gsm8k_files_become_floors_too(tmp_path: Path) -> None:
     ],
     ids=["yaml", "list", "no tasks", "no metrics", "no name", "value", "rtol", "few-shots", "twice"],
 )
-def test_a_wrong_vllm_file_is_told_by_field(tmp_path: Path, text: str, problem: str) -> None:
+def test_a_wrong_vllm_file_is_an_error_that_names_the_field(tmp_path: Path, text: str, problem: str) -> None:
     path = written(tmp_path / "model.yaml", text)
 
     with pytest.raises(UserInputError) as raised:
@@ -241,7 +242,7 @@ def test_a_data_set_of_tensorrt_without_a_task_is_listed(tmp_path: Path) -> None
     ],
     ids=["model", "spec", "name"],
 )  # fmt: skip
-def test_what_tensorrts_file_does_not_hold_is_told(tmp_path: Path, model: str, spec: dict[str, str], problem: str) -> None:
+def test_what_tensorrts_file_does_not_have_is_an_error(tmp_path: Path, model: str, spec: dict[str, str], problem: str) -> None:
     with pytest.raises(UserInputError) as raised:
         tensorrt_gates(written(tmp_path / "mmlu.yaml", MMLU), model=model, spec=spec)
 
@@ -326,7 +327,7 @@ def test_what_of_a_run_is_left_out_is_listed(tmp_path: Path) -> None:
         "ifeval prompt_level_loose_acc,none: no sample has it",
         "ifeval inst_level_loose_acc,none: no sample has it",
         "chartqa: no task here is the same",
-        "aime24: its documents cannot be told from those here",
+        "aime24: its documents cannot be matched with those here",
         "piqa: its samples file is missing",
     )
 
@@ -358,7 +359,7 @@ def test_an_imported_baseline_is_compared_by_ids_only_when_asked(tmp_path: Path)
     ],
     ids=["json", "list", "value", "twice"],
 )
-def test_a_damaged_samples_file_is_told_by_line(tmp_path: Path, line: str, problem: str) -> None:
+def test_a_damaged_samples_file_is_an_error_that_names_the_line(tmp_path: Path, line: str, problem: str) -> None:
     results = harness_run(tmp_path)
     samples = written(tmp_path / f"samples_gsm8k_{DATE}.jsonl", '{"doc_id": 0, "filter": "strict-match", "exact_match": 1}\n' + line + "\n")
 
@@ -368,7 +369,7 @@ def test_a_damaged_samples_file_is_told_by_line(tmp_path: Path, line: str, probl
     assert str(raised.value).startswith(f"{samples}{problem}")
 
 
-def test_a_wrong_results_file_is_told(tmp_path: Path) -> None:
+def test_a_wrong_results_file_is_an_error(tmp_path: Path) -> None:
     results = written(tmp_path / "results_x.json", "{}")
 
     with pytest.raises(UserInputError, match="results: is missing: this is no results file of lm-evaluation-harness"):
@@ -393,7 +394,7 @@ def test_the_command_writes_gates(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "leaderboard|gsm8k|5:\n  qem: {min: 0.69552}\n" in capsys.readouterr().out
 
 
-def test_the_command_writes_a_baseline_and_tells_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_a_baseline_and_lists_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = harness_run(tmp_path)
 
     assert main(["lm-eval", str(results), "--output", str(tmp_path / "b.json")]) == 0

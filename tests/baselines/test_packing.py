@@ -1,4 +1,4 @@
-"""Packed columns come back exactly, in as little text as was promised, and damage to them is noticed."""
+"""Packed columns come back exactly, in as little text as documented; damage is noticed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3).map(tup
 
 
 def exact(value: Any) -> Any:
-    """What tells 1, 1.0 and True, 0.0 and -0.0 apart, and finds not-a-number equal to itself."""
+    """A key in which 1, 1.0 and True differ, as 0.0 and -0.0 do, and not-a-number equals itself."""
     if isinstance(value, tuple):
         return tuple(exact(member) for member in value)
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""Repeats of one measurement are merged, other measurements are not; their discordance is what two runs differ by."""
+"""Repeats of one measurement are merged, other measurements are not; their discordance is how much two runs differ."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_tasks_that_one_run_measured_are_kept() -> None:
     assert merge_runs([run({"qem": [1.0, 0.0]}), other]) == Baseline(tasks={**run({"qem": [1.0, 0.0]}).tasks, **other.tasks})
 
 
-def test_runs_on_other_hardware_are_repeats_and_both_are_told() -> None:
+def test_runs_on_other_hardware_are_repeats_and_both_are_kept() -> None:
     elsewhere = baseline_of(report(result({"qem": [1.0, 0.0]}), device="cpu"))
     task = merge_runs([run({"qem": [1.0, 0.0]}), elsewhere]).tasks[GSM8K]
 

@@ -1,4 +1,4 @@
-"""Writing keeps other tasks, and asks for a reason before anything is demanded less; reading finds files and tasks."""
+"""Writing keeps other tasks, and needs a reason to lower a demand; reading finds files and tasks."""
 
 from __future__ import annotations
 

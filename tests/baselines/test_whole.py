@@ -1,4 +1,4 @@
-"""From an evaluation through the file to the statistics, with a backend that is as much worse as it was told to be."""
+"""From an evaluation through the file to the statistics, with a backend whose loss is planted."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ def test_a_corpus_metric_is_compared_over_the_same_documents(tmp_path: Path) -> 
     ],
     ids=["template", "system prompt"],
 )
-def test_another_way_of_asking_is_noticed(settings: EvaluationSettings, text: str) -> None:
+def test_other_prompts_are_noticed(settings: EvaluationSettings, text: str) -> None:
     before = baseline_of(report(measured("short_answer", few_shots=3)))
     after = measured("short_answer", few_shots=3, settings=settings)
-    told = SETTINGS | {"use_chat_template": settings.use_chat_template, "system_prompt": settings.system_prompt}
+    asked = SETTINGS | {"use_chat_template": settings.use_chat_template, "system_prompt": settings.system_prompt}
 
-    stale = align(after, before.tasks[after.key], "em", settings=told)
+    stale = align(after, before.tasks[after.key], "em", settings=asked)
 
     assert isinstance(stale, Mismatch)
     assert [(reason.kind.value, text in reason.text) for reason in stale.reasons] == [("prompts", True)]
@@ -106,7 +106,7 @@ def test_max_samples_compares_the_nested_subset() -> None:
     assert pairs.notes == ("--max-samples 10: the first 10 of the baseline's 96 documents are compared",)
 
 
-def test_what_pairs_hold_is_what_the_tests_take() -> None:
+def test_aligned_scores_are_what_the_tests_take() -> None:
     """The two sides come first, and clusters are named, in both."""
     assert list(inspect.signature(pair).parameters)[:2] == ["baseline", "candidate"]
     assert list(inspect.signature(compare_corpus).parameters)[:2] == ["baseline", "candidate"]

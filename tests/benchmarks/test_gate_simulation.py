@@ -1,4 +1,4 @@
-"""The benchmark that proves the gate: its populations are what it says, its bars bite, and a short run of it holds them."""
+"""The gate's benchmark: its populations are as described, a missed bar fails it, and a short run holds every bar."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def test_a_bar_is_held_or_missed(bar: Bar, held: bool) -> None:
 def test_a_short_run_holds_every_bar(capsys: pytest.CaptureFixture[str]) -> None:
     assert gate.main(["--quick"]) == 0
 
-    told = capsys.readouterr().out
-    assert "87 of 87 bars held" in told
-    assert "MISS" not in told
+    printed = capsys.readouterr().out
+    assert "87 of 87 bars held" in printed
+    assert "MISS" not in printed
 
 
 def test_a_missed_bar_fails_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

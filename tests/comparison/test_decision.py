@@ -1,4 +1,4 @@
-"""The order of decision, the family of gates, and the line that tells it."""
+"""The order of the decision, the family of gates, and the verdict's line."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_verdict_is_decided_in_its_order(comparison: FullComparison, outcome
     assert (decision.outcome, decision.tolerated) == (outcome, tolerated)
 
 
-def test_an_open_verdict_says_what_would_settle_it() -> None:
+def test_an_inconclusive_verdict_says_which_sample_would_decide_it() -> None:
     decision = decide(_compared(loss=0.0, lower=-0.03, upper=0.03, n=200), Policy(), alpha=0.05)
 
     assert decision.required == RequiredSample(documents=924, repeats=11)
@@ -116,7 +116,7 @@ def test_the_simulation_judges_as_the_gate_does(n: int) -> None:
     expected = []
     for lost, won, _ in draws.tolist():
         decision = decide(compare(_documents(lost, won, n), alpha=0.04, certify_alpha=0.05), Policy(), alpha=0.04)
-        # the simulation does not tell apart what is green
+        # the simulation does not distinguish verdicts that are green
         certified = decision.comparison.upper <= Policy().max_drop
         expected.append(codes[GateOutcome.PASSED if certified else decision.outcome])
     assert judged.tolist() == expected
@@ -168,9 +168,9 @@ def test_holms_p_values_are_those_of_statsmodels(p_values: list[float]) -> None:
 
     lost, adjusted, *_ = multitest.multipletests(p_values, alpha=share, method="holm")
 
-    told = holm(gates, family)
-    assert [told[gate].lost for gate in gates] == lost.tolist()
-    assert [told[gate].p for gate in gates] == pytest.approx(np.minimum(1, adjusted * 0.05 / share).tolist())
+    adjusted_by_holm = holm(gates, family)
+    assert [adjusted_by_holm[gate].lost for gate in gates] == lost.tolist()
+    assert [adjusted_by_holm[gate].p for gate in gates] == pytest.approx(np.minimum(1, adjusted * 0.05 / share).tolist())
 
 
 @settings(deadline=None)
@@ -183,10 +183,10 @@ def test_holm_finds_what_bonferroni_finds(p_values: list[float]) -> None:
 
 
 def test_holm_may_find_more() -> None:
-    told = holm({"a": 0.016, "b": 0.03, "c": 0.0001}, Family(alpha=0.05, gates=3))
+    adjusted_by_holm = holm({"a": 0.016, "b": 0.03, "c": 0.0001}, Family(alpha=0.05, gates=3))
 
     # 0.016 * 2 and 0.03 against 4/5 of alpha, so times 5/4 against all of it
-    assert {gate: (round(one.p, 9), one.lost) for gate, one in told.items()} == {
+    assert {gate: (round(one.p, 9), one.lost) for gate, one in adjusted_by_holm.items()} == {
         "a": (0.04, True),
         "b": (0.04, True),
         "c": (0.000375, True),
@@ -265,7 +265,7 @@ def test_a_verdict_is_one_line(decision: Decision, text: str) -> None:
     assert line("acc", decision) == text
 
 
-def test_a_metric_that_is_no_share_is_told_in_its_own_unit() -> None:
+def test_a_metric_that_is_no_share_is_printed_in_its_own_unit() -> None:
     decision = _decision(
         GateOutcome.REGRESSED, replace(BASE, baseline=20.1, candidate=20.9, loss=0.8, lower=0.5, upper=1.1, lost=None), Policy(max_drop=0.3)
     )

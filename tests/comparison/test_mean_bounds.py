@@ -1,4 +1,4 @@
-"""The upper bound of a mean against Clopper and Pearson, numerical integration, random weights, and its own promise."""
+"""The upper bound of a mean against Clopper and Pearson, numerical integration, random weights, and the level that it claims."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_a_gain_is_candidate_minus_baseline() -> None:
     }
 
 
-def test_where_lower_is_better_the_difference_is_turned_round() -> None:
+def test_where_lower_is_better_a_gain_is_baseline_minus_candidate() -> None:
     paired = pair([2.0, 3.0], [2.5, 2.0], higher_is_better=False)
 
     assert _plain(paired) == {
@@ -107,7 +107,7 @@ MOST = {
 
 
 @pytest.mark.parametrize(("baseline", "candidate", "worst"), MOST.values(), ids=MOST)
-def test_what_a_document_can_lose_is_never_nothing(baseline: list[float], candidate: list[float], worst: float) -> None:
+def test_the_most_that_a_document_can_lose_is_never_zero(baseline: list[float], candidate: list[float], worst: float) -> None:
     assert pair(baseline, candidate).worst == worst
 
 
@@ -334,7 +334,7 @@ def test_a_corpus_metric_without_a_difference_keeps_an_upper_bound() -> None:
     assert (comparison.p, comparison.p_gain, comparison.gained) == (1.0, 1.0, False)
 
 
-def test_where_lower_is_better_a_corpus_metric_is_turned_round() -> None:
+def test_where_lower_is_better_a_rise_of_a_corpus_metric_is_a_loss() -> None:
     perplexity = metric("word_perplexity").corpus["word_perplexity"]
     rng = random.Random(1)
     baseline = [(-rng.uniform(20, 40), 10.0) for _ in range(60)]
@@ -349,7 +349,7 @@ def test_where_lower_is_better_a_corpus_metric_is_turned_round() -> None:
 
 
 @pytest.mark.parametrize("clusters", [None, [f"{index // 4}" for index in range(40)]], ids=["alone", "clusters"])
-def test_the_vectorised_road_gives_the_plain_roads_numbers(clusters: list[str] | None) -> None:
+def test_the_vectorised_bootstrap_gives_the_numbers_of_the_plain_one(clusters: list[str] | None) -> None:
     perplexity = metric("word_perplexity").corpus["word_perplexity"]
     plain = CorpusMetric(aggregate=perplexity.aggregate, higher_is_better=False, is_mean=False)
     rng = random.Random(1)

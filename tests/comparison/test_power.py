@@ -1,4 +1,4 @@
-"""What a gate can see: against enumeration of every outcome, simulation, and the published formula."""
+"""The power of a gate against enumeration of every outcome, simulation, and the published formula."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_handful_of_documents_detects_nothing() -> None:
 
 
 @pytest.mark.parametrize("n", [500, 1319, 14042])
-def test_the_normal_way_for_graded_scores_is_near_the_exact_one(n: int) -> None:
+def test_the_normal_approximation_for_graded_scores_is_near_the_exact_power(n: int) -> None:
     exact, normal = (detectable_loss(n=n, discordance=0.06, alpha=0.05, binary=binary) for binary in (True, False))
 
     assert exact is not None
@@ -105,7 +105,7 @@ FORMULA = {
 
 
 @pytest.mark.parametrize(("max_drop", "discordance", "documents"), FORMULA.values(), ids=FORMULA)
-def test_the_documents_to_certify_are_those_of_the_formula_and_some_for_the_unseen(
+def test_the_documents_to_certify_are_those_of_the_formula_and_some_for_an_unseen_loss(
     max_drop: float, discordance: float, documents: int
 ) -> None:
     assert documents_needed(max_drop=max_drop, variance=discordance, alpha=0.05, worst=0) == pytest.approx(documents, abs=1)
@@ -159,13 +159,13 @@ SETTLED = {
 
 
 @pytest.mark.parametrize(("loss", "documents", "repeats"), SETTLED.values(), ids=SETTLED)
-def test_an_open_verdict_is_settled_by_the_nearer_of_two_ends(loss: float, documents: int, repeats: int) -> None:
+def test_the_required_sample_is_the_smaller_of_those_for_pass_and_for_regression(loss: float, documents: int, repeats: int) -> None:
     required = required_sample(loss=loss, n=200, variance=0.05, worst=1, max_drop=0.02, min_effect=0.01, alpha=0.05, certify_alpha=0.05)
 
     assert required == RequiredSample(documents=documents, repeats=repeats)
 
 
-def test_a_loss_that_is_just_what_matters_and_all_that_is_allowed_is_never_settled() -> None:
+def test_no_sample_decides_a_loss_that_equals_min_effect_and_max_drop() -> None:
     required = required_sample(loss=0.02, n=200, variance=0.05, worst=1, max_drop=0.02, min_effect=0.02, alpha=0.05, certify_alpha=0.05)
 
     assert required is None

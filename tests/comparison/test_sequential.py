@@ -1,4 +1,4 @@
-"""Looks: the order, the spending against published boundaries, and the promise held by simulation."""
+"""The order of documents, the spending of alpha against published boundaries, and the error rate in simulations."""
 
 from __future__ import annotations
 

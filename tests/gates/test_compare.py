@@ -1,4 +1,4 @@
-"""A number against its baseline: the test by the kind of score, losses in the metric's own unit, and mismatches told with their names."""
+"""A number is compared with its baseline by the test that fits its scores, in its own unit; mismatches are named."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_documents_of_a_superset_count_the_same_whatever_their_tasks_repeats() -
     assert verdict.candidate == pytest.approx(0.5)
 
 
-def test_a_superset_tells_the_notes_of_its_first_tasks_and_how_many_more_there_are() -> None:
+def test_a_superset_lists_the_notes_of_its_first_tasks_and_counts_the_rest() -> None:
     keys = [TaskKey(suite="s", task=f"m:{name}", few_shots=0) for name in "abcdef"]
     limited = [
         Side(result=replace(measured([1.0] * 5, key=key), max_samples=5), baseline=baseline(measured([1.0] * 9, key=key))) for key in keys

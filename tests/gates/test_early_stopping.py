@@ -116,7 +116,7 @@ def test_a_large_loss_is_found_before_the_end(task: Task) -> None:
     assert result.num_saved > 0
 
 
-def test_a_task_goes_on_until_its_last_gate_is_certain_and_each_keeps_its_own_last_word(task: Task) -> None:
+def test_a_task_goes_on_until_its_last_gate_is_certain_and_each_keeps_its_own_verdict(task: Task) -> None:
     baseline = baseline_task(measured(task))
     stopping = stopping_at(baseline, gate("acc", max_drop=0.2), gate("acc_norm"))
 
@@ -126,7 +126,7 @@ def test_a_task_goes_on_until_its_last_gate_is_certain_and_each_keeps_its_own_la
     assert result.metrics["acc"].n == stopping.decided["acc_norm"].seen
 
 
-def test_an_open_verdict_sees_every_document(task: Task) -> None:
+def test_an_inconclusive_task_is_asked_every_document(task: Task) -> None:
     stopping = stopping_at(baseline_task(measured(task)), max_drop=0.001)
 
     result = measured(task, stopping=stopping)
@@ -138,7 +138,7 @@ def test_an_open_verdict_sees_every_document(task: Task) -> None:
     assert verdict.notes == ("check 5 of 5",)
 
 
-def test_every_document_is_in_one_look_and_in_the_same_one_each_time(task: Task) -> None:
+def test_every_document_is_in_one_part_and_in_the_same_one_each_time(task: Task) -> None:
     baseline = baseline_task(measured(task))
 
     first, again = (asked(stopping_at(baseline), task) for _ in range(2))
@@ -157,7 +157,7 @@ def test_the_order_mixes_what_the_data_set_has_together(task: Task) -> None:
     assert 40 < sum(row < 300 for row in rows) < 80
 
 
-def test_documents_of_one_source_are_in_one_look(task: Task) -> None:
+def test_documents_of_one_source_are_in_one_part(task: Task) -> None:
     clustered = replace(task, cluster="passage")
     parts = asked(stopping_at(baseline_task(measured(clustered))), clustered)
 
@@ -167,7 +167,7 @@ def test_documents_of_one_source_are_in_one_look(task: Task) -> None:
             assert where.setdefault(int(name.partition(":")[2]) // 3, number) == number
 
 
-def test_all_few_shot_seeds_of_a_document_are_in_one_look(task: Task) -> None:
+def test_all_few_shot_seeds_of_a_document_are_in_one_part(task: Task) -> None:
     settings = EvaluationSettings(few_shot_seeds=2)
     stopping = stopping_at(baseline_task(measured(task, settings=settings)))
 
@@ -177,7 +177,7 @@ def test_all_few_shot_seeds_of_a_document_are_in_one_look(task: Task) -> None:
 
 
 @pytest.mark.parametrize("shorter", ["baseline", "run"])
-def test_other_documents_than_the_baselines_are_not_looked_at(task: Task, shorter: str) -> None:
+def test_a_task_with_other_documents_than_the_baseline_is_asked_in_full(task: Task, shorter: str) -> None:
     some = EvaluationSettings(max_samples=300)
     baseline = baseline_task(measured(task, settings=some if shorter == "baseline" else None))
     stopping = stopping_at(baseline)
@@ -187,7 +187,7 @@ def test_other_documents_than_the_baselines_are_not_looked_at(task: Task, shorte
     assert len(parts) == 1
 
 
-def test_a_limit_that_was_asked_for_is_looked_at_within(task: Task) -> None:
+def test_a_limit_of_documents_is_divided_into_parts_too(task: Task) -> None:
     some = EvaluationSettings(max_samples=300)
 
     parts = asked(stopping_at(baseline_task(measured(task)), max_samples=300), task, some)
@@ -204,7 +204,7 @@ def test_a_baseline_of_other_prompts_never_ends_a_run(task: Task) -> None:
     assert stopping.verdict(gate("acc")) is None
 
 
-def test_documents_that_lost_their_score_are_not_looked_at_and_are_compared_without_them(task: Task) -> None:
+def test_documents_that_lost_their_score_keep_a_task_from_stopping_early(task: Task) -> None:
     """The user allows them; alpha was divided over looks at other documents."""
     baseline, whole = baseline_task(measured(task)), measured(task)
     stopping = EarlyStopping([gate("acc")], baseline, Policy(max_drop=0.03), most=5, allow=[MismatchKind.SCORES])
@@ -227,7 +227,7 @@ def test_a_stopped_run_is_no_baseline(task: Task) -> None:
     assert baseline_of(report(stopped)).tasks == {}
 
 
-def test_tasks_of_a_superset_and_corpus_metrics_are_not_looked_at(task: Task) -> None:
+def test_tasks_of_a_superset_and_corpus_metrics_never_stop_early(task: Task) -> None:
     members = [replace(task, name=f"words:{name}") for name in ("short", "long")]
     translated = replace(task, name="translated", metrics=("bleu",))
     named = {replace(KEY, task=entry.name): entry for entry in (task, *members, translated)}

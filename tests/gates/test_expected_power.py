@@ -1,4 +1,4 @@
-"""What a gate is said to see: from the baseline's documents and repeats alone."""
+"""The smallest loss that a gate detects is computed from the baseline's documents and repeats alone."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_without_a_baseline_n_is_unknown(members: tuple[BaselineTask | None, ...
     assert power_lines([gate])[1:] == ["  leaderboard|gsm8k|5 qem: n unknown (no baseline)"]
 
 
-def test_scores_of_which_nothing_can_be_foretold_say_why() -> None:
+def test_scores_whose_power_is_unknown_say_why() -> None:
     task = baseline([1.0, 0.0])
     corpus = replace(task, scores={"qem": (((1, 2),), ((3, 4),))})
 
@@ -93,7 +93,7 @@ def test_too_few_documents_find_nothing() -> None:
     assert power_lines([of(baseline([1.0, 0.0]))])[1].endswith("finds no loss at all (alpha 0.05)")
 
 
-def test_a_short_list_has_the_blindest_gates_and_says_how_many_it_leaves_out() -> None:
+def test_a_short_list_has_the_least_sensitive_gates_and_counts_the_rest() -> None:
     gates = [
         expected_power(f"mini|t{n}|0", "qem", [baseline(coins(n, 0.5, seed=1))], policy=POLICY, alpha=0.05) for n in (2000, 100, 500, 1000)
     ]

@@ -85,5 +85,5 @@ def test_a_waiver_covers_a_loss_down_to_its_floor_and_nothing_else(
     assert (verdict.waiver is None) is (until < "2026-06-01")
 
 
-def test_what_is_new_is_told_with_its_score() -> None:
+def test_a_new_number_is_reported_with_its_score() -> None:
     assert new_verdict("acc", ACC).line == "acc 0.500  n = 25  NEW (not in the baseline)"

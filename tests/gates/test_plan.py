@@ -1,4 +1,4 @@
-"""Who is a gate, on which metric, and with which share of alpha: known before anything is evaluated."""
+"""Which tasks are gates, on which metric, with which share of alpha: known before anything is evaluated."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ def planned(
     )
 
 
-def told(plan: GatePlan) -> dict[str, list[tuple[str, bool]]]:
+def gates_of(plan: GatePlan) -> dict[str, list[tuple[str, bool]]]:
     """By task and superset, metrics and whether they are advisory."""
     every = {**plan.tasks, **plan.groups}
     return {key.task: [(gate.metric, gate.advisory) for gate in gates] for key, gates in every.items()}
 
 
 def test_a_task_without_a_gate_is_compared_by_its_first_metric_that_the_baseline_holds() -> None:
-    assert told(planned(task("a"))) == {"a": [("acc", False)]}
-    assert told(planned(task("a"), held={"a": ("mcc", "acc_norm")})) == {"a": [("acc_norm", False)]}
+    assert gates_of(planned(task("a"))) == {"a": [("acc", False)]}
+    assert gates_of(planned(task("a"), held={"a": ("mcc", "acc_norm")})) == {"a": [("acc_norm", False)]}
 
 
-def test_a_metric_that_no_side_shares_is_planned_all_the_same_so_that_its_lack_is_an_error() -> None:
-    assert told(planned(task("a"), held={"a": ("em",)})) == {"a": [("acc", False)]}
+def test_a_metric_that_the_baseline_lacks_is_planned_so_that_its_lack_is_an_error() -> None:
+    assert gates_of(planned(task("a"), held={"a": ("em",)})) == {"a": [("acc", False)]}
 
 
 def test_a_task_with_gates_is_compared_by_those_that_are_not_ignored() -> None:
     gates = {"acc": GateSpec(paired="ignored"), "acc_norm": GateSpec(min=0.2), "mcc": GateSpec(paired="advisory")}
 
-    assert told(planned(task("a", gates))) == {"a": [("acc_norm", False), ("mcc", True)]}
+    assert gates_of(planned(task("a", gates))) == {"a": [("acc_norm", False), ("mcc", True)]}
 
 
 def test_what_the_baseline_does_not_hold_is_new_and_takes_no_alpha() -> None:
@@ -81,7 +81,7 @@ def test_a_skipped_task_is_expected_and_is_no_gate() -> None:
 def test_two_tasks_of_a_superset_are_one_gate() -> None:
     plan = planned(task("m:a"), task("m:b"), task("c"))
 
-    assert told(plan) == {"c": [("acc", False)], "m:a": [("acc", True)], "m:b": [("acc", True)], "m:_average": [("acc", False)]}
+    assert gates_of(plan) == {"c": [("acc", False)], "m:a": [("acc", True)], "m:b": [("acc", True)], "m:_average": [("acc", False)]}
     assert plan.groups[key("m:_average")][0].members == (key("m:a"), key("m:b"))
     assert [gate.alpha for gate in plan.gates] == pytest.approx([0.02, 0.02])
 
@@ -92,8 +92,8 @@ def test_advisory_tasks_of_a_superset_are_within_alpha_together() -> None:
     assert {gate.alpha for gates in plan.tasks.values() for gate in gates} == {0.005}
 
 
-def test_one_task_of_a_superset_stands_for_itself() -> None:
-    assert told(planned(task("m:a"))) == {"m:a": [("acc", False)]}
+def test_one_task_of_a_superset_is_a_gate_of_its_own() -> None:
+    assert gates_of(planned(task("m:a"))) == {"m:a": [("acc", False)]}
 
 
 def test_few_shot_counts_are_supersets_of_their_own() -> None:
@@ -110,13 +110,13 @@ def test_few_shot_counts_are_supersets_of_their_own() -> None:
 def test_a_superset_whose_tasks_are_compared_by_other_metrics_is_no_gate() -> None:
     plan = planned(task("m:a", {"acc": GateSpec(min=0.1)}), task("m:b", {"mcc": GateSpec(min=0.1)}))
 
-    assert told(plan) == {"m:a": [("acc", False)], "m:b": [("mcc", False)]}
+    assert gates_of(plan) == {"m:a": [("acc", False)], "m:b": [("mcc", False)]}
 
 
 def test_a_task_of_a_superset_may_ask_to_be_a_gate_too() -> None:
     plan = planned(task("m:a", {"acc": GateSpec(paired="gate")}), task("m:b"))
 
-    assert told(plan) == {"m:a": [("acc", False)], "m:b": [("acc", True)], "m:_average": [("acc", False)]}
+    assert gates_of(plan) == {"m:a": [("acc", False)], "m:b": [("acc", True)], "m:_average": [("acc", False)]}
 
 
 def test_a_superset_has_the_policy_that_its_tasks_state_alike_and_the_files_before_it() -> None:
@@ -138,7 +138,7 @@ def test_a_superset_has_the_policy_that_its_tasks_state_alike_and_the_files_befo
 def test_a_metric_that_the_file_names_for_a_superset_is_compared_though_its_tasks_are_compared_by_another() -> None:
     plan = planned(task("m:a"), task("m:b", {"acc_norm": GateSpec(min=0.1)}), file={"m": {"mcc": GateSpec(max_drop=0.1)}})
 
-    assert told(plan) == {"m:a": [("acc", True)], "m:b": [("acc_norm", True)], "m:_average": [("mcc", False)]}
+    assert gates_of(plan) == {"m:a": [("acc", True)], "m:b": [("acc_norm", True)], "m:_average": [("mcc", False)]}
     assert plan.groups[key("m:_average")][0].spec == GateSpec(max_drop=0.1)
     assert plan.groups[key("m:_average")][0].members == (key("m:a"), key("m:b"))
 
@@ -154,7 +154,7 @@ IGNORED = {"acc": GateSpec(paired="ignored")}
 def test_a_task_that_ignores_all_metrics_stays_out_of_its_supersets_gate() -> None:
     plan = planned(task("m:a"), task("m:b", IGNORED), task("m:c"))
 
-    assert told(plan) == {"m:a": [("acc", True)], "m:c": [("acc", True)], "m:_average": [("acc", False)]}
+    assert gates_of(plan) == {"m:a": [("acc", True)], "m:c": [("acc", True)], "m:_average": [("acc", False)]}
     assert plan.groups[key("m:_average")][0].members == (key("m:a"), key("m:c"))
 
 
@@ -169,16 +169,16 @@ def test_a_superset_whose_tasks_are_all_advisory_is_advisory_unless_the_file_mak
 
     advisory, filed = planned(*tasks), planned(*tasks, file={"m": {"acc": GateSpec(paired="gate")}})
 
-    assert told(advisory)["m:_average"] == [("acc", True)]
+    assert gates_of(advisory)["m:_average"] == [("acc", True)]
     assert advisory.gates == ()
-    assert told(filed)["m:_average"] == [("acc", False)]
-    assert told(planned(*mixed))["m:_average"] == [("acc", False)]
+    assert gates_of(filed)["m:_average"] == [("acc", False)]
+    assert gates_of(planned(*mixed))["m:_average"] == [("acc", False)]
 
 
 def test_a_superset_that_is_ignored_leaves_its_tasks_gates() -> None:
     plan = planned(task("m:a"), task("m:b"), file={"m": {"acc": GateSpec(paired="ignored")}})
 
-    assert told(plan) == {"m:a": [("acc", False)], "m:b": [("acc", False)]}
+    assert gates_of(plan) == {"m:a": [("acc", False)], "m:b": [("acc", False)]}
 
 
 def test_the_plan_does_not_depend_on_the_order_in_which_tasks_were_collected() -> None:

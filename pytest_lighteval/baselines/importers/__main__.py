@@ -14,7 +14,7 @@ from pytest_lighteval.errors import LightevalError, UserInputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; gates go to the standard output, what was left out to the error output. Returns the exit status."""
+    """Run the command: gates to standard output, what was left out to standard error. Returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
         if options.format == "lm-eval":

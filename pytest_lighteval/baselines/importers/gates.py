@@ -1,4 +1,4 @@
-"""Thresholds that other test suites wrote down, as floors for `--gates`: vLLM's YAML files and TensorRT-LLM's references."""
+"""Import thresholds of other test suites as floors for `--gates`: vLLM's YAML files and TensorRT-LLM's references."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class ImportedGates:
     gates: Mapping[str, Mapping[str, GateSpec]]
     """`suite|task|few_shots` -> metric -> threshold."""
     unmapped: tuple[str, ...] = ()
-    """What has no counterpart here, one line each."""
+    """Metrics without a counterpart here, one line each."""
     notes: tuple[str, ...] = ()
     """What a reader should know before the thresholds are used, one line each."""
 
 
 def render_gates(imported: ImportedGates) -> str:
-    """The text of a `--gates` file, notes and all that is unmapped as comments in front."""
+    """The text of a `--gates` file; notes and unmapped metrics are comments at its top."""
     comments = [*imported.notes, *(f"not imported: {line}" for line in imported.unmapped)]
     plain = {
         key: {
@@ -74,7 +74,7 @@ _DEFAULT_TOLERANCE = 0.08
 def vllm_gates(path: Path) -> ImportedGates:
     """Floors of one of vLLM's model files.
 
-    Two forms: `.buildkite/lm-eval-harness/configs/*.yaml` (`tasks[].metrics[]` with `name` and `value`; the score may be a share `rtol`,
+    Two formats: `.buildkite/lm-eval-harness/configs/*.yaml` (`tasks[].metrics[]` with `name` and `value`; the score may be a share `rtol`,
     0.08 by default, below the value) and `tests/evals/gsm8k/configs/*.yaml` (`accuracy_threshold`, which the score may miss by `tolerance`,
     0.08 by default). Where lower is better, `rtol` counts upwards and gives a ceiling.
 
@@ -144,7 +144,7 @@ def _vllm_gsm8k(path: Path, content: Mapping[str, Any]) -> ImportedGates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Dataset:
-    """One reference file's data set: what it is here, and the numbers that its threshold is made of."""
+    """A reference file's data set: its counterpart here, and the default numbers of its threshold."""
 
     key: str
     metric: str
@@ -165,16 +165,16 @@ _SPEC_DEFAULTS = {"dtype": "auto"}
 def tensorrt_gates(path: Path, *, model: str, spec: Mapping[str, str] | None = None) -> ImportedGates:
     """The floor of one model in one of TensorRT-LLM's reference files (`tests/integration/defs/accuracy/references/<data set>.yaml`).
 
-    Its threshold is that of a one-sided test of two independent runs: reference + z(alpha) * sqrt(2 * sigma^2 / n), with the entry's own
-    `alpha`, `sigma` and `num_samples` where it has some. Accuracies are hundredths there.
+    The threshold is that of a one-sided test of two independent runs: reference + z(alpha) * sqrt(2 * sigma^2 / n), with the entry's own
+    `alpha`, `sigma` and `num_samples` if it has them. Accuracies are in percent there.
 
     Args:
-        path: the file, whose name says the data set.
+        path: the file; its name is that of the data set.
         model: the entry's key, a model of the hub.
-        spec: what the entry says beside the score: `dtype`, `quant_algo`, `kv_cache_quant_algo`, `spec_dec_algo`, `extra_acc_spec`; what
-            is not given is not in the entry either.
+        spec: the entry's `dtype`, `quant_algo`, `kv_cache_quant_algo`, `spec_dec_algo`, `extra_acc_spec`. It must be equal: what is not
+            given must be missing in the entry too.
 
-    Raises UserInputError: a file that is none, a model or spec that is not in it.
+    Raises UserInputError: not such a file, or a model or spec that is not in it.
     """
     content = _load(path)
     wanted = dict(spec or {})

@@ -1,4 +1,4 @@
-"""Runs of lm-evaluation-harness, its results file with the samples beside it, as baselines whose prompts are unknown."""
+"""Import runs of lm-evaluation-harness (its results file and its samples files) as baselines whose prompts are unknown."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class ImportedBaseline:
 
     baseline: Baseline
     unmapped: tuple[str, ...]
-    """Tasks and metrics that were left out, one line each, with why."""
+    """Tasks and metrics that were left out, one line each, with the reason."""
 
 
 def lm_eval_baseline(results: Path, *, samples: Sequence[Path] | None = None) -> ImportedBaseline:
-    """The tasks of a run that have a counterpart here, by the table of names.
+    """The tasks of a run that have a counterpart here, by the table in `names`.
 
-    Document `i` of a task is taken for row `i` of the split that is evaluated here. What was asked is not comparable with ours, nor are
-    the task versions: both are marked unknown, and `pairing` refuses such a baseline unless it is asked to pair by ids alone.
+    Document `i` of a task becomes row `i` of the split that is evaluated here. Prompts and task versions are not comparable with ours, so
+    both are marked unknown, and `align` refuses such a baseline unless the user allows `unknown-prompts`.
 
     Args:
         results: `results_<date>.json`.
         samples: `samples_<task>_<date>.jsonl` files, which the harness writes with `--log_samples`. None: those of the same date in the
             same folder.
 
-    Raises UserInputError: a file that is missing or none of the harness's; no samples.
+    Raises UserInputError: a file is missing or is not one of the harness's; there are no samples.
     """
     content = _json(results, results.name, read_utf8(results, shown=str(results)))
     numbers = content.get("results") if isinstance(content, dict) else None
@@ -51,7 +51,7 @@ def lm_eval_baseline(results: Path, *, samples: Sequence[Path] | None = None) ->
     provenance = _provenance(content)
     tasks: dict[TaskKey, BaselineTask] = {}
     unmapped: list[str] = []
-    # a group's row is made of its tasks' rows
+    # a group's row is computed from its tasks' rows
     groups = _mapping(content.get("groups"))
     for name in numbers:
         known = find_task(name)
@@ -60,14 +60,14 @@ def lm_eval_baseline(results: Path, *, samples: Sequence[Path] | None = None) ->
         if known is None:
             unmapped.append(f"{name}: no task here is the same")
         elif known.split is None:
-            unmapped.append(f"{name}: its documents cannot be told from those here")
+            unmapped.append(f"{name}: its documents cannot be matched with those here")
         elif name not in by_task:
             unmapped.append(f"{name}: its samples file is missing")
         else:
-            run = _HarnessTask(path=results, name=name, content=content, known=known, split=known.split)
+            theirs = _HarnessTask(path=results, name=name, content=content, known=known, split=known.split)
             values = _values(by_task[name], known)
             unmapped += [f"{name} {metric}: no sample has it" for metric in known.metrics if metric not in values]
-            for task in _tasks(run, values, provenance):
+            for task in _tasks(theirs, values, provenance):
                 # truthfulqa's two scores are two tasks there
                 tasks[task.key] = _together(tasks[task.key], task) if task.key in tasks else task
     return ImportedBaseline(baseline=Baseline(tasks=tasks), unmapped=tuple(unmapped))
@@ -84,7 +84,7 @@ class _HarnessTask:
     split: str
 
     def fact(self, table: str, name: str | None = None) -> Any:
-        """What a table of the results says about the task."""
+        """The task's entry in a table of the results."""
         return _mapping(self.content.get(table)).get(name or self.name)
 
 
@@ -155,21 +155,21 @@ def _value(file: Path, where: str, value: Any) -> SampleValue | None:
     raise UserInputError(f"{file}:{where}: a number or a list of numbers is needed, not {str(value)[:40]!r}")
 
 
-def _tasks(run: _HarnessTask, values: Mapping[str, Mapping[int, SampleValue | None]], provenance: Provenance) -> Iterator[BaselineTask]:
+def _tasks(theirs: _HarnessTask, values: Mapping[str, Mapping[int, SampleValue | None]], provenance: Provenance) -> Iterator[BaselineTask]:
     """One task here for each that the metrics belong to."""
     documents = sorted({document for column in values.values() for document in column})
-    few_shots = _few_shots(run)
-    for task in dict.fromkeys(run.known.metrics[name].task for name in values):
-        own = {name: target for name, target in run.known.metrics.items() if target.task == task and name in values}
+    few_shots = _few_shots(theirs)
+    for task in dict.fromkeys(theirs.known.metrics[name].task for name in values):
+        own = {name: target for name, target in theirs.known.metrics.items() if target.task == task and name in values}
         key = TaskKey.parse(f"{task}|{few_shots}")
         if key is None:
-            raise UserInputError(f"{run.path}: n-shot.{run.name}: {few_shots} is no count of few-shot examples")
-        original = _mapping(run.fact("n-samples")).get("original")
+            raise UserInputError(f"{theirs.path}: n-shot.{theirs.name}: {few_shots} is no count of few-shot examples")
+        original = _mapping(theirs.fact("n-samples")).get("original")
         yield BaselineTask(
             key=key,
             version=None,
-            metrics={target.metric: _metric(run, name, target, len(documents)) for name, target in own.items()},
-            ids=tuple(f"{run.split}:{document}" for document in documents),
+            metrics={target.metric: _metric(theirs, name, target, len(documents)) for name, target in own.items()},
+            ids=tuple(f"{theirs.split}:{document}" for document in documents),
             few_shot_seeds=(0,) * len(documents),
             prompt_digests=None,
             scores={target.metric: tuple((values[name].get(document),) for document in documents) for name, target in own.items()},
@@ -181,19 +181,19 @@ def _tasks(run: _HarnessTask, values: Mapping[str, Mapping[int, SampleValue | No
         )
 
 
-def _few_shots(run: _HarnessTask) -> int:
-    for given in (run.fact("n-shot"), _mapping(run.fact("configs")).get("num_fewshot")):
+def _few_shots(theirs: _HarnessTask) -> int:
+    for given in (theirs.fact("n-shot"), _mapping(theirs.fact("configs")).get("num_fewshot")):
         if type(given) is int:
             return given
-    return run.known.few_shots
+    return theirs.known.few_shots
 
 
-def _metric(run: _HarnessTask, name: str, target: Target, documents: int) -> BaselineMetric:
+def _metric(theirs: _HarnessTask, name: str, target: Target, documents: int) -> BaselineMetric:
     metric, _, chosen = name.partition(",")
-    numbers = _mapping(run.fact("results"))
+    numbers = _mapping(theirs.fact("results"))
     value, error = numbers.get(name), numbers.get(f"{metric}_stderr,{chosen}")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise UserInputError(f"{run.path}: results.{run.name}.{name}: a number is needed, not {value!r}")
+        raise UserInputError(f"{theirs.path}: results.{theirs.name}.{name}: a number is needed, not {value!r}")
     return BaselineMetric(
         value=float(value),
         # "N/A" where the harness knows none

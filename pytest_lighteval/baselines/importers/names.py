@@ -1,4 +1,4 @@
-"""What lm-evaluation-harness calls our tasks and metrics. A table; prompts may differ all the same, so scores may too."""
+"""The table of lm-evaluation-harness's names for our tasks and metrics. Prompts, and so scores, may still differ."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class LmEvalTask:
     few_shots: int = 0
     """Its own default."""
     split: str | None = None
-    """Its document i is our `<split>:i`. None: its documents cannot be told from here."""
+    """Its document i is our `<split>:i`. None: its documents cannot be matched with ours."""
 
 
 def _task(task: str, *same: str, split: str | None = None, few_shots: int = 0, renamed: Mapping[str, str] | None = None) -> LmEvalTask:
-    """Metrics that are called the same (under the filter `none`), and those that are not."""
+    """`same`: metrics with the same name here (under the filter `none`); `renamed`: the others."""
     metrics = {f"{name},none": Target(task=task, metric=name) for name in same}
     for theirs, ours in (renamed or {}).items():
         metrics[theirs if "," in theirs else f"{theirs},none"] = Target(task=task, metric=ours)
@@ -80,7 +80,7 @@ TASKS: dict[str, LmEvalTask] = {
         few_shots=5,
         split="test",
     ),
-    # the harness weighs its documents alike, the superset here its subjects
+    # the harness averages over documents, the superset here over subjects
     "mmlu": _task("leaderboard|mmlu:_average", "acc"),
     **{f"mmlu_{subject}": _task(f"leaderboard|mmlu:{subject}", "acc", split="test") for subject in _SUBJECTS.split()},
     # multiple choice
@@ -145,7 +145,7 @@ _FAMILIES = {"blimp": "train", "xcopa": "test", "xwinograd": "test"}
 
 
 def find_task(name: str) -> LmEvalTask | None:
-    """What a task of the harness is here. None: nothing that is known."""
+    """The counterpart of one of the harness's tasks. None: there is none."""
     if name in TASKS:
         return TASKS[name]
     family, _, member = name.partition("_")
