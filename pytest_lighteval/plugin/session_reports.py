@@ -45,12 +45,15 @@ class SessionReport:
 class ReportItem(pytest.Item):
     """A session report as a test: `lighteval::<name>`. It belongs to no file and runs in the controller."""
 
-    def __init__(self, *, report: SessionReport, **kwargs: Any) -> None:
+    def __init__(self, *, report: SessionReport, properties: Sequence[tuple[str, object]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.report = report
+        self._properties = properties
 
     def runtest(self) -> None:
         """Fail, or fail as expected, as the report says."""
+        # not before: the set-up of any item removes the properties of an earlier run
+        self.user_properties += [("lighteval.group", self.name), *self._properties]
         if self.report.problem is not None:
             pytest.fail(self.report.problem, pytrace=False)
         if self.report.expected is not None:
@@ -74,11 +77,13 @@ class ReportItems(pytest.Collector):
 def run_reports(session: pytest.Session, reports: Sequence[SessionReport], properties: Mapping[str, Sequence[tuple[str, object]]]) -> None:
     """Run each report as an item, with the JUnit properties of its name."""
     parent: ReportItems = ReportItems.from_parent(session, name=GROUP_NODE, nodeid=GROUP_NODE)
-    items: list[ReportItem] = [ReportItem.from_parent(parent, name=report.name, report=report) for report in reports]
+    items: list[ReportItem] = [
+        ReportItem.from_parent(parent, name=report.name, report=report, properties=properties.get(report.name, ()))
+        for report in reports
+    ]  # fmt: skip
     # pytest's own progress counts reports against the items that it collected
     session.testscollected += len(items)
     for item, following in itertools.zip_longest(items, items[1:]):
-        item.user_properties += [("lighteval.group", item.name), *properties.get(item.name, ())]
         item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
 
 
