@@ -76,7 +76,24 @@ class AttentionRules:
 
         `allowed` is `[rows or 1, queries, keys]`, the same for all heads; it is not copied for them.
         """
-        return _plain(query, key, value, allowed, self.scale, self.softcap)
+        rows, heads, queries, width = query.shape
+        shared, keys = key.shape[1:3]
+        # heads that share keys become more queries of one head, so that no key is repeated
+        query = query.reshape(rows, shared, -1, queries, width)
+        step = max(1, _SCORES_AT_ONCE // (rows * heads * keys))
+        outs, lses = [], []
+        for start in range(0, queries, step):
+            part = query[:, :, :, start : start + step]
+            scores = (part.flatten(2, 3) @ key.transpose(2, 3)).float().mul_(self.scale).view(*part.shape[:4], keys)
+            if self.softcap is not None:
+                scores = torch.tanh(scores / self.softcap) * self.softcap
+            if allowed is not None:
+                scores.masked_fill_(~allowed[:, None, None, start : start + step], -torch.inf)
+            lse = scores.logsumexp(-1)
+            weights = scores.sub_(lse.masked_fill(lse == -torch.inf, 0.0)[..., None]).exp_()
+            outs.append((weights.flatten(2, 3).to(value.dtype) @ value).float().view(*part.shape[:4], -1))
+            lses.append(lse)
+        return torch.cat(outs, 3).flatten(1, 2), torch.cat(lses, 3).flatten(1, 2)
 
     def unmasked(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Attention of queries that all see all keys."""
@@ -344,27 +361,3 @@ def _fused_on_cuda(
         query = query.reshape(rows, key.shape[1], -1, width)
     out, lse, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, None, True, is_causal=causal, scale=scale)
     return out.float().reshape(*shape[:3], -1), lse[:, :, : query.shape[2]].reshape(rows, heads, queries)
-
-
-def _plain(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor | None, scale: float, softcap: float | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention by its definition; see `Rules.plain`."""
-    rows, heads, queries, width = query.shape
-    shared, keys = key.shape[1:3]
-    # heads that share keys become more queries of one head, so that no key is repeated
-    query = query.reshape(rows, shared, -1, queries, width)
-    step = max(1, _SCORES_AT_ONCE // (rows * heads * keys))
-    outs, lses = [], []
-    for start in range(0, queries, step):
-        part = query[:, :, :, start : start + step]
-        scores = (part.flatten(2, 3) @ key.transpose(2, 3)).float().mul_(scale).view(*part.shape[:4], keys)
-        if softcap is not None:
-            scores = torch.tanh(scores / softcap) * softcap
-        if allowed is not None:
-            scores.masked_fill_(~allowed[:, None, None, start : start + step], -torch.inf)
-        lse = scores.logsumexp(-1)
-        weights = scores.sub_(lse.masked_fill(lse == -torch.inf, 0.0)[..., None]).exp_()
-        outs.append((weights.flatten(2, 3).to(value.dtype) @ value).float().view(*part.shape[:4], -1))
-        lses.append(lse)
-    return torch.cat(outs, 3).flatten(1, 2), torch.cat(lses, 3).flatten(1, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -107,11 +108,7 @@ class PaddedGeneration:
     def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, GeneratedText | None]]:
         """See `Generation.generate`."""
         rows = sorted(rows, key=lambda row: -len(row.prompt))
-
-        def run(rows: Sequence[PromptRow]) -> list[GeneratedText] | None:
-            return self._attempt(self._generator.generate, rows)
-
-        for batch in run_in_batches(rows, _prompt_size, self._limits, run, self._on_shrink):
+        for batch in run_in_batches(rows, _prompt_size, self._limits, partial(self._attempt, self._generator.generate), self._on_shrink):
             if isinstance(batch, TooBig):
                 yield batch.items[0], None
             else:

@@ -34,11 +34,6 @@ class PlannedRow:
     start: int
     """How many tokens of the prompt are in stems."""
 
-    @property
-    def own(self) -> tuple[int, ...]:
-        """The tokens after the stems."""
-        return self.row.prompt[self.start :]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationPlan:

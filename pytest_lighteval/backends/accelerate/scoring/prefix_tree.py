@@ -70,11 +70,6 @@ class TreePlan:
     roots: tuple[int, ...]
     """The numbers of the pieces that have no stem."""
 
-    @property
-    def tokens(self) -> int:
-        """Tokens that are computed."""
-        return sum(len(piece.tokens) for piece in self.pieces)
-
 
 @dataclass(slots=True, kw_only=True)
 class _Node:

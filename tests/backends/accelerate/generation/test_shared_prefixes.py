@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_lighteval.backends.accelerate.generation.rows import PromptRow
-from pytest_lighteval.backends.accelerate.generation.shared_prefixes import GenerationPlan, plan_generation
+from pytest_lighteval.backends.accelerate.generation.shared_prefixes import GenerationPlan, PlannedRow, plan_generation
 
 # few distinct tokens, so that prompts share, repeat and contain one another
 PROMPTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple), max_size=12)
@@ -17,9 +17,14 @@ def rows_of(prompts: list[tuple[int, ...]]) -> list[PromptRow]:
     return [PromptRow(owner=owner, prompt=prompt, max_new_tokens=1) for owner, prompt in enumerate(prompts)]
 
 
+def own_tokens(planned: PlannedRow) -> tuple[int, ...]:
+    """The tokens of a row's prompt that are in no stem."""
+    return planned.row.prompt[planned.start :]
+
+
 def computed(plan: GenerationPlan) -> int:
-    """Prompt tokens that are fed to the model."""
-    return sum(len(stem.tokens) for stem in plan.stems) + sum(len(planned.own) for planned in plan.rows)
+    """Prompt tokens that are passed to the model."""
+    return sum(len(stem.tokens) for stem in plan.stems) + sum(len(own_tokens(planned)) for planned in plan.rows)
 
 
 @given(PROMPTS, st.integers(1, 12), st.integers(1, 4))
@@ -29,8 +34,8 @@ def test_stems_and_own_tokens_make_up_each_prompt(prompts: list[tuple[int, ...]]
     assert sorted(planned.row.owner for planned in plan.rows) == list(range(len(prompts)))
     for planned in plan.rows:
         front = [plan.stems[number] for number in planned.stems]
-        assert sum((stem.tokens for stem in front), ()) + planned.own == planned.row.prompt
-        assert planned.own
+        assert sum((stem.tokens for stem in front), ()) + own_tokens(planned) == planned.row.prompt
+        assert own_tokens(planned)
         for place, stem in enumerate(front):
             assert stem.stems == planned.stems[:place]
             assert stem.start == sum(len(other.tokens) for other in front[:place])
@@ -57,7 +62,7 @@ def test_no_token_is_computed_twice_where_stems_cost_nothing(prompts: list[tuple
 
 
 @given(PROMPTS)
-def test_rows_behind_the_same_stems_come_together_and_longest_first(prompts: list[tuple[int, ...]]) -> None:
+def test_rows_after_the_same_stems_come_together_and_longest_first(prompts: list[tuple[int, ...]]) -> None:
     plan = plan_generation(rows_of(prompts), tokens_saved=3, shortest_stem=2)
 
     order = [planned.stems for planned in plan.rows]
@@ -74,7 +79,7 @@ def test_few_shots_and_the_prompt_of_samples_become_two_stems() -> None:
     plan = plan_generation(rows_of(prompts))
 
     assert [(stem.stems, stem.start, stem.tokens) for stem in plan.stems] == [((), 0, few_shots), ((0,), 100, question[:-1])]
-    assert [(planned.row.owner, planned.stems, planned.own) for planned in plan.rows] == [
+    assert [(planned.row.owner, planned.stems, own_tokens(planned)) for planned in plan.rows] == [
         (4, (0,), other),
         *((sample, (0, 1), question[-1:]) for sample in range(4)),
     ]

@@ -176,17 +176,17 @@ def test_without_fused_kernels_a_mask_is_not_repeated_for_heads_and_scores_are_t
     model = tiny_model(kind)
     pairs = make_pairs(seed=8)
     expected = scores_of(tree_of(model), pairs)
-    whole = attention._plain
+    whole = attention.AttentionRules.plain
     masks = 0
 
-    def watched(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor | None, *rest: Any) -> Any:
+    def watched(self: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor | None) -> Any:
         nonlocal masks
         if allowed is not None:
             masks += 1
             assert allowed.shape[1:] == (query.shape[2], key.shape[2])
-        return whole(query, key, value, allowed, *rest)
+        return whole(self, query, key, value, allowed)
 
-    monkeypatch.setattr(attention, "_plain", watched)
+    monkeypatch.setattr(attention.AttentionRules, "plain", watched)
     monkeypatch.setattr(attention, "fused_on_cpu", None)
     found = scores_of(tree_of(model, fused=False), pairs)
 
