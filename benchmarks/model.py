@@ -56,7 +56,7 @@ class RecordedDraws(AccelerateBackend):
         """The same model without the backend's engine around it, loaded only when a text differs."""
         from pytest_lighteval.backends.accelerate.loading import load_model
 
-        return load_model(self._folder, self.arguments).model
+        return load_model(self._folders.model, self.arguments).model
 
 
 def real_model(*, max_length: int) -> RecordedDraws:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,6 +23,7 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
     """A transformers model in this process, as a `Backend`. One process, one model; docs/backends/accelerate.md explains its arguments."""
 
     Arguments: type[msgspec.Struct] = AccelerateArguments
+    arguments: AccelerateArguments
     cacheable = True
     cached_apart = ("batch_size",)
     computes_on_cpu = True
@@ -32,11 +32,9 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
 
     def __init__(self, arguments: AccelerateArguments, *, given: tuple[Any, Any] | None = None, folders: Folders | None = None) -> None:
         """`folders` are where the model lies if that is not what the arguments name; their `pretrained` is then its name in messages."""
-        super().__init__(arguments.model)
-        self.arguments = arguments
+        super().__init__(arguments, None if given is not None else folders or NamedFolders(arguments))
         self._given = given
         """A model and a tokenizer that are loaded already. None: the arguments name them."""
-        self._folders = None if given is not None else folders or NamedFolders(arguments)
 
     @classmethod
     def from_arguments(cls, arguments: msgspec.Struct) -> AccelerateBackend:
@@ -67,7 +65,7 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
         """See `Backend.fingerprint`. `batch_size` is no part of it: rows do not depend on what they are batched with, up to rounding."""
         if self._given is not None:
             return fingerprint_loaded(*self._given, self.arguments)
-        return fingerprint_folder(self._folder, self._tokenizer_folder, self.arguments)
+        return fingerprint_folder(self._folders.model, self._folders.tokenizer, self.arguments)
 
     @cached_property
     def max_length(self) -> int:
@@ -76,7 +74,7 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
             return self.arguments.max_length
         if self._given is not None:
             return declared_length(self._given[0].config)
-        return read_max_length(self._folder, self.arguments.model, trust_remote_code=self.arguments.trust_remote_code)
+        return read_max_length(self._folders.model, self.arguments.model, trust_remote_code=self.arguments.trust_remote_code)
 
     def close(self) -> None:
         """See `Backend.close`."""
@@ -88,20 +86,6 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
 
             free_memory()
 
-    @property
-    def _named(self) -> Folders:
-        if self._folders is None:
-            raise self._closed_error()
-        return self._folders
-
-    @property
-    def _folder(self) -> Path:
-        return self._named.model
-
-    @property
-    def _tokenizer_folder(self) -> Path:
-        return self._named.tokenizer
-
     def _known(self) -> dict[str, Any]:
         arguments = self.arguments
         facts: dict[str, Any] = {
@@ -111,28 +95,17 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
             "batch_size": arguments.batch_size,
             "versions": package_versions(),
         }
-        if self._folders is not None and self._folders.revision is not None:
-            facts["revision"] = self._folders.revision
         if arguments.dtype in QUANTIZED or arguments.quantization_config:
             facts["quantization"] = arguments.quantization_config or arguments.dtype
         return facts
 
-    def _load_tokenizer(self) -> PromptTokenizer:
-        from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer, load_tokenizer
-
-        arguments = self.arguments
-        if self._given is not None:
-            tokenizer = self._given[1]
-        else:
-            name = arguments.tokenizer or arguments.model
-            tokenizer = load_tokenizer(self._tokenizer_folder, name, trust_remote_code=arguments.trust_remote_code)
-        special, pairwise = arguments.add_special_tokens, arguments.pairwise_tokenization
-        return PromptTokenizer(tokenizer, arguments.model, add_special_tokens=special, pairwise=pairwise)
+    def _given_tokenizer(self) -> Any | None:
+        return None if self._given is None else self._given[1]
 
     def _load_model(self) -> LoadedModel:
         from pytest_lighteval.backends.accelerate.loading import adopt_model, load_model
 
-        return adopt_model(self._given[0]) if self._given is not None else load_model(self._folder, self.arguments)
+        return adopt_model(self._given[0]) if self._given is not None else load_model(self._folders.model, self.arguments)
 
     def _make_engine(self, tokenizer: PromptTokenizer) -> TransformersEngine:
         from pytest_lighteval.backends.accelerate.engine import TransformersEngine

@@ -33,28 +33,28 @@ def without_refused(raw: Mapping[str, Any], kind: type[msgspec.Struct], prefix: 
     return {name: value for name, value in raw.items() if name not in refused}
 
 
-class GenerationParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How text is generated; the names are Lighteval's. What a task or a metric asks for comes first where both speak."""
+class TextParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How text is generated, whatever generates it. The names are Lighteval's; what a task or a metric asks for comes first."""
 
     temperature: Annotated[_Temperature | None, Meta(description="given: every text is sampled at it; 0: every text is greedy")] = None
     top_k: Annotated[_Positive | None, Meta(description="sample among the k likeliest tokens")] = None
     top_p: Annotated[_Share | None, Meta(description="sample among the likeliest tokens that make up this probability")] = None
     min_p: Annotated[_Share | None, Meta(description="sample among tokens at least this likely, relative to the best")] = None
     seed: Annotated[int, Meta(description="seed of every draw, together with the prompt")] = 1234
-    repetition_penalty: Annotated[_Factor | None, Meta(description="above 1: tokens seen in prompt or text become less likely")] = None
-    frequency_penalty: Annotated[float, Meta(description="taken from a token's logit for each time it was generated")] = 0.0
-    presence_penalty: Annotated[float, Meta(description="taken from a token's logit once it was generated")] = 0.0
     max_new_tokens: Annotated[_Positive | None, Meta(description="limit where the task sets none")] = None
     min_new_tokens: Annotated[_Positive | None, Meta(description="no end token before this many")] = None
     stop_tokens: Annotated[tuple[str, ...], Meta(description="texts that end every generation, beside the task's own")] = ()
     truncate_prompt: Annotated[_Positive | None, Meta(description="keep only this many last tokens of a prompt")] = None
 
+
+class GenerationParameters(TextParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The parameters of an engine that chooses tokens by ours."""
+
+    repetition_penalty: Annotated[_Factor | None, Meta(description="above 1: tokens seen in prompt or text become less likely")] = None
+    frequency_penalty: Annotated[float, Meta(description="taken from a token's logit for each time it was generated")] = 0.0
+    presence_penalty: Annotated[float, Meta(description="taken from a token's logit once it was generated")] = 0.0
+
     refused: ClassVar[Mapping[str, str]] = {**BEAM_SEARCH, "response_format": "this backend does not constrain what is generated"}
-
-
-def read_generation_parameters(raw: Mapping[str, Any]) -> GenerationParameters:
-    """The parameters of an engine that chooses tokens itself. Raises UserInputError that names what is unknown, refused or out of range."""
-    return read_parameters(GenerationParameters, raw)
 
 
 def read_parameters(kind: type[_Parameters], raw: Mapping[str, Any]) -> _Parameters:

@@ -7,24 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pytest_lighteval.types import GenerateRequest, GenerateResponse
 
 if TYPE_CHECKING:
-    from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
-
-
-class StopsAndTemperature(Protocol):
-    """What generation parameters have in every backend."""
-
-    @property
-    def temperature(self) -> float | None:
-        """None: the user gave none."""
-
-    @property
-    def stop_tokens(self) -> tuple[str, ...]:
-        """Texts that end every generation."""
+    from pytest_lighteval.backends.common.generation_parameters import GenerationParameters, TextParameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +41,12 @@ class GeneratedText:
     finish_reason: str
 
 
-def is_sampled(request: GenerateRequest, parameters: StopsAndTemperature) -> bool:
+def is_sampled(request: GenerateRequest, parameters: TextParameters) -> bool:
     """Whether the request's texts are drawn; a temperature that the user gave decides for all requests."""
     return request.do_sample if parameters.temperature is None else parameters.temperature > 0
 
 
-def stops_of(request: GenerateRequest, parameters: StopsAndTemperature) -> tuple[str, ...]:
+def stops_of(request: GenerateRequest, parameters: TextParameters) -> tuple[str, ...]:
     """The request's stop sequences and the user's own, each once; an empty one would end every text."""
     return tuple(stop for stop in dict.fromkeys((*request.stop_sequence, *parameters.stop_tokens)) if stop)
 

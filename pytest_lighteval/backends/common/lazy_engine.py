@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from pytest_lighteval.backends.common.model_folder import Folders
+from pytest_lighteval.backends.common.prompt_rules import ModelNaming
 from pytest_lighteval.errors import BackendError, MissingExtraError
 from pytest_lighteval.types import (
     GenerateRequest,
@@ -23,6 +25,16 @@ from pytest_lighteval.types import (
 
 if TYPE_CHECKING:  # transformers, which importing a backend must not cost
     from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
+
+
+class LocalArguments(ModelNaming, Protocol):
+    """Model arguments of such a backend."""
+
+    @property
+    def add_special_tokens(self) -> bool: ...
+
+    @property
+    def pairwise_tokenization(self) -> bool: ...
 
 
 class ModelEngine(Protocol):
@@ -56,9 +68,10 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
     """What must be importable to ask it anything."""
     supports = frozenset(RequestKind)
 
-    def __init__(self, model: str) -> None:
-        """`model` is its name in messages."""
-        self._model_name = model
+    def __init__(self, arguments: LocalArguments, folders: Folders | None) -> None:
+        """`folders` hold the model and its tokenizer. None: the user gave both in memory."""
+        self.arguments = arguments
+        self._found_folders = folders
         self._closed = False
         self._last_facts: dict[str, Any] = {}
         """What a closed engine said of itself, for the report that is written afterwards."""
@@ -73,8 +86,8 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
         """Facts for the report that need no engine."""
 
     @abstractmethod
-    def _load_tokenizer(self) -> PromptTokenizer:
-        """The tokenizer."""
+    def _given_tokenizer(self) -> Any | None:
+        """The transformers tokenizer that the user gave. None: it is loaded from its folder."""
 
     @abstractmethod
     def _make_engine(self, tokenizer: PromptTokenizer) -> EngineType:
@@ -93,6 +106,8 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
         facts = self._known()
         if "max_length" in self.__dict__:  # else it may have to be read from files
             facts["max_length"] = self.max_length
+        if self._found_folders is not None and self._found_folders.revision is not None:
+            facts["revision"] = self._found_folders.revision
         return facts | (self._engine.describe() if "_engine" in self.__dict__ else self._last_facts)
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
@@ -119,7 +134,20 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
     @cached_property
     def _tokenizer(self) -> PromptTokenizer:
         self._require_open()
-        return self._load_tokenizer()
+        from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer, load_tokenizer
+
+        arguments, tokenizer = self.arguments, self._given_tokenizer()
+        if tokenizer is None:
+            name = arguments.tokenizer or arguments.model
+            tokenizer = load_tokenizer(self._folders.tokenizer, name, trust_remote_code=arguments.trust_remote_code)
+        special, pairwise = arguments.add_special_tokens, arguments.pairwise_tokenization
+        return PromptTokenizer(tokenizer, arguments.model, add_special_tokens=special, pairwise=pairwise)
+
+    @property
+    def _folders(self) -> Folders:
+        if self._found_folders is None:
+            raise self._closed_error()
+        return self._found_folders
 
     @cached_property
     def _engine(self) -> EngineType:
@@ -127,7 +155,7 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
         return self._make_engine(self._tokenizer)
 
     def _closed_error(self) -> BackendError:
-        return BackendError(f"{self._model_name}: the backend is closed")
+        return BackendError(f"{self.arguments.model}: the backend is closed")
 
     def _require_open(self) -> None:
         if self._closed:

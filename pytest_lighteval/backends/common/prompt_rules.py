@@ -10,7 +10,7 @@ from typing import Annotated, Any, Protocol
 import msgspec
 from msgspec import Meta
 
-from pytest_lighteval.backends.common.generation_parameters import GenerationParameters, read_generation_parameters
+from pytest_lighteval.backends.common.generation_parameters import GenerationParameters, read_parameters
 from pytest_lighteval.errors import UserInputError
 
 Pretrained = Annotated[
@@ -73,4 +73,4 @@ class TokenRules(PromptRules, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def generation(self) -> GenerationParameters:
         """`generation_parameters`, checked. Raises UserInputError that names the parameter, with the nearest ones if it is unknown."""
-        return read_generation_parameters(self.generation_parameters)
+        return read_parameters(GenerationParameters, self.generation_parameters)

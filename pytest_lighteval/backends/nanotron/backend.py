@@ -72,7 +72,7 @@ class NanotronBackend(AccelerateBackend):
     def fingerprint(self) -> str:
         """See `Backend.fingerprint`: the content of every shard, not where it lies."""
         try:
-            tokenizer = small_file_digests(self._tokenizer_folder)
+            tokenizer = small_file_digests(self._folders.tokenizer)
         except OSError as error:
             raise BackendError(f"{self.arguments.model}: cannot read {error.filename}: {error.strerror}") from error
         checkpoint = digest_checkpoint(self._checkpoint, self._architecture)

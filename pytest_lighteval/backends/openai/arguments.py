@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-import msgspec
 from msgspec import Meta
 
-from pytest_lighteval.backends.common.generation_parameters import BEAM_SEARCH, read_parameters
+from pytest_lighteval.backends.common.generation_parameters import BEAM_SEARCH, TextParameters, read_parameters
 from pytest_lighteval.backends.common.prompt_rules import PromptRules
 from pytest_lighteval.errors import UserInputError
 
@@ -24,27 +23,18 @@ _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _Positive = Annotated[int, Meta(ge=1)]
 _Length = Annotated[int, Meta(ge=3)]
 """A token before a continuation, one of it, and one that every server makes anew."""
-_Share = Annotated[float, Meta(ge=0, le=1)]
 _NotNegative = Annotated[float, Meta(ge=0)]
 
 
-class ServerParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How text is generated; the names are Lighteval's. Each is sent only where it was given, but for `temperature` and `seed`."""
+class ServerParameters(TextParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The parameters of a server's API. Each is sent only where the user gave it, but for `temperature` and `seed`.
 
-    temperature: Annotated[_NotNegative | None, Meta(description="given: every text is sampled at it; 0: every text is greedy")] = None
-    top_p: Annotated[_Share | None, Meta(description="sample among the likeliest tokens that make up this probability")] = None
-    top_k: Annotated[_Positive | None, Meta(description="not OpenAI's own: sample among the k likeliest tokens")] = None
-    min_p: Annotated[
-        _Share | None, Meta(description="not OpenAI's own: sample among tokens at least this likely, relative to the best")
-    ] = None
-    seed: Annotated[int, Meta(description="seed of every draw, together with the prompt")] = 1234
-    repetition_penalty: Annotated[_NotNegative | None, Meta(description="not OpenAI's own: above 1, tokens seen become less likely")] = None
+    `top_k`, `min_p`, `repetition_penalty` and `min_new_tokens` (sent as `min_tokens`) are no part of OpenAI's own API.
+    """
+
+    repetition_penalty: Annotated[_NotNegative | None, Meta(description="above 1: tokens seen become less likely")] = None
     frequency_penalty: Annotated[float | None, Meta(description="taken from a token's logit for each time it was generated")] = None
     presence_penalty: Annotated[float | None, Meta(description="taken from a token's logit once it was generated")] = None
-    max_new_tokens: Annotated[_Positive | None, Meta(description="limit where the task sets none")] = None
-    min_new_tokens: Annotated[_Positive | None, Meta(description="not OpenAI's own, sent as min_tokens: no end before this many")] = None
-    stop_tokens: Annotated[tuple[str, ...], Meta(description="texts that end every generation, beside the task's own")] = ()
-    truncate_prompt: Annotated[_Positive | None, Meta(description="keep only this many last tokens of a prompt; needs `tokenizer`")] = None
     response_format: Annotated[dict[str, Any] | None, Meta(description="sent as it stands, e.g. {type: json_object}")] = None
 
     refused: ClassVar[Mapping[str, str]] = BEAM_SEARCH

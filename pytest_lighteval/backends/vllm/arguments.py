@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from pytest_lighteval.backends.common.dtypes import DTYPES
-from pytest_lighteval.backends.common.generation_parameters import GenerationParameters, read_generation_parameters
+from pytest_lighteval.backends.common.generation_parameters import GenerationParameters, read_parameters
 from pytest_lighteval.backends.common.prompt_rules import (
     MaxLength,
     ModelName,
@@ -90,7 +90,7 @@ class VllmArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fields
 
     def generation(self) -> GenerationParameters:
         """See `TokenRules.generation`; `seed` is theirs where they have none."""
-        return read_generation_parameters({"seed": self.seed, **self.generation_parameters})
+        return read_parameters(GenerationParameters, {"seed": self.seed, **self.generation_parameters})
 
     def engine(self) -> dict[str, Any]:
         """What vLLM's `LLM` is started with, beside the model, its length and the replicas; what is left to vLLM is left out."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pytest_lighteval.backends.common.lazy_engine import LazyEngineBackend
-from pytest_lighteval.backends.common.model_folder import Folders, NamedFolders, read_max_length
+from pytest_lighteval.backends.common.model_folder import NamedFolders, read_max_length
 from pytest_lighteval.backends.vllm.arguments import ENGINE_ARGUMENTS, VllmArguments
 from pytest_lighteval.backends.vllm.fingerprint import fingerprint_folder, fingerprint_running, package_versions
 from pytest_lighteval.common.devices import visible_gpus
@@ -24,6 +24,7 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
     """A model in vLLM, as a `Backend`; docs/backends/vllm.md explains its arguments."""
 
     Arguments = VllmArguments
+    arguments: VllmArguments
     cached_apart = (
         *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "batch_size"),
         *("enforce_eager", "enable_prefix_caching"),
@@ -32,13 +33,11 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
     packages: tuple[str, ...] = ("transformers", "vllm")
 
     def __init__(self, arguments: VllmArguments, *, given: Any | None = None) -> None:
-        super().__init__(arguments.model)
-        self.arguments = arguments
+        super().__init__(arguments, NamedFolders(arguments) if given is None else None)
         self._given = given
         """An `LLM` that runs already. None: the arguments say what to start."""
         self.cacheable = given is None
         """Of an engine in memory the fingerprint sees names and files; its weights may have been changed, its GPUs may be others."""
-        self._named = NamedFolders(arguments) if given is None else None
 
     @classmethod
     def from_arguments(cls, arguments: msgspec.Struct) -> VllmBackend:
@@ -100,12 +99,6 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
         super().close()
         self._given = None
 
-    @property
-    def _folders(self) -> Folders:
-        if self._named is None:
-            raise self._closed_error()
-        return self._named
-
     def _known(self) -> dict[str, Any]:
         arguments = self.arguments
         facts: dict[str, Any] = {
@@ -117,27 +110,14 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
         for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
             if getattr(arguments, name) > 1:
                 facts[name] = getattr(arguments, name)
-        if self._named is not None and self._named.revision is not None:
-            facts["revision"] = self._named.revision
         if arguments.quantization is not None:
             facts["quantization"] = arguments.quantization
         return facts
 
-    def _load_tokenizer(self) -> PromptTokenizer:
-        from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer, load_tokenizer
-
-        arguments = self.arguments
-        if self._given is not None:
-            tokenizer = self._given_tokenizer()
-        else:
-            name = arguments.tokenizer or arguments.model
-            tokenizer = load_tokenizer(self._folders.tokenizer, name, trust_remote_code=arguments.trust_remote_code)
-        special, pairwise = arguments.add_special_tokens, arguments.pairwise_tokenization
-        return PromptTokenizer(tokenizer, arguments.model, add_special_tokens=special, pairwise=pairwise)
-
-    def _given_tokenizer(self) -> Any:
+    def _given_tokenizer(self) -> Any | None:
         """The running engine's own. Raises BackendError for one that is none of transformers'."""
-        assert self._given is not None
+        if self._given is None:
+            return None
         tokenizer = self._given.get_tokenizer()
         if not all(hasattr(tokenizer, name) for name in ("added_tokens_decoder", "chat_template", "special_tokens_map")):
             kind = type(tokenizer).__name__

@@ -186,9 +186,11 @@ def test_the_real_weights_are_bit_by_bit_those_of_an_independent_converter(smoll
     subprocess.run(
         [sys.executable, str(converter), str(smollm2_file()), str(tmp_path / "theirs"), "float32"], check=True, capture_output=True
     )
-    ours, theirs = load_file(smollm2._folder / "model.safetensors"), load_file(tmp_path / "theirs" / "model.safetensors")
+    ours, theirs = load_file(smollm2._folders.model / "model.safetensors"), load_file(tmp_path / "theirs" / "model.safetensors")
 
     assert sorted(ours) == sorted(theirs)
     assert all(ours[name].dtype == torch.float32 and torch.equal(ours[name], theirs[name]) for name in theirs)
-    splits = [json.loads((folder / "tokenizer.json").read_text())["pre_tokenizer"] for folder in (smollm2._folder, tmp_path / "theirs")]
+    splits = [
+        json.loads((folder / "tokenizer.json").read_text())["pre_tokenizer"] for folder in (smollm2._folders.model, tmp_path / "theirs")
+    ]
     assert splits[0] == splits[1]

@@ -177,10 +177,10 @@ def test_ends_of_text_are_the_tokenizers_not_nanotrons_defaults(checkpoint: Path
 
 
 def test_the_real_model_makes_the_round_trip(smollm2: AccelerateBackend, tmp_path: Path) -> None:
-    model = load(smollm2._folder)
+    model = load(smollm2._folders.model)
 
     for layout in (Layout(tensor=1), Layout(tensor=3, pipeline=2)):
-        config = write_checkpoint(tmp_path / f"tp{layout.tensor}", model, tokenizer=str(smollm2._folder), layout=layout)
+        config = write_checkpoint(tmp_path / f"tp{layout.tensor}", model, tokenizer=str(smollm2._folders.model), layout=layout)
         assert_same(model, convert(config))
         shutil.rmtree(tmp_path / "user-cache")
     with NanotronBackendOf(config) as backend:

@@ -110,7 +110,7 @@ def connect(url: str, **arguments: Any) -> OpenAIBackend:
 @pytest.fixture(scope="module")
 def model_folder(smollm2: AccelerateBackend) -> str:
     """The folder that the real model was converted into."""
-    return str(smollm2._folder)
+    return str(smollm2._folders.model)
 
 
 # ------------------------------------------------------------------------------------------------------------- llama.cpp
