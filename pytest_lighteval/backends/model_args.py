@@ -1,4 +1,4 @@
-"""`--model-args`: `key=value` pairs or a YAML file, checked against the arguments that a backend declares."""
+"""`--model-args`: reads `key=value` pairs or a YAML file, and checks them by the arguments that a backend declares."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Arguments = TypeVar("Arguments", bound=msgspec.Struct)
 
 
 def parse_model_args(text: str, *, folder: Path) -> dict[str, Any]:
-    """The arguments as written: texts, nested mappings and lists, not yet converted to the backend's types.
+    """The arguments as the user wrote them: texts, nested mappings and lists, not yet the backend's types.
 
-    Either a path of a `.yaml`/`.yml` file (Lighteval's `model_parameters:` level is accepted) or `k=v` pairs joined by commas, in
-    which `{}`, `[]` and quotes may hold commas; a bare key means true. Raises UserInputError.
+    The text is the path of a `.yaml`/`.yml` file (Lighteval's level `model_parameters:` is accepted), or `k=v` pairs joined by commas.
+    Commas inside `{}`, `[]` and quotes belong to a value. A bare key means true. Raises UserInputError.
     """
     text = text.strip()
     if text.endswith((".yaml", ".yml")) and "=" not in text:
@@ -51,14 +51,14 @@ def _read_yaml(path: Path, shown: str) -> dict[str, Any]:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """Cut at separators that stand in no brackets and no quotes."""
+    """Split at separators outside brackets and quotes."""
     parts, start, closers, quote = [], 0, [], ""
     for position, character in enumerate(text):
         if quote:
             if character == quote:
                 quote = ""
         elif character in "\"'" and text[:position].rstrip().endswith(("=", ":", ",", "[", "{", "(")):
-            # a quote opens only where a value begins, so that an apostrophe inside a path is a character like any other
+            # a quote opens only at the start of a value, so an apostrophe inside a path is an ordinary character
             quote = character
         elif character in _PAIRS:
             closers.append(_PAIRS[character])
@@ -73,7 +73,7 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def _value(text: str) -> Any:
-    """`{a:1,b:[x,y]}` and `[x,y]` become mappings and lists of texts; quotes come off; anything else stays the text it is."""
+    """`{a:1,b:[x,y]}` and `[x,y]` become mappings and lists of texts. Quotes are removed. Anything else stays a text."""
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
         return text[1:-1]
     if text.startswith("[") and text.endswith("]"):
@@ -90,7 +90,7 @@ def _value(text: str) -> Any:
 
 
 def convert_model_args(raw: Mapping[str, Any], arguments: type[Arguments], *, backend: str) -> Arguments:
-    """The backend's own struct, filled and type-checked ("8" becomes 8 where a number is meant).
+    """The backend's own struct, filled and type-checked ("8" becomes 8 for a number).
 
     Raises UserInputError that names the argument: the nearest ones for an unknown name, the reason for a refused one.
     """
@@ -108,12 +108,12 @@ def convert_model_args(raw: Mapping[str, Any], arguments: type[Arguments], *, ba
 
 
 def _lowered(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """`True` and `False` in Python's spelling are understood too; msgspec reads the lower-case ones."""
+    """Python's `True` and `False` in lower case, as msgspec reads them."""
     return {key: value.lower() if isinstance(value, str) and value in ("True", "False") else value for key, value in raw.items()}
 
 
 def describe_arguments(arguments: type[msgspec.Struct], *, backend: str) -> str:
-    """The text of `--model-args help`: each argument with type, default and one line; the backend's own before those that it inherits."""
+    """The text of `--model-args help`: each argument with type, default and one line. The backend's own come before inherited ones."""
     lines = [f"--model-args of backend {backend}: key=value pairs joined by commas, or a YAML file", ""]
     info = msgspec.inspect.type_info(arguments)
     help_of = {
@@ -131,7 +131,7 @@ def describe_arguments(arguments: type[msgspec.Struct], *, backend: str) -> str:
 
 
 def _type_name(hint: Any) -> str:
-    """`int | None`, as one would write it."""
+    """A type as people write it: `int | None`."""
     if get_origin(hint) in (Union, UnionType):
         return " | ".join(map(_type_name, get_args(hint)))
     if hint is NoneType:

@@ -72,7 +72,7 @@ def test_a_key_that_cannot_be_sent_is_an_error_and_is_written_nowhere(
     result = project.runpytest("suites", *arguments(server), "--junitxml=junit.xml", "-v")
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert "holds characters that no key has" in result.stdout.str()
+    assert "has characters that no key has" in result.stdout.str()
     assert server.seen == []
     assert (project.path / "junit.xml").exists()
     for shown in (KEY, "of-two-lines"):
@@ -196,7 +196,7 @@ def test_answers_of_a_server_that_nobody_vouches_for_are_not_kept(project: pytes
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("base_url=localhost:8000,model=m", "*base_url: 'localhost:8000' is no address of a server*"),
+        ("base_url=localhost:8000,model=m", "*base_url: 'localhost:8000' is not the address of a server*"),
         ("base_url=http://127.0.0.1:9/v1", "*missing required field `model`*"),
         ("base_url=http://127.0.0.1:9/v1,model=m,concurrency=many", "*concurrency: Expected `int`*"),
     ],

@@ -30,12 +30,12 @@ LOADING_ARGUMENTS = frozenset(
         *("adapter_weights", "delta_weights", "base_model"),
     )
 )
-"""Those that say what to load and how."""
+"""Arguments for loading a model. For a model in memory they mean nothing."""
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu|npu)(:\d+)?")
 
 
 class EngineArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a transformers model is run, wherever it comes from; a backend's arguments add what names the model."""
+    """How a transformers model runs. A backend's arguments add what names the model."""
 
     tokenizer: TokenizerName = None
     dtype: Annotated[
@@ -51,7 +51,7 @@ class EngineArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fiel
         None
     )
     batch_size: Annotated[
-        int | Literal["auto"], Meta(description="rows at a time, or auto: by a budget of tokens; halved when memory runs out")
+        int | Literal["auto"], Meta(description="rows at a time, or auto: by a budget of tokens; it is halved when memory runs out")
     ] = "auto"
     max_length: MaxLength = None
     max_gen_toks: Annotated[int | None, Meta(description="new tokens where the task sets no limit; default: as many as fit")] = None

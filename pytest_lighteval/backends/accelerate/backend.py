@@ -1,4 +1,4 @@
-"""The accelerate backend: what is known from files and arguments alone, and an engine that is loaded when it is first needed."""
+"""The accelerate backend. Fingerprint and length come from files and arguments; the model loads when it is first needed."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
     packages = ("torch", "transformers")
 
     def __init__(self, arguments: AccelerateArguments, *, given: tuple[Any, Any] | None = None, folders: Folders | None = None) -> None:
-        """`folders` are where the model lies if that is not what the arguments name; their `pretrained` is then its name in messages."""
+        """`folders` hold a model that the arguments do not name; `pretrained` is then its name in messages."""
         super().__init__(arguments, None if given is not None else folders or NamedFolders(arguments))
         self._given = given
-        """A model and a tokenizer that are loaded already. None: the arguments name them."""
+        """A model and a tokenizer in memory. None: the arguments name them."""
 
     @classmethod
     def from_arguments(cls, arguments: msgspec.Struct) -> AccelerateBackend:
-        """A backend of checked arguments; nothing is loaded. Raises UserInputError for a model that is not there."""
+        """A backend of checked arguments. Loads nothing. Raises UserInputError for a model that is missing."""
         if not isinstance(arguments, AccelerateArguments):
             raise TypeError(f"AccelerateArguments were expected, not {type(arguments).__name__}")
         return cls(arguments)
 
     @classmethod
     def from_model(cls, model: Any, tokenizer: Any, **arguments: Any) -> AccelerateBackend:
-        """A backend around a transformers model that is in memory, on its device and in its dtype.
+        """A backend around a transformers model in memory, on its device and in its dtype.
 
-        Takes the arguments that say how to run and how to tokenize (`batch_size`, `max_length`, ...); those that say what to load and
-        how raise UserInputError. The fingerprint digests the weights as they are when it is first asked for, so make a new backend after
-        more training. `close` lets go of the model and leaves it to its owner.
+        Takes the arguments for running and tokenizing (`batch_size`, `max_length`, ...); those for loading raise UserInputError. The
+        fingerprint digests the weights once, when it is first read, so make a new backend after more training. `close` drops the model
+        and leaves it to its owner.
         """
         for name in arguments:
             if name in LOADING_ARGUMENTS:
@@ -62,7 +62,7 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
 
     @cached_property
     def fingerprint(self) -> str:
-        """See `Backend.fingerprint`. `batch_size` is no part of it: rows do not depend on what they are batched with, up to rounding."""
+        """See `Backend.fingerprint`. `batch_size` is no part of it: it only changes rounding."""
         if self._given is not None:
             return fingerprint_loaded(*self._given, self.arguments)
         return fingerprint_folder(self._folders.model, self._folders.tokenizer, self.arguments)

@@ -1,4 +1,4 @@
-"""What fingerprints are made of: contents of files and tokenizers, settings in one spelling. Which of them count is each backend's."""
+"""The parts of fingerprints: digests of files and tokenizers, and settings in one spelling. Each backend chooses its parts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Arguments(Protocol):
 
 
 def canonical_settings(arguments: _Arguments, *, without: Collection[str]) -> dict[str, Any]:
-    """A backend's arguments but for some, as plain values, in one spelling: `fp32` is `float32`, and a parameter's "5" is 5."""
+    """A backend's arguments as plain values in one spelling (`fp32` is `float32`, and "5" is 5), except those in `without`."""
     settings = {name: value for name, value in msgspec.to_builtins(arguments).items() if name not in without}
     parameters = arguments.generation()
     settings["generation_parameters"] = msgspec.to_builtins(parameters)
@@ -41,12 +41,12 @@ def canonical_settings(arguments: _Arguments, *, without: Collection[str]) -> di
 
 
 def digest_content(content: Mapping[str, Any]) -> str:
-    """One digest, in hex, of plain values by name."""
+    """The SHA-256, in hex, of plain values by name."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def folder_digests(folder: Path, tokenizer_folder: Path, name: str) -> dict[str, str]:
-    """Digests of the files that make a model on disk: weights, configuration, tokenizer, template. Raises BackendError with its name."""
+    """Digests of a model's files by name: weights, configuration, tokenizer, template. `name` is for the BackendError that it may raise."""
     try:
         files = {file.name: digest_file(file) for file in weight_files(folder, name)} | small_file_digests(folder)
         if tokenizer_folder != folder:
@@ -57,12 +57,12 @@ def folder_digests(folder: Path, tokenizer_folder: Path, name: str) -> dict[str,
 
 
 def small_file_digests(folder: Path) -> dict[str, str]:
-    """Digests of a folder's files that are no weights, by name; a tokenizer's folder has no others. Raises OSError."""
+    """Digests of a folder's files by name, without weights. Raises OSError."""
     return {file.name: digest_file(file) for file in sorted(folder.iterdir()) if file.suffix in _SMALL_SUFFIXES and file.is_file()}
 
 
 def tokenizer_content(tokenizer: Any) -> dict[str, Any]:
-    """What a tokenizer in memory is, in plain values."""
+    """A tokenizer in memory as plain values."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     return {
         "tokenizer": backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items()),

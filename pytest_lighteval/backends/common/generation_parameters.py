@@ -1,4 +1,4 @@
-"""The `generation_parameters` of a backend's arguments: names, types, defaults, help, and how what a user wrote is read."""
+"""The `generation_parameters` of a backend's arguments: names, types, defaults, help, and how the user's values are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_lighteval.common.msgspec_errors import place_and_problem
 from pytest_lighteval.errors import UserInputError, did_you_mean
 
 BEAM_SEARCH = dict.fromkeys(("early_stopping", "length_penalty"), "it belongs to beam search, which is never used here")
-"""Parameters of Lighteval's that every backend refuses -> why."""
+"""Lighteval's parameters that every backend refuses -> why."""
 
 _Positive = Annotated[int, Meta(ge=1)]
 _Share = Annotated[float, Meta(ge=0, le=1)]
@@ -22,9 +22,9 @@ _Parameters = TypeVar("_Parameters", bound=msgspec.Struct)
 
 
 def without_refused(raw: Mapping[str, Any], kind: type[msgspec.Struct], prefix: str) -> dict[str, Any]:
-    """What a user wrote, without the names in the struct's class variable `refused`: names that Lighteval has and no backend here.
+    """The user's values without those that the struct refuses. Its class variable `refused` has the names (Lighteval's) and reasons.
 
-    Raises UserInputError with the reason that stands there, unless the value (None, false) says that the user does not ask for it.
+    Raises UserInputError with the reason, unless the value is None or false.
     """
     refused: Mapping[str, str] = getattr(kind, "refused", {})
     for name in refused.keys() & raw.keys():
@@ -48,7 +48,7 @@ class TextParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class GenerationParameters(TextParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The parameters of an engine that chooses tokens by ours."""
+    """The parameters of an engine that samples by our rules."""
 
     repetition_penalty: Annotated[_Factor | None, Meta(description="above 1: tokens seen in prompt or text become less likely")] = None
     frequency_penalty: Annotated[float, Meta(description="taken from a token's logit for each time it was generated")] = 0.0
@@ -58,9 +58,9 @@ class GenerationParameters(TextParameters, frozen=True, kw_only=True, forbid_unk
 
 
 def read_parameters(kind: type[_Parameters], raw: Mapping[str, Any]) -> _Parameters:
-    """What a user wrote, None as if it were not there.
+    """The user's values as a struct. None means the default.
 
-    Raises UserInputError for an unknown name, with the nearest ones, for a refused one, with the reason, and for a wrong value.
+    Raises UserInputError for an unknown name (with the nearest ones), a refused one (with the reason) and a wrong value.
     """
     raw = without_refused(raw, kind, "generation_parameters.")
     names = [field.encode_name for field in msgspec.structs.fields(kind)]

@@ -1,7 +1,4 @@
-"""Prompts to be continued: what requests and generation parameters together ask, and what comes of an engine's tokens.
-
-Knows nothing of any engine: who continues the prompts is the caller's.
-"""
+"""Generation requests as prompts in token ids with limits, and responses from the tokens that an engine generated. Knows no engine."""
 
 from __future__ import annotations
 
@@ -20,39 +17,39 @@ class TokenizedPrompt:
     """One prompt to be continued, in one text or in several."""
 
     tokens: tuple[int, ...]
-    """The prompt's, cut on the left to fit."""
+    """The prompt, cut on the left to fit."""
     max_new_tokens: int
     stop_sequence: tuple[str, ...] = ()
     stop_ids: frozenset[int] = frozenset()
-    """Tokens that end a text: special ones among the stop sequences have no text that one could be found in."""
+    """Tokens that end a text: the model's, and special tokens among the stop sequences, which decoding leaves out of the text."""
     samples: int | None = None
-    """How many texts are drawn. None: one greedy text."""
+    """How many texts are sampled. None: one greedy text."""
     truncated_tokens: int = 0
-    """Tokens of the prompt that were cut."""
+    """How many tokens the prompt lost on its left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratedText:
-    """One text that came of a prompt."""
+    """One text that an engine generated."""
 
     token_ids: tuple[int, ...]
-    """What ended it included."""
+    """With the tokens that ended it."""
     text: str
     finish_reason: str
 
 
 def is_sampled(request: GenerateRequest, parameters: TextParameters) -> bool:
-    """Whether the request's texts are drawn; a temperature that the user gave decides for all requests."""
+    """Whether the request's texts are sampled. A temperature that the user gave decides for all requests."""
     return request.do_sample if parameters.temperature is None else parameters.temperature > 0
 
 
 def stops_of(request: GenerateRequest, parameters: TextParameters) -> tuple[str, ...]:
-    """The request's stop sequences and the user's own, each once; an empty one would end every text."""
+    """The stop sequences of the request and of the user, each once, without the empty one: it would end every text."""
     return tuple(stop for stop in dict.fromkeys((*request.stop_sequence, *parameters.stop_tokens)) if stop)
 
 
 def cut_at_stop(text: str, stop_sequence: Sequence[str]) -> str:
-    """What stands before the first of the stop sequences."""
+    """The text before the first stop sequence in it."""
     for stop in stop_sequence:
         text = text.partition(stop)[0]
     return text
@@ -95,10 +92,7 @@ def decode_generated(
     ends: Collection[int],
     decode: Callable[[Sequence[int]], str],
 ) -> GeneratedText:
-    """The text of the first tokens that are an answer, decoded as a whole and cut before its first stop sequence.
-
-    What may have run on behind an end token or the limit is no part of it.
-    """
+    """The text up to the first end token or the limit, decoded as a whole and cut before its first stop sequence."""
     length = next((place + 1 for place, token in enumerate(tokens) if token in ends), len(tokens))
     kept = tuple(tokens[: min(length, max_new_tokens)])
     whole = decode(kept)
@@ -107,13 +101,13 @@ def decode_generated(
     return GeneratedText(token_ids=kept, text=text, finish_reason="stop" if ended else "length")
 
 
-def generate_response(request: GenerateRequest, asked: TokenizedPrompt, answers: Sequence[GeneratedText]) -> GenerateResponse:
-    """The answer to a request, from its texts in the order of the samples; every greedy sample is the same one."""
-    answers = list(answers) * (request.num_samples if asked.samples is None else 1)
+def generate_response(request: GenerateRequest, prompt: TokenizedPrompt, answers: Sequence[GeneratedText]) -> GenerateResponse:
+    """The response to a request, from its texts in the order of the samples. A greedy text is repeated for each sample."""
+    answers = list(answers) * (request.num_samples if prompt.samples is None else 1)
     return GenerateResponse(
         texts=tuple(answer.text for answer in answers),
         token_ids=tuple(answer.token_ids for answer in answers),
         finish_reasons=tuple(answer.finish_reason for answer in answers),
-        prompt_token_ids=asked.tokens,
-        truncated_tokens=asked.truncated_tokens,
+        prompt_token_ids=prompt.tokens,
+        truncated_tokens=prompt.truncated_tokens,
     )

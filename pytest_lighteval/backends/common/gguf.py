@@ -1,7 +1,6 @@
 """A `.gguf` file as a folder of safetensors with the right tokenizer, converted once into the user's cache.
 
-Weights are dequantized to float32 by transformers; the rule by which a vocabulary's text is split is checked, and mended where
-transformers does not know it.
+transformers dequantizes the weights to float32. Its rule for splitting text into words is checked, and corrected if it is not the file's.
 """
 
 from __future__ import annotations
@@ -19,26 +18,25 @@ from pytest_lighteval.backends.common.user_cache import cache_home, digest_file,
 from pytest_lighteval.errors import BackendError, MissingExtraError, first_line
 
 NO_TOKENIZER = "no_tokenizer.txt"
-"""In a converted folder: why it has no tokenizer, in one line. Weights can be used all the same with a tokenizer from elsewhere."""
+"""In a converted folder: why it has no tokenizer, in one line. The weights can be used with another tokenizer."""
 
 CONVERTER = 1
-"""Raised whenever the converted folder of the same file may come out different."""
+"""Increased whenever the converted folder of the same file may become different."""
 
 _SPLIT_DIGITS_FIRST = {"starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"}
-"""Values of `tokenizer.ggml.pre` whose text is cut into single digits before it is split like GPT-2's (llama.cpp, src/llama-vocab.cpp)."""
+"""Values of `tokenizer.ggml.pre` that split single digits first, then split like GPT-2 (llama.cpp, src/llama-vocab.cpp)."""
 _SPLIT_LIKE_GPT2 = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling"}
-"""Those that are split like GPT-2's and no more (same place)."""
+"""Those that only split like GPT-2 (same file)."""
 _UNREADABLE = (ValueError, LookupError, RuntimeError, TypeError, AttributeError, struct.error, EOFError, OverflowError)
-"""What reading a damaged or unknown file ends in, inside of transformers."""
+"""What transformers raises for a damaged or unknown file."""
 _MULTI_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 
 
 def converted_folder(file: Path, name: str) -> Path:
     """The model folder made of a `.gguf` file: `config.json`, float32 safetensors, tokenizer.
 
-    It lies in the user's cache under the digest of the file's content, so that only the first process pays for the conversion (some
-    20 seconds for 135M parameters). Complete or absent: concurrent processes wait for one another, a killed one leaves nothing that is
-    read. Raises BackendError in one line; `name` is what the user called the file.
+    It is in the user's cache under the digest of the file's content, so only the first process pays for the conversion (about 20 seconds
+    for 135M parameters); see `made_once`. `name` is what the user calls the file. Raises BackendError in one line.
     """
     if _MULTI_PART.search(file.name):
         raise BackendError(f"{name}: one part of a split file; merge the parts first: llama-gguf-split --merge FIRST_PART OUT.gguf")
@@ -80,11 +78,11 @@ def _convert(file: Path, folder: Path, name: str) -> None:
 
 
 def _mend_tokenizer(folder: Path, file: Path) -> str | None:
-    """Make `tokenizer.json` split text as its vocabulary was learned. Returns why that cannot be known, or None."""
+    """Make `tokenizer.json` split text by the file's rule. Returns why the rule is unknown, or None."""
     path = folder / "tokenizer.json"
     tokenizer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     default = tokenizer.get("pre_tokenizer") or {}
-    # a rule that transformers knows is a Sequence by now: a bare ByteLevel with its own regex is its default, right for GPT-2 alone
+    # transformers turns a rule that it knows into a Sequence; a bare ByteLevel with its own regex is its default, right for GPT-2 alone
     if tokenizer["model"]["type"] == "BPE" and default.get("type") == "ByteLevel" and default.get("use_regex"):
         kind = _read_pre(file)
         if kind in _SPLIT_DIGITS_FIRST:
@@ -95,14 +93,14 @@ def _mend_tokenizer(folder: Path, file: Path) -> str | None:
             return f"how this .gguf file's tokenizer splits text (tokenizer.ggml.pre is {kind!r}) is not known here"
     settings_path = folder / "tokenizer_config.json"
     settings: dict[str, Any] = json.loads(settings_path.read_text(encoding="utf-8"))
-    # some versions would feed token_type_ids to models that have no such input
+    # some versions would pass token_type_ids to models that have no such input
     settings["model_input_names"] = ["input_ids", "attention_mask"]
     settings_path.write_text(json.dumps(settings, indent=1, ensure_ascii=False), encoding="utf-8")
     return None
 
 
 def _read_pre(file: Path) -> str:
-    """The file's `tokenizer.ggml.pre`; empty where it has none."""
+    """The file's `tokenizer.ggml.pre`. Empty: it has none."""
     from gguf import GGUFReader
 
     field = GGUFReader(os.fspath(file)).get_field("tokenizer.ggml.pre")

@@ -1,4 +1,4 @@
-"""What backends share that run a model themselves: an engine that is made when it is first needed, and what is known of it afterwards."""
+"""A backend whose engine is made when it is first needed: the part that accelerate, vLLM and nanotron share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LocalArguments(ModelNaming, Protocol):
 
 
 class ModelEngine(Protocol):
-    """A model in memory and the rules by which it is asked."""
+    """A model in memory that answers requests."""
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """See `Backend.loglikelihood`."""
@@ -50,22 +50,22 @@ class ModelEngine(Protocol):
         """See `Backend.perplexity`."""
 
     def describe(self) -> dict[str, Any]:
-        """What runs, for the report."""
+        """Facts about what runs, for the report."""
 
     def close(self) -> None:
-        """Give back what does not go with the engine itself."""
+        """Release what garbage collection of the engine does not."""
 
 
 EngineType = TypeVar("EngineType", bound=ModelEngine)
 
 
 class LazyEngineBackend(ABC, Generic[EngineType]):
-    """A `Backend` around a tokenizer and an engine; a subclass says what they are made of."""
+    """A `Backend` around a tokenizer and an engine. A subclass makes them."""
 
     name: str
-    """Also that of the extra which installs what it needs."""
+    """Also the name of the extra that installs what the backend needs."""
     packages: tuple[str, ...]
-    """What must be importable to ask it anything."""
+    """Packages without which the backend answers nothing."""
     supports = frozenset(RequestKind)
 
     def __init__(self, arguments: LocalArguments, folders: Folders | None) -> None:
@@ -74,7 +74,7 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
         self._found_folders = folders
         self._closed = False
         self._last_facts: dict[str, Any] = {}
-        """What a closed engine said of itself, for the report that is written afterwards."""
+        """What a closed engine reported, for a report that is written later."""
 
     @property
     @abstractmethod
@@ -94,17 +94,17 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
         """The engine."""
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """See `Backend.count_tokens`. Loads the tokenizer alone."""
+        """See `Backend.count_tokens`. Loads only the tokenizer."""
         return self._tokenizer.count(prompt)
 
     def render(self, messages: Sequence[Message]) -> str:
-        """See `Backend.render`. Loads the tokenizer alone."""
+        """See `Backend.render`. Loads only the tokenizer."""
         return self._tokenizer.render(messages)
 
     def describe(self) -> Mapping[str, Any]:
-        """See `Backend.describe`. Loads nothing: device, dtype and threads are those in use once there is an engine."""
+        """See `Backend.describe`. Loads nothing. Once there is an engine, device, dtype and threads are those that it uses."""
         facts = self._known()
-        if "max_length" in self.__dict__:  # else it may have to be read from files
+        if "max_length" in self.__dict__:  # otherwise it might have to be read from files
             facts["max_length"] = self.max_length
         if self._found_folders is not None and self._found_folders.revision is not None:
             facts["revision"] = self._found_folders.revision

@@ -1,4 +1,4 @@
-"""Where the model and the tokenizer lie on this machine, and what the model's configuration file says. Imports no torch."""
+"""The folders of the model and the tokenizer on this machine, and the length that the model's configuration declares. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pytest_lighteval.errors import BackendError, UserInputError
 
 _LENGTH_KEYS = ("n_positions", "max_position_embeddings", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length")
 _DEFAULT_LENGTH = 2048
-"""Lighteval's, for a model that does not say."""
+"""Lighteval's length for a model that declares none."""
 
 
 class Folders(Protocol):
-    """Where a model lies on this machine. Looking is cheap until a folder is asked for; each raises BackendError."""
+    """The folders of a model on this machine. Each may be downloaded or converted when it is first read; that raises BackendError."""
 
     @property
     def model(self) -> Path:
@@ -30,11 +30,11 @@ class Folders(Protocol):
 
     @property
     def revision(self) -> str | None:
-        """Of a model on the hub. None: it lies on this machine."""
+        """The revision of a model on the hub. None: the model is a local folder or file."""
 
 
 class NamedFolders:
-    """Those that the arguments name. Making one looks at files only, and raises UserInputError for a model that is not there."""
+    """The folders that the arguments name. The constructor reads no network; it raises UserInputError for a model that is missing."""
 
     def __init__(self, arguments: ModelNaming) -> None:
         self._arguments = arguments
@@ -43,7 +43,7 @@ class NamedFolders:
 
     @cached_property
     def model(self) -> Path:
-        """Downloads or converts where that was never done."""
+        """Downloaded or converted if it never was."""
         return _find_model_folder(self._model, self._arguments)
 
     @cached_property
@@ -53,7 +53,7 @@ class NamedFolders:
 
 
 def _resolve(arguments: ModelNaming) -> tuple[ModelReference, ModelReference | None]:
-    """What the arguments name as model and as tokenizer (None: the model's own). Looks at files only. Raises UserInputError."""
+    """The model and the tokenizer (None: the model's own). Reads no network. Raises UserInputError."""
     model = resolve_reference(arguments.model)
     if model.kind == "gguf" and arguments.subfolder is not None:
         raise UserInputError("subfolder: a .gguf file has none")
@@ -64,7 +64,7 @@ def _resolve(arguments: ModelNaming) -> tuple[ModelReference, ModelReference | N
 
 
 def _find_model_folder(model: ModelReference, arguments: ModelNaming) -> Path:
-    """The folder with `config.json` and weights; downloads or converts where that was never done. Raises BackendError."""
+    """The folder with `config.json` and weights, downloaded or converted if it never was. Raises BackendError."""
     if model.path is None:
         folder = download_snapshot(model.name, arguments.revision, arguments.subfolder, code=arguments.trust_remote_code)
     elif model.kind == "gguf":
@@ -103,16 +103,16 @@ def _declared_length(config: dict[str, Any]) -> int | None:
 
 
 def _default_length(folder: Path, *, trust_remote_code: bool) -> int:
-    """What the architecture's own default is where the file leaves it out; costs the import of transformers."""
+    """The default of the architecture, for a file that declares no length. Imports transformers."""
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, ImportError, KeyError):
-        return _DEFAULT_LENGTH  # loading the model says what is wrong
+        return _DEFAULT_LENGTH  # the error appears when the model is loaded
     return declared_length(config)
 
 
 def declared_length(config: Any) -> int:
-    """The same of a transformers configuration in memory."""
+    """The same for a transformers configuration in memory."""
     return _declared_length(config.get_text_config().to_dict()) or _DEFAULT_LENGTH

@@ -1,7 +1,4 @@
-"""What `pretrained=` names: a hub id, a local folder, a `.gguf` file, or a `.gguf` file inside an installed package.
-
-Knows names and files; knows nothing of torch, and downloads only when asked for the folder.
-"""
+"""What `pretrained=` names: a hub id, a local folder, a `.gguf` file, or a `.gguf` file inside an installed package. Imports no torch."""
 
 from __future__ import annotations
 
@@ -21,12 +18,12 @@ _WEIGHTS = ("*.safetensors", "*.bin")
 _SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 _NOT_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin")
 _SECOND_COPIES = ("original/*", "consolidated*", "*/consolidated*", "onnx/*")
-"""Other engines' copies of the weights that some repositories of the hub hold beside the real ones."""
+"""Copies of the weights for other engines, which some repositories of the hub have too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelReference:
-    """One model, found."""
+    """A model, and where it is."""
 
     kind: Literal["hub", "folder", "gguf"]
     name: str
@@ -36,11 +33,15 @@ class ModelReference:
 
 
 def resolve_reference(name: str, *, argument: str = "pretrained") -> ModelReference:
-    """What the text names. Looks at files, never at the network.
+    """What the text names. Reads files, never the network.
 
-    `package:NAME` is the one `.gguf` file of the installed package NAME, `package:NAME/path/file.gguf` that file of it (the package
-    is found, not imported). What exists as a folder or a file is that; what looks like a path (it starts with `.`, `/` or `~`, ends with
-    `.gguf`, or has more than one `/`) must exist; anything else is a hub id. Raises UserInputError that starts with the argument's name.
+    - `package:NAME` is the only `.gguf` file of the installed package NAME; `package:NAME/path/file.gguf` is that file of it. The package
+      is not imported.
+    - The name of an existing folder or `.gguf` file is that folder or file.
+    - A name that looks like a path (it starts with `.`, `/` or `~`, ends with `.gguf`, or has more than one `/`) must exist.
+    - Any other name is a hub id.
+
+    Raises UserInputError, which starts with the argument's name.
     """
     if name.startswith(PACKAGE_PREFIX):
         return ModelReference(kind="gguf", name=name, path=_file_in_package(name, argument))
@@ -59,9 +60,9 @@ def resolve_reference(name: str, *, argument: str = "pretrained") -> ModelRefere
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:
-    """The weight files of a model folder, sorted: the safetensors, or the `.bin` files where there are none.
+    """The weight files of a model folder, sorted: the safetensors or, if there are none, the `.bin` files.
 
-    Raises BackendError for a folder without a `config.json` or without weights; `name` is what the user called it.
+    `name` is what the user calls the model. Raises BackendError for a folder without a `config.json` or without weights.
     """
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
@@ -80,10 +81,10 @@ def weight_files(folder: Path, name: str) -> list[Path]:
 
 
 def download_snapshot(repo: str, revision: str, subfolder: str | None, *, weights: bool = True, code: bool = False) -> Path:
-    """The local folder of a hub repository at a revision, downloaded where the hub's own cache lacks it.
+    """The local folder of a hub repository at a revision. What the hub's own cache lacks is downloaded.
 
-    Without a connection, what the cache holds is used. `weights=False` is for a tokenizer's repository, `code` for remote code. Raises
-    BackendError in one line.
+    Without a connection, the cache's copy is used. `weights=False` is for the repository of a tokenizer; `code` downloads Python files too.
+    Raises BackendError in one line.
     """
     if importlib.util.find_spec("huggingface_hub") is None:
         raise MissingExtraError("huggingface_hub", "accelerate")
@@ -94,9 +95,9 @@ def download_snapshot(repo: str, revision: str, subfolder: str | None, *, weight
     small = [prefix + pattern for prefix in prefixes for pattern in (*_SMALL_FILES, *(("*.py",) if code else ()))]
     folder = Path()
     for pattern in _WEIGHTS if weights else ("",):
-        wanted = [*small, *([prefixes[-1] + pattern] if pattern else [])]
+        patterns = [*small, *([prefixes[-1] + pattern] if pattern else [])]
         try:
-            folder = Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, ignore_patterns=list(_SECOND_COPIES)))
+            folder = Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, ignore_patterns=list(_SECOND_COPIES)))
         except LocalEntryNotFoundError as error:
             raise BackendError(f"{repo}: not in the hub's local cache, and the hub cannot be reached to download it") from error
         except (HfHubHTTPError, HFValidationError, OSError) as error:
@@ -136,7 +137,7 @@ def _file_in_package(name: str, argument: str) -> Path:
 
 
 def _near(path: Path) -> str:
-    """The siblings that a wrong path may have meant."""
+    """Names beside a wrong path that the user may have meant."""
     parent = path.parent
     if not parent.is_dir():
         return f": {str(parent)!r} does not exist either"

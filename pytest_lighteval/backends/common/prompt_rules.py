@@ -1,6 +1,6 @@
 """Model arguments that several backends have: what names a model, and how its prompts are tokenized and continued.
 
-Each has one description, here. A struct of msgspec has one base alone, so the arguments that name a model are types for its fields.
+Each is described once, here. A msgspec struct can have only one base, so the arguments that name a model are types for its fields.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ class PromptRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class TokenRules(PromptRules, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The same for an engine that takes token ids and chooses new tokens by parameters of ours."""
+    """The same for an engine that takes token ids and samples by `GenerationParameters`."""
 
     pairwise_tokenization: Annotated[bool, Meta(description="encode context and continuation apart")] = False
 
     def generation(self) -> GenerationParameters:
-        """`generation_parameters`, checked. Raises UserInputError that names the parameter, with the nearest ones if it is unknown."""
+        """`generation_parameters`, checked. Raises UserInputError that names the parameter."""
         return read_parameters(GenerationParameters, self.generation_parameters)

@@ -1,4 +1,4 @@
-"""A transformers tokenizer as the engine needs it: prompts to ids and back, chat turns to text."""
+"""A transformers tokenizer, loaded and with its rules: prompts to ids and back, chat turns to text."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from jinja2.exceptions import TemplateError
 from pytest_lighteval.backends.common.gguf import NO_TOKENIZER
 from pytest_lighteval.backends.common.third_party import quiet_transformers
 from pytest_lighteval.backends.common.token_pairs import (
-    Front,
     SpecialTokens,
+    StablePrefix,
     TextPair,
     TokenPair,
     encode_pairs,
@@ -55,7 +55,7 @@ class PromptTokenizer:
             raise BackendError(f"{name}: {error}") from error
 
     def text(self, prompt: Prompt) -> tuple[str, bool]:
-        """The text that is fed, and whether it was rendered from turns."""
+        """The text that is passed to the model, and whether it was rendered from turns."""
         return (prompt, False) if isinstance(prompt, str) else (self.render(prompt), True)
 
     def render(self, messages: Sequence[Message]) -> str:
@@ -70,33 +70,33 @@ class PromptTokenizer:
         return rendered
 
     def pairs(self, pairs: Sequence[TextPair]) -> list[TokenPair]:
-        """Contexts and continuations as ids, by the arguments' rules."""
+        """Contexts and continuations as ids."""
         return encode_pairs(
             pairs,
             self._encode,
             self.special,
             add_special_tokens=self._add_special_tokens,
             pairwise=self._pairwise,
-            encode_fronts=self._encode_fronts if self._splits_words else None,
+            encode_prefixes=self._encode_stable_prefixes if self._splits_words else None,
         )
 
     def prompts(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
-        """Prompts to be continued."""
+        """Prompts to be continued, as ids."""
         texts = [self.text(prompt) for prompt in prompts]
         return encode_prompts(texts, self._encode, self.special, add_special_tokens=self._add_special_tokens)
 
     def rolling(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Whole texts to be scored."""
+        """Whole texts to be scored, as ids."""
         return encode_rolling(texts, self._encode, self.special, add_special_tokens=self._add_special_tokens)
 
     def count(self, prompt: Prompt) -> int:
-        """Tokens of the prompt as it would be fed; for turns, of their contents alone."""
+        """How many tokens the prompt has; for turns, only their contents are counted."""
         if isinstance(prompt, str):
             return len(self.prompts([prompt])[0])
         return sum(len(ids) for ids in self._encode([message.content for message in prompt], False)) if prompt else 0
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of generated tokens, special ones left out."""
+        """The text of generated tokens, without special tokens."""
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
 
@@ -107,19 +107,19 @@ class PromptTokenizer:
 
     @cached_property
     def _splits_words(self) -> bool:
-        """Whether it cuts text into words before it looks for tokens, so that no token depends on words further on.
+        """Whether the tokenizer splits a text into words first, so that no token depends on later words.
 
-        BPE and WordPiece then work on each word alone. What a word is depends on the text up to it and the next character (such as the
-        space rules of GPT-2's pattern); a Metaspace tokenizer may take the whole text for one word.
+        BPE and WordPiece then work on each word alone. Where a word ends depends only on the text up to the next character (see the
+        space rules of GPT-2's pattern). A Metaspace tokenizer may take the whole text for one word.
         """
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is None or type(backend.model).__name__ not in ("BPE", "WordPiece"):
             return False
         return backend.pre_tokenizer is not None and type(backend.pre_tokenizer).__name__ != "Metaspace"
 
-    def _encode_fronts(self, texts: Sequence[str], add_special_tokens: bool) -> list[tuple[list[int], Front | None]]:
+    def _encode_stable_prefixes(self, texts: Sequence[str], add_special_tokens: bool) -> list[tuple[list[int], StablePrefix | None]]:
         encoded = self._encode_all(texts, add_special_tokens)
-        return [(encoding.ids, _front(encoding)) for encoding in encoded.encodings]
+        return [(encoding.ids, _stable_prefix(encoding)) for encoding in encoded.encodings]
 
     def _encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
         ids: list[list[int]] = self._encode_all(texts, add_special_tokens)["input_ids"]
@@ -128,18 +128,18 @@ class PromptTokenizer:
     def _encode_all(self, texts: Sequence[str], add_special_tokens: bool) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # a long text is no mistake here, it is truncated or windowed afterwards
+            # no warning about a long text: it is truncated or cut into windows afterwards
             return self.tokenizer(list(texts), add_special_tokens=add_special_tokens, return_attention_mask=False, verbose=False)
 
 
-def _front(encoding: Any) -> Front | None:
-    """All but the last words of a text; None for a text of few words."""
+def _stable_prefix(encoding: Any) -> StablePrefix | None:
+    """All but the last words of a text. None: the text has few words."""
     words = encoding.word_ids
     last = next((word for word in reversed(words) if word is not None), None)
     if last is None or last < _WORDS_LEFT:
         return None
-    # special tokens in front belong to no word
+    # special tokens at the start belong to no word
     tokens = (
         next(index for index in range(len(words) - 1, -1, -1) if words[index] is not None and words[index] < last - _WORDS_LEFT + 1) + 1
     )
-    return Front(tokens=tokens, characters=encoding.offsets[tokens - 1][1])
+    return StablePrefix(tokens=tokens, characters=encoding.offsets[tokens - 1][1])

@@ -1,7 +1,4 @@
-"""Requests as pairs of token ids, cut to a model's length, or the reason why one cannot be asked; for engines that take ids.
-
-Knows nothing of any engine: who scores the pairs is the caller's.
-"""
+"""Requests as pairs of token ids that fit the model, and responses from the scores of the pairs. Knows no engine: the caller scores."""
 
 from __future__ import annotations
 
@@ -14,14 +11,14 @@ from pytest_lighteval.backends.common.token_pairs import TextPair, TokenPair, ro
 from pytest_lighteval.types import LoglikelihoodRequest, LoglikelihoodResponse, PerplexityRequest, PerplexityResponse, Prompt
 
 Score = TypeVar("Score")
-"""Of one pair; anything but a text, which is a reason why there is none."""
+"""The score of one pair: any type but `str`, which says why there is no score."""
 
 NO_TOKENS = "the text has no tokens"
 _NOT_A_NUMBER = "the model's log-probabilities are not numbers (nan): something overflowed; try dtype=bfloat16 or float32"
 
 
 class RequestTokenizer(Protocol):
-    """A tokenizer under the arguments of its backend; `PromptTokenizer` is one."""
+    """A tokenizer and its rules. `PromptTokenizer` is one."""
 
     def text(self, prompt: Prompt) -> tuple[str, bool]:
         """The text that is passed to the model, and whether it was rendered from turns."""
@@ -45,20 +42,20 @@ class PairScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizedRequest:
-    """One request as pairs to be scored; all of them fit the model."""
+    """One request as pairs to be scored. All pairs fit the model."""
 
     pairs: tuple[TokenPair, ...] = ()
-    """Of a choice request: every choice behind the prompt, then every choice behind the unconditioned prompt if there is one."""
+    """Of a choice request: each choice after the prompt, then each choice after the unconditioned prompt if there is one."""
     truncated_tokens: tuple[int, ...] = ()
-    """Of a choice request: the tokens cut from the left of each pair's context."""
+    """Of a choice request: how many tokens each pair's context lost on its left."""
     error: str | None = None
-    """Why it cannot be asked; it has no pairs then."""
+    """Why it cannot be scored. It then has no pairs."""
 
 
 def tokenize_choices(
     requests: Sequence[LoglikelihoodRequest], tokenizer: RequestTokenizer, *, start_space: bool | None, max_input_tokens: int
 ) -> list[TokenizedRequest]:
-    """Order out is order in. `max_input_tokens` is the most tokens that a model takes: a context and all but the last token of a choice."""
+    """In the order of the requests. `max_input_tokens`: the most tokens that the model takes, a choice's last one not counted."""
     pairs: list[TextPair] = []
     spans = []
     for request in requests:
@@ -70,7 +67,7 @@ def tokenize_choices(
 
 
 def choice_pairs(request: LoglikelihoodRequest, text: Callable[[Prompt], tuple[str, bool]], start_space: bool | None) -> list[TextPair]:
-    """Every choice after the prompt, then every choice after the unconditioned prompt if there is one. `text`: see `RequestTokenizer`."""
+    """The texts of `TokenizedRequest.pairs`. `text` is that of a `RequestTokenizer`."""
     pairs = []
     for prompt in (request.prompt, request.unconditioned_prompt):
         if prompt is not None:
@@ -92,23 +89,23 @@ def unscorable_reason(choices: Sequence[str]) -> str | None:
 def tokenize_texts(
     requests: Sequence[PerplexityRequest], tokenizer: RequestTokenizer, *, start: int, max_input_tokens: int
 ) -> list[TokenizedRequest]:
-    """Order out is order in; a text longer than `max_input_tokens` tokens is several windows (see `rolling_windows`)."""
+    """In the order of the requests. A text of more than `max_input_tokens` becomes several pairs (see `rolling_windows`)."""
     windows = [
         tuple(rolling_windows(tokens, start, max_input_tokens)) for tokens in tokenizer.rolling([request.text for request in requests])
     ]
     return [TokenizedRequest(pairs=pairs) if pairs else TokenizedRequest(error=NO_TOKENS) for pairs in windows]
 
 
-def pairs_of(asked: Sequence[TokenizedRequest]) -> list[TokenPair]:
-    """The pairs of all requests, one request's after the other's; `gather_request_scores` counts its places in them."""
-    return [pair for one in asked for pair in one.pairs]
+def pairs_of(requests: Sequence[TokenizedRequest]) -> list[TokenPair]:
+    """The pairs of all requests, in their order. `gather_request_scores` takes scores by the place in this list."""
+    return [pair for request in requests for pair in request.pairs]
 
 
 def gather_scores(counts: Sequence[int], scored: Iterable[tuple[int, Score | str]]) -> Iterator[tuple[int, list[Score] | str]]:
-    """Each request once, by its index, as soon as it is complete: the scores of its pairs in their order, or why one of them has none.
+    """Each request's index and the scores of its pairs, as soon as it is complete; or why one of its pairs has no score.
 
-    `counts` says how many pairs each request has. `scored` gives every pair by its place among those of all requests, one request's after
-    the other's, in any order: its score, or why it has none. Requests without pairs come first, with no scores.
+    `counts` has the number of pairs of each request. `scored` has, in any order, each pair's place among all pairs and its score, or why
+    it has none. Requests without pairs come first, with no scores.
     """
     owners = [(index, position) for index, count in enumerate(counts) for position in range(count)]
     waiting: dict[int, dict[int, Score]] = {index: {} for index, count in enumerate(counts) if count}
@@ -128,15 +125,15 @@ def gather_scores(counts: Sequence[int], scored: Iterable[tuple[int, Score | str
 
 
 def gather_request_scores(
-    asked: Sequence[TokenizedRequest], scored: Iterable[tuple[int, PairScore | str]]
+    requests: Sequence[TokenizedRequest], scored: Iterable[tuple[int, PairScore | str]]
 ) -> Iterator[tuple[int, list[PairScore] | str]]:
-    """See `gather_scores`; `scored` counts its places in `pairs_of(asked)`. What cannot be asked comes with its error."""
-    for index, scores in gather_scores([len(one.pairs) for one in asked], scored):
-        yield index, asked[index].error or scores
+    """The same for `pairs_of(requests)`. A request that cannot be scored comes with its error."""
+    for index, scores in gather_scores([len(request.pairs) for request in requests], scored):
+        yield index, requests[index].error or scores
 
 
-def loglikelihood_response(asked: TokenizedRequest, scores: Sequence[PairScore] | str, choices: int) -> LoglikelihoodResponse:
-    """The answer to a request of so many choices, from the scores of its pairs or from what went wrong."""
+def loglikelihood_response(request: TokenizedRequest, scores: Sequence[PairScore] | str, choices: int) -> LoglikelihoodResponse:
+    """The response to a request with this number of choices, from its pairs' scores or from what went wrong."""
     if isinstance(scores, str):
         return LoglikelihoodResponse(error=scores)
     if any(math.isnan(score.logprob) for score in scores):
@@ -144,19 +141,19 @@ def loglikelihood_response(asked: TokenizedRequest, scores: Sequence[PairScore] 
     return LoglikelihoodResponse(
         logprobs=tuple(score.logprob for score in scores[:choices]),
         greedy=tuple(score.greedy for score in scores[:choices]),
-        token_counts=tuple(len(pair.continuation) for pair in asked.pairs[:choices]),
+        token_counts=tuple(len(pair.continuation) for pair in request.pairs[:choices]),
         unconditioned_logprobs=tuple(score.logprob for score in scores[choices:]) or None,
-        prompt_token_ids=asked.pairs[0].context,
-        choice_token_ids=tuple(pair.continuation for pair in asked.pairs[:choices]),
-        truncated_tokens=max(asked.truncated_tokens),
+        prompt_token_ids=request.pairs[0].context,
+        choice_token_ids=tuple(pair.continuation for pair in request.pairs[:choices]),
+        truncated_tokens=max(request.truncated_tokens),
     )
 
 
-def perplexity_response(asked: TokenizedRequest, scores: Sequence[PairScore] | str) -> PerplexityResponse:
-    """The answer to a rolling request, from the scores of its windows or from what went wrong."""
+def perplexity_response(request: TokenizedRequest, scores: Sequence[PairScore] | str) -> PerplexityResponse:
+    """The response to a perplexity request, from its pairs' scores or from what went wrong."""
     if isinstance(scores, str):
         return PerplexityResponse(error=scores)
-    count = sum(len(pair.continuation) for pair in asked.pairs)
+    count = sum(len(pair.continuation) for pair in request.pairs)
     logprob = math.fsum(score.logprob for score in scores)
     return PerplexityResponse(error=_NOT_A_NUMBER) if math.isnan(logprob) else PerplexityResponse(logprob=logprob, token_count=count)
 

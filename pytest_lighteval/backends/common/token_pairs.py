@@ -1,7 +1,4 @@
-"""Context and continuation as token ids, the way Lighteval v0.9.2 does it; shared by every backend that runs a model itself.
-
-Knows tokenizers as callables from texts to ids; knows nothing of torch or of models.
-"""
+"""Context and continuation as token ids, by the rules of Lighteval v0.9.2. A tokenizer is a function from texts to ids here."""
 
 from __future__ import annotations
 
@@ -14,18 +11,18 @@ Encode = Callable[[Sequence[str], bool], list[list[int]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Front:
-    """How much of a text is tokenized the same whatever is appended to it."""
+class StablePrefix:
+    """The part of a text whose tokens stay the same, whatever is appended to the text."""
 
     tokens: int
     characters: int
 
 
-EncodeFronts = Callable[[Sequence[str], bool], list[tuple[list[int], Front | None]]]
-"""The same as `Encode`, with each text's front. None: it cannot be told."""
+EncodePrefixes = Callable[[Sequence[str], bool], list[tuple[list[int], StablePrefix | None]]]
+"""The same as `Encode`, with each text's stable prefix. None: unknown."""
 
 _WORTH_SPLITTING = 200
-"""Characters from which on a context is not encoded again for each of its continuations."""
+"""A context with at least this many characters is not encoded again for each of its continuations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,25 +32,25 @@ class TextPair:
     context: str
     continuation: str
     rendered: bool = False
-    """The context came out of a chat template, which writes its own special tokens: none are added to it again."""
+    """A chat template wrote the context, with its special tokens: none are added again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPair:
-    """The same in ids."""
+    """A `TextPair` in token ids."""
 
     context: tuple[int, ...]
     """Never empty."""
     continuation: tuple[int, ...]
-    """What is scored. Empty: the tokenizer makes no token of it, and it cannot be scored."""
+    """What is scored. Empty: the text has no tokens, so it cannot be scored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecialTokens:
-    """What a tokenizer has and adds by itself."""
+    """The special tokens that a tokenizer has, and how it adds them."""
 
     start: int
-    """Stands for an empty context: the end-of-sequence token, or the beginning-of-sequence one where there is none."""
+    """Used in place of an empty context: the end-of-sequence token or, if there is none, the beginning-of-sequence token."""
     end: int | None
     trailing: int
     """How many tokens it appends to every text (nearly always 0)."""
@@ -65,14 +62,14 @@ def find_special_tokens(encode: Encode, eos: int | None, bos: int | None) -> Spe
     if start is None:
         raise ValueError("the tokenizer has neither an end-of-sequence nor a beginning-of-sequence token")
     bare, full = encode(["a"], False)[0], encode(["a"], True)[0]
-    # what it adds stands around the text's own tokens; only what follows them matters here
+    # it may add tokens before and after the text's own; only those after matter here
     added = len(full) - len(bare)
     leading = next((n for n in range(added + 1) if full[n : n + len(bare)] == bare), added)
     return SpecialTokens(start=start, end=eos, trailing=added - leading)
 
 
 def with_start_space(continuation: str, start_space: bool | None) -> str:
-    """`multichoice_continuations_start_space`: True gives it a leading space, False takes it away, None leaves it alone."""
+    """By `multichoice_continuations_start_space`: True adds a leading space, False removes it, None changes nothing."""
     if start_space is None:
         return continuation
     if not start_space:
@@ -87,34 +84,36 @@ def encode_pairs(
     *,
     add_special_tokens: bool = True,
     pairwise: bool = False,
-    encode_fronts: EncodeFronts | None = None,
+    encode_prefixes: EncodePrefixes | None = None,
 ) -> list[TokenPair]:
-    """Order out is order in; every distinct text is encoded once, all of them in few calls.
+    """In the order of the pairs. Each distinct text is encoded once, all of them in few calls.
 
-    The rules are Lighteval's `tok_encode_pair` (https://github.com/huggingface/lighteval, v0.9.2): whitespace at the end of the context
-    moves to the front of the continuation. Then context and continuation are encoded together, and the continuation is what lies behind
-    as many tokens as the context has when encoded alone; if nothing lies there, because the continuation merged into the context's last
-    token, that token is the continuation. `pairwise` encodes the two apart, and takes an end token off the context. An empty context is
-    the start token, followed by the continuation encoded with the special tokens.
+    The rules are Lighteval's `tok_encode_pair` (https://github.com/huggingface/lighteval, v0.9.2):
 
-    Differences: no special tokens are added to a rendered chat (a second beginning token otherwise), and tokens that the tokenizer
-    appends to every text do not count as continuation.
+    - Whitespace at the end of the context moves to the start of the continuation.
+    - The two are encoded together, and as many tokens as the context has when encoded alone are cut off: the rest is the continuation.
+      If no token is left, because the continuation merged into the context's last token, that token is the continuation.
+    - `pairwise` encodes the two separately, and removes an end token from the context.
+    - An empty context is the start token; the continuation is then encoded with the special tokens.
 
-    Where `encode_fronts` tells how much of a long context does not depend on what follows, only the rest of it is encoded again with each
-    continuation, and only if that rest, encoded alone, gives the very tokens that it has in the context.
+    Two differences: a rendered chat gets no special tokens (it would have a second beginning token), and tokens that the tokenizer appends
+    to every text are no part of the continuation.
+
+    With `encode_prefixes`, a long context is not encoded again with each continuation, only what follows its stable prefix. This needs a
+    rest that has the same tokens alone as in the context.
     """
     texts = _Encodings(encode, special, add_special_tokens)
     moved = [move_spaces(pair) for pair in pairs]
-    if encode_fronts is not None and not pairwise:
-        texts.learn_fronts([pair for pair in moved if pair.context], encode_fronts)
+    if encode_prefixes is not None and not pairwise:
+        texts.learn_prefixes([pair for pair in moved if pair.context], encode_prefixes)
     for given, pair in zip(pairs, moved, strict=True):
         if given.context:
-            texts.ask(pair.context, rendered=pair.rendered)
+            texts.add(pair.context, rendered=pair.rendered)
         if pairwise and given.context:
-            # only the front of a text takes special tokens, so a continuation encoded alone behind a context takes none
-            texts.ask(pair.continuation, rendered=True)
+            # special tokens are added at the start of a text, so a continuation after a context gets none
+            texts.add(pair.continuation, rendered=True)
         else:
-            texts.ask_whole(pair)
+            texts.add_whole(pair)
     encoded: list[TokenPair] = []
     for given, pair in zip(pairs, moved, strict=True):
         if not given.context:
@@ -137,17 +136,17 @@ def encode_pairs(
 def encode_prompts(
     prompts: Sequence[tuple[str, bool]], encode: Encode, special: SpecialTokens, *, add_special_tokens: bool = True
 ) -> list[tuple[int, ...]]:
-    """Ids of `(text, rendered)` prompts to be continued; an empty one is the start token."""
+    """Ids of `(text, rendered)` prompts to be continued. An empty prompt is the start token."""
     texts = _Encodings(encode, special, add_special_tokens)
     for text, rendered in prompts:
-        texts.ask(text, rendered=rendered)
+        texts.add(text, rendered=rendered)
     return [texts.ids(text, rendered=rendered) or (special.start,) for text, rendered in prompts]
 
 
 def encode_rolling(
     texts: Sequence[str], encode: Encode, special: SpecialTokens, *, add_special_tokens: bool = True
 ) -> list[tuple[int, ...]]:
-    """Ids of whole texts to be scored; an empty text has none."""
+    """Ids of whole texts to be scored. An empty text has none."""
     return (
         [tuple(ids[: len(ids) - special.trailing]) if add_special_tokens else tuple(ids) for ids in encode(texts, add_special_tokens)]
         if texts
@@ -156,22 +155,22 @@ def encode_rolling(
 
 
 def rolling_windows(tokens: Sequence[int], start: int, max_length: int) -> list[TokenPair]:
-    """Cut a text into pairs that score every token exactly once, each with as much context as fits.
+    """Pairs that score every token of a text exactly once, each with as much context as fits.
 
     The rule is that of the EleutherAI harness (`get_rolling_token_windows` with `context_len=1`, then `make_disjoint_window`;
-    https://github.com/EleutherAI/lm-evaluation-harness): windows of `max_length` inputs follow one another, the first behind the start
-    token, and the last one reaches back to fill itself. A text of up to `max_length` tokens is one window.
+    https://github.com/EleutherAI/lm-evaluation-harness). Windows of `max_length` inputs follow one another. The first begins with the
+    start token; the last one takes as much context as it needs to be full. A text of up to `max_length` tokens is one window.
     """
     windows: list[TokenPair] = []
     inputs = (start, *tokens)
     for first in range(0, len(tokens), max_length):
-        behind = min(first + max_length, len(tokens))
-        windows.append(TokenPair(context=tuple(inputs[max(0, behind - max_length) : first + 1]), continuation=tuple(tokens[first:behind])))
+        stop = min(first + max_length, len(tokens))
+        windows.append(TokenPair(context=tuple(inputs[max(0, stop - max_length) : first + 1]), continuation=tuple(tokens[first:stop])))
     return windows
 
 
 def move_spaces(pair: TextPair) -> TextPair:
-    """Whitespace at the end of the context as the beginning of the continuation."""
+    """The pair with whitespace moved from the end of the context to the start of the continuation."""
     bare = pair.context.rstrip()
     if bare == pair.context:
         return pair
@@ -179,56 +178,56 @@ def move_spaces(pair: TextPair) -> TextPair:
 
 
 class _Encodings:
-    """Texts to be encoded, each distinct one once, in few calls of the tokenizer."""
+    """Texts and their ids. Texts are first added, then encoded in few calls of the tokenizer, each distinct one once."""
 
     def __init__(self, encode: Encode, special: SpecialTokens, add_special_tokens: bool) -> None:
         self._encode, self._special, self._add = encode, special, add_special_tokens
         self._known: dict[tuple[str, bool], tuple[int, ...]] = {}
-        self._asked: dict[tuple[str, bool], None] = {}
-        self._fronts: dict[tuple[str, bool], tuple[tuple[int, ...], str]] = {}
-        """Contexts that need not be encoded again: the ids of their front, and the text behind it."""
+        self._added: dict[tuple[str, bool], None] = {}
+        self._prefixes: dict[tuple[str, bool], tuple[tuple[int, ...], str]] = {}
+        """Contexts that need not be encoded again: the ids of their stable prefix, and the text after it."""
 
-    def ask(self, text: str, *, rendered: bool) -> None:
+    def add(self, text: str, *, rendered: bool) -> None:
         if (key := (text, self._add and not rendered)) not in self._known:
-            self._asked[key] = None
+            self._added[key] = None
 
     def ids(self, text: str, *, rendered: bool) -> tuple[int, ...]:
-        if self._asked:
+        if self._added:
             for special in (False, True):
-                texts = [asked for asked, with_special in self._asked if with_special is special]
-                for asked, ids in zip(texts, self._encode(texts, special) if texts else (), strict=True):
-                    self._known[asked, special] = self._without_trailing(ids, special)
-            self._asked = {}
+                texts = [added for added, with_special in self._added if with_special is special]
+                for added, ids in zip(texts, self._encode(texts, special) if texts else (), strict=True):
+                    self._known[added, special] = self._without_trailing(ids, special)
+            self._added = {}
         return self._known[text, self._add and not rendered]
 
-    def ask_whole(self, pair: TextPair) -> None:
+    def add_whole(self, pair: TextPair) -> None:
         """Context and continuation together."""
-        front = self._fronts.get((pair.context, self._add and not pair.rendered))
-        if front is None:
-            self.ask(pair.context + pair.continuation, rendered=pair.rendered)
+        prefix = self._prefixes.get((pair.context, self._add and not pair.rendered))
+        if prefix is None:
+            self.add(pair.context + pair.continuation, rendered=pair.rendered)
         else:
-            self.ask(front[1] + pair.continuation, rendered=True)
+            self.add(prefix[1] + pair.continuation, rendered=True)
 
     def ids_whole(self, pair: TextPair) -> tuple[int, ...]:
-        front = self._fronts.get((pair.context, self._add and not pair.rendered))
-        if front is None:
+        prefix = self._prefixes.get((pair.context, self._add and not pair.rendered))
+        if prefix is None:
             return self.ids(pair.context + pair.continuation, rendered=pair.rendered)
-        return front[0] + self.ids(front[1] + pair.continuation, rendered=True)
+        return prefix[0] + self.ids(prefix[1] + pair.continuation, rendered=True)
 
-    def learn_fronts(self, pairs: Sequence[TextPair], encode_fronts: EncodeFronts) -> None:
-        """Encode the long contexts of several continuations, and find which of them need not be encoded with each of these."""
+    def learn_prefixes(self, pairs: Sequence[TextPair], encode_prefixes: EncodePrefixes) -> None:
+        """Encode the long contexts that have several continuations, and keep the stable prefixes that can be used."""
         uses = Counter((pair.context, self._add and not pair.rendered) for pair in pairs)
         for special in (False, True):
             contexts = [text for (text, flag), count in uses.items() if flag is special and count > 1 and len(text) >= _WORTH_SPLITTING]
-            split: list[tuple[str, tuple[int, ...], Front]] = []
-            for context, (ids, front) in zip(contexts, encode_fronts(contexts, special) if contexts else (), strict=True):
+            split: list[tuple[str, tuple[int, ...], StablePrefix]] = []
+            for context, (ids, prefix) in zip(contexts, encode_prefixes(contexts, special) if contexts else (), strict=True):
                 self._known[context, special] = self._without_trailing(ids, special)
-                if front is not None:
-                    split.append((context, self._known[context, special], front))
-            rests = [context[front.characters :] for context, _, front in split]
-            for (context, whole, front), rest, alone in zip(split, rests, self._encode(rests, False) if rests else (), strict=True):
-                if tuple(alone) == whole[front.tokens :]:
-                    self._fronts[context, special] = (whole[: front.tokens], rest)
+                if prefix is not None:
+                    split.append((context, self._known[context, special], prefix))
+            rests = [context[prefix.characters :] for context, _, prefix in split]
+            for (context, whole, prefix), rest, alone in zip(split, rests, self._encode(rests, False) if rests else (), strict=True):
+                if tuple(alone) == whole[prefix.tokens :]:
+                    self._prefixes[context, special] = (whole[: prefix.tokens], rest)
 
     def _without_trailing(self, ids: Sequence[int], special: bool) -> tuple[int, ...]:
         return tuple(ids[: len(ids) - (self._special.trailing if special else 0)])

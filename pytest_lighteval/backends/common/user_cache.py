@@ -17,7 +17,7 @@ from pytest_lighteval.common.files import FileState, file_state, write_atomic
 from pytest_lighteval.common.locks import locked
 
 _RACY_NANOSECONDS = 2_000_000_000
-"""A file changed this recently could change again under the same time stamp, so its digest is not kept (as git does it)."""
+"""A file changed so recently could change again within the same time stamp, so its digest is not kept (git does the same)."""
 
 
 class _Digest(msgspec.Struct, forbid_unknown_fields=True):
@@ -60,10 +60,10 @@ def digest_file(path: Path) -> str:
 
 
 def made_once(folder: Path, make: Callable[[Path], None], *, proof: str = "config.json") -> Path:
-    """The folder, filled by `make` unless an earlier process did that; `proof` is a file that `make` always writes.
+    """The folder, filled by `make` unless an earlier process did that. `proof` is a file that `make` always writes.
 
-    Complete or absent: `make` gets a temporary folder that takes its name when it returns, processes that start together wait for one
-    another, and a killed one leaves nothing that is read. Raises OSError, and whatever `make` raises.
+    `make` fills a temporary folder, which gets the name afterwards: the folder is complete or absent, also if a process is killed.
+    Processes that start together wait for the first one. Raises OSError, and what `make` raises.
     """
     if (folder / proof).is_file():
         return folder

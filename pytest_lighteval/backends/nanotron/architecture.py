@@ -1,4 +1,4 @@
-"""Nanotron's names of a model's settings and weights in those of transformers; what has no exact counterpart is refused by name.
+"""A nanotron model's settings and weights under the names of transformers. What has no exact counterpart is refused by name.
 
 Llama, Qwen2 (with NoPE layers: SmolLM3) and Starcoder2, as in `nanotron/config/models_config.py` and `nanotron/models`
 (https://github.com/huggingface/nanotron, commit 2411b022). Importing it imports no torch.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # annotations only: arguments are checked without it
 
 FAMILIES = {"is_llama_config": "llama", "is_qwen2_config": "qwen2", "is_starcoder2_config": "starcoder2"}
 _WITHOUT_EFFECT = {
-    # ids that nanotron does not compute with (the tokenizer says what ends a text), and the start of a training run
+    # ids that nanotron does not compute with (the tokenizer has the end token), and the start of a training run
     *("bos_token_id", "eos_token_id", "pad_token_id", "initializer_range", "pretraining_tp", "use_cache"),
     # kernels and losses
     *("_attn_implementation", "_fused_rotary_emb", "_fused_rms_norm", "_use_qkv_packed", "ring_attn_heads_k_stride", "log_attn_probs"),
@@ -56,24 +56,24 @@ _REFUSED = {
     "sliding_window_size": "nanotron's sliding window of this architecture is not mapped to transformers",
 }
 _WRITES_INTERLEAVED = (1, 5)
-"""Version of the checkpoint format since which a llama's config surely holds `rope_interleaved`. Before the key came, rotary positions of
-a llama were always interleaved (nanotron 0.4 and 0.5 wrote format 1.2)."""
+"""From this version of the checkpoint format on, a llama's config always has `rope_interleaved`. Before that key existed, a llama's rotary
+positions were always interleaved (nanotron 0.4 and 0.5 wrote format 1.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """One model in the terms of transformers."""
+    """A model as transformers describes it."""
 
     model_type: str
     settings: Mapping[str, Any]
-    """Of its transformers configuration."""
+    """The settings of its transformers configuration."""
     family: str
     query_size: int
-    """Rows of the fused projection that are queries; `key_size` are keys, and as many values."""
+    """Rows of the fused projection that are queries. `key_size` rows are keys, and as many are values."""
     key_size: int
     head_size: int
     interleaved: bool
-    """Rotary pairs lie side by side, where transformers has them half a head apart."""
+    """Rotary pairs are neighbours. In transformers, they are half a head apart."""
 
     @property
     def max_length(self) -> int:
@@ -83,11 +83,11 @@ class Architecture:
 
     @property
     def tied(self) -> bool:
-        """The head is the embedding."""
+        """Whether the output head is the embedding."""
         return bool(self.settings["tie_word_embeddings"])
 
     def weights(self, name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-        """A whole parameter of nanotron's as the weights of transformers that it is. Raises BackendError for an unknown one."""
+        """The transformers weights in a whole parameter of nanotron. Raises BackendError for an unknown parameter."""
         if name in _OUTER:
             yield _OUTER[name], tensor
             return
@@ -104,16 +104,16 @@ class Architecture:
             yield f"{prefix}{module}.{suffix}", part.clone()
 
     def _split_attention(self, name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-        """Queries, keys, values one after the other."""
+        """Layout: all queries, all keys, all values."""
         _check_rows(name, tensor, self.query_size + 2 * self.key_size)
-        behind_keys = self.query_size + self.key_size
-        queries, keys, values = tensor[: self.query_size], tensor[self.query_size : behind_keys], tensor[behind_keys:]
+        keys_end = self.query_size + self.key_size
+        queries, keys, values = tensor[: self.query_size], tensor[self.query_size : keys_end], tensor[keys_end:]
         if self.interleaved:
             queries, keys = self._half_apart(queries), self._half_apart(keys)
         yield from (("self_attn.q_proj", queries), ("self_attn.k_proj", keys), ("self_attn.v_proj", values))
 
     def _split_grouped(self, name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-        """For each head of keys: its queries, its key, its value."""
+        """Layout: for each key head, its queries, its key, its value."""
         _check_rows(name, tensor, self.query_size + 2 * self.key_size)
         groups, size, rest = self.key_size // self.head_size, self.head_size, tensor.shape[1:]
         repeats = self.query_size // self.key_size
@@ -122,13 +122,13 @@ class Architecture:
             yield f"self_attn.{letter}_proj", part.reshape(-1, *rest)
 
     def _split_gate(self, name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-        """The gate, then what it gates."""
+        """Layout: the gate, then what it gates."""
         size: int = self.settings["intermediate_size"]
         _check_rows(name, tensor, 2 * size)
         yield from (("mlp.gate_proj", tensor[:size]), ("mlp.up_proj", tensor[size:]))
 
     def _half_apart(self, rows: torch.Tensor) -> torch.Tensor:
-        """Every head's rows in pairs (0, 1), (2, 3), ... as first members, then second ones."""
+        """The rows of every head, reordered from pairs (0, 1), (2, 3), ... to first members, then second members."""
         return rows.view(-1, self.head_size // 2, 2, *rows.shape[1:]).transpose(1, 2).reshape(rows.shape)
 
 
@@ -169,7 +169,7 @@ _INNER: dict[str, dict[str, str | _Split]] = {
 
 
 def read_architecture(checkpoint: Checkpoint) -> Architecture:
-    """The checkpoint's model in the terms of transformers. Raises UserInputError that names the setting that has no counterpart."""
+    """The checkpoint's model as transformers describes it. Raises UserInputError that names the setting without counterpart."""
     config, where = checkpoint.model, f"{checkpoint.config}: model.model_config"
     family = _read_family(config, where)
     if checkpoint.uses_mup:
@@ -195,7 +195,7 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
         "num_key_value_heads": groups,
         "max_position_embeddings": settings.size("max_position_embeddings"),
         "rope_parameters": {"rope_type": "default", "rope_theta": settings.number("rope_theta", default=10_000.0)},
-        # what ends a text is the tokenizer's to say: nanotron's ids are often left at their defaults
+        # the tokenizer has the end token: nanotron's own ids are often left at their defaults
         **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),
     }
     model_type, own = _starcoder2(settings) if family == "starcoder2" else _gated(settings, family)
@@ -212,13 +212,13 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """A `model_config` whose values are checked as they are read."""
+    """A `model_config`. Reading a value checks it."""
 
     values: Mapping[str, Any]
     where: str
 
     def size(self, key: str, *, default: int | None = None) -> int:
-        """A number from 1 on. Raises UserInputError."""
+        """A number, at least 1. Raises UserInputError."""
         value = self.values.get(key)
         if value is None and default is not None:
             return default
@@ -241,14 +241,14 @@ def _read_family(config: Mapping[str, Any], where: str) -> str:
     said = [key for key, value in config.items() if re.fullmatch(r"is_\w+_config", key) and value]
     known = ", ".join(FAMILIES.values())
     if not said:
-        raise UserInputError(f"{where}: it says of no architecture that it is it ({' or '.join(FAMILIES)})")
+        raise UserInputError(f"{where}: it names no architecture ({' or '.join(FAMILIES)})")
     if said[0] not in FAMILIES:
         raise UserInputError(f"{where}.{said[0]}: this architecture is not mapped to transformers; those that are: {known}")
     return FAMILIES[said[0]]
 
 
 def _check_settings(config: Mapping[str, Any], family: str, where: str) -> None:
-    """Raise UserInputError for the first setting that asks for what has no counterpart."""
+    """Raise UserInputError for the first setting without counterpart."""
     known = _READ[family]
     for key, value in config.items():
         if key in known or key in _WITHOUT_EFFECT or value is None or value is False or value in ([], {}):
@@ -266,7 +266,7 @@ def _gated(settings: _Settings, family: str) -> tuple[str, dict[str, Any]]:
         "hidden_act": config.get("hidden_act", "silu"),
         "rms_norm_eps": settings.number("rms_norm_eps", default=1e-6),
         "tie_word_embeddings": bool(config.get("tie_word_embeddings")),
-        # nanotron's llama has none whatever it says
+        # nanotron's llama has none, whatever the config says
         "attention_bias": family == "qwen2" and bool(config.get("attention_bias")),
     }
     if "sliding" in str(config.get("flex_attention_mask")):

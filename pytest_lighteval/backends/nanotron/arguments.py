@@ -1,4 +1,4 @@
-"""The model arguments of `--backend nanotron`: the checkpoint, Lighteval's YAML, the engine; how it runs is the accelerate backend's."""
+"""The model arguments of `--backend nanotron`: the checkpoint, Lighteval's YAML, the engine, and those of the accelerate backend."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_lighteval.backends.accelerate.arguments import QUANTIZED, Accelerate
 from pytest_lighteval.errors import UserInputError
 
 _TRANSFORMERS_ALONE = ("compile", "attn_implementation", "quantization_config", "model_parallel", "device")
-"""Arguments that say how transformers loads a model."""
+"""Arguments for loading a model with transformers."""
 
 
 class NanotronArguments(EngineArguments, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,7 +20,7 @@ class NanotronArguments(EngineArguments, frozen=True, kw_only=True, forbid_unkno
         str | None, Meta(description="the config.yaml that nanotron saved with the weights, or its folder")
     ] = None
     lighteval_config_path: Annotated[
-        str | None, Meta(description="Lighteval's YAML: tasks, batch size, generation, ... where the command line says nothing of them")
+        str | None, Meta(description="Lighteval's YAML: tasks, batch size, generation, ... unless the command line sets them")
     ] = None
     engine: Annotated[
         Literal["transformers", "nanotron"],
@@ -30,7 +30,7 @@ class NanotronArguments(EngineArguments, frozen=True, kw_only=True, forbid_unkno
         None
     )
     add_special_tokens: Annotated[
-        bool, Meta(description="let the tokenizer add its special tokens to plain prompts; as Lighteval's nanotron backend: not")
+        bool, Meta(description="let the tokenizer add its special tokens to plain prompts; off, as in Lighteval's nanotron backend")
     ] = False
 
     def __post_init__(self) -> None:
@@ -49,10 +49,10 @@ class NanotronArguments(EngineArguments, frozen=True, kw_only=True, forbid_unkno
 
     @property
     def model(self) -> str:
-        """The checkpoint: the folder of its config, as the user wrote it."""
+        """The folder of the checkpoint's config, as the user wrote it."""
         return (self.checkpoint_config_path or "").removesuffix("/config.yaml")
 
     def for_accelerate(self, *, max_length: int) -> AccelerateArguments:
-        """The same for the accelerate backend, which is to call the model what the user calls it."""
+        """The same arguments for the accelerate backend."""
         shared = {name: getattr(self, name) for name in EngineArguments.__struct_fields__}
         return AccelerateArguments(**shared | {"max_length": max_length}, pretrained=self.model)

@@ -1,4 +1,4 @@
-"""The nanotron backend: a checkpoint read from its files, and run as a transformers model or by nanotron's own engine."""
+"""The nanotron backend: a checkpoint that runs as a transformers model or, experimentally, in nanotron's own engine."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ class NanotronBackend(AccelerateBackend):
     name = "nanotron"
 
     def __init__(self, arguments: NanotronArguments) -> None:
-        """Reads the checkpoint's small files alone. Raises UserInputError for a checkpoint that is not there, or not one it can load."""
+        """Reads only the checkpoint's small files. Raises UserInputError for a checkpoint that is missing or that it cannot load."""
         self._checkpoint = read_checkpoint(arguments.checkpoint_config_path or "")
         self._architecture = read_architecture(self._checkpoint)
         folders = CheckpointFolders(self._checkpoint, self._architecture, arguments.tokenizer)
         super().__init__(arguments.for_accelerate(max_length=arguments.max_length or self._architecture.max_length), folders=folders)
         self._nanotron = arguments
-        # processes that answer together have to be asked together: one of them must not find in the cache what the others compute
+        # with several processes, one must not find in the cache what the others compute: they would wait for it
         self.cacheable = arguments.engine == "transformers"
 
     @classmethod
     def from_arguments(cls, arguments: msgspec.Struct) -> NanotronBackend:
-        """A backend of checked arguments; no weights are read. Raises UserInputError."""
+        """A backend of checked arguments. Reads no weights. Raises UserInputError."""
         if not isinstance(arguments, NanotronArguments):
             raise TypeError(f"NanotronArguments were expected, not {type(arguments).__name__}")
         return cls(arguments)
 
     @staticmethod
     def session_defaults(written: Mapping[str, Any]) -> SessionDefaults:
-        """What Lighteval's YAML says of the session; checks the processes and the nanotron of `engine=nanotron`.
+        """What Lighteval's YAML says about the session. Checks the processes and the nanotron of `engine=nanotron`.
 
         Raises UserInputError, and BackendError for a nanotron that cannot be imported.
         """
@@ -70,7 +70,7 @@ class NanotronBackend(AccelerateBackend):
 
     @cached_property
     def fingerprint(self) -> str:
-        """See `Backend.fingerprint`: the content of every shard, not where it lies."""
+        """See `Backend.fingerprint`. It covers the content of every shard, not its path."""
         try:
             tokenizer = small_file_digests(self._folders.tokenizer)
         except OSError as error:
@@ -97,7 +97,7 @@ class NanotronBackend(AccelerateBackend):
         return _read_parallelism(self._nanotron.lighteval_config_path, self._checkpoint)
 
     def _load_model(self) -> LoadedModel:
-        """With nanotron's engine, all processes take part in it."""
+        """See `AccelerateBackend`. With nanotron's engine, all processes take part."""
         if self._nanotron.engine == "transformers":
             return super()._load_model()
         from pytest_lighteval.backends.accelerate.loading import adopt_model
@@ -109,23 +109,23 @@ class NanotronBackend(AccelerateBackend):
 
 
 class CheckpointFolders:
-    """Where the checkpoint's converted form and its tokenizer lie."""
+    """The folders of the converted checkpoint and of its tokenizer."""
 
     revision = None
 
     def __init__(self, checkpoint: Checkpoint, architecture: Architecture, tokenizer: str | None) -> None:
-        """`tokenizer` is the user's own choice. Raises UserInputError for one that is not there."""
+        """`tokenizer` is the user's choice. Raises UserInputError for one that is missing."""
         self._checkpoint, self._architecture = checkpoint, architecture
         self._reference, self._tokenizer_revision = _find_tokenizer(checkpoint, tokenizer)
 
     @cached_property
     def model(self) -> Path:
-        """Converts where that was never done. Raises BackendError."""
+        """Converted if it never was. Raises BackendError."""
         return converted_folder(self._checkpoint, self._architecture)
 
     @cached_property
     def tokenizer(self) -> Path:
-        """Downloads where that was never done. Raises BackendError."""
+        """Downloaded if it never was. Raises BackendError."""
         if self._reference.path is not None:
             return self._reference.path
         return download_snapshot(self._reference.name, self._tokenizer_revision, None, weights=False)
@@ -142,7 +142,7 @@ def _find_tokenizer(checkpoint: Checkpoint, chosen: str | None) -> tuple[ModelRe
         try:
             reference, revision = resolve_reference(str(checkpoint.tokenizer), argument=argument), checkpoint.tokenizer_revision
         except UserInputError as error:
-            # a path of the machine that it was trained on
+            # a path on the machine where it was trained
             raise UserInputError(f"{error}; name another: tokenizer=<hub id or folder>") from error
     if reference.kind == "gguf":
         raise UserInputError("tokenizer: name a hub id or a folder, not a .gguf file")
@@ -150,6 +150,6 @@ def _find_tokenizer(checkpoint: Checkpoint, chosen: str | None) -> tuple[ModelRe
 
 
 def _read_parallelism(lighteval_config: str | None, checkpoint: Checkpoint) -> Parallelism | None:
-    """Lighteval's YAML says how the evaluation is split; else it is as the training was."""
-    said = None if lighteval_config is None else read_lighteval_parallelism(lighteval_config)
-    return said or checkpoint.parallelism
+    """The parallelism in Lighteval's YAML, else that of the training."""
+    evaluation = None if lighteval_config is None else read_lighteval_parallelism(lighteval_config)
+    return evaluation or checkpoint.parallelism

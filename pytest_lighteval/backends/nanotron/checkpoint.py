@@ -1,6 +1,6 @@
-"""A nanotron checkpoint's own description: `config.yaml`, `model_config.json`, the tokenizer it names, the parallelism it was made with.
+"""A nanotron checkpoint's own description: `config.yaml`, `model_config.json`, the tokenizer it names, and its parallelism.
 
-Knows files and their keys; knows nothing of weights, of torch or of nanotron.
+Reads files and their keys; no weights, no torch, no nanotron.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ CONFIG = "config.yaml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parallelism:
-    """How many ways nanotron splits a model: its replicas, its layers, its matrices."""
+    """Into how many parts nanotron splits a model: replicas, groups of layers, and parts of each matrix."""
 
     data: int
     pipeline: int
     tensor: int
     where: str
-    """Which file says so, for messages."""
+    """The file that says so, for messages."""
 
     @property
     def processes(self) -> int:
@@ -36,24 +36,24 @@ class Parallelism:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What a checkpoint says of itself."""
+    """A checkpoint's description of itself."""
 
     config: Path
     model: Mapping[str, Any]
     """`model.model_config` of the file, or `model_config.json` beside it."""
     uses_mup: bool
-    """It was trained under muP, which scales attention and logits."""
+    """Whether it was trained with muP, which scales attention and logits."""
     version: str | None
-    """Of the checkpoint's format. None: it does not say."""
+    """The version of its format. None: unknown."""
     tokenizer: str | None
     """Hub id or folder. None: it names none."""
     tokenizer_revision: str
     written_parallelism: Any
-    """The section `parallelism` as it stands; the weights' own slices say how they are split, so that loading them needs none."""
+    """The section `parallelism`, unchecked: loading the weights does not need it, since their slices say how they are split."""
 
     @property
     def parallelism(self) -> Parallelism | None:
-        """How the training was split. None: it does not say. Raises UserInputError for sizes that are none."""
+        """The parallelism of the training. None: unknown. Raises UserInputError for invalid sizes."""
         return read_parallelism({"parallelism": self.written_parallelism}, self.config)
 
     @property
@@ -63,18 +63,18 @@ class Checkpoint:
 
     @property
     def weights(self) -> Path:
-        """Below it lies one folder for each parameter."""
+        """It has one folder for each parameter."""
         return self.folder / "model"
 
 
 def find_config(written: str) -> Path:
-    """The `config.yaml` that `checkpoint_config_path` names, itself or as its folder. Raises UserInputError."""
+    """The `config.yaml` that `checkpoint_config_path` names: the file or its folder. Raises UserInputError."""
     path = Path(written).expanduser()
     if path.is_dir():
         path /= CONFIG
     if path.is_file():
         if path.suffix not in (".yaml", ".yml"):
-            raise UserInputError(f"checkpoint_config_path: {written!r} is no YAML file; name the checkpoint's {CONFIG}")
+            raise UserInputError(f"checkpoint_config_path: {written!r} is not a YAML file; name the checkpoint's {CONFIG}")
         return path
     steps = sorted((file.parent for file in path.parent.glob(f"*/{CONFIG}")), key=lambda folder: (len(folder.name), folder.name))
     if steps:
@@ -83,7 +83,7 @@ def find_config(written: str) -> Path:
 
 
 def read_checkpoint(written: str) -> Checkpoint:
-    """What the checkpoint says of itself. Raises UserInputError, one line that names the file and what it lacks."""
+    """The checkpoint's description. Raises UserInputError, one line that names the file and what it lacks."""
     path = find_config(written)
     content = read_mapping(path)
     model = _section(content, "model", path)
@@ -97,7 +97,7 @@ def read_checkpoint(written: str) -> Checkpoint:
         raise UserInputError(f"{path}: model.model_config: a mapping was expected, not {described!r}")
     weights = path.parent / "model"
     if not weights.is_dir():
-        raise UserInputError(f"{path}: there is no folder {str(weights)!r} beside it, so it is the config of no checkpoint")
+        raise UserInputError(f"{path}: there is no folder {str(weights)!r} beside it, so it is not the config of a checkpoint")
     metadata = path.with_name("checkpoint_metadata.json")
     version = _read_json(metadata).get("version") if metadata.is_file() else None
     tokenizer = _section(content, "tokenizer", path)
@@ -122,7 +122,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def read_parallelism(content: Mapping[str, Any], path: Path) -> Parallelism | None:
-    """The section `parallelism`. None: it is not there. Raises UserInputError for sizes that are none."""
+    """The section `parallelism`. None: it is missing. Raises UserInputError for invalid sizes."""
     section = _section(content, "parallelism", path)
     if not section:
         return None

@@ -1,4 +1,4 @@
-"""A nanotron checkpoint as a model folder of transformers, converted once into the user's cache: weights bit for bit as they were saved."""
+"""A nanotron checkpoint as a transformers model folder, converted once into the user's cache. The weights stay bit for bit the same."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:  # annotations only: a digest is made without it
     import torch
 
 CONVERTER = 1
-"""Raised whenever the converted folder of the same checkpoint may come out different."""
+"""Increased whenever the converted folder of the same checkpoint may become different."""
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
 def digest_checkpoint(checkpoint: Checkpoint, architecture: Architecture) -> str:
-    """Of all that the weights and the architecture are made of, in hex; reads every shard once, and needs no torch. Raises BackendError."""
+    """A digest, in hex, of the weights and the architecture. Reads every shard once; needs no torch. Raises BackendError."""
     try:
         shards = {f"{name}/{file.name}": digest_file(file) for name, files in find_parameters(checkpoint.weights).items() for file in files}
     except OSError as error:
@@ -35,9 +35,9 @@ def digest_checkpoint(checkpoint: Checkpoint, architecture: Architecture) -> str
 
 
 def converted_folder(checkpoint: Checkpoint, architecture: Architecture) -> Path:
-    """The folder with `config.json` and safetensors, and without a tokenizer.
+    """The folder with `config.json` and safetensors, without a tokenizer.
 
-    It lies in the user's cache under the digest of the checkpoint's content. Raises BackendError in one line that names the file at fault.
+    It is in the user's cache under the digest of the checkpoint's content. Raises BackendError, one line that names the wrong file.
     """
     try:
         folder = cache_home() / "nanotron" / f"{digest_checkpoint(checkpoint, architecture)[:32]}-v{CONVERTER}"
@@ -75,22 +75,22 @@ def _convert(checkpoint: Checkpoint, architecture: Architecture, folder: Path) -
     config.architectures = [type(model).__name__]
     try:
         save_torch_state_dict(weights, folder)
-    except SafetensorError as error:  # a full disk, for one, is no OSError there
+    except SafetensorError as error:  # it has no OSError, not even for a full disk
         raise BackendError(f"{checkpoint.config}: cannot convert it into {cache_home()}: {first_line(error)}") from error
-    # last: a folder with it is complete
+    # last, because `made_once` takes a folder with it for complete
     config.save_pretrained(folder)
 
 
 def _drop_tied_head(weights: dict[str, torch.Tensor], expected: dict[str, tuple[int, ...]], checkpoint: Checkpoint) -> None:
-    """A tied head is saved once, as the embedding."""
+    """Remove a tied head: it is saved once, as the embedding."""
     expected.pop(_HEAD, None)
     head = weights.pop(_HEAD, None)
     if head is not None and not head.equal(weights.get(_EMBEDDING, head[:0])):
-        raise BackendError(f"{checkpoint.weights}: it holds a head of its own, and the config says that the embedding is the head")
+        raise BackendError(f"{checkpoint.weights}: it has a separate head, but the config says that the embedding is the head")
 
 
 def _check_complete(weights: Mapping[str, torch.Tensor], expected: Mapping[str, tuple[int, ...]], checkpoint: Checkpoint) -> None:
-    """Raise BackendError unless these are the weights of the model that the config describes, in its shapes."""
+    """Raise BackendError unless these are the weights of the model that the config describes."""
     if missing := [name for name in expected if name not in weights]:
         raise BackendError(
             f"{checkpoint.weights}: no shards for {len(missing)} of {len(expected)} weights, such as {missing[0]} (in transformers' "

@@ -1,7 +1,7 @@
-"""Experimental: nanotron's own engine on the processes of torchrun, one function from token ids to logits, the same on every process.
+"""Experimental: nanotron's own engine on the processes of torchrun, as one function from token ids to logits.
 
-The one module that imports nanotron. What surrounds that function makes it a model that the accelerate backend can ask; it needs no
-nanotron, and is tested without. Written against nanotron's main branch (commit 2411b022).
+This is the only module that imports nanotron (main branch, commit 2411b022). It was never run with nanotron itself. `ForwardModel` makes
+the function a model for the accelerate backend; it needs no nanotron, and has tests.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 def load_model(checkpoint: Checkpoint, architecture: Architecture, parallelism: Parallelism, dtype: str | None) -> ForwardModel:
-    """The checkpoint in nanotron's engine, as a model that can be asked. Every process of torchrun has to call it. Raises BackendError."""
+    """The checkpoint in nanotron's engine, as a transformers model. Every process of torchrun has to call it. Raises BackendError."""
     computed = torch.bfloat16 if dtype in (None, "auto") else getattr(torch, DTYPES[dtype])
     try:
         forward = load_forward(checkpoint, parallelism, computed)
     except Exception as error:
-        # nanotron asserts, raises and passes on whatever CUDA and NCCL say
+        # nanotron raises AssertionError and other errors, and those of CUDA and NCCL
         raise BackendError(f"{checkpoint.config}: nanotron cannot load it: {type(error).__name__}: {first_line(error)}") from error
     config = transformers.AutoConfig.for_model(architecture.model_type, **architecture.settings)
     return ForwardModel(config, forward, device=_device(), dtype=computed)
@@ -76,7 +76,7 @@ def load_forward(checkpoint: Checkpoint, parallelism: Parallelism, dtype: torch.
 
 @dataclass(frozen=True, slots=True)
 class SplitForward:
-    """A model whose vocabulary is split over one group of processes and whose rows over another, as one function."""
+    """A model as one function: its vocabulary is split over one group of processes, the rows over another."""
 
     model: Any
     tensor_group: Any
@@ -92,12 +92,12 @@ class SplitForward:
         return self._gather(logits, self.data_group, dim=0)[:rows]
 
     def _ask(self, ids: torch.Tensor) -> torch.Tensor:
-        """This process's part of the vocabulary, [rows, length, part]. Llama and Starcoder2 take a mask, and put the length first."""
+        """This process's part of the vocabulary, [rows, length, part]. Llama and Starcoder2 take a mask and return the length first."""
         if "position_ids" in inspect.signature(self.model.forward).parameters:
             positions = torch.arange(ids.shape[1], device=ids.device, dtype=torch.int32).expand(ids.shape)
             logits: torch.Tensor = self.model(input_ids=ids, position_ids=positions.contiguous())
             return logits.view(*ids.shape, -1).float()
-        # padding stands on the right, where no token of the row looks
+        # padding is on the right, where no token of the row attends to it
         logits = self.model(input_ids=ids, input_mask=torch.ones_like(ids, dtype=torch.bool))
         return logits.transpose(0, 1).float()
 
@@ -110,16 +110,16 @@ class SplitForward:
 
 
 class ForwardModel(transformers.PreTrainedModel, transformers.GenerationMixin):  # type: ignore[misc]  # classes without types
-    """A function from ids to logits in the shape of a transformers model. It keeps no keys and values: every call computes every token."""
+    """A function from ids to logits as a transformers model. It has no KV cache: every call computes every token."""
 
     answers_with_others = True
-    """Other processes take part in every call, and would take the next one of a process that failed for this one."""
+    """Other processes take part in every call. After a failure they would take the next call for this one."""
 
     def __init__(self, config: Any, forward: Forward, *, device: torch.device, dtype: torch.dtype) -> None:
-        # a copy, in which nothing asks for an attention that there is none of
+        # a copy without the choice of an attention implementation
         super().__init__(type(config).from_dict(config.to_dict()))
         self._ids_to_logits = forward
-        # what a model's device and dtype are read from
+        # transformers reads the device and dtype of a model from its parameters
         self.anchor = torch.nn.Parameter(torch.empty(0, device=device, dtype=dtype), requires_grad=False)
         self.generation_config.use_cache = False
         self.eval()
@@ -131,19 +131,18 @@ class ForwardModel(transformers.PreTrainedModel, transformers.GenerationMixin): 
         logits_to_keep: int | torch.Tensor = 0,
         **ignored: Any,
     ) -> CausalLMOutput:
-        """Rows may be padded on the left, under a mask; they are asked as if on the right, which changes no position that counts."""
+        """Rows with a mask may be padded on the left. They are computed with padding on the right, which changes no real position."""
         shifts = None
         if attention_mask is not None:
             if attention_mask.dim() != 2:
-                raise ValueError("nanotron's models take plain rows alone, no mask between tokens")
-            # how far each row's first token stands from the left
+                raise ValueError("nanotron's models take only plain rows, no mask between tokens")
+            # how many padding tokens each row has on the left
             shifts = attention_mask.long().argmax(-1, keepdim=True)
             input_ids = self._shifted(input_ids, shifts)
         try:
             logits = self._ids_to_logits(input_ids)
         except RuntimeError as error:
-            # not to be tried again with fewer rows, nor with other ones: the other processes wait for this one inside of this call, and
-            # would take its next one for this
+            # no further try: the other processes wait for this one inside this call, and would take its next call for it
             raise BackendLostError(
                 f"nanotron failed on {input_ids.shape[0]} rows of {input_ids.shape[1]} tokens: {first_line(error)}"
             ) from error
@@ -154,6 +153,6 @@ class ForwardModel(transformers.PreTrainedModel, transformers.GenerationMixin): 
 
     @staticmethod
     def _shifted(rows: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
-        """Each row rolled to the left by its own number of places."""
+        """Each row rolled to the left by its own number of positions."""
         places = (torch.arange(rows.shape[1], device=rows.device) + by) % rows.shape[1]
         return rows.gather(1, places) if rows.dim() == 2 else rows.gather(1, places.unsqueeze(-1).expand_as(rows))

@@ -1,4 +1,4 @@
-"""Lighteval's YAML for its nanotron backend: tasks and settings of a run, as model arguments and options of ours.
+"""Lighteval's YAML for its nanotron backend: tasks and settings of a run, as model arguments and options of this plugin.
 
 Both forms of the file are read: Lighteval's own (`logging.output_dir`) and nanotron's (`logging.local_output_path`, `wandb`, `slurm`).
 """
@@ -34,13 +34,13 @@ _SAMPLERS: dict[str, dict[str, float]] = {
     "top_k": {"temperature": 1.0, "top_k": 50},
     "top_p": {"temperature": 1.0, "top_p": 0.9},
 }
-"""What each of nanotron's samplers reads, with its default."""
+"""The settings that each of nanotron's samplers reads, with their defaults."""
 
 
 def read_lighteval_config(written: str, *, uses_parallelism: bool) -> SessionDefaults:
-    """What the file says, for what the command line leaves open. Raises UserInputError, one line that names file and key.
+    """The file's settings; the command line comes first. Raises UserInputError, one line that names the file and the key.
 
-    `uses_parallelism`: the engine splits the model, so that the section `parallelism` is not without effect.
+    `uses_parallelism`: the engine splits the model, so the section `parallelism` has an effect.
     """
     path = Path(written).expanduser()
     content = read_mapping(path)
@@ -52,9 +52,9 @@ def read_lighteval_config(written: str, *, uses_parallelism: bool) -> SessionDef
     if parallelism is not None and not uses_parallelism:
         unused.append("parallelism")
     if logging.read("save_details", _flag) is False:
-        logging.tell("save_details")
+        logging.note_unused("save_details")
     arguments = {
-        # 0 is Lighteval's way to leave it open
+        # for Lighteval, 0 means no batch size
         "batch_size": top.read("batch_size", _count(least=0)) or None,
         "generation_parameters": _read_generation(top),
         "pairwise_tokenization": tasks.read("pairwise_tokenization", _flag),
@@ -82,20 +82,20 @@ def read_lighteval_parallelism(written: str) -> Parallelism | None:
 
 
 class _Section:
-    """A mapping of the file: its keys are checked when it is made, its values when they are read."""
+    """A mapping in the file. The constructor checks its keys; reading a value checks it."""
 
-    def __init__(self, values: Mapping[str, Any], name: str, path: Path, known: set[str], unused: set[str], told: list[str]) -> None:
-        self.values, self._prefix, self.path, self._told = values, f"{name}." if name else "", path, told
+    def __init__(self, values: Mapping[str, Any], name: str, path: Path, known: set[str], unused: set[str], ignored: list[str]) -> None:
+        self.values, self._prefix, self.path, self._ignored = values, f"{name}." if name else "", path, ignored
         for key, value in values.items():
             if key in unused:
                 if value not in (None, False, "", {}):
-                    self.tell(key)
+                    self.note_unused(key)
             elif key not in known:
                 near = did_you_mean(str(key), known) or f"; there are: {', '.join(sorted(known | unused))}"
                 raise UserInputError(f"{path}: {self._prefix}{key}: no such key{near}")
 
     def read(self, key: str, check: Callable[[Any], Any]) -> Any:
-        """The checked value. None: the file leaves it open. Raises UserInputError."""
+        """The checked value. None: the file does not set it. Raises UserInputError."""
         value = self.values.get(key)
         if value is None:
             return None
@@ -104,17 +104,17 @@ class _Section:
         except ValueError as error:
             raise UserInputError(f"{self.path}: {self._prefix}{key}: {error}, not {value!r}") from error
 
-    def tell(self, key: str) -> None:
+    def note_unused(self, key: str) -> None:
         """Note that a value has no effect."""
-        self._told.append(f"{self._prefix}{key}")
+        self._ignored.append(f"{self._prefix}{key}")
 
     def section(self, name: str, known: set[str], unused: set[str]) -> _Section:
-        """A mapping in this one; empty where the file leaves it out."""
-        return _Section(self.read(name, _mapping) or {}, name, self.path, known, unused, self._told)
+        """A mapping in this one. Empty: the file has none."""
+        return _Section(self.read(name, _mapping) or {}, name, self.path, known, unused, self._ignored)
 
 
 def _read_generation(top: _Section) -> dict[str, Any] | None:
-    """Nanotron's sampler as generation parameters. None: the file leaves them open."""
+    """Nanotron's sampler as generation parameters. None: the file sets none."""
     values = top.read("generation", _mapping)
     if not values:
         return None
@@ -129,7 +129,7 @@ def _read_generation(top: _Section) -> dict[str, Any] | None:
         if name in used:
             parameters[name] = used[name] if value is None else value
         elif value is not None:
-            section.tell(name)
+            section.note_unused(name)
     if (seed := section.read("seed", _count(least=0))) is not None:
         parameters["seed"] = seed
     if (end := section.read("eos", _text)) is not None:

@@ -1,4 +1,4 @@
-"""Experimental: what `engine=nanotron` needs, the processes of `torchrun` and an installed nanotron, checked before anything is loaded."""
+"""Experimental: checks what `engine=nanotron` needs, the processes of `torchrun` and an installed nanotron, before anything loads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WAY_OUT = (
 
 
 def check_processes(parallelism: Parallelism | None, config: str, environment: Mapping[str, str] = os.environ) -> Parallelism:
-    """The parallelism, if this is one of as many processes as it asks for. Raises UserInputError; `config` is where it should stand."""
+    """The parallelism, if torchrun has started as many processes. `config` is the file for messages. Raises UserInputError."""
     if parallelism is None:
         raise UserInputError(f"{config}: parallelism: missing, and engine=nanotron needs its dp, tp and pp")
     asked = parallelism.processes
@@ -37,7 +37,7 @@ def check_processes(parallelism: Parallelism | None, config: str, environment: M
 
 
 def check_one_process(environment: Mapping[str, str] = os.environ) -> None:
-    """Raise UserInputError under a torchrun of several processes: `engine=transformers` runs in one."""
+    """Raise UserInputError if torchrun has started several processes: `engine=transformers` runs in one."""
     started = environment.get("WORLD_SIZE", "1")
     if "TORCHELASTIC_RUN_ID" in environment and started != "1":
         raise UserInputError(
@@ -46,13 +46,13 @@ def check_one_process(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def check_nanotron() -> None:
-    """Raise BackendError with the way out unless nanotron's models can be imported, which being found does not mean."""
+    """Raise BackendError, with the solution, unless nanotron's models can be imported. An installed nanotron may still not import."""
     if importlib.util.find_spec("nanotron") is None:
         raise BackendError(f"engine=nanotron: nanotron is not installed: {_WAY_OUT}")
     try:
         importlib.import_module("nanotron.models")
     except Exception as error:
-        # a circular import, no flash-attn, no triton, another numpy: whatever it is, it is not ours
+        # a circular import, no flash-attn, no triton, another numpy, ...
         raise BackendError(
             f"engine=nanotron: nanotron cannot be imported ({type(error).__name__}: {first_line(error)}): {_WAY_OUT}"
         ) from error

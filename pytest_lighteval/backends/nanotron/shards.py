@@ -1,10 +1,8 @@
-"""The weights of a nanotron checkpoint: one file for each parameter and shard, put together from the slices that each file declares.
+"""The weights of a nanotron checkpoint: each parameter is put together from the files of its shards. Importing it imports no torch.
 
-Reads both generations of file names. Knows nothing of what the parameters mean. Importing it imports no torch.
-
-The layout is that of `nanotron/serialize` (https://github.com/huggingface/nanotron, tags v0.4, v0.5 and commit 2411b022): a folder for each
-dot of a parameter's name; a parameter that is the same on all ranks has one file without slices, a split one has a file a rank, whose
-metadata map slices of the file to slices of the whole.
+The layout is that of `nanotron/serialize` (https://github.com/huggingface/nanotron, tags v0.4, v0.5 and commit 2411b022). Each part of a
+parameter's dotted name is a folder. A parameter that is the same on all ranks has one file without slices. A split one has a file for each
+rank, whose metadata map slices of the file to slices of the whole. Both generations of file names are read.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ if TYPE_CHECKING:  # annotations only: a fingerprint is made without it
 Parameters = Mapping[str, tuple[Path, ...]]
 """A parameter's full name -> its files, sorted."""
 Region = tuple[tuple[int, int], ...]
-"""A box in a tensor: where it starts and stops in each dimension."""
+"""A box in a tensor: its start and stop in each dimension."""
 
 _RANKS = r"_pp-rank-(?P<pp>\d+)-of-(?P<pps>\d+)_tp-rank-(?P<tp>\d+)-of-(?P<tps>\d+)(?P<expert>_exp-rank-\d+-of-\d+)?"
 _NAME = re.compile(rf"(?:model_)+(?P<name>[^_.]+)(?:\.safetensors)?(?:{_RANKS})?\.safetensors")
@@ -34,18 +32,18 @@ _NAME = re.compile(rf"(?:model_)+(?P<name>[^_.]+)(?:\.safetensors)?(?:{_RANKS})?
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Slices:
-    """What a file says of its place in the whole."""
+    """The place of a file's content in the whole parameter."""
 
     shape: tuple[int, ...]
-    """Of the whole parameter."""
+    """The shape of the whole parameter."""
     pairs: tuple[tuple[Region, Region], ...]
-    """A box in the file, and the box of the whole that it holds."""
+    """A box in the file, and its place in the whole."""
 
 
 def find_parameters(weights: Path) -> Parameters:
-    """The files of every parameter below the checkpoint's `model` folder; reads none of them.
+    """The files of every parameter in the checkpoint's `model` folder. Reads only their names.
 
-    Raises BackendError for experts, for files that are not nanotron's, and for ranks that are missing or belong to different runs.
+    Raises BackendError for experts, for files that are not nanotron's, and for ranks that are missing or from different runs.
     """
     found: dict[str, list[tuple[Path, re.Match[str]]]] = {}
     for file in sorted(weights.rglob("*.safetensors")):
@@ -56,7 +54,7 @@ def find_parameters(weights: Path) -> Parameters:
             raise BackendError(f"{file}: a shard of an expert: mixtures of experts are not mapped to transformers")
         found.setdefault(".".join((*file.relative_to(weights).parts[:-1], match["name"])), []).append((file, match))
     if not found:
-        raise BackendError(f"{weights}: it holds no *.safetensors, so there are no weights to load")
+        raise BackendError(f"{weights}: it has no *.safetensors, so there are no weights to load")
     for files in found.values():
         _check_ranks(files)
     return {name: tuple(file for file, _ in files) for name, files in sorted(found.items())}
@@ -77,7 +75,7 @@ def _check_ranks(files: Sequence[tuple[Path, re.Match[str]]]) -> None:
 
 
 def merge_parameter(name: str, files: Sequence[Path]) -> torch.Tensor:
-    """The whole parameter, bit for bit as it was saved. Raises BackendError that names the file at fault."""
+    """The whole parameter, bit for bit as it was saved. Raises BackendError that names the wrong file."""
     import torch
 
     whole: torch.Tensor | None = None
@@ -115,7 +113,7 @@ def _read(file: Path) -> tuple[torch.Tensor, Mapping[str, str]]:
 
 
 def read_slices(metadata: Mapping[str, str], shape: tuple[int, ...], file: Path) -> _Slices | None:
-    """What a shard's metadata say of its place; `shape` is that of its own tensor. None: it is whole. Raises BackendError."""
+    """The slices in a shard's metadata; `shape` is that of its own tensor. None: it is the whole. Raises BackendError."""
     text = metadata.get("local_global_slices_pairs")
     if text is None:
         return None

@@ -15,27 +15,27 @@ from pytest_lighteval.backends.common.prompt_rules import PromptRules
 from pytest_lighteval.errors import UserInputError
 
 WITHOUT_EFFECT = frozenset(("concurrency", "timeout", "retries", "api_key_env", "use_chat_template"))
-"""Arguments that change no answer: how often and how many at once, who asks, and what the plugin asks with."""
+"""Arguments that change no answer: how many requests and tries, the key, and what the plugin acts on itself."""
 
 _KEY_VARIABLE = "OPENAI_API_KEY"
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 _Positive = Annotated[int, Meta(ge=1)]
 _Length = Annotated[int, Meta(ge=3)]
-"""A token before a continuation, one of it, and one that every server makes anew."""
+"""One token of context, one of continuation, and one that every server generates."""
 _NotNegative = Annotated[float, Meta(ge=0)]
 
 
 class ServerParameters(TextParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The parameters of a server's API. Each is sent only where the user gave it, but for `temperature` and `seed`.
+    """The parameters of a server's API. Each is sent only if the user gave it, except `temperature` and `seed`.
 
-    `top_k`, `min_p`, `repetition_penalty` and `min_new_tokens` (sent as `min_tokens`) are no part of OpenAI's own API.
+    `top_k`, `min_p`, `repetition_penalty` and `min_new_tokens` (sent as `min_tokens`) are not in OpenAI's own API.
     """
 
     repetition_penalty: Annotated[_NotNegative | None, Meta(description="above 1: tokens seen become less likely")] = None
     frequency_penalty: Annotated[float | None, Meta(description="taken from a token's logit for each time it was generated")] = None
     presence_penalty: Annotated[float | None, Meta(description="taken from a token's logit once it was generated")] = None
-    response_format: Annotated[dict[str, Any] | None, Meta(description="sent as it stands, e.g. {type: json_object}")] = None
+    response_format: Annotated[dict[str, Any] | None, Meta(description="sent as it is, e.g. {type: json_object}")] = None
 
     refused: ClassVar[Mapping[str, str]] = BEAM_SEARCH
 
@@ -47,16 +47,16 @@ class OpenAIArguments(PromptRules, frozen=True, kw_only=True, forbid_unknown_fie
     model: Annotated[str, Meta(min_length=1, description="the model's name at the server")]
     model_version: Annotated[
         str | None,
-        Meta(description="any text that says what answers, so that answers may be kept; change it with the server's model or engine"),
+        Meta(description="any text that identifies the model and engine, so that answers may be kept; change it when they change"),
     ] = None
     tokenizer: Annotated[
         str | None,
         Meta(description="hub id or folder of the model's tokenizer: prompts are truncated, and sent as token ids where possible"),
     ] = None
     start_text: Annotated[
-        str | None, Meta(description="stands before an empty context where there is no tokenizer, e.g. <|endoftext|>")
+        str | None, Meta(description="text in place of an empty context if there is no tokenizer, e.g. <|endoftext|>")
     ] = None
-    max_length: Annotated[_Length | None, Meta(description="longest sequence in tokens; default: what the server says")] = None
+    max_length: Annotated[_Length | None, Meta(description="longest sequence in tokens; default: what the server reports")] = None
     max_gen_toks: Annotated[_Positive | None, Meta(description="new tokens where the task sets no limit")] = None
     api: Annotated[
         Literal["auto", "completions", "chat"],
@@ -72,7 +72,7 @@ class OpenAIArguments(PromptRules, frozen=True, kw_only=True, forbid_unknown_fie
     def __post_init__(self) -> None:
         _check_url(self.base_url)
         if not _VARIABLE.fullmatch(self.api_key_env):
-            # not shown: what stands there may be the key itself
+            # not shown: the value may be the key itself
             raise UserInputError("api_key_env: the NAME of an environment variable was expected, such as OPENAI_API_KEY")
         if self.max_gen_toks is not None and self.generation_parameters.get("max_new_tokens") is not None:
             raise UserInputError("max_gen_toks and generation_parameters.max_new_tokens say the same thing: give one")
@@ -80,11 +80,11 @@ class OpenAIArguments(PromptRules, frozen=True, kw_only=True, forbid_unknown_fie
             raise UserInputError("generation_parameters.truncate_prompt counts tokens: give tokenizer=, a hub id or a folder")
 
     def generation(self) -> ServerParameters:
-        """`generation_parameters`, checked. Raises UserInputError that names the parameter, with the nearest ones if it is unknown."""
+        """`generation_parameters`, checked. Raises UserInputError that names the parameter."""
         return read_parameters(ServerParameters, self.generation_parameters)
 
     def key(self) -> str | None:
-        """The API key, out of the environment at the moment of asking. None: the variable is not set, and none is sent.
+        """The API key, read from the environment now. None: the variable is not set, and no key is sent.
 
         Raises UserInputError for a variable that was named but is not set, and for a value that cannot be sent in a header.
         """
@@ -92,10 +92,10 @@ class OpenAIArguments(PromptRules, frozen=True, kw_only=True, forbid_unknown_fie
         if not key and self.api_key_env != _KEY_VARIABLE:
             # not shown: a key of upper-case letters looks like a name
             raise UserInputError("api_key_env: the environment variable that it names is not set")
-        # an HTTP library would repeat such a key in its own error, escaped, where no one finds it to take it out
+        # the HTTP library would show such a key in its own error, escaped, so that it could not be removed
         if not (key.isascii() and key.isprintable() and " " not in key):
             raise UserInputError(
-                f"api_key_env: the variable {self.api_key_env} holds characters that no key has (a line break, a space, a letter beyond"
+                f"api_key_env: the variable {self.api_key_env} has characters that no key has (a line break, a space, a letter beyond"
                 " ASCII)"
             )
         return key or None
@@ -112,4 +112,4 @@ def _check_url(url: str) -> None:
     except ValueError:
         has_host = False
     if not has_host:
-        raise UserInputError(f"base_url: {url!r} is no address of a server; http://127.0.0.1:8000/v1 would be one")
+        raise UserInputError(f"base_url: {url!r} is not the address of a server, such as http://127.0.0.1:8000/v1")

@@ -1,4 +1,4 @@
-"""The openai backend: what is known from arguments alone, and a server that is asked when it is first needed."""
+"""The openai backend: a server over HTTP. It sends nothing before the first request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # transformers, which importing a backend must not cost
     from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
 _PROTOCOL = 1
-"""Raised whenever this backend may make another answer of the same server's."""
+"""Increased whenever this backend may answer differently with the same server."""
 
 
 class OpenAIBackend:
@@ -50,13 +50,13 @@ class OpenAIBackend:
         self._client = Client(arguments.base_url, arguments.key(), timeout=arguments.timeout, retries=arguments.retries)
         self._is_closed = False
         self._last_facts: dict[str, Any] = {}
-        """What was found out about the server before it was closed, for the report that is written afterwards."""
+        """What was known about the server when it was closed, for a report that is written later."""
 
     @classmethod
     def from_arguments(cls, arguments: msgspec.Struct) -> OpenAIBackend:
-        """A backend of checked arguments; nobody is asked anything.
+        """A backend of checked arguments. Sends nothing.
 
-        Raises UserInputError for a key's variable or a tokenizer that is not there.
+        Raises UserInputError for a key's variable that is not set, or a tokenizer that is missing.
         """
         if not isinstance(arguments, OpenAIArguments):
             raise TypeError(f"OpenAIArguments were expected, not {type(arguments).__name__}")
@@ -64,23 +64,23 @@ class OpenAIBackend:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of the arguments and the tokenizer's files. What weights the server holds cannot be seen; `model_version` tells."""
+        """Digest of the arguments and the tokenizer's files. The server's weights are unknown; `model_version` identifies them."""
         arguments = canonical_settings(self.arguments, without=WITHOUT_EFFECT)
         return digest_content({"protocol": _PROTOCOL, "arguments": arguments, "tokenizer": digest_tokenizer(self.arguments.tokenizer)})
 
     @property
     def cacheable(self) -> bool:
-        """Whether answers may be kept for later runs: where `model_version` says what stands behind the address, which cannot be seen."""
+        """Whether answers may be kept for later runs: only if `model_version` identifies what the server runs."""
         return self.arguments.model_version is not None
 
     @property
     def supports(self) -> frozenset[RequestKind]:
-        """All but for `api=chat`, which gives no log-probabilities. A server that turns out to give none raises when it is asked."""
+        """All kinds; with `api=chat`, which has no log-probabilities, only texts. Whether a server has them is found out by a request."""
         return frozenset((RequestKind.GENERATE,)) if self.arguments.api == "chat" else frozenset(RequestKind)
 
     @property
     def max_length(self) -> int | None:
-        """The `max_length` argument. None: left to the server, which is not asked for this."""
+        """The `max_length` argument. None: unknown; the server is not asked for it here."""
         return self.arguments.max_length
 
     def count_tokens(self, prompt: Prompt) -> int | None:
@@ -88,11 +88,11 @@ class OpenAIBackend:
         return None if self._tokenizer is None else self._tokenizer.count(prompt)
 
     def render(self, messages: Sequence[Message]) -> str | None:
-        """See `Backend.render`. None where the turns go to the server's chat API."""
+        """See `Backend.render`. None: the server's chat API gets the turns."""
         return self._tokenizer.render(messages) if self.arguments.api == "completions" and self._tokenizer is not None else None
 
     def describe(self) -> Mapping[str, Any]:
-        """See `Backend.describe`. `use` is what this process was answered so far."""
+        """See `Backend.describe`. `use` counts what this process has used so far."""
         arguments = self.arguments
         facts: dict[str, Any] = {
             "model": arguments.model,

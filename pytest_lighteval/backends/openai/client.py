@@ -1,4 +1,4 @@
-"""One server over HTTP: JSON out and in, tries again where that can help, and says what cannot be helped. Knows nothing of prompts."""
+"""One server over HTTP: sends and receives JSON, retries what may succeed later, and raises what cannot. Knows no prompts."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:  # which importing a backend must not cost
     import httpx
 
 _TRANSIENT = frozenset((408, 409, 425, 429))
-"""Statuses beside 5xx that another try may change."""
+"""Statuses, besides 5xx, that are tried again."""
 _FINAL = frozenset((301, 302, 303, 307, 308, 401, 404, 405, 501))
-"""Statuses that every other request would get too. A redirection is not followed: it could take the key elsewhere."""
+"""Statuses that every other request would get too. A redirection is not followed: it could send the key to another server."""
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 20.0
-"""Seconds. Delays double from the first to the longest, each shortened by up to a half at random."""
+"""Seconds. Delays double from the first to the longest; each is shortened at random by up to a half."""
 _UNANSWERED_IN_A_ROW = 8
-"""Requests that ran out of tries with no answer between them, after which the server counts as gone."""
+"""After this many requests in a row without an answer, the server counts as gone."""
 _SHOWN = 300
-"""Characters of a server's own words in an error."""
+"""Characters of a server's text that an error shows."""
 _LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 
 
 class UnansweredError(Exception):
-    """This one request has no answer; others may have one.
+    """This request has no answer; others may have one.
 
     Args:
         message: why.
-        is_outage: nobody was there to answer it, which says nothing of what the server can do. A status 500 is no outage: several
-            servers answer so to what they cannot do.
+        is_outage: the server did not answer at all, so nothing is known about what it can do. A status 500 is not an outage: several
+            servers answer with it to what they cannot do.
     """
 
     def __init__(self, message: str, *, is_outage: bool = False) -> None:
@@ -48,7 +48,7 @@ class UnansweredError(Exception):
 
 
 class RefusedError(UnansweredError):
-    """The server says that it will not answer this request, however often it is asked."""
+    """The server refuses this request. Another try would not change that."""
 
     def __init__(self, status: int, message: str) -> None:
         self.status = status
@@ -66,9 +66,9 @@ class FinalStatusError(BackendError):
 class Client:
     """A connection pool that several threads may use at once.
 
-    Raises `UnansweredError` for a single request, and BackendError where nothing can go on: the key is refused, there is no such model
-    or path, or the server is gone. A server is gone when nobody listens at its address after all tries, or when several requests in a row
-    ran out of tries; from then on each further request is tried once, and an answer makes everything well again.
+    Raises `UnansweredError` for a single request, and BackendError if nothing can go on: the key is refused, the model or path does not
+    exist, or the server is gone. A server is gone if no connection is possible after all tries, or if several requests in a row had no
+    answer. Each further request is then tried only once; the first answer ends this state.
     """
 
     def __init__(
@@ -82,24 +82,24 @@ class Client:
         self._http: httpx.Client | None = None
         self._unanswered_in_a_row = 0
         self._gone: str | None = None
-        """Why nobody is waited for any more: no request is tried a second time then. An answer, whoever gets it, ends it."""
+        """Why the server counts as gone; no request is then tried a second time. Any answer resets it to None."""
         self._has_answered = False
-        """Some request of a model; a list of models is no sign that this key may use one."""
+        """Whether a model has answered. A list of models does not show that the key may use one."""
         self.counts: Counter[str] = Counter()
-        """`requests` (answered), `retries`, and what the server's `usage` adds up to."""
+        """`requests` (answered), `retries`, and the sums of the server's `usage`."""
 
     def post(self, path: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """The JSON object that the server answers with."""
+        """The server's answer, a JSON object."""
         answer = self._ask("POST", path, dict(payload))
         self._has_answered = True
         return answer
 
     def get(self, path: str) -> dict[str, Any]:
-        """The same, of a resource."""
+        """The same for GET."""
         return self._ask("GET", path, None)
 
     def close(self) -> None:
-        """Wake whoever waits to try again, and close the connections."""
+        """Wake the threads that wait to try again, and close the connections."""
         self._closing.set()
         with self._lock:
             if self._http is not None:
@@ -108,7 +108,7 @@ class Client:
 
     def _ask(self, method: str, path: str, payload: dict[str, Any] | None) -> dict[str, Any]:
         body = b"" if payload is None else json.dumps(payload).encode()
-        # its own numbers for each request, so that requests that failed together do not all come back together
+        # random numbers of each request's own, so that requests that failed together are not retried together
         jitter = random.Random(body)
         attempt = 0
         while True:
@@ -161,15 +161,15 @@ class Client:
                 self._http = httpx.Client(
                     headers=headers,
                     timeout=httpx.Timeout(self._timeout, connect=min(self._timeout, 10.0)),
-                    # how many at once is the caller's decision
+                    # the caller limits how many run at once
                     limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-                    # a proxy of the environment cannot reach this machine's own loopback
+                    # a proxy cannot reach this machine's loopback address
                     trust_env=urlsplit(self._base_url).hostname not in _LOOPBACK,
                 )
             return self._http
 
     def _trouble(self, error: Exception) -> tuple[str, bool]:
-        """What went wrong on the way, and whether anybody listened. Raises what no other try can change."""
+        """What went wrong in the transport, and whether there was a connection. Raises what another try cannot change."""
         import httpx
 
         if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
@@ -189,7 +189,7 @@ class Client:
         if status == 401:
             missing = "" if self._key is not None else "; no key was sent, as its environment variable is not set (api_key_env)"
             raise BackendError(f"{self._base_url}: the server refuses the key (status 401): {said}{missing}")
-        # a service that has answered before refuses this one request
+        # after an earlier answer, 403 refuses only this request
         if status in _FINAL or (status == 403 and not self._has_answered):
             raise FinalStatusError(status, f"{self._base_url}{path}: status {status}: {said}")
         if status not in _TRANSIENT and status < 500:
@@ -217,7 +217,7 @@ class Client:
             raise BackendError(f"{self._base_url}: {gone}: {trouble}")
 
     def _shown(self, text: str) -> str:
-        """A server's words in one line, without the key, should it repeat that."""
+        """A server's text in one line, without the key if the text repeats it."""
         if self._key is not None:
             text = text.replace(self._key, "***")
         line = " ".join(text.split())
@@ -233,7 +233,7 @@ def _json_object(text: str) -> dict[str, Any] | None:
 
 
 def _error_text(text: str) -> str:
-    """What an error reply says: OpenAI's `error.message`, FastAPI's `detail`, or the text itself."""
+    """The message of an error reply: OpenAI's `error.message`, FastAPI's `detail`, or the text itself."""
     answer = _json_object(text)
     if answer is None:
         return text
@@ -244,7 +244,7 @@ def _error_text(text: str) -> str:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds, of a number or a date. None: not said, or not understood."""
+    """Seconds, from a number or a date. None: missing or unreadable."""
     if value is None:
         return None
     try:

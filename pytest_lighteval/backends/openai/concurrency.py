@@ -1,4 +1,4 @@
-"""Work on many jobs at once in threads, and hand each result out as soon as it is there. Knows nothing of HTTP."""
+"""Work on many jobs at once in threads, and yield each result as soon as it is ready. Knows no HTTP."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Result = TypeVar("Result")
 
 
 def work_through(jobs: Sequence[Job], work: Callable[[Job], Result], *, threads: int) -> Iterator[tuple[Job, Result]]:
-    """`(job, work(job))` for every job, begun in order, yielded as they finish, at most `threads` at a time.
+    """`(job, work(job))` for every job: started in order, yielded as they finish, at most `threads` at a time.
 
-    What `work` raises is raised here, and no further job begins; nor does one when the iteration is abandoned. Jobs in progress then end
-    by themselves. The threads are daemons, as those of an executor would keep an interrupted process waiting for the slowest answer.
+    An error of `work` is raised here. After it, or if the caller stops iterating, no further job starts; running jobs end by themselves.
+    The threads are daemons: with an executor's threads, an interrupted process would wait for the slowest answer.
     """
     waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
     for job in jobs:

@@ -1,4 +1,4 @@
-"""Log-probabilities of a prompt's own tokens, as the completions API gives them under `echo` and `logprobs`: asked, read and cut in two."""
+"""Log-probabilities of a prompt's own tokens, which the completions API returns with `echo` and `logprobs`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from pytest_lighteval.backends.openai.client import Client, UnansweredError
 
 _SAME_TOKEN = 0.5
-"""Nats by which two values of one token may differ: many times the rounding of bfloat16, and a fraction of what is between two tokens."""
+"""Nats by which two values of one token may differ: far more than the rounding of bfloat16, far less than between two tokens."""
 _CONTEXTS = ("One, two,", "Once upon")
 _WORDS = (" the", " of", " and", "!")
 """Single tokens in nearly every vocabulary."""
@@ -18,26 +18,26 @@ _WORDS = (" the", " of", " and", "!")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Echo:
-    """The tokens of a prompt with their log-probabilities, each field one entry a token."""
+    """The tokens of a prompt with their log-probabilities. Each tuple has one entry for each token."""
 
     tokens: tuple[str, ...]
-    """As the server writes them; the pieces of a character that needs several tokens may be empty or a replacement character."""
+    """As the server writes them. If a character needs several tokens, its parts may be empty or a replacement character."""
     logprobs: tuple[float | None, ...]
-    """None: nothing stands before it."""
+    """None: the first token, which has nothing before it."""
     best: tuple[float | None, ...]
-    """Log-probability of the likeliest token at that place."""
+    """Log-probability of the likeliest token at this position."""
     offsets: tuple[int, ...]
-    """Where each token begins in the text, by the server's count."""
+    """Where each token starts in the text, in the server's count of characters."""
     end: int
-    """Where the prompt's last token ends, likewise."""
+    """Where the prompt's last token ends, in the same count."""
     prompt_tokens: int
-    """Tokens of the prompt as the server counts them, which may be one more: some do not echo the beginning token."""
+    """The server's count of prompt tokens. It may be one more than the tokens: some servers do not echo the beginning token."""
 
-    def count_behind(self, text: str, border: int) -> int | None:
-        """How many tokens begin at or behind character `border` of the prompt's text. None: their texts do not tell.
+    def count_after(self, text: str, border: int) -> int | None:
+        """How many tokens start at or after character `border` of the prompt's text. None: the tokens' texts do not show it.
 
-        Offsets may be shifted by special tokens that the server writes or leaves out, so that they are read from the end; the tokens' own
-        texts must then spell what stands there. A token that spans the border belongs to the context.
+        Special tokens that the server writes or leaves out shift the offsets, so they are counted from the end. The texts of the tokens
+        must then spell the rest of the prompt. A token that spans the border belongs to the context.
         """
         shift = self.end - len(text)
         first = next((place for place, offset in enumerate(self.offsets) if offset - shift >= border), len(self.tokens))
@@ -52,7 +52,7 @@ class Echo:
             raise UnansweredError(f"the server's echo has {len(self.tokens)} tokens, and the last {count} were to be scored")
         logprobs, best = self.logprobs[-count:], self.best[-count:]
         if count == len(self.tokens) and logprobs[0] is None:
-            raise UnansweredError("the server gives no log-probability of the first token, as nothing stands before it")
+            raise UnansweredError("the server gives no log-probability of the first token, because nothing is before it")
         if any(logprob is None or not math.isfinite(logprob) for logprob in logprobs):
             raise UnansweredError("the server gives no finite log-probability of a token")
         known = [logprob for logprob in logprobs if logprob is not None]
@@ -61,14 +61,14 @@ class Echo:
 
 
 def ask_echo(client: Client, model: str, prompt: str | Sequence[int]) -> Echo:
-    """Have a prompt (text, or token ids) scored by the server. Raises UnansweredError, also where its answer holds no such scores."""
-    # one new token, which is thrown away: several servers take 0 for "no limit"
+    """Let the server score a prompt (text or token ids). Raises UnansweredError, also for an answer without scores."""
+    # one new token, which is not used: for several servers, 0 means "no limit"
     payload = {"model": model, "prompt": _plain(prompt), "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
     return _read(client.post("/completions", payload))
 
 
 def count_prompt_tokens(client: Client, model: str, prompt: str | Sequence[int]) -> int | None:
-    """How many tokens the server makes of a prompt. None: it does not say. Raises UnansweredError."""
+    """How many tokens the server counts in a prompt. None: it does not report it. Raises UnansweredError."""
     payload = {"model": model, "prompt": _plain(prompt), "max_tokens": 1, "temperature": 0}
     usage = client.post("/completions", payload).get("usage")
     count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
@@ -76,12 +76,12 @@ def count_prompt_tokens(client: Client, model: str, prompt: str | Sequence[int])
 
 
 def is_aligned(client: Client, model: str) -> bool:
-    """Whether echoed log-probabilities are those of the tokens they stand at. Raises UnansweredError.
+    """Whether each echoed log-probability belongs to the token at its position. Raises UnansweredError.
 
-    Texts that differ in their last token alone are echoed. How likely that token is must depend on which one it is; how likely those before
-    it are must not, and neither must the likeliest token at any place, which only what stands before it can know. A server is known whose
-    values are of the place behind for models without a beginning token (llama-cpp-python 0.3.36). Where no two such texts are found, as
-    the words are no single tokens, nothing is known against it.
+    The server echoes texts that differ only in their last token. That token's log-probability must depend on which token it is. The
+    log-probabilities before it must not, and neither must the best one at any position: they depend on earlier tokens alone. For models
+    without a beginning token, llama-cpp-python 0.3.36 returns the values of the next position. If the words are not single tokens, so
+    that no two texts can be compared, the server is trusted.
     """
     is_sensitive = None
     for context in _CONTEXTS:
@@ -99,12 +99,12 @@ def is_aligned(client: Client, model: str) -> bool:
 
 
 def _spelled(token: str) -> str:
-    """A token's text, where a server writes it as it stands in the vocabulary: with a sign for a space."""
+    """A token's text. Some servers write it as in the vocabulary, with a sign for a space."""
     return token.replace("\u2581", " ").replace("\u0120", " ")
 
 
 def _spread(values: Sequence[float | None]) -> float:
-    """How far apart they are. Nothing stands before a first token, which has no value."""
+    """The largest difference. The first token has no value."""
     known = [value for value in values if value is not None]
     return max(known) - min(known) if known else 0.0
 
@@ -131,4 +131,4 @@ def _read(answer: Mapping[str, Any]) -> Echo:
             prompt_tokens=counted,
         )
     except (LookupError, TypeError, ValueError, AttributeError):
-        raise UnansweredError("the server's answer holds no log-probabilities of the prompt (echo with logprobs)") from None
+        raise UnansweredError("the server's answer has no log-probabilities of the prompt (echo with logprobs)") from None

@@ -1,4 +1,4 @@
-"""Texts from a server: completions for plain prompts, chat for turns, one HTTP request for each sample."""
+"""Texts from a server: the completions API for plain prompts, the chat API for turns, one HTTP request for each sample."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import GenerateRequest, GenerateResponse, Message, Prompt
 
 _STOPS_SENT = 4
-"""As many stop sequences as OpenAI's API takes. All of them are applied to the text; the others only cost tokens that are cut off."""
+"""The most stop sequences that OpenAI's API takes. The plugin applies all of them to the text; those not sent only cost tokens."""
 _NEW_TOKENS = 1024
-"""Where nobody sets a limit and none follows from the model's length: the completions API would stop after 16."""
+"""If there is no limit, and none follows from the model's length: the completions API would stop after 16 tokens."""
 _WITHHELD = frozenset(("content_filter", "tool_calls", "function_call", "abort", "error"))
-"""Finish reasons of a text that is not the model's answer."""
+"""Finish reasons of texts that are not the model's answer."""
 _SENT_AS = {
     **{name: name for name in ("top_p", "top_k", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")},
     "min_new_tokens": "min_tokens",
     "response_format": "response_format",
 }
-"""Generation parameters that are sent where they were given, and under which name."""
+"""Generation parameters that are sent if the user gave them -> their name in the API."""
 _ONLY_SAMPLED = frozenset(("top_p", "top_k", "min_p"))
 
 
@@ -37,22 +37,22 @@ class _Sample:
 
 @dataclass(slots=True, kw_only=True)
 class _PendingRequest:
-    """One request on its way, with the prompt as it is sent."""
+    """One request in progress, with the prompt as it is sent."""
 
     index: int
     request: GenerateRequest
     prompt: str | list[int] | tuple[Message, ...]
     ids: tuple[int, ...] | None
-    """The prompt's, where the tokenizer is known and the server renders nothing itself."""
+    """The prompt's ids. None: there is no tokenizer, or the server renders the turns."""
     truncated: int
     samples: dict[int, _Sample] = field(default_factory=dict)
     error: str | None = None
     failure: str | None = None
-    """The same, as the thread that met it tells the others at once, so that none asks for more of a request that is lost."""
+    """The same, set by the thread that finds it, so that no other thread sends more of a lost request."""
 
 
 class TextGenerator:
-    """Asks a server to continue prompts. Every request comes out once, as soon as all its samples are there."""
+    """Lets a server continue prompts. Yields each request once, as soon as all its samples are complete."""
 
     def __init__(self, server: Server) -> None:
         self._server, self._arguments, self._client = server, server.arguments, server.client
@@ -74,11 +74,11 @@ class TextGenerator:
                 yield one.index, self._response(one)
 
     def _pending(self, index: int, request: GenerateRequest) -> _PendingRequest:
-        """The prompt in the form in which the server is to have it."""
+        """The request with its prompt as the server gets it."""
         chat = self._arguments.api == "chat" or (self._arguments.api == "auto" and not isinstance(request.prompt, str))
         if chat:
             if self._parameters.truncate_prompt is not None:
-                raise BackendError("truncate_prompt: turns reach the server whole; with api=completions and tokenizer= they are cut")
+                raise BackendError("truncate_prompt: the server gets turns whole; they can be cut with api=completions and tokenizer=")
             turns = (Message(role="user", content=request.prompt),) if isinstance(request.prompt, str) else request.prompt
             return _PendingRequest(index=index, request=request, prompt=turns, ids=None, truncated=0)
         text, ids = self._text(request.prompt)
@@ -93,7 +93,7 @@ class TextGenerator:
         return _PendingRequest(index=index, request=request, prompt=prompt, ids=kept, truncated=len(ids) - len(kept))
 
     def _text(self, prompt: Prompt) -> tuple[str, tuple[int, ...] | None]:
-        """The prompt as text and, where the tokenizer is known, as ids."""
+        """The prompt as text and, if there is a tokenizer, as ids."""
         tokenizer = self._server.tokenizer
         if tokenizer is None:
             if isinstance(prompt, str):
@@ -137,7 +137,7 @@ class TextGenerator:
         return payload
 
     def _limit(self, one: _PendingRequest, *, is_chat: bool) -> int | None:
-        """Most new tokens. None: the server's own limit, which is all that fits for a chat."""
+        """The most new tokens. None: the server's own limit, which is all that fits for a chat."""
         asked = one.request.max_new_tokens or self._parameters.max_new_tokens or self._arguments.max_gen_toks
         room = max(1, self._length - len(one.ids)) if self._length is not None and one.ids is not None else None
         if asked is not None:
@@ -151,7 +151,7 @@ class TextGenerator:
             return one.failure
         path = "/chat/completions" if isinstance(one.prompt, tuple) else "/completions"
         try:
-            # what this request was sent with: other threads learn the name meanwhile
+            # the name that this request is sent with: another thread may change it meanwhile
             limit_name = self._server.limit_name
             try:
                 answer = self._client.post(path, self._payload(one, sample, limit_name))
@@ -173,19 +173,19 @@ class TextGenerator:
             reason = choice.get("finish_reason")
             whole = choice["message"]["content"] if isinstance(one.prompt, tuple) else choice["text"]
         except (LookupError, TypeError, AttributeError):
-            raise UnansweredError("the server's answer holds no text") from None
+            raise UnansweredError("the server's answer has no text") from None
         if reason in _WITHHELD:
             raise UnansweredError(f"the server withholds the answer: finish_reason {reason!r}")
         if whole is None and reason == "length":
-            whole = ""  # all tokens went into thoughts that the server keeps to itself
+            whole = ""  # all tokens went into reasoning that the server does not return
         if not isinstance(whole, str):
-            raise UnansweredError("the server's answer holds no text")
+            raise UnansweredError("the server's answer has no text")
         text = cut_at_stop(whole, stops_of(one.request, self._parameters))
         return _Sample(text=text, finish_reason="length" if reason == "length" and text == whole else "stop")
 
     def _response(self, one: _PendingRequest) -> GenerateResponse:
         samples = [one.samples[sample] for sample in sorted(one.samples)]
-        # every greedy sample is the same one
+        # a greedy text is repeated for each sample
         samples = samples * (1 if self._is_sampled(one.request) else one.request.num_samples)
         return GenerateResponse(
             texts=tuple(sample.text for sample in samples),

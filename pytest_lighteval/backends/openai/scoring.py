@@ -1,4 +1,4 @@
-"""Log-likelihoods and perplexities through a server's echoed prompts: one HTTP request for each context and continuation."""
+"""Log-likelihoods and perplexities from a server's echoed prompts: one HTTP request for each context and continuation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pytest_lighteval.types import (
 )
 
 _UNLIMITED = 2**31
-_NO_START = "nothing can stand before an empty context: give tokenizer=, or start_text=, the text of the model's end-of-sequence token"
+_NO_START = "an empty context needs a start: give tokenizer=, or start_text=, the text of the model's end-of-sequence token"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +41,14 @@ class _PairScore:
 
 @dataclass(slots=True, kw_only=True)
 class _PendingRequest:
-    """One request as what is to be scored; a text where the server takes no ids."""
+    """One request as pairs to be scored: in ids, or in texts if the server takes no ids."""
 
     pairs: tuple[TokenPair | TextPair, ...] = ()
     truncated: int = 0
     error: str | None = None
-    """Why it cannot be asked; it has no pairs then."""
+    """Why it cannot be scored. It then has no pairs."""
     failure: str | None = None
-    """Why one of its pairs has no score, as the thread that met it tells the others: none asks for more of a request that is lost."""
+    """Why one of its pairs has no score, set by the thread that finds it, so that no other thread sends more of a lost request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,12 +57,12 @@ class _PairJob:
 
     owner: _PendingRequest
     place: int
-    """Among the pairs of all requests."""
+    """Its index among the pairs of all requests."""
     pair: TokenPair | TextPair
 
 
 class EchoScorer:
-    """Asks a server that can score. Order out is that of arrival; every request comes out once."""
+    """Scores with a server that can. Yields each request once, as soon as it is complete."""
 
     def __init__(self, server: Server) -> None:
         self._server, self._arguments, self._client = server, server.arguments, server.client
@@ -85,7 +85,7 @@ class EchoScorer:
             yield index, PerplexityResponse(logprob=logprob, token_count=sum(score.token_count for score in scores))
 
     def _choice_requests(self, requests: Sequence[LoglikelihoodRequest]) -> list[_PendingRequest]:
-        """Every choice after every prompt of a request."""
+        """Each request as its choices after its prompts."""
         start_space = self._arguments.multichoice_continuations_start_space
         if self._server.tokenizer is None:
             reasons = [unscorable_reason(request.choices) for request in requests]
@@ -108,11 +108,11 @@ class EchoScorer:
 
     @property
     def _max_input_tokens(self) -> int:
-        """Most tokens of a context and all but the last token of a choice: the last one is fed too, and every server makes one more."""
+        """See `tokenize_choices`. The prompt has the last token of a choice too, and every server generates one more."""
         return max(1, (self._server.max_length or _UNLIMITED) - 2)
 
     def _text_requests(self, requests: Sequence[PerplexityRequest]) -> list[_PendingRequest]:
-        """Whole texts in windows of ids; each as one text where the server takes no ids."""
+        """Each request as windows of ids, or as one text if the server takes no ids."""
         tokenizer = self._server.tokenizer
         if tokenizer is not None and self._server.takes_ids:
             fitted = tokenize_texts(requests, tokenizer, start=tokenizer.special.start, max_input_tokens=self._max_input_tokens)
@@ -132,7 +132,7 @@ class EchoScorer:
         return replace(pair, context=self._server.as_text(pair.context, rendered=pair.rendered))
 
     def _text(self, prompt: Prompt) -> tuple[str, bool]:
-        """The text that is fed, and whether it was rendered from turns."""
+        """The text that is passed to the model, and whether it was rendered from turns."""
         if isinstance(prompt, str):
             return prompt, False
         if self._server.tokenizer is None:
@@ -166,24 +166,24 @@ class EchoScorer:
         return _PairScore(logprob=logprob, greedy=greedy, token_count=count)
 
     def _ask_text(self, pair: TextPair) -> tuple[Echo, int]:
-        """The pair's echo, and how many of its last tokens are the continuation: Lighteval's rule, spaces move into it."""
+        """The pair's echo, and how many of its last tokens are the continuation. By Lighteval's rule, spaces move into it."""
         moved = move_spaces(pair)
         start = moved.context or self._start_text
         whole = start + moved.continuation
         echo = ask_echo(self._client, self._server.model, whole)
         if not start:
-            # a server that adds a beginning token by itself may show it or not; without one the first token has no score
+            # a server that adds a beginning token may echo it or not; without this token, the first one has no score
             hidden = echo.prompt_tokens - len(echo.tokens)
             shown = 1 if echo.logprobs[0] is None and "".join(echo.tokens[1:]) == whole else 0
             if not hidden and not shown:
                 raise UnansweredError(_NO_START)
             return echo, len(echo.tokens) - shown
-        count = echo.count_behind(whole, len(start)) if moved.context else None
+        count = echo.count_after(whole, len(start)) if moved.context else None
         if count is None:
             alone = count_prompt_tokens(self._client, self._server.model, start)
             if alone is None:
                 raise UnansweredError("the server's tokens do not spell the prompt, and it does not count a prompt's tokens")
-            # a continuation that merged into the context's last token is that token
+            # if the continuation merged into the context's last token, it is that token
             count = max(1, echo.prompt_tokens - alone)
         return echo, count
 

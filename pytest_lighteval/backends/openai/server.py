@@ -1,4 +1,4 @@
-"""What a server can do, found out when it is first asked: which models it has, whether it scores prompts, whether it takes token ids."""
+"""What a server can do, found out when it is first needed: its models, whether it scores prompts, whether it takes token ids."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:  # transformers, which importing a backend must not cost
     from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
 NEWER_LIMIT = "max_completion_tokens"
-"""What newer models of OpenAI's own service want `max_tokens` of a chat to be called."""
+"""The name of a chat's `max_tokens` for newer models of OpenAI's own service."""
 
 _PROBE = "The quick brown fox jumps over 12 lazy dogs."
 _PROBE_WORDS = "brown fox jumps over 12 lazy"
 
 
 class Server:
-    """A client, the arguments, and a tokenizer if one was named; every question about the server is asked once."""
+    """A client, the arguments, and a tokenizer if the user named one. Each ability of the server is probed once."""
 
     def __init__(self, arguments: OpenAIArguments, client: Client, tokenizer: PromptTokenizer | None) -> None:
         self.arguments, self.client, self.tokenizer = arguments, client, tokenizer
         self.limit_name = "max_tokens"
-        """Of new tokens, in a chat."""
+        """The name of the limit of new tokens in a chat."""
 
     @property
     def model(self) -> str:
@@ -36,9 +36,9 @@ class Server:
 
     @cached_property
     def models(self) -> dict[str, dict[str, Any]]:
-        """What `/models` says, by name. Empty: the server keeps no such list.
+        """The entries of `/models` by name. Empty: the server has no such list.
 
-        Raises BackendError for an outage, after which the next one to ask finds out anew: without a length long prompts would be refused.
+        Raises BackendError for an outage; the next call then tries again. (Without a length, long prompts would be refused.)
         """
         try:
             listed = self.client.get("/models").get("data")
@@ -53,7 +53,7 @@ class Server:
 
     @property
     def max_length(self) -> int | None:
-        """The `max_length` argument, else what the server says (vLLM and SGLang do). None: unknown."""
+        """The `max_length` argument, else what the server reports (vLLM and SGLang do). None: unknown."""
         if self.arguments.max_length is not None:
             return self.arguments.max_length
         said = self.models.get(self.model, {}).get("max_model_len")
@@ -61,9 +61,9 @@ class Server:
 
     @cached_property
     def takes_ids(self) -> bool:
-        """Whether completions may be asked with the tokenizer's own ids, which a server that echoes none cannot show.
+        """Whether prompts can be sent as the tokenizer's ids. A server without echo cannot show it.
 
-        Raises BackendError for a tokenizer of another model, and for an outage, after which the next one to ask finds out anew.
+        Raises BackendError for a tokenizer of another model, and for an outage; the next call then tries again.
         """
         if self.tokenizer is None:
             return False
@@ -71,7 +71,7 @@ class Server:
         counted = self._count_probe()
         if counted is None:
             return False
-        # one more or less: servers differ in whether they add a beginning token
+        # one more or less: some servers add a beginning token
         if abs(counted - len(ids)) > 1:
             raise BackendError(
                 f"tokenizer={self.arguments.tokenizer} is not that of {self.model!r}: it makes {len(ids)} tokens of {_PROBE!r}, the server"
@@ -87,13 +87,13 @@ class Server:
             if error.is_outage:
                 raise self._outage(error) from None
             return False
-        # as many tokens as the server makes are not yet the same ones
+        # an equal number of tokens does not mean equal tokens
         if _PROBE_WORDS not in read:
             raise BackendError(f"tokenizer={self.arguments.tokenizer} is not that of {self.model!r}: the server reads its ids as {read!r}")
         return True
 
     def as_text(self, text: str, *, rendered: bool) -> str:
-        """A prompt as it is sent as text: rendered turns without the beginning token that the server puts in front of every text itself."""
+        """A prompt as text. Rendered turns lose their beginning token if the server adds one to every text."""
         if not rendered or self.tokenizer is None:
             return text
         start: str = self.tokenizer.tokenizer.bos_token or ""
@@ -112,12 +112,12 @@ class Server:
 
     @cached_property
     def _lacks_scores(self) -> str | None:
-        """Why the server cannot score. None: it can. Whatever else is wrong with it is raised, so that an outage is no inability."""
+        """Why the server cannot score. None: it can. Raises BackendError for an outage, and for any other trouble."""
         try:
             echo = ask_echo(self.client, self.model, _PROBE)
         except FinalStatusError as error:
             if error.status == 403:
-                # a service that refuses log-probabilities alone, or everything
+                # it may refuse only log-probabilities, or everything
                 self._count_probe()
                 return f"the server at {self.arguments.base_url} gives no log-probabilities of a prompt: {error}"
             if error.status not in (404, 405, 501) or (error.status == 404 and self.model not in self.models):
@@ -126,27 +126,24 @@ class Server:
         except UnansweredError as error:
             if error.is_outage:
                 raise self._outage(error) from None
-            # only a server that does answer the same prompt otherwise is one that cannot do this
+            # the server cannot score only if it answers the same prompt without scores
             self._count_probe()
             return f"the server at {self.arguments.base_url} gives no log-probabilities of a prompt: {error}"
         if _PROBE_WORDS not in "".join(echo.tokens) or None in echo.logprobs[1:] or None in echo.best[1:]:
             return f"the server at {self.arguments.base_url} gives no log-probabilities of all tokens of a prompt"
         try:
             if not is_aligned(self.client, self.model):
-                return (
-                    f"the server at {self.arguments.base_url} gives wrong log-probabilities of a prompt: they are those of other tokens"
-                    " than they stand at"
-                )
+                return f"the server at {self.arguments.base_url} gives wrong log-probabilities of a prompt: they belong to other tokens"
         except UnansweredError as error:
             raise self._outage(error) from None
         return None
 
     def no_answer(self, error: FinalStatusError) -> BackendError:
-        """The error to raise for a status that every request gets, with the names of the models where that is the reason."""
+        """The error for a status that every request gets. If the model is unknown, it lists the server's models."""
         return self._no_model(error) if error.status == 404 and self.models and self.model not in self.models else error
 
     def describe(self) -> dict[str, Any]:
-        """What was found out so far; asks nothing."""
+        """What is known so far. Sends nothing."""
         facts: dict[str, Any] = {}
         entry = self.__dict__.get("models", {}).get(self.model, {})
         if served := {name: entry[name] for name in ("root", "owned_by", "max_model_len") if entry.get(name) is not None}:
@@ -158,7 +155,7 @@ class Server:
         return facts
 
     def _count_probe(self) -> int | None:
-        """What the server makes of the probe's text. Any trouble is raised as BackendError."""
+        """The server's token count of the probe's text. Raises BackendError for any trouble."""
         try:
             return count_prompt_tokens(self.client, self.model, _PROBE)
         except FinalStatusError as error:

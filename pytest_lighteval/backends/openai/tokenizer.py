@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # jinja2's exceptions and more, which importing a backend nee
 
 
 def digest_tokenizer(name: str | None) -> str | dict[str, str] | None:
-    """What the tokenizer is, from its files where they lie here, else by its name. Raises UserInputError for a path that is not there."""
+    """Digests of the tokenizer's files, or the name of one on the hub. Raises UserInputError for a path that is missing."""
     if name is None:
         return None
     reference = resolve_reference(name, argument="tokenizer")
@@ -30,7 +30,7 @@ def digest_tokenizer(name: str | None) -> str | dict[str, str] | None:
 
 
 def load_prompt_tokenizer(arguments: OpenAIArguments) -> PromptTokenizer:
-    """The tokenizer as backends use it; torch is not needed for it. Raises UserInputError, BackendError and MissingExtraError."""
+    """The tokenizer as backends use it. Needs no torch. Raises UserInputError, BackendError and MissingExtraError."""
     name = arguments.tokenizer or ""
     folder = _find(name)
     if importlib.util.find_spec("transformers") is None:

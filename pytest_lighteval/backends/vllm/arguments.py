@@ -25,9 +25,9 @@ _DTYPES = {"auto": "auto", **{name: dtype for name, dtype in DTYPES.items() if d
 """Names that `dtype` takes -> vLLM's own."""
 _AT_LEAST = {"tensor_parallel_size": 1, "data_parallel_size": 1, "pipeline_parallel_size": 1, "max_model_length": 2, "batch_size": 1}
 _LEAST_TEMPERATURE = 0.01
-"""vLLM samples at no lower one: it raises those below to this, with a warning."""
+"""vLLM replaces lower temperatures by this one, with a warning."""
 _MOST_PENALTY = 2.0
-"""Of frequency and presence, to either side of 0; vLLM refuses more."""
+"""vLLM refuses frequency and presence penalties beyond this, above and below 0."""
 ENGINE_ARGUMENTS = frozenset(
     (
         *("pretrained", "model_name", "tokenizer", "revision", "subfolder", "trust_remote_code", "dtype", "quantization"),
@@ -35,7 +35,7 @@ ENGINE_ARGUMENTS = frozenset(
         *("batch_size", "enforce_eager", "enable_prefix_caching"),
     )
 )
-"""Those that an engine is started with, and that say nothing about one that runs already."""
+"""Arguments for starting an engine. For a running engine they mean nothing."""
 
 _Share = Annotated[float, Meta(gt=0, le=1)]
 _Size = Annotated[float, Meta(ge=0)]
@@ -60,9 +60,9 @@ class VllmArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fields
     gpu_memory_utilization: Annotated[
         _Share | None, Meta(description="share of a GPU's memory for weights and cache (on a CPU: of all RAM); default: vLLM's")
     ] = None
-    swap_space: Annotated[
-        _Size | None, Meta(description="GiB of RAM for swapped sequences; accepted and ignored where vLLM has it no more")
-    ] = None
+    swap_space: Annotated[_Size | None, Meta(description="GiB of RAM for swapped sequences; ignored by a vLLM that no longer has it")] = (
+        None
+    )
     max_model_length: MaxLength = None
     batch_size: Annotated[int | Literal["auto"], Meta(description="most sequences in one step (vLLM's max_num_seqs); auto: vLLM's")] = (
         "auto"
@@ -70,8 +70,8 @@ class VllmArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fields
     enforce_eager: Annotated[
         bool | None, Meta(description="no compilation, no CUDA graphs; default: eager on a CPU, vLLM's choice elsewhere")
     ] = None
-    enable_prefix_caching: Annotated[bool, Meta(description="compute what prompts begin with in common once")] = True
-    seed: Annotated[int, Meta(description="of the engine, and of samples where generation_parameters give none")] = 1234
+    enable_prefix_caching: Annotated[bool, Meta(description="compute the common prefix of prompts once")] = True
+    seed: Annotated[int, Meta(description="seed of the engine, and of samples unless generation_parameters has one")] = 1234
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
@@ -89,11 +89,11 @@ class VllmArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fields
         return self.pretrained or self.model_name or ""
 
     def generation(self) -> GenerationParameters:
-        """See `TokenRules.generation`; `seed` is theirs where they have none."""
+        """See `TokenRules.generation`. The argument `seed` is their default seed."""
         return read_parameters(GenerationParameters, {"seed": self.seed, **self.generation_parameters})
 
     def engine(self) -> dict[str, Any]:
-        """What vLLM's `LLM` is started with, beside the model, its length and the replicas; what is left to vLLM is left out."""
+        """Settings of vLLM's `LLM`, without the model, its length and the replicas, and without those that vLLM chooses itself."""
         settings: dict[str, Any] = {
             "dtype": _DTYPES[self.dtype],
             "seed": self.seed,
@@ -111,11 +111,11 @@ class VllmArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def _check_sampling(parameters: GenerationParameters) -> None:
-    """What vLLM would refuse at the first text, or silently change."""
+    """Raise UserInputError for what vLLM would refuse at the first text, or silently change."""
     temperature = parameters.temperature
     if temperature is not None and 0 < temperature < _LEAST_TEMPERATURE:
         raise UserInputError(
-            f"generation_parameters.temperature: vLLM makes {_LEAST_TEMPERATURE:g} of {temperature:g}; give that or more, or 0 for greedy"
+            f"generation_parameters.temperature: vLLM would use {_LEAST_TEMPERATURE:g} for {temperature:g}; give that or more, 0 for greedy"
         )
     if parameters.top_p == 0:
         raise UserInputError("generation_parameters.top_p: vLLM takes no 0; give more, or temperature=0 for greedy")

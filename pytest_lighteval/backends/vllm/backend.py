@@ -1,4 +1,4 @@
-"""The vLLM backend: what is known from files and arguments alone, and an engine that is started when it is first needed."""
+"""The vLLM backend. Fingerprint and length come from files and arguments; the engine starts when it is first needed."""
 
 from __future__ import annotations
 
@@ -35,24 +35,23 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
     def __init__(self, arguments: VllmArguments, *, given: Any | None = None) -> None:
         super().__init__(arguments, NamedFolders(arguments) if given is None else None)
         self._given = given
-        """An `LLM` that runs already. None: the arguments say what to start."""
+        """A running `LLM`. None: the arguments say what to start."""
         self.cacheable = given is None
-        """Of an engine in memory the fingerprint sees names and files; its weights may have been changed, its GPUs may be others."""
+        """Not for an engine in memory: its weights may differ from the files in its fingerprint, and its GPUs are unknown."""
 
     @classmethod
     def from_arguments(cls, arguments: msgspec.Struct) -> VllmBackend:
-        """A backend of checked arguments; nothing is started. Raises UserInputError for a model that is not there."""
+        """A backend of checked arguments. Starts nothing. Raises UserInputError for a model that is missing."""
         if not isinstance(arguments, VllmArguments):
             raise TypeError(f"VllmArguments were expected, not {type(arguments).__name__}")
         return cls(arguments)
 
     @classmethod
     def from_engine(cls, llm: Any, **arguments: Any) -> VllmBackend:
-        """A backend around a `vllm.LLM` that runs.
+        """A backend around a running `vllm.LLM`.
 
-        Takes the arguments that say how to tokenize and generate (`max_model_length`, `generation_parameters`, ...); those that say what
-        to start raise UserInputError. Its prefix cache is emptied whenever a task is asked; do not use it meanwhile. `close` leaves it
-        running.
+        Takes the arguments for tokenizing and generating (`max_model_length`, `generation_parameters`, ...); those for starting an engine
+        raise UserInputError. Each task empties the prefix cache; do not use the engine meanwhile. `close` leaves it running.
         """
         for name in arguments:
             if name in ENGINE_ARGUMENTS:
@@ -72,7 +71,7 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
 
     @cached_property
     def fingerprint(self) -> str:
-        """See `Backend.fingerprint`. How many GPUs and sequences at a time are no part of it: their effect is rounding."""
+        """See `Backend.fingerprint`. The numbers of GPUs and of sequences at a time are no part of it: they only change rounding."""
         if self._given is not None:
             model = self._given.llm_engine.vllm_config.model_config
             folder = Path(str(model.model))
@@ -87,7 +86,7 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
 
     @cached_property
     def max_length(self) -> int:
-        """The `max_model_length` argument, else what the model's configuration declares (or the running engine), else 2048."""
+        """The `max_model_length` argument, else the running engine's or what the model's configuration declares, else 2048."""
         if self.arguments.max_model_length is not None:
             return self.arguments.max_model_length
         if self._given is not None:
@@ -115,14 +114,14 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
         return facts
 
     def _given_tokenizer(self) -> Any | None:
-        """The running engine's own. Raises BackendError for one that is none of transformers'."""
+        """The running engine's. Raises BackendError for one that is not transformers' own."""
         if self._given is None:
             return None
         tokenizer = self._given.get_tokenizer()
         if not all(hasattr(tokenizer, name) for name in ("added_tokens_decoder", "chat_template", "special_tokens_map")):
             kind = type(tokenizer).__name__
             raise BackendError(
-                f"{self.arguments.model}: the engine's tokenizer, {kind}, is none of transformers'; start it with tokenizer_mode=hf"
+                f"{self.arguments.model}: the engine's tokenizer, {kind}, is not a transformers tokenizer; start it with tokenizer_mode=hf"
             )
         return tokenizer
 

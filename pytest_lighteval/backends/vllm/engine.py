@@ -1,4 +1,4 @@
-"""Answer requests with an engine that runs: tokenize, ask it once for each kind, and hand each answer out as soon as it is complete."""
+"""Answer requests with a running engine: tokenize, call it once for each kind of request, and yield each response when it is complete."""
 
 from __future__ import annotations
 
@@ -41,40 +41,40 @@ from pytest_lighteval.types import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
-    """What an engine says of itself once it runs."""
+    """Facts about a running engine."""
 
     max_model_len: int
-    """Most tokens of a prompt together with what is generated."""
+    """The most tokens of a prompt and the generated text together."""
     ends: frozenset[int]
-    """End tokens that the model declares beside its tokenizer's."""
+    """End tokens that the model declares, besides the tokenizer's."""
     described: dict[str, Any]
     """Plain facts for the report."""
 
 
 class RunningEngine(PromptScorer, Protocol):
-    """An engine that runs, in this process or in several others."""
+    """A running engine, in this process or in several others."""
 
     def generate(
         self, prompts: Sequence[TokenizedPrompt], parameters: GenerationParameters
     ) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
-        """Continue every prompt: once, by its index, in any order, as soon as its texts are complete, the tokens of each of them."""
+        """Each prompt's index, once and in any order, with the tokens of each of its texts, as soon as all of them are complete."""
 
     @property
     def facts(self) -> EngineFacts:
         """See `EngineFacts`."""
 
     def close(self) -> None:
-        """Give its memory back, unless it is its owner's."""
+        """Release its memory, unless the user started it."""
 
 
 class VllmEngine:
-    """A running model and the rules by which it is asked."""
+    """A running engine and the rules by which requests become prompts."""
 
     def __init__(self, tokenizer: PromptTokenizer, running: RunningEngine, arguments: VllmArguments, max_length: int) -> None:
         self._tokenizer, self._running, self._arguments = tokenizer, running, arguments
         self._parameters = arguments.generation()
         longest = running.facts.max_model_len
-        # a scored text stands in the prompt as a whole, and vLLM wants room for one more token behind it
+        # a scored text is a prompt as a whole, and vLLM reserves one position after each prompt
         self._max_input_tokens = min(max_length, longest - 2)
         self._prompt_length, self._length = min(max_length, longest - 1), min(max_length, longest)
         self._ends = running.facts.ends | ({tokenizer.special.end} if tokenizer.special.end is not None else set())
@@ -114,11 +114,11 @@ class VllmEngine:
                 yield index, generate_response(requests[index], planned[index], [self._read(planned[index], answer) for answer in answers])
 
     def describe(self) -> dict[str, Any]:
-        """What runs, for the report."""
+        """See `ModelEngine.describe`."""
         return dict(self._running.facts.described)
 
     def close(self) -> None:
-        """Give the memory back."""
+        """See `ModelEngine.close`."""
         self._running.close()
 
     def _read(self, asked: TokenizedPrompt, tokens: Sequence[int]) -> GeneratedText:
@@ -132,10 +132,10 @@ class VllmEngine:
 
     @contextlib.contextmanager
     def _as_backend_error(self) -> Iterator[None]:
-        """Turn whatever goes wrong inside of vLLM into one BackendError."""
+        """Turn any error inside vLLM into a BackendError of one line."""
         try:
             yield
         except LightevalError:
             raise
-        except Exception as error:  # vLLM's own, that of a dead engine among them, have no base in common
+        except Exception as error:  # vLLM's own errors have no common base
             raise BackendError(f"{self._arguments.model}: vLLM failed: {type(error).__name__}: {first_line(error)}") from error

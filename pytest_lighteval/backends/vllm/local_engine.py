@@ -1,4 +1,4 @@
-"""Start an engine of vLLM in this process, adopt one that runs, and end the former so that its memory comes back."""
+"""Start a vLLM engine in this process or take a running one, and end what was started so that its memory is free again."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from pytest_lighteval.backends.vllm.runner import Runner
 from pytest_lighteval.errors import BackendError, first_line
 
 _ENVIRONMENT = {
-    # in a process of its own, the engine gets requests at its own pace: which ones share a batch, and so last digits, would be chance
+    # in a separate process, chance would decide which requests share a batch, and so the last digits of their scores
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
 _CPU_CACHE_GIB = "4"
-"""Of a CPU's RAM, for keys and values; vLLM's default there is a share of all of it, which it rarely gets."""
+"""RAM for the KV cache on a CPU. vLLM's default is a share of all RAM, which is rarely free."""
 _CPU_BLOCK_SIZE = 32
-"""Tokens of a block of the prefix cache, the fewest that CPU attention takes. Only whole blocks are shared, and what the choices behind
-one question have in common rarely fills one of vLLM's 128 there."""
+"""Tokens in a block of the prefix cache on a CPU: the fewest that its attention takes. Only whole blocks are shared, and one question is
+often shorter than vLLM's default of 128."""
 
 
 _ALIVE: weakref.WeakSet[Any] = weakref.WeakSet()
-"""Engines that run in this very process, as far as is known. They share one set of process groups."""
+"""The engines known to run in this process. They share one set of process groups."""
 _ENDED: list[Any] = []
-"""Those of them that nobody asks any more, and that cannot be stopped yet."""
+"""Engines that are no longer used, and that must not be stopped yet."""
 
 
 class LocalEngine(Runner):
-    """A real `LLM` in this process, its abilities probed."""
+    """An `LLM` of this process, with its probed abilities."""
 
     def __init__(self, llm: Any, *, owned: bool, notes: Sequence[str] = ()) -> None:
-        """`notes`: what else the report should tell of it. Raises BackendError for an engine that fails at its first prompts."""
+        """`notes` are more lines for the report. Raises BackendError for an engine that fails at its first prompts."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -91,7 +91,7 @@ class LocalEngine(Runner):
             _ALIVE.add(llm)
 
     def close(self) -> None:
-        """Give its memory back, unless it is its owner's. May be called twice."""
+        """Release its memory, unless the user started it. May be called twice."""
         llm, self._llm = self._llm, None
         if llm is None:
             return
@@ -107,7 +107,7 @@ def start_engine(folder: Path, tokenizer_folder: Path, arguments: VllmArguments,
     """An engine for the model in the folder. Raises BackendError."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    # those that were put by for an engine whose owner let it go since
+    # those that waited for an engine which its user has dropped since
     _end_engines([])
     with _as_backend_error(f"{arguments.model}: vLLM cannot start"), _random_states_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -134,7 +134,7 @@ def start_engine(folder: Path, tokenizer_folder: Path, arguments: VllmArguments,
 
 
 def known_settings(arguments: VllmArguments, known: Collection[str], *, on_cpu: bool) -> dict[str, Any]:
-    """What `LLM` is started with beside the model and its length, as far as the installed version knows it by name."""
+    """The settings of `LLM` that the installed version knows, without the model and its length."""
     settings = arguments.engine()
     if "swap_space" in settings and "swap_space" not in known:
         del settings["swap_space"]
@@ -150,14 +150,14 @@ def known_settings(arguments: VllmArguments, known: Collection[str], *, on_cpu: 
 
 
 def ignored_settings(arguments: VllmArguments, known: Collection[str]) -> list[str]:
-    """A line for each argument that `known_settings` leaves out, since the installed version has nothing like it."""
+    """A line for each argument that `known_settings` leaves out because the installed version does not have it."""
     if arguments.swap_space is None or "swap_space" in known:
         return []
-    return ["swap_space is ignored: this vLLM has none; it recomputes sequences that it had to put aside"]
+    return ["swap_space is ignored: this vLLM has none; it recomputes preempted sequences"]
 
 
 def stop_engine(llm: Any) -> None:
-    """End the engine's own processes and what it has running in this one."""
+    """End the engine's processes, and its part in this process."""
     core = getattr(llm.llm_engine, "engine_core", None)
     shutdown = getattr(core, "shutdown", None)
     if shutdown is not None:
@@ -166,7 +166,7 @@ def stop_engine(llm: Any) -> None:
 
 
 def free_memory() -> None:
-    """Give back what engines that nobody holds any longer have left in this process. No other one may live there."""
+    """Free what dropped engines have left in this process. No engine may be alive in it."""
     gc.collect()
     from vllm.distributed import cleanup_dist_env_and_memory
 
@@ -179,10 +179,10 @@ def _is_in_this_process(llm: Any) -> bool:
 
 
 def _end_engines(engines: list[Any]) -> None:
-    """Stop the engines, which nobody else holds, and give their memory back; the list is emptied.
+    """Stop the engines and release their memory. The list must hold the only references; it is emptied.
 
-    With one engine, vLLM (0.32) takes the process groups of all others in its process down. While another one runs there, those in this
-    process are therefore put by, and stopped after it.
+    When one engine ends, vLLM (0.32) ends the process groups of all engines in its process. So if another engine still runs in this
+    process, they wait, and are stopped after it.
     """
     while engines:
         llm = engines.pop()
@@ -192,7 +192,7 @@ def _end_engines(engines: list[Any]) -> None:
         else:
             stop_engine(llm)
         del llm
-    if not _ENDED:  # and what runs in this process unknown to us keeps its process groups
+    if not _ENDED:  # an engine here that is not known to us keeps its process groups
         return
     gc.collect()
     if not _ALIVE:
@@ -202,17 +202,17 @@ def _end_engines(engines: list[Any]) -> None:
 
 
 def _engine_length(folder: Path, arguments: VllmArguments, max_length: int) -> int:
-    """The engine's `max_model_len`: two tokens above `max_length` where the model itself has room for them.
+    """The engine's `max_model_len`: two more than `max_length`, if the model has room for them.
 
-    A scored text stands in vLLM's prompt as a whole, with room for one more token behind it; in the two, prompts are cut no shorter than
-    the accelerate backend cuts them.
+    A scored text is in vLLM's prompt as a whole, and vLLM reserves one position after it. With two more positions, prompts keep as many
+    tokens as with the accelerate backend.
     """
     declared = read_max_length(folder, arguments.model, trust_remote_code=arguments.trust_remote_code)
     return max(max_length, min(max_length + 2, declared))
 
 
 def _declared_generation(model: Any) -> dict[str, Any]:
-    """What the model's `generation_config.json` says; empty where it has none."""
+    """The model's `generation_config.json`. Empty: it has none."""
     try:
         return dict(model.try_get_generation_config())
     except (OSError, ValueError):
@@ -221,7 +221,7 @@ def _declared_generation(model: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _random_states_kept() -> Iterator[None]:
-    """An engine in this process seeds everybody's random numbers when it starts."""
+    """Restore the random states afterwards: an engine sets the seeds of its whole process when it starts."""
     import numpy as np
     import torch
 
@@ -236,19 +236,19 @@ def _random_states_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _as_backend_error(what: str) -> Iterator[None]:
-    """Turn what vLLM raises for bad files, settings, too little memory and its own mistakes into one BackendError."""
+    """Turn any error of vLLM (files, settings, memory, its own faults) into a BackendError of one line."""
     try:
         yield
-    except Exception as error:  # its own errors have no base in common
+    except Exception as error:  # its own errors have no common base
         raise BackendError(f"{what}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
-    """Its own words. pydantic, which checks vLLM's settings, puts the reason on a line behind two others."""
+    """The error's own words. pydantic, which checks vLLM's settings, has the reason in the third line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next((line for line in lines if line.startswith(("Value error, ", "Assertion failed, "))), None)
-    if told is not None:
-        return told.partition(", ")[2].partition(" [type=")[0]
-    # what speaks to the user says enough; of others the kind says more than the words
-    speaks = isinstance(error, OSError | ValueError | ImportError | RuntimeError | MemoryError)
-    return first_line(error) if speaks else f"{type(error).__name__}: {first_line(error)}"
+    reason = next((line for line in lines if line.startswith(("Value error, ", "Assertion failed, "))), None)
+    if reason is not None:
+        return reason.partition(", ")[2].partition(" [type=")[0]
+    # these are written for users; of other errors, the type says more than the text
+    is_for_users = isinstance(error, OSError | ValueError | ImportError | RuntimeError | MemoryError)
+    return first_line(error) if is_for_users else f"{type(error).__name__}: {first_line(error)}"

@@ -1,4 +1,4 @@
-"""What the installed vLLM does rightly, found out by asking it: the fast ways are used only where they give what the plain way gives."""
+"""Which fast ways of scoring the installed vLLM does correctly. A fast way is used only if it gives the same scores as the plain one."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Answer = TypeVar("Answer")
 
 _TOLERANCES = {"float32": 1e-3}
 _COARSE = 0.5
-"""Nats by which two ways to ask may differ in 16 bit; what is wrong in an engine is wrong by far more."""
+"""Nats by which two ways may differ in 16 bit. A wrong score differs by far more."""
 _UNUSABLE = (BackendError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OverflowError)
 
 
 def probe(
     llm: Any, sampling_parameters: Callable[..., Any], *, caches: bool, block_size: int, max_model_len: int, vocabulary: int, dtype: str
 ) -> Abilities:
-    """Ask for the same scores in the plain way and in each fast way that the installed version knows by name.
+    """Compute the same scores in the plain way and in each fast way that the installed version knows by name.
 
-    `caches`: the engine keeps prefixes, in blocks of `block_size` tokens. A fast way that raises or gives something else is not used, and
-    a note says so.
+    `caches`: the engine has a prefix cache, in blocks of `block_size` tokens. A fast way that raises or gives other scores is not used; a
+    note says why.
     """
     known = inspect.signature(sampling_parameters).parameters
     length = min(2 * block_size + 3, max_model_len - 2)
-    # any ids will do, as long as they are no special ones, which stand first in most vocabularies
+    # any ids will do, except special ones, which are the first of most vocabularies
     text = tuple(vocabulary // 4 + (7 * place) % max(1, vocabulary // 4) for place in range(length))
     asked = ContinuationPrompt(tokens=text, scored=2)
     plain = Runner(llm, sampling_parameters, Abilities())
@@ -47,9 +47,11 @@ def probe(
         likeliest = _only(plain.generate([TokenizedPrompt(tokens=context, max_new_tokens=1)], GenerationParameters()))[0][0]
         candidates = tuple(dict.fromkeys((text[-1], likeliest, text[0])))
         found = _only(runner.score_next_tokens([NextTokenPrompt(tokens=context, candidates=candidates)]))
-        wanted = dict(plain.score_continuations([ContinuationPrompt(tokens=(*context, candidate), scored=1) for candidate in candidates]))
+        expected_scores = dict(
+            plain.score_continuations([ContinuationPrompt(tokens=(*context, candidate), scored=1) for candidate in candidates])
+        )
         return all(
-            abs(score.logprob - wanted[place].logprob) <= tolerance and score.greedy == (candidate == likeliest)
+            abs(score.logprob - expected_scores[place].logprob) <= tolerance and score.greedy == (candidate == likeliest)
             for place, (candidate, score) in enumerate(zip(candidates, found, strict=True))
         )
 
@@ -61,16 +63,18 @@ def probe(
     return Abilities(
         reads_cache=caches and reading is None,
         names_tokens=naming is None,
-        notes=tuple(f"{what} does not work here, the slower plain way is used: {problem}" for what, problem in problems.items() if problem),
+        notes=tuple(
+            f"{what} does not work here, so the slower plain way is used: {problem}" for what, problem in problems.items() if problem
+        ),
     )
 
 
 def _problem(check: Callable[[], bool], known: bool) -> str | None:
-    """Why a fast way is not to be used. None: it is right."""
+    """Why a fast way is not used. None: it is correct."""
     if not known:
         return "this vLLM does not know it"
     try:
-        return None if check() else "it gives other numbers than the plain way"
+        return None if check() else "it gives other scores than the plain way"
     except _UNUSABLE as error:
         return f"{type(error).__name__}: {first_line(error)}"
 

@@ -1,6 +1,13 @@
-"""Several copies of a model, each an engine in a process with GPUs of its own, asked as if they were one. Imports neither torch nor vllm.
+"""`data_parallel_size` above 1: copies of a model that act as one `RunningEngine`. Imports neither torch nor vllm.
 
-vLLM's `LLM` refuses `data_parallel_size` above 1; the processes here are ordinary engines that know nothing of one another.
+vLLM's `LLM` refuses `data_parallel_size` above 1. So each copy is an ordinary engine in its own process, with its own GPUs:
+
+- `Replicas` starts the processes (spawned, not forked), gives each its GPUs by CUDA_VISIBLE_DEVICES, and waits until all are ready.
+- A call divides its sorted prompts into consecutive shares of about the same number of tokens, one for each process.
+- A process answers one job at a time over its pipe: any number of `answer`s, then `done` or `failed`. `_STOP` ends a job early.
+- A closed pipe means that the other side has ended: a process then closes its engine, and the caller gets a BackendError.
+
+The copies do not share a prefix cache. A copy that dies is not replaced.
 """
 
 from __future__ import annotations
@@ -26,16 +33,16 @@ from pytest_lighteval.backends.vllm.scoring import ContinuationPrompt, NextToken
 from pytest_lighteval.errors import BackendError, LightevalError, first_line
 
 _STOP = "stop"
-"""Sent to a replica in mid-answer: nobody waits for the rest."""
+"""Sent to a replica during a job: the caller needs no more answers."""
 _SECONDS_TO_END = 20.0
 
 
-class _NobodyListensError(EOFError):
-    """The other end of the connection is closed."""
+class _CallerGoneError(EOFError):
+    """The caller has closed its end of the connection."""
 
 
 class Starter(Protocol):
-    """What starts the engine of one replica, inside its process; importable by its name. `starting.start_engine` is one."""
+    """A function that starts the engine of one replica, in its process. It must be importable: `local_engine.start_engine`."""
 
     def __call__(self, folder: Path, tokenizer_folder: Path, arguments: VllmArguments, max_length: int) -> RunningEngine: ...
 
@@ -52,7 +59,7 @@ class _Replica:
 
 
 class Replicas:
-    """As many engines as `data_parallel_size` says, started together. Raises BackendError if one of them cannot start."""
+    """As many engines as `data_parallel_size` says, started together. Raises BackendError if one cannot start."""
 
     def __init__(
         self,
@@ -102,7 +109,7 @@ class Replicas:
         """End the processes. May be called twice."""
         for replica in self._replicas:
             with contextlib.suppress(OSError):
-                replica.connection.close()  # which ends its process
+                replica.connection.close()  # its process then ends
         for replica in self._replicas:
             replica.process.join(_SECONDS_TO_END)
             if replica.process.is_alive():
@@ -111,7 +118,7 @@ class Replicas:
         self._replicas = []
 
     def _ask(self, method: str, prompts: Sequence[_Prompt], *more: Any) -> Iterator[tuple[int, Any]]:
-        """Neighbours, which begin alike, go to the same replica."""
+        """Neighbours share a prefix, so they go to the same replica."""
         shares = share_out([len(prompt.tokens) for prompt in prompts], len(self._replicas))
         busy: list[tuple[_Replica, int]] = []
         try:
@@ -137,9 +144,9 @@ class Replicas:
                     while self._receive(replica)[0] == "answer":
                         pass
 
-    def _expect(self, replica: _Replica, wanted: str) -> Any:
+    def _expect(self, replica: _Replica, expected: str) -> Any:
         kind, content = self._receive(replica)
-        if kind != wanted:
+        if kind != expected:
             raise BackendError(content)
         return content
 
@@ -154,7 +161,7 @@ class Replicas:
 
     @contextlib.contextmanager
     def _ended(self, replica: _Replica) -> Iterator[None]:
-        """A connection that breaks means that the process is gone."""
+        """A broken connection means that the process has ended."""
         try:
             yield
         except (EOFError, OSError) as error:
@@ -163,7 +170,7 @@ class Replicas:
 
 
 def device_groups(devices: Sequence[str], replicas: int, each: int) -> list[tuple[str, ...]]:
-    """The GPUs of every replica; empty ones where there is no GPU at all. Raises BackendError if there are too few."""
+    """The GPUs of every replica; empty groups if there is no GPU at all. Raises BackendError if there are too few."""
     if not devices:
         return [()] * replicas
     if len(devices) < replicas * each:
@@ -175,7 +182,7 @@ def device_groups(devices: Sequence[str], replicas: int, each: int) -> list[tupl
 
 
 def share_out(weights: Sequence[int], parts: int) -> list[range]:
-    """Consecutive ranges of about the same weight, which together are all places in order; some may be empty."""
+    """Consecutive ranges of about the same weight that cover all places in order. A range may be empty."""
     total = sum(weights)
     ends = []
     place = reached = 0
@@ -196,14 +203,14 @@ def _serve(
     arguments: VllmArguments,
     max_length: int,
 ) -> None:
-    """A replica's process: start, then answer one job after the other until the other end is closed."""
+    """The process of a replica: start the engine, then answer one job after the other until the caller closes the connection."""
     if devices:
-        # before torch is imported, which looks at it once
+        # before torch is imported, which reads it once
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
     try:
         engine = start(folder, tokenizer_folder, arguments, max_length)
-    except Exception as error:  # the other end waits for a word of it
-        connection.send(("failed", _told(error)))
+    except Exception as error:  # the caller waits for a message
+        connection.send(("failed", _message(error)))
         return
     try:
         connection.send(("ready", engine.facts))
@@ -217,27 +224,27 @@ def _serve(
 
 
 def _answer(connection: Connection, engine: RunningEngine, method: str, given: tuple[Any, ...]) -> tuple[str, Any]:
-    """Stream the answers of one job; returns how it ended."""
+    """Send the answers of one job, and return how it ended."""
     try:
         with contextlib.closing(getattr(engine, method)(*given)) as answers:
             for answer in answers:
-                if not _hand_over(connection, answer):
+                if not _send_answer(connection, answer):
                     break
-    except _NobodyListensError:
+    except _CallerGoneError:
         raise
-    except Exception as error:  # vLLM's own errors have no base in common
-        return "failed", _told(error)
+    except Exception as error:  # vLLM's own errors have no common base
+        return "failed", _message(error)
     return "done", None
 
 
-def _hand_over(connection: Connection, answer: object) -> bool:
-    """Whether the next answer is waited for."""
+def _send_answer(connection: Connection, answer: object) -> bool:
+    """Send an answer. Returns whether the caller waits for the next one."""
     try:
         connection.send(("answer", answer))
         return not connection.poll()
     except (EOFError, OSError) as error:
-        raise _NobodyListensError from error
+        raise _CallerGoneError from error
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(error) if isinstance(error, LightevalError) else f"{type(error).__name__}: {first_line(error)}"

@@ -1,6 +1,6 @@
-"""One engine of vLLM and the ways it is asked: what a prompt becomes as sampling parameters, and what comes back as scores and tokens.
+"""Run prompts in one vLLM engine: prompts become sampling parameters, outputs become scores and tokens.
 
-Takes the engine and the class of its sampling parameters as objects; what the installed version can do has been found out before.
+Takes the engine and the class of its sampling parameters as objects, and what the installed version can do from `probe`.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from pytest_lighteval.backends.vllm.scoring import MOST_CANDIDATES, Continuation
 from pytest_lighteval.errors import BackendError
 
 _SEEDS = 2**31
-"""How many seeds a request may have; torch takes more, numpy does not."""
+"""Seeds are below this: numpy takes no larger ones."""
 _WORTH_A_PROMPT = 192
-"""Tokens of a context that no prompt before has. From so many on, the context is a prompt of its own, which leaves them in the cache: read
-as part of the first choice behind it, each of them would cost a row of logits over the whole vocabulary that nobody asked for."""
+"""A context with at least this many new tokens is first a prompt of its own, which puts them into the prefix cache. As a part of the first
+choice's prompt, each of them would cost an unused row of logits over the whole vocabulary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Abilities:
-    """What the installed vLLM does rightly beside plain prompt log-probabilities."""
+    """What the installed vLLM does correctly, besides plain prompt log-probabilities."""
 
     reads_cache: bool = False
-    """Prompt log-probabilities of a prompt whose front lies in the prefix cache."""
+    """Prompt log-probabilities of a prompt that starts with cached tokens."""
     names_tokens: bool = False
-    """Log-probabilities of named tokens in place of the next one."""
+    """Log-probabilities of named tokens at the next position."""
     notes: tuple[str, ...] = ()
-    """Why a fast way is not used, for the report; the user's own choices need no note."""
+    """Why a fast way is not used, for the report. A choice of the user has no note."""
 
 
 class Runner:
-    """Asks an `LLM`. All prompts of a call are in the engine at once; answers are handed out and forgotten as they come."""
+    """Runs prompts in an `LLM`. All prompts of a call are in the engine at once; each result is yielded when it comes."""
 
     def __init__(self, llm: Any, sampling_parameters: Callable[..., Any], abilities: Abilities, *, repetition_penalty: float = 1.0) -> None:
         self._engine = llm.llm_engine
@@ -52,7 +52,7 @@ class Runner:
         self._numbers = count()
         self.abilities = abilities
         self.recomputed_prompts = 0
-        """Prompts that were found in the cache as far as into what is scored, and had to be asked without it."""
+        """How many prompts ran again without the cache, because it held tokens that were to be scored."""
 
     def score_next_tokens(self, prompts: Sequence[NextTokenPrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
         """See `PromptScorer.score_next_tokens`."""
@@ -62,13 +62,13 @@ class Runner:
         """See `PromptScorer.score_continuations`."""
         again, halves = [], []
         for index, output in self._read(prompts, from_cache=self.abilities.reads_cache):
-            # the row of the first scored token stands behind `context - 1` others; rows of cached positions hold whatever was in memory
+            # the first scored token has row `context - 1`, counted from 0; the rows of cached positions hold uninitialized memory
             context = len(prompts[index].tokens) - prompts[index].scored
             missing = (output.num_cached_tokens or 0) - (context - 1) if self.abilities.reads_cache else 0
             if missing <= 0:
                 yield index, _sum_rows(output, prompts[index])
             elif missing == 1 and prompts[index].scored > 1 and self.abilities.names_tokens:
-                # blocks that end where the context ends are common: only the first token's row is in the cache
+                # a cached block often ends with the context: then only the first token's row is missing
                 halves.append((index, _sum_rows(output, replace(prompts[index], scored=prompts[index].scored - 1))))
             else:
                 again.append(index)
@@ -78,7 +78,7 @@ class Runner:
             yield again[place], _sum_rows(output, prompts[again[place]])
 
     def _complete(self, prompts: Sequence[ContinuationPrompt], halves: Sequence[tuple[int, PairScore]]) -> Iterator[tuple[int, PairScore]]:
-        """Scores to which the first token's own is still to be added: one prompt a context, while the cache still holds that."""
+        """Add the first token's score to scores that lack it: one prompt for each context, which is still in the cache."""
         waiting: defaultdict[tuple[int, ...], defaultdict[int, list[tuple[int, PairScore]]]] = defaultdict(lambda: defaultdict(list))
         for index, rest in halves:
             split = len(prompts[index].tokens) - prompts[index].scored
@@ -102,7 +102,7 @@ class Runner:
             yield index, tuple(tuple(answer.token_ids) for answer in sorted(output.outputs, key=lambda answer: answer.index))
 
     def _score_by_name(self, prompts: Sequence[NextTokenPrompt], *, forget: bool = True) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
-        """Never in one call with other prompts: vLLM 0.32 mixes up their log-probabilities."""
+        """Never together with other kinds of prompts: vLLM 0.32 would mix up their log-probabilities."""
         asked = [
             self._parameters(temperature=0.0, max_tokens=1, detokenize=False, logprob_token_ids=list(prompt.candidates))
             for prompt in prompts
@@ -156,7 +156,7 @@ class Runner:
             "frequency_penalty": parameters.frequency_penalty,
             "presence_penalty": parameters.presence_penalty,
             "min_tokens": min(parameters.min_new_tokens or 0, prompt.max_new_tokens),
-            # text is only looked at for stop sequences; what is answered is decoded from the tokens
+            # vLLM needs the text only for stop sequences; the answer is decoded from the tokens
             "detokenize": bool(prompt.stop_sequence),
         }
         if prompt.samples is None:
@@ -171,10 +171,10 @@ class Runner:
         )
 
     def _run(self, prompts: Sequence[tuple[int, ...]], parameters: Sequence[Any], *, forget: bool = True) -> Iterator[tuple[int, Any]]:
-        """Every prompt's index and finished output, as they finish. What a caller does not wait for is given up.
+        """Every prompt's index and finished output, as they finish. Prompts that the caller does not wait for are aborted.
 
-        The prefix cache is emptied first (`forget`), so that an answer's last digits depend on this call alone. Raises BackendError where
-        that fails, as it does while somebody else's prompts are in the engine: their answers would be lost here.
+        `forget` empties the prefix cache first, so that the last digits of a score depend on this call alone. Raises BackendError if that
+        fails. It does while another caller's prompts are in the engine, and their outputs would be lost here.
         """
         if forget and self._forget() is False:
             raise BackendError("vLLM cannot empty its prefix cache: something else is using the engine")
@@ -191,24 +191,24 @@ class Runner:
                     if output.finished and output.request_id in waiting:
                         yield waiting.pop(output.request_id), output
                 if waiting and not self._engine.has_unfinished_requests():
-                    raise BackendError(f"vLLM has nothing left to do, but never answered {len(waiting)} of {len(prompts)} prompts")
+                    raise BackendError(f"vLLM has nothing left to do, but has no output for {len(waiting)} of {len(prompts)} prompts")
         finally:
             if waiting:
-                # an engine that died while it was asked has said so already
+                # an engine that died has raised an error already
                 with contextlib.suppress(Exception):
                     self._engine.abort_request(list(waiting))
 
 
 @contextlib.contextmanager
 def _no_warnings() -> Iterator[None]:
-    """A user's strict warning filter is not for what vLLM does."""
+    """Keep a user's strict warning filter from vLLM's warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _sum_rows(output: Any, prompt: ContinuationPrompt) -> PairScore:
-    """The score of the last tokens, read from the end: with a cached front, newer engines leave the rows of it out."""
+    """The score of the last tokens. Rows are counted from the end, because newer engines leave out those of a cached prefix."""
     rows = output.prompt_logprobs[-prompt.scored :]
     asked = prompt.tokens[-prompt.scored :]
     found = [row[token] for row, token in zip(rows, asked, strict=True)]

@@ -1,4 +1,4 @@
-"""Pairs of context and continuation as prompts for an engine: each distinct one once, neighbours sharing what they begin with."""
+"""Pairs of context and continuation as prompts for an engine: each distinct prompt once, sorted so that neighbours share a prefix."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from pytest_lighteval.backends.common.scoring_requests import PairScore
 from pytest_lighteval.backends.common.token_pairs import TokenPair
 
 MOST_CANDIDATES = 128
-"""Token ids that vLLM takes in one request."""
+"""The most token ids that vLLM takes in one request."""
 
 Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextTokenPrompt:
-    """How likely is each of these tokens to come next?"""
+    """How likely is each candidate to be the next token?"""
 
     tokens: Tokens
     candidates: Tokens
-    """Distinct, and no more than `MOST_CANDIDATES`."""
+    """Distinct, and at most `MOST_CANDIDATES`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContinuationPrompt:
-    """How likely are the last tokens of this text, each behind those before it?"""
+    """How likely are the last tokens of this text, each after those before it?"""
 
     tokens: Tokens
     scored: int
-    """How many of the last ones; at least one token stands before them."""
+    """How many of the last tokens are scored. At least one token is before them."""
 
 
 class PromptScorer(Protocol):
-    """What answers such prompts: every one once, by its index, in any order, as soon as it is known."""
+    """Scores such prompts. Yields each prompt's index and result once, in any order, as soon as it is known."""
 
     def score_next_tokens(self, prompts: Sequence[NextTokenPrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
-        """A score for every candidate."""
+        """The result is a score for every candidate."""
 
     def score_continuations(self, prompts: Sequence[ContinuationPrompt]) -> Iterator[tuple[int, PairScore]]:
-        """The score of the last tokens together."""
+        """The result is the score of the last tokens together."""
 
 
 def score_pairs(pairs: Sequence[TokenPair], scorer: PromptScorer) -> Iterator[tuple[int, PairScore]]:
     """Every pair's index and score, as soon as it is known, with one call of the scorer for each kind of prompt.
 
-    Continuations of one token behind the same context are candidates of one prompt. Prompts go out sorted by their tokens, so that those
-    that begin alike follow one another and find in the engine's prefix cache what the one before left there.
+    Continuations of one token after the same context are candidates of one prompt. Prompts are sorted by their tokens, so that each one
+    finds in the prefix cache what it shares with the prompt before.
     """
     candidates: defaultdict[Tokens, defaultdict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     texts: defaultdict[tuple[Tokens, int], list[int]] = defaultdict(list)

@@ -189,7 +189,10 @@ def test_a_long_context_is_not_encoded_again_for_each_continuation() -> None:
         return texts._encode(asked, special)
 
     encode_pairs(
-        [TextPair(context=context, continuation=f"choice {n}") for n in range(4)], encode, texts.special, encode_fronts=texts._encode_fronts
+        [TextPair(context=context, continuation=f"choice {n}") for n in range(4)],
+        encode,
+        texts.special,
+        encode_prefixes=texts._encode_stable_prefixes,
     )
 
     assert len(encoded) == 5

@@ -322,7 +322,7 @@ def change(config: Path, path: str, value: Any) -> None:
         ("model.model_config.query_norm", True, "model_config.query_norm: not known of a llama, so that what it does"),
         ("model.model_config.logit_scale", 0.0, "model_config.logit_scale: not known of a llama, so that what it does"),
         ("model.model_config.rope_tetha", 2.0, r"model_config.rope_tetha: .* \(did you mean 'rope_theta'"),
-        ("model.model_config.is_llama_config", False, "it says of no architecture that it is it"),
+        ("model.model_config.is_llama_config", False, "it names no architecture"),
         ("model.model_config.hidden_size", None, "model_config.hidden_size: a number from 1 on was expected, not None"),
         ("model.model_config.hidden_size", 47, "model_config.hidden_size: 47 is not divisible by 6 heads"),
         ("model.model_config.hidden_size", 54, "model_config.hidden_size: 6 heads of 9 are odd, and rotary positions turn pairs"),
@@ -397,10 +397,10 @@ def test_a_folder_is_as_good_as_its_config_and_a_run_says_which_steps_it_holds(c
         read_checkpoint(str(checkpoint.parent.parent))
     with pytest.raises(UserInputError, match=r"there is no file '.*nowhere.yaml'; name the config.yaml that nanotron saved"):
         read_checkpoint(str(checkpoint.with_name("nowhere.yaml")))
-    with pytest.raises(UserInputError, match="is no YAML file"):
+    with pytest.raises(UserInputError, match="is not a YAML file"):
         read_checkpoint(str(checkpoint.with_name("model_config.json")))
     shutil.rmtree(checkpoint.parent / "model")
-    with pytest.raises(UserInputError, match=r"there is no folder '.*model' beside it, so it is the config of no checkpoint"):
+    with pytest.raises(UserInputError, match=r"there is no folder '.*model' beside it, so it is not the config of a checkpoint"):
         read_checkpoint(str(checkpoint))
 
 
@@ -523,7 +523,7 @@ def _say_tied(step: Path) -> None:
             r"model.embed_tokens.weight \(in transformers' terms\) is \(402, 48\), and the config makes it \(410,",
         ),
         (_say_another_width, r"qkv_proj.weight has 96 rows, and the config makes it 144"),
-        (_say_tied, r"10/model: it holds a head of its own, and the config says that the embedding is the head"),
+        (_say_tied, r"10/model: it has a separate head, but the config says that the embedding is the head"),
     ],
 )
 def test_damaged_weights_are_one_line_that_names_the_file(checkpoint: Path, damage: Callable[[Path], None], message: str) -> None:

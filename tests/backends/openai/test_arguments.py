@@ -30,8 +30,8 @@ def make(**changes: Any) -> OpenAIBackend:
     [
         ("model=m", "missing required field `base_url`"),
         ("base_url=http://h/v1", "missing required field `model`"),
-        ("base_url=127.0.0.1:8000,model=m", "base_url: '127.0.0.1:8000' is no address of a server; http://127.0.0.1:8000/v1 would be one"),
-        ("base_url=http://h:99999,model=m", "base_url: 'http://h:99999' is no address of a server"),
+        ("base_url=127.0.0.1:8000,model=m", "base_url: '127.0.0.1:8000' is not the address of a server, such as http://127.0.0.1:8000/v1"),
+        ("base_url=http://h:99999,model=m", "base_url: 'http://h:99999' is not the address of a server"),
         (f"base_url=http://me:{KEY}@h/v1,model=m", "base_url: no user, password or query belongs in it"),
         (f"base_url=http://h/v1?key={KEY},model=m", "base_url: no user, password or query belongs in it"),
         (f"base_url=http://h/v1,model=m,api_key_env={KEY}", "api_key_env: the NAME of an environment variable was expected"),
@@ -99,7 +99,7 @@ def test_a_key_of_upper_case_letters_that_stands_for_the_name_is_not_repeated() 
 def test_a_key_that_no_header_can_hold_is_refused_without_being_repeated(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
 
-    with pytest.raises(UserInputError, match="the variable OPENAI_API_KEY holds characters that no key has") as caught:
+    with pytest.raises(UserInputError, match="the variable OPENAI_API_KEY has characters that no key has") as caught:
         make()
     assert "sk-begins" not in str(caught.value)
     assert "sk-ends" not in str(caught.value)

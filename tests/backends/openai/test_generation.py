@@ -142,9 +142,9 @@ def test_all_stop_sequences_cut_though_only_four_are_sent(server: TinyServer, co
     [
         ({"text": "half", "finish_reason": "content_filter"}, "the server withholds the answer: finish_reason 'content_filter'"),
         ({"text": "half", "finish_reason": "abort"}, "the server withholds the answer: finish_reason 'abort'"),
-        ({"text": None, "finish_reason": "stop"}, "the server's answer holds no text"),
-        ({"finish_reason": "stop"}, "the server's answer holds no text"),
-        ("nothing", "the server's answer holds no text"),
+        ({"text": None, "finish_reason": "stop"}, "the server's answer has no text"),
+        ({"finish_reason": "stop"}, "the server's answer has no text"),
+        ("nothing", "the server's answer has no text"),
     ],
 )
 def test_what_is_no_answer_is_an_error_and_never_an_empty_text(server: TinyServer, connect: Connect, choice: Any, error: str) -> None:
@@ -248,7 +248,7 @@ def test_a_completion_always_has_a_limit(
 
 
 def test_turns_that_the_server_renders_cannot_be_cut(connect: Connect, tokenizer_folder: str) -> None:
-    with pytest.raises(BackendError, match="truncate_prompt: turns reach the server whole; with api=completions and tokenizer="):
+    with pytest.raises(BackendError, match="truncate_prompt: the server gets turns whole; they can be cut with api=completions"):
         ask(connect(tokenizer=tokenizer_folder, generation_parameters={"truncate_prompt": 50}), prompt=TURNS)
 
 

@@ -246,7 +246,7 @@ def test_a_long_text_is_scored_in_windows_of_what_the_server_takes(serve: Serve,
         pytest.param(Behaviour(shifts=True, most_logprobs=1), "gives wrong log-probabilities", id="of the place behind, one likely token"),
         pytest.param(Behaviour(moves=1), "gives wrong log-probabilities of a prompt", id="one token early"),
         pytest.param(Behaviour(moves=-1), "gives wrong log-probabilities of a prompt", id="one token late"),
-        pytest.param(Behaviour(counts=False), "the server's answer holds no log-probabilities", id="tokens are not counted"),
+        pytest.param(Behaviour(counts=False), "the server's answer has no log-probabilities", id="tokens are not counted"),
     ],
 )
 def test_a_server_that_cannot_score_says_so_before_anything_is_scored(
@@ -467,7 +467,7 @@ def echo_of(tokens: tuple[str, ...], *, first: int = 0) -> Echo:
 def test_the_continuation_is_the_tokens_that_begin_behind_the_context(
     tokens: tuple[str, ...], text: str, border: int, expected: int | None
 ) -> None:
-    assert echo_of(tokens).count_behind(text, border) == expected
+    assert echo_of(tokens).count_after(text, border) == expected
 
 
 @pytest.mark.parametrize(

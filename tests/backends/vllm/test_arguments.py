@@ -85,7 +85,7 @@ def test_swap_space_is_passed_to_a_vllm_that_has_it_and_ignored_with_one_note_by
     assert ignored_settings(arguments, {"swap_space"}) == ignored_settings(read("pretrained=owner/model"), {"dtype"}) == []
     assert "swap_space" not in known_settings(arguments, {"dtype"}, on_cpu=False)
     (note,) = ignored_settings(arguments, {"dtype"})
-    assert note == "swap_space is ignored: this vLLM has none; it recomputes sequences that it had to put aside"
+    assert note == "swap_space is ignored: this vLLM has none; it recomputes preempted sequences"
 
 
 def test_a_cpu_gets_no_compilation_and_a_cache_that_fits_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_a_cpu_gets_no_compilation_and_a_cache_that_fits_unless_told_otherwise(m
         ("pretrained=a,batch_size=0", "batch_size: 0 is too small"),
         ("pretrained=a,gpu_memory_utilization=1.5", "gpu_memory_utilization"),
         ("pretrained=a,generation_parameters={temprature:1}", "did you mean 'temperature'"),
-        ("pretrained=a,generation_parameters={temperature:0.001}", "temperature: vLLM makes 0.01 of 0.001"),
+        ("pretrained=a,generation_parameters={temperature:0.001}", "temperature: vLLM would use 0.01 for 0.001"),
         ("pretrained=a,generation_parameters={top_p:0}", "top_p: vLLM takes no 0"),
         ("pretrained=a,generation_parameters={presence_penalty:2.5}", "presence_penalty: 2.5 is out of vLLM's range, -2 to 2"),
         ("pretrained=a,generation_parameters={frequency_penalty:-3}", "frequency_penalty: -3 is out of vLLM's range"),
@@ -234,7 +234,7 @@ def test_a_running_engines_own_tokenizer_is_part_of_its_fingerprint() -> None:
     assert len({first, *others}) == 3
     engines[0].tokenizer = SimpleNamespace(encode=list)
     with pytest.raises(
-        BackendError, match="the engine's tokenizer, SimpleNamespace, is none of transformers'; start it with tokenizer_mode"
+        BackendError, match="the engine's tokenizer, SimpleNamespace, is not a transformers tokenizer; start it with tokenizer_mode"
     ):
         VllmBackend.from_engine(engines[0]).fingerprint  # noqa: B018  # it is computed when it is asked for
 

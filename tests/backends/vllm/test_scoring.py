@@ -216,7 +216,7 @@ def test_an_engine_that_forgets_a_prompt_is_one_clear_line(llama: Any) -> None:
     ours, _, llm = engine(llama)
     llm.stuck = True
 
-    with pytest.raises(BackendError, match=r"nothing left to do, but never answered \d of \d prompts"):
+    with pytest.raises(BackendError, match=r"nothing left to do, but has no output for \d of \d prompts"):
         list(ours.loglikelihood(REQUESTS))
 
 
@@ -316,7 +316,7 @@ def test_a_version_that_says_one_of_the_named_tokens_is_not_asked_for_them(llama
     ("kind", "confused", "reason"),
     [
         pytest.param(OldSamplingParameters, False, "this vLLM does not know it", id="unknown"),
-        pytest.param(SamplingParameters, True, "it gives other numbers than the plain way", id="wrong"),
+        pytest.param(SamplingParameters, True, "it gives other scores than the plain way", id="wrong"),
     ],
 )
 def test_a_fast_way_that_is_lacking_or_wrong_is_not_used_and_the_report_says_so(llama: Any, kind: Any, confused: bool, reason: str) -> None:
@@ -324,6 +324,6 @@ def test_a_fast_way_that_is_lacking_or_wrong_is_not_used_and_the_report_says_so(
 
     assert (found.reads_cache, found.names_tokens) == (False, False)
     assert found.notes == (
-        f"reading cached prefixes while scoring does not work here, the slower plain way is used: {reason}",
-        f"asking for named tokens does not work here, the slower plain way is used: {reason}",
+        f"reading cached prefixes while scoring does not work here, so the slower plain way is used: {reason}",
+        f"asking for named tokens does not work here, so the slower plain way is used: {reason}",
     )
