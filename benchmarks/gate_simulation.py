@@ -39,13 +39,13 @@ SITUATIONS: Mapping[str, tuple[str, float, float]] = {
     "0.5 points lost in every task": ("made up", 0.005, 0.005),
     "3 points lost in one task": ("made up", 0.03, 0.0),
 }
-"""Of sessions: the population, the true loss of the first task, and that of all others."""
+"""Sessions: the population, the true loss of the first task, and that of all others."""
 WIDER = Policy(max_drop=0.03)
-"""Of the sequential mode's bars."""
+"""The policy of the sequential mode's bars."""
 HERE = Path(__file__).resolve().parent
 
 EVERY_GATE = "every gate at alpha"
-"""What a session would be without sharing alpha."""
+"""A session whose gates do not share alpha."""
 
 PASSED, REGRESSED, IMPROVED, INCONCLUSIVE = range(4)
 
@@ -71,14 +71,14 @@ class Population:
 
 
 def made_up(loss: float, discordance: float = DISCORDANCE, accuracy: float = 0.755) -> Population:
-    """Documents that a run gets right or wrong by the toss of a coin, others that are always right or always wrong; some are lost."""
+    """Some documents are right or wrong by a fair coin, the others always right or always wrong; of these some are lost."""
     coins = 2 * discordance
     weights = np.array([coins, loss, accuracy - coins / 2 - loss, 1 - accuracy - coins / 2])
     return Population(name="made up", weights=weights, baseline=np.array([0.5, 1, 1, 0]), candidate=np.array([0.5, 0, 1, 0]), loss=loss)
 
 
 def recorded(loss: float, discordance: float = DISCORDANCE) -> Population:
-    """Real documents: a run adds noise to each one's margin, as much as gives the discordance; a loss moves all margins down."""
+    """Real documents: a run adds noise to each margin, so much that the discordance is reached; a loss lowers all margins."""
     margins = _margins()
     noise = optimize.brentq(
         lambda scale: np.mean(2 * stats.norm.cdf(margins / scale) * stats.norm.sf(margins / scale)) - discordance, 1e-3, 10
@@ -115,8 +115,8 @@ def certified(lost: Ints, won: Ints, *, n: int, max_drop: float, alpha: float) -
 
 @functools.cache
 def _most_lost(won: int, n: int, max_drop: float, alpha: float) -> int:
-    """The most lost documents, beside `won` won ones, with which `max_drop` is still certified; -1: not even none."""
-    # certainly not certified where the loss itself reaches max_drop
+    """The most lost documents, given `won` won ones, with which `max_drop` is still certified. -1: it is not certified with none lost."""
+    # never certified if the loss itself reaches max_drop
     low, high = -1, min(n - won, won + int(np.ceil(max_drop * n)))
     while high - low > 1:
         lost = (low + high) // 2
@@ -128,7 +128,7 @@ def _most_lost(won: int, n: int, max_drop: float, alpha: float) -> int:
 
 
 def fixed(lost: Ints, won: Ints, *, n: int, policy: Policy, alpha: float) -> Ints:
-    """The verdicts of one look at all documents: what `decide(compare(...))` says."""
+    """The verdicts over all documents, as `decide(compare(...))` gives them."""
     return np.select(
         [
             certified(lost, won, n=n, max_drop=policy.max_drop, alpha=policy.alpha),
@@ -141,9 +141,9 @@ def fixed(lost: Ints, won: Ints, *, n: int, policy: Policy, alpha: float) -> Int
 
 
 def sequential(lost: Ints, won: Ints, *, ends: Sequence[int], policy: Policy, alpha: float) -> tuple[Ints, Ints]:
-    """The verdicts of several looks and the look (from 1) at which each draw stopped: what `look` says until it stops.
+    """The verdicts at several looks, as `look` gives them, and the look (from 1) at which each draw stopped.
 
-    `lost` and `won` are `[draws, looks]`, the documents new in each look.
+    `lost` and `won` are `[draws, looks]`: the new documents of each look.
     """
     spent, certifying = spent_alpha(alpha, ends), spent_alpha(policy.alpha, ends)
     levels = nominal_levels(certifying, ends)
@@ -187,7 +187,7 @@ def session_is_red(lost: Ints, won: Ints, *, n: int, policy: Policy, family: Fam
     return red
 
 
-# ---------------------------------------------------------------------------------------------- the rules in use
+# ------------------------------------------------------------------------------------------ the rules of others
 
 
 def _right(counts: Ints) -> tuple[Ints, Ints, Ints]:
@@ -240,7 +240,7 @@ RULES: Mapping[str, Callable[[Ints, int], Bools]] = {
 
 @dataclass(slots=True)
 class Measured:
-    """Shares in percent, by what they are of."""
+    """Shares in percent."""
 
     draws: int
     flagged: dict[tuple[str, int, str], list[float]] = field(default_factory=dict)

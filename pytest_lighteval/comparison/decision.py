@@ -170,26 +170,17 @@ class Family:
         return None if self.gates <= 1 else 0.2 * self.alpha
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holm:
-    """Holm's step-down procedure for one gate. Reported beside the verdict, which uses Bonferroni's share."""
+def holm(p_values: Mapping[str, float], family: Family) -> dict[str, float]:
+    """Adjusted p-values by Holm's step-down procedure, within the alpha that the family's gates have together.
 
-    p: float
-    """Adjusted, to compare with the session's alpha."""
-    lost: bool
-    """It finds a loss: wherever Bonferroni does, and sometimes in further gates."""
-
-
-def holm(p_values: Mapping[str, float], family: Family) -> dict[str, Holm]:
-    """Holm's procedure over the gates' p-values, within the alpha that the family's gates have together.
-
-    Valid, as Bonferroni's, however the gates depend on each other. Holm, Scandinavian Journal of Statistics 6 (1979).
+    To compare with the session's alpha: at or below it, Holm finds a loss, wherever Bonferroni does and sometimes in further gates. Valid,
+    as Bonferroni's, however the gates depend on each other. Holm, Scandinavian Journal of Statistics 6 (1979).
     """
     together = family.gate_alpha * max(family.gates, 1)
     adjusted, least = {}, 0.0
     for rank, gate in enumerate(sorted(p_values, key=lambda gate: p_values[gate])):
         least = max(least, p_values[gate] * (family.gates - rank))
-        adjusted[gate] = Holm(p=min(1.0, least * family.alpha / together), lost=least <= together)
+        adjusted[gate] = min(1.0, least * family.alpha / together)
     return {gate: adjusted[gate] for gate in p_values}
 
 

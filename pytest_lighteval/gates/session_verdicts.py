@@ -108,7 +108,7 @@ class SessionGates:
         adjusted = holm(p_values, self.plan.family)
         return {
             key: tuple(
-                replace(verdict, paired=replace(verdict.paired, p_adjusted=adjusted[name].p))
+                replace(verdict, paired=replace(verdict.paired, p_adjusted=adjusted[name]))
                 if verdict.paired is not None and (name := f"{key} {verdict.metric}") in adjusted
                 else verdict
                 for verdict in of_key

@@ -166,11 +166,10 @@ def test_holms_p_values_are_those_of_statsmodels(p_values: list[float]) -> None:
     family = Family(alpha=0.05, gates=len(gates))
     share = family.gate_alpha * len(gates)
 
-    lost, adjusted, *_ = multitest.multipletests(p_values, alpha=share, method="holm")
+    _, adjusted, *_ = multitest.multipletests(p_values, alpha=share, method="holm")
 
     adjusted_by_holm = holm(gates, family)
-    assert [adjusted_by_holm[gate].lost for gate in gates] == lost.tolist()
-    assert [adjusted_by_holm[gate].p for gate in gates] == pytest.approx(np.minimum(1, adjusted * 0.05 / share).tolist())
+    assert [adjusted_by_holm[gate] for gate in gates] == pytest.approx(np.minimum(1, adjusted * 0.05 / share).tolist())
 
 
 @settings(deadline=None)
@@ -179,18 +178,14 @@ def test_holm_finds_what_bonferroni_finds(p_values: list[float]) -> None:
     gates = {str(index): p for index, p in enumerate(p_values)}
     family = Family(alpha=0.05, gates=len(gates))
 
-    assert all(holm(gates, family)[gate].lost for gate, p in gates.items() if p <= family.gate_alpha)
+    assert all(holm(gates, family)[gate] <= 0.05 * (1 + 1e-9) for gate, p in gates.items() if p <= family.gate_alpha)
 
 
 def test_holm_may_find_more() -> None:
     adjusted_by_holm = holm({"a": 0.016, "b": 0.03, "c": 0.0001}, Family(alpha=0.05, gates=3))
 
     # 0.016 * 2 and 0.03 against 4/5 of alpha, so times 5/4 against all of it
-    assert {gate: (round(one.p, 9), one.lost) for gate, one in adjusted_by_holm.items()} == {
-        "a": (0.04, True),
-        "b": (0.04, True),
-        "c": (0.000375, True),
-    }
+    assert adjusted_by_holm == pytest.approx({"a": 0.04, "b": 0.04, "c": 0.000375})
     assert Family(alpha=0.05, gates=3).gate_alpha < 0.016
 
 
