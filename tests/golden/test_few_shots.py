@@ -85,6 +85,12 @@ def test_truncation_keeps_the_recorded_number_of_examples(path: Path, request: p
             assert (len(shots), text) == (record["num_effective_few_shots"], record["context"])
 
 
+def _assert_as_recorded(record: Record, doc: Doc, shots: tuple[Doc, ...]) -> None:
+    assert (_row(doc), _rows(shots)) == (record["eval_row"], record["picks"])
+    if "context" in record:
+        assert build_prompt(doc, shots) == record["context"]
+
+
 @pytest.mark.parametrize("path", FILES)
 def test_every_mode_of_selection_picks_the_recorded_examples(path: Path) -> None:
     header, records = _recorded(path, "mode_override")
@@ -93,11 +99,7 @@ def test_every_mode_of_selection_picks_the_recorded_examples(path: Path) -> None
     for record in records:
         mode = record["few_shots_select"]
         if _is_comparable(header, mode, record["seed"]):
-            doc, shots = _picked(path, task, record["num_fewshot"], record["doc_id"], mode, record["seed"])
-
-            assert (_row(doc), _rows(shots)) == (record["eval_row"], record["picks"])
-            if "context" in record:
-                assert build_prompt(doc, shots) == record["context"]
+            _assert_as_recorded(record, *_picked(path, task, record["num_fewshot"], record["doc_id"], mode, record["seed"]))
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -107,11 +109,7 @@ def test_several_seeds_pick_the_recorded_examples(path: Path) -> None:
 
     for record in records:
         if _is_comparable(header, task.few_shots_select, record["seed"]):
-            doc, shots = _picked(path, task, record["num_fewshot"], record["doc_id"], seed=record["seed"])
-
-            assert (_row(doc), _rows(shots)) == (record["eval_row"], record["picks"])
-            if "context" in record:
-                assert build_prompt(doc, shots) == record["context"]
+            _assert_as_recorded(record, *_picked(path, task, record["num_fewshot"], record["doc_id"], seed=record["seed"]))
 
 
 @pytest.mark.parametrize("path", FILES)
