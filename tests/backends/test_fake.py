@@ -52,7 +52,7 @@ def test_it_is_right_about_as_often_as_asked(accuracy: float) -> None:
     assert abs(len(right(accuracy=accuracy)) / 400 - accuracy) < 0.08
 
 
-def test_losses_are_cut_out_of_what_was_right_and_grow_nested() -> None:
+def test_losses_hit_documents_that_were_right_and_are_nested() -> None:
     whole, small, large = right(accuracy=0.7), right(accuracy=0.7, lose=0.05), right(accuracy=0.7, lose=0.2)
 
     assert large < small < whole

@@ -1,4 +1,4 @@
-"""Random models of a few thousand parameters and a tokenizer, made on the spot: what a backend does is exact, not what they say."""
+"""Random models of a few thousand parameters and a tokenizer, made in memory. Their texts are nonsense; the arithmetic is exact."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VOCABULARY = 400
 
 
 def tiny_tokenizer(*, adds_bos: bool = False, adds_eos: bool = False, template: str | None = TEMPLATE) -> Any:
-    """A byte-level BPE of 400 tokens: `<unk>` 0, `<s>` 1, `</s>` 2; it adds nothing unless told to."""
+    """A byte-level BPE of 400 tokens: `<unk>` 0, `<s>` 1, `</s>` 2; by default it adds none of them to a text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 

@@ -20,7 +20,7 @@ def up_to(most: int) -> st.SearchStrategy[int]:
     limits=st.builds(BatchLimits, rows=up_to(5), tokens=up_to(60), logits=up_to(60)),
     room=st.integers(1, 80),
 )
-def test_every_item_runs_once_within_the_limits_whatever_memory_there_is(lengths: list[int], limits: BatchLimits, room: int) -> None:
+def test_every_item_runs_once_within_the_limits_with_any_amount_of_memory(lengths: list[int], limits: BatchLimits, room: int) -> None:
     items = sorted(enumerate(lengths), key=lambda item: -item[1])
     sizes = []
 

@@ -11,7 +11,7 @@ from pytest_lighteval.backends.accelerate.memory import peak_memory
 
 
 @pytest.mark.parametrize(("platform", "expected"), [("linux", 3 * 1024), ("darwin", 3)])
-def test_peak_memory_is_in_bytes_whatever_the_system_counts_in(monkeypatch: pytest.MonkeyPatch, platform: str, expected: int) -> None:
+def test_peak_memory_is_in_bytes_on_linux_and_on_macos(monkeypatch: pytest.MonkeyPatch, platform: str, expected: int) -> None:
     monkeypatch.setattr("resource.getrusage", lambda who: SimpleNamespace(ru_maxrss=3))
     monkeypatch.setattr("sys.platform", platform)
 

@@ -74,7 +74,7 @@ def test_a_session_does_not_find_what_was_written_since_it_began(tmp_path: Path)
         assert [answer.value for answer in session.find([key(1), key(2), key(3)], CALL)] == [b"before"]
 
 
-def test_workers_look_up_to_where_their_controller_says(tmp_path: Path) -> None:
+def test_workers_find_answers_up_to_the_number_that_their_controller_gives(tmp_path: Path) -> None:
     assert newest_number(tmp_path) == 0
     assert not list(tmp_path.iterdir())
     write(tmp_path, {1: b"before"})
@@ -92,7 +92,7 @@ def test_the_answer_of_the_same_call_comes_before_those_of_others(tmp_path: Path
 
     assert read(tmp_path, 1, call=OTHER) == {1: b"two"}
     assert read(tmp_path, 1, call=LATER) == {1: b"later"}
-    # of strangers the smallest, not the first that was written
+    # among other calls the smallest, not the first that was written
     assert read(tmp_path, 1, call=b"unknown!") == {1: b"one"}
 
 
@@ -168,7 +168,7 @@ def test_above_the_limit_what_was_used_longest_ago_goes_while_others_read_on(tmp
     assert store_path(tmp_path).stat().st_size < 1_100_000
 
 
-def test_finding_an_answer_is_a_use_of_it_told_once_an_hour(tmp_path: Path) -> None:
+def test_finding_an_answer_counts_as_a_use_at_most_once_an_hour(tmp_path: Path) -> None:
     write(tmp_path, {1: b"found", 2: b"left alone"})
     set_use(tmp_path, {1: 5, 2: 5})
 
@@ -243,7 +243,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
         assert store.problem == f"{tmp_path / 'file' / 'cache' / 'answers-1.sqlite3'}: Not a directory"
 
 
-def test_whatever_goes_wrong_in_writing_is_one_line_and_nobody_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_error_in_writing_is_one_line_and_nothing_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> int:
         raise MemoryError("no room\nfor a page")
 

@@ -1,4 +1,4 @@
-"""The cached backend: the same bits as the backend that it is around, which is asked each thing once."""
+"""The cached backend: the same bits as the backend that it wraps, which is asked each thing once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from pytest_lighteval.types import (
 
 
 class Engine:
-    """Answers that depend on the request and, in their last digits, on how many requests came with it. Writes down what it is asked."""
+    """Answers that depend on the request and, in their last digits, on how many requests came with it. Records what it is asked."""
 
     name = "engine"
     cacheable = True
@@ -189,7 +189,7 @@ DIFFERENT: list[tuple[Request, Request]] = [
 
 
 @pytest.mark.parametrize(("known", "other"), DIFFERENT, ids=[f"{index}" for index in range(len(DIFFERENT))])
-def test_whatever_differs_in_a_request_is_asked(sessions: Any, known: Request, other: Request) -> None:
+def test_a_request_that_differs_in_anything_is_asked(sessions: Any, known: Request, other: Request) -> None:
     ask(sessions(), [known])
     second = sessions()
 
@@ -336,7 +336,7 @@ def test_a_store_that_cannot_be_used_leaves_the_backend_as_it_is(tmp_path: Path)
     assert (backend.count_tokens("four"), backend.hits, backend.misses) == (4, 0, 10)
 
 
-def test_an_engine_that_answers_what_it_was_not_asked_is_told(sessions: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_answers_what_it_was_not_asked_is_an_error(sessions: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "perplexity", lambda _, requests: iter([(7, PerplexityResponse(logprob=-1.0, token_count=1))]))
 
     with pytest.raises(BackendError, match="backend 'engine' answered request 7 of 1, which it was never asked"):

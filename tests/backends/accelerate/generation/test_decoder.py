@@ -69,16 +69,16 @@ def llama() -> Any:
 
 
 @pytest.fixture
-def fed(llama: Any) -> Iterator[list[tuple[int, int]]]:
-    """(tokens, rows whose logits were asked) of each forward pass over a flat run, other passes left out."""
-    passes: list[tuple[int, int]] = []
+def passes(llama: Any) -> Iterator[list[tuple[int, int]]]:
+    """(tokens, rows whose logits are computed) of each forward pass over a flat batch; other passes are left out."""
+    found: list[tuple[int, int]] = []
 
     def watch(inputs: dict[str, Any]) -> None:
         if "position_ids" in inputs:
-            passes.append((inputs["input_ids"].shape[1], len(inputs["logits_to_keep"])))
+            found.append((inputs["input_ids"].shape[1], len(inputs["logits_to_keep"])))
 
     with watched(llama, watch):
-        yield passes
+        yield found
 
 
 @pytest.mark.parametrize(
@@ -138,36 +138,36 @@ def test_settings_that_generate_alone_obeys_are_left_to_it(llama: Any) -> None:
     assert found == [(by_transformers(llama, PROMPTS[0], 30),)]
 
 
-def test_what_prompts_share_is_computed_once(llama: Any, fed: list[tuple[int, int]]) -> None:
+def test_what_prompts_share_is_computed_once(llama: Any, passes: list[tuple[int, int]]) -> None:
     backend = loaded(llama)
     encode = tiny_tokenizer()
     ids = [tuple(encode(prompt).input_ids) for prompt in PROMPTS]
-    fed.clear()
+    passes.clear()
 
     tokens_of(backend, requests_of(limits=[1] * len(PROMPTS)))
 
     paths = {prompt[:length] for prompt in ids for length in range(1, len(prompt))}
     # beyond the tree of the prompts: each row's last token, and a few shared tokens that are not worth a pass of their own
-    assert len(paths) + len(ids) <= sum(tokens for tokens, _ in fed) < len(paths) + len(ids) + 40
-    assert sum(tokens for tokens, _ in fed) < 0.5 * sum(map(len, ids))
+    assert len(paths) + len(ids) <= sum(tokens for tokens, _ in passes) < len(paths) + len(ids) + 40
+    assert sum(tokens for tokens, _ in passes) < 0.5 * sum(map(len, ids))
 
 
-def test_samples_share_their_prompt(llama: Any, fed: list[tuple[int, int]]) -> None:
+def test_samples_share_their_prompt(llama: Any, passes: list[tuple[int, int]]) -> None:
     backend = loaded(llama)
     request = GenerateRequest(prompt=PROMPTS[0], max_new_tokens=1, num_samples=5, do_sample=True)
     length = len(tiny_tokenizer()(PROMPTS[0]).input_ids)
-    fed.clear()
+    passes.clear()
 
     answer = dict(backend.generate([request]))[0]
 
-    assert fed == [(length - 1, 1), (5, 5)]
+    assert passes == [(length - 1, 1), (5, 5)]
     assert len(set(answer.texts)) > 1
 
 
-def test_a_row_leaves_when_it_is_done_and_the_next_takes_its_place(llama: Any, fed: list[tuple[int, int]]) -> None:
+def test_a_row_leaves_when_it_is_done_and_the_next_takes_its_place(llama: Any, passes: list[tuple[int, int]]) -> None:
     backend = loaded(llama, batch_size=2)
     prompts = ("One, two, three", "The capital of", "He had 12")
-    fed.clear()
+    passes.clear()
     order = [index for index, _ in backend.generate(requests_of(prompts, (2, 7, 4)))]
 
     lengths = [len(tiny_tokenizer()(prompt).input_ids) for prompt in prompts]
@@ -176,25 +176,25 @@ def test_a_row_leaves_when_it_is_done_and_the_next_takes_its_place(llama: Any, f
     third = 3 - sum(first)
     limits = {0: 2, 1: 7, 2: 4}
     stays = min(limits[index] for index in first)
-    assert fed[0] == (sum(lengths[index] for index in first), 2)
-    assert fed[1:stays] == [(2, 2)] * (stays - 1)
-    assert fed[stays] == (1 + lengths[third], 2)
+    assert passes[0] == (sum(lengths[index] for index in first), 2)
+    assert passes[1:stays] == [(2, 2)] * (stays - 1)
+    assert passes[stays] == (1 + lengths[third], 2)
     assert order[0] == min(first, key=lambda index: limits[index])
-    assert sum(rows for _, rows in fed) == 2 + 7 + 4
+    assert sum(rows for _, rows in passes) == 2 + 7 + 4
 
 
-def test_answers_come_as_soon_as_they_are_done(llama: Any, fed: list[tuple[int, int]]) -> None:
+def test_answers_come_as_soon_as_they_are_done(llama: Any, passes: list[tuple[int, int]]) -> None:
     backend = loaded(llama)
-    fed.clear()
+    passes.clear()
 
     answers = backend.generate(requests_of(("The capital of", "He had 12"), (40, 2)))
 
     assert next(answers)[0] == 1
-    assert len(fed) == 2
+    assert len(passes) == 2
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 6])
-def test_company_changes_no_answer(llama: Any, batch_size: int) -> None:
+def test_the_other_rows_of_a_batch_change_no_answer(llama: Any, batch_size: int) -> None:
     together = tokens_of(loaded(llama), requests_of())
 
     other = loaded(llama, batch_size=batch_size)
@@ -215,13 +215,13 @@ def test_texts_that_outgrow_their_slots_wait_and_lose_nothing(llama: Any, monkey
         found = tokens_of(backend, requests)
 
     assert found == expected
-    # all three fitted at first; those that waited were fed again
+    # all three fitted at first; those that waited were computed again
     assert rows[0] == 3
     assert backend.describe()["use"]["tokens_generating"] > unlimited.describe()["use"]["tokens_generating"]
     assert "out_of_memory_rows" not in backend.describe()["use"]
 
 
-def test_a_row_that_memory_never_suffices_for_is_an_error_and_the_others_are_answered(llama: Any) -> None:
+def test_a_row_that_never_fits_into_memory_is_an_error_and_the_others_are_answered(llama: Any) -> None:
     requests = requests_of((PROMPTS[0], "The capital of", "He had 12"), (4, 5, 6))
     expected = tokens_of(loaded(llama), requests)
     length = len(tiny_tokenizer()(PROMPTS[0]).input_ids)
@@ -240,7 +240,7 @@ def test_a_row_that_memory_never_suffices_for_is_an_error_and_the_others_are_ans
     assert backend.describe()["use"]["out_of_memory_rows"] == 1
 
 
-def test_a_stem_that_memory_never_suffices_for_fails_the_rows_behind_it_and_no_row_that_is_on_its_way(llama: Any) -> None:
+def test_a_stem_that_never_fits_into_memory_fails_the_rows_after_it_and_no_row_that_is_running(llama: Any) -> None:
     prompts = ("The capital of France is", FEW_SHOTS * 2 + "Question: What?", FEW_SHOTS * 2 + "Question: Who is it?")
     requests = requests_of(prompts, (30, 4, 5))
     expected = tokens_of(loaded(llama), requests)
@@ -294,16 +294,16 @@ def test_a_model_that_fails_in_slots_is_generated_in_padded_batches_and_says_why
     assert loaded(llama).describe()["generation"] == "padded batches: it failed on a probe: RuntimeError: no such kernel"
 
 
-def test_a_long_prompt_is_fed_in_parts(llama: Any, fed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_prompt_runs_in_parts(llama: Any, passes: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
     expected = tokens_of(loaded(llama), requests_of())
     monkeypatch.setattr(budgets, "_CPU", replace(budgets._CPU, tokens=16))
     backend = loaded(llama)
-    fed.clear()
+    passes.clear()
 
     found = tokens_of(backend, requests_of())
 
     assert found == expected
-    assert max(tokens for tokens, _ in fed) == 16
+    assert max(tokens for tokens, _ in passes) == 16
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

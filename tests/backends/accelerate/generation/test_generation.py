@@ -292,10 +292,10 @@ def test_min_new_tokens_holds_the_end_back_and_stop_tokens_end_every_text() -> N
     model.generation_config.eos_token_id = [ids[0][0]]
 
     ended = AccelerateBackend.from_model(model, tiny_tokenizer())
-    held = AccelerateBackend.from_model(model, tiny_tokenizer(), generation_parameters={"min_new_tokens": 3})
+    later = AccelerateBackend.from_model(model, tiny_tokenizer(), generation_parameters={"min_new_tokens": 3})
 
     assert generate_one(ended, prompt="x", max_new_tokens=6).token_ids == ((ids[0][0],),)
-    found = generate_one(held, prompt="x", max_new_tokens=6).token_ids
+    found = generate_one(later, prompt="x", max_new_tokens=6).token_ids
     assert found is not None
     assert len(found[0]) >= 3
     assert not {2, ids[0][0]} & set(found[0][:3])

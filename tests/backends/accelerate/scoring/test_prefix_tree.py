@@ -117,7 +117,7 @@ def test_no_pairs_are_no_pieces() -> None:
     ),
     room=st.integers(1, 40),
 )
-def test_every_piece_runs_once_after_its_stems_whatever_memory_there_is(pairs: list[TokenPair], limits: BatchLimits, room: int) -> None:
+def test_every_piece_runs_once_after_its_stems_with_any_amount_of_memory(pairs: list[TokenPair], limits: BatchLimits, room: int) -> None:
     plan = plan_tree(pairs, tolerated_waste=0)
     kept: set[int] = set()
 

@@ -1,4 +1,4 @@
-"""Log-likelihood and perplexity of the accelerate backend, against one unpadded pass a choice."""
+"""Log-likelihood and perplexity of the accelerate backend, compared with one unpadded pass for each choice."""
 
 from __future__ import annotations
 
@@ -259,11 +259,11 @@ def test_perplexity_scores_every_token_once_in_windows_of_the_models_length(llam
     answers = dict(backend.perplexity([PerplexityRequest(text=text) for text in texts]))
 
     tokens = tiny_tokenizer()(texts[0]).input_ids
-    fed = [2, *tokens]
+    whole = [2, *tokens]
     expected = 0.0
     for first in range(0, len(tokens), max_length):
-        behind = min(first + max_length, len(tokens))
-        expected += score_alone(llama, fed[max(0, behind - max_length) : first + 1], tokens[first:behind])[0]
+        end = min(first + max_length, len(tokens))
+        expected += score_alone(llama, whole[max(0, end - max_length) : first + 1], tokens[first:end])[0]
     assert answers[0].logprob == pytest.approx(expected, abs=1e-3)
     assert answers[0].token_count == len(tokens)
     assert answers[1].token_count == len(tiny_tokenizer()("One").input_ids)

@@ -1,4 +1,4 @@
-"""Log-likelihoods over the prefix tree equal those of one unpadded pass a choice, whatever the architecture."""
+"""Log-likelihoods over the prefix tree equal those of one unpadded pass for each choice, for every architecture."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BY_PLAIN_ROWS = {"gpt-neo": "on a probe", "bloom": "on a probe", "mamba": "it ha
 
 
 def make_pairs(seed: int) -> list[TokenPair]:
-    """Documents behind nested shared prefixes, longer than the windows of the tiny models, with choices that share their starts."""
+    """Documents after nested shared prefixes, longer than the windows of the tiny models, with choices that share their starts."""
     draw = random.Random(seed)
 
     def tokens(least: int, most: int) -> tuple[int, ...]:
@@ -210,14 +210,14 @@ def test_masks_of_windowed_layers_are_made_once_for_all_of_them(monkeypatch: pyt
     assert [window for _, window in made] == [16]
 
 
-def test_every_token_of_the_tree_is_fed_once() -> None:
+def test_every_token_of_the_tree_is_computed_once() -> None:
     pairs = make_pairs(seed=3)
     tree = tree_of(tiny_model())
 
     scores_of(tree, pairs)
 
-    fed = [pair.context + pair.continuation[:-1] for pair in pairs]
-    assert tree.tokens_computed == len({tokens[: length + 1] for tokens in fed for length in range(len(tokens))})
+    inputs = [pair.context + pair.continuation[:-1] for pair in pairs]
+    assert tree.tokens_computed == len({tokens[: length + 1] for tokens in inputs for length in range(len(tokens))})
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -239,7 +239,7 @@ def test_the_check_at_load_notices_stems_that_are_not_attended_to(dtype: torch.d
     assert backend.describe()["engine"].startswith("plain rows: on a probe it gives")
 
 
-def test_a_long_context_is_fed_once_for_all_its_choices() -> None:
+def test_a_long_context_is_computed_once_for_all_its_choices() -> None:
     draw = random.Random(9)
     context = tuple(draw.randrange(VOCABULARY) for _ in range(3_000))
     pairs = [TokenPair(context=context, continuation=(choice, 5, 6, 7)) for choice in range(4)]
@@ -270,9 +270,9 @@ def test_memory_running_out_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     assert [logprob for logprob, _ in found] == pytest.approx([logprob for logprob, _ in expected], abs=1e-4)
 
 
-def test_a_stem_that_does_not_fit_fails_all_that_stand_behind_it_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stem_that_does_not_fit_fails_the_pieces_after_it_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     shots = tuple(range(50))
-    behind = [TokenPair(context=(*shots, 60 + document), continuation=(1, 2)) for document in range(4)]
+    after = [TokenPair(context=(*shots, 60 + document), continuation=(1, 2)) for document in range(4)]
     alone = TokenPair(context=(300,), continuation=(3, 4))
     whole = TreeScorer.score
 
@@ -282,7 +282,7 @@ def test_a_stem_that_does_not_fit_fails_all_that_stand_behind_it_and_nothing_els
         return whole(self, plan, numbers)
 
     monkeypatch.setattr(TreeScorer, "score", small)
-    answers = {one.owner: one for batch in tree_of(tiny_model()).score([*behind, alone]) for one in batch}
+    answers = {one.owner: one for batch in tree_of(tiny_model()).score([*after, alone]) for one in batch}
 
     assert [answers[owner] for owner in range(4)] == [
         Failed(owner=owner, error="memory ran out on a single row of 50 tokens") for owner in range(4)
@@ -315,20 +315,20 @@ def test_what_does_not_fit_together_is_scored_alone(monkeypatch: pytest.MonkeyPa
     assert tree.tokens_computed == 4 * 38
 
 
-def test_a_long_text_is_fed_in_parts_of_which_none_asks_for_more_logits_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_text_runs_in_parts_of_which_none_computes_more_logits_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model(max_length=400)
     text = tuple(place % 90 for place in range(300))
-    fed: list[int] = []
+    sizes: list[int] = []
     whole = TreeScorer.score
 
     def counted(self: TreeScorer, plan: Any, numbers: Sequence[int]) -> Any:
-        fed.append(sum(len(plan.pieces[number].tokens) for number in numbers))
+        sizes.append(sum(len(plan.pieces[number].tokens) for number in numbers))
         return whole(self, plan, numbers)
 
     monkeypatch.setattr(TreeScorer, "score", counted)
     ((logprob, _),) = scores_of(tree_of(model, limits=replace(AMPLE, logits=64)), [TokenPair(context=text[:1], continuation=text[1:])])
 
-    assert fed == [64, 64, 64, 64, 43]
+    assert sizes == [64, 64, 64, 64, 43]
     assert logprob == pytest.approx(score_alone(model, text[:1], text[1:])[0], abs=1e-3)
 
 
