@@ -150,7 +150,7 @@ def power_lines(gates: Sequence[ExpectedPower], *, most: int | None = None) -> l
     if not gates:
         return []
     if len(gates) > 1 and all(gate.n is None for gate in gates):
-        return [f"gates: {len(gates)}, n unknown: without a baseline neither the documents nor the detectable loss are known"]
+        return [f"gates: {len(gates)}, n unknown (no baseline)"]
     shown = gates if most is None or len(gates) <= most else sorted(gates, key=_sharpness)[:most]
     left = len(gates) - len(shown)
     return [
@@ -195,11 +195,7 @@ def _needs(gate: ExpectedPower) -> str:
     if documents is not None and documents <= gate.n:
         return f"{text}, and it has {gate.n}"
     repeats = repeats_needed(n=gate.n, max_drop=drop, variance=gate.discordance, alpha=gate.policy.alpha)
-    return f"{text}, or {_repeats(repeats)} of its {gate.n}"
-
-
-def _repeats(repeats: int | None) -> str:
-    return "no number of repeats" if repeats is None else f"{repeats} repeats, of either model,"
+    return f"{text}, or {'no number of' if repeats is None else repeats} repeats of its {gate.n} with both models"
 
 
 def _changed(gate: ExpectedPower) -> str:

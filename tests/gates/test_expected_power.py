@@ -121,6 +121,6 @@ def test_a_plan_says_what_max_drop_takes() -> None:
 
     lines = plan_lines([few, many, of(None)])
 
-    assert lines[2] == f"    max_drop 2.0 points: {documents} documents, or {repeats} repeats, of either model, of its 198"
+    assert lines[2] == f"    max_drop 2.0 points: {documents} documents, or {repeats} repeats of its 198 with both models"
     assert lines[4] == f"    max_drop 2.0 points: {documents} documents, and it has 1319"
     assert lines[6] == f"    max_drop 2.0 points: {documents} documents (5 % changing, assumed)"

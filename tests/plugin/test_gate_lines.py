@@ -66,8 +66,8 @@ def test_a_plan_tells_what_max_drop_takes_and_evaluates_nothing(measured: pytest
         [
             "gate plan: documents needed to certify max_drop with 80% power, if nothing changed",
             "  mini|choice|0 acc: n = 400, *",
-            "    max_drop 2.0 points: 924 documents, or * repeats, of either model, of its 400",
-            "    max_drop 2.0 points: 924 documents, or * of its 800",
+            "    max_drop 2.0 points: 924 documents, or * repeats of its 400 with both models",
+            "    max_drop 2.0 points: 924 documents, or * of its 800 with both models",
         ]
     )
     result.assert_outcomes()
@@ -78,7 +78,7 @@ def test_without_a_baseline_n_is_unknown(measured: pytest.Pytester) -> None:
     collected = measured.runpytest("suites", "--backend", "fake", "--collect-only")
     planned = measured.runpytest("suites", "--backend", "fake", "--gate-plan", "--gate-max-drop", "0.01")
 
-    collected.stdout.fnmatch_lines(["gates: 5, n unknown: no baseline *"])
+    collected.stdout.fnmatch_lines(["gates: 5, n unknown (no baseline)"])
     planned.stdout.fnmatch_lines(["  5 gates: n unknown (no baseline)", "    max_drop 1.0 points: * documents (5 % changing, assumed)"])
 
 
