@@ -15,7 +15,7 @@ import torch
 
 from pytest_lighteval.backends.accelerate.batches import BatchLimits
 from pytest_lighteval.backends.accelerate.budgets import Budgets
-from pytest_lighteval.backends.accelerate.generation.decoder import Decoder
+from pytest_lighteval.backends.accelerate.generation.decoder import Decoder, SlotGeneration
 from pytest_lighteval.backends.accelerate.generation.padded import PaddedGeneration, PaddedGenerator, own_settings
 from pytest_lighteval.backends.accelerate.generation.rows import PromptRow
 from pytest_lighteval.backends.accelerate.generation.sampler import Sampler, SamplerState
@@ -69,25 +69,6 @@ class Generation(Protocol):
     @property
     def tokens_computed(self) -> int:
         """Tokens passed to the model so far, padding included."""
-
-
-class SlotGeneration:
-    """The `Generation` in slots: rows come and go, over shared prefixes that are computed once."""
-
-    name = "slots over shared prefixes"
-    reason = None
-
-    def __init__(self, decoder: Decoder, limits: BatchLimits) -> None:
-        self._decoder, self._limits = decoder, limits
-
-    @property
-    def tokens_computed(self) -> int:
-        """See `Generation.tokens_computed`."""
-        return self._decoder.tokens_computed
-
-    def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, GeneratedText | None]]:
-        """See `Generation.generate`."""
-        yield from self._decoder.generate(plan_generation(rows), self._limits)
 
 
 def choose_generation(

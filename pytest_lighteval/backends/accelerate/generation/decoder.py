@@ -17,7 +17,7 @@ from pytest_lighteval.backends.accelerate.batches import BatchLimits
 from pytest_lighteval.backends.accelerate.generation.kv_cache import DecodeBatch, DecodeStem, KVCache, PromptSpan
 from pytest_lighteval.backends.accelerate.generation.rows import PromptRow
 from pytest_lighteval.backends.accelerate.generation.sampler import Sampler, SamplerState
-from pytest_lighteval.backends.accelerate.generation.shared_prefixes import GenerationPlan, PlannedRow
+from pytest_lighteval.backends.accelerate.generation.shared_prefixes import GenerationPlan, PlannedRow, plan_generation
 from pytest_lighteval.backends.accelerate.generation.slots import Slots
 from pytest_lighteval.backends.accelerate.generation.stopping import StopRule
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
@@ -303,3 +303,22 @@ class _Decoding:
         else:
             return [self._waiting.popleft()]
         return []
+
+
+class SlotGeneration:
+    """The `Generation` in slots: rows come and go, over shared prefixes that are computed once."""
+
+    name = "slots over shared prefixes"
+    reason = None
+
+    def __init__(self, decoder: Decoder, limits: BatchLimits) -> None:
+        self._decoder, self._limits = decoder, limits
+
+    @property
+    def tokens_computed(self) -> int:
+        """See `Generation.tokens_computed`."""
+        return self._decoder.tokens_computed
+
+    def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, GeneratedText | None]]:
+        """See `Generation.generate`."""
+        yield from self._decoder.generate(plan_generation(rows), self._limits)
