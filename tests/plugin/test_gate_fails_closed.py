@@ -31,7 +31,7 @@ def fewer_documents(suite: Path) -> None:
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-10]))
 
 
-MISFITS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], str, str]] = {
+MISMATCHES: dict[str, tuple[Callable[[Path], None], tuple[str, ...], str, str]] = {
     "version": (another_version, (), "the task has version 1, the baseline is of version 0", "version"),
     "prompts": (another_prompt, (), "400 of 400 documents have another prompt*the task's prompt, *changed", "prompts"),
     "answers": (another_answer, (), "the data changed: its digest is *", "data"),
@@ -46,7 +46,7 @@ MISFITS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], str, str]] = {
 """By what happened: how to make it happen, options, the reason, and the names that allow it."""
 
 
-@pytest.mark.parametrize(("change", "options", "reason", "names"), MISFITS.values(), ids=MISFITS)
+@pytest.mark.parametrize(("change", "options", "reason", "names"), MISMATCHES.values(), ids=MISMATCHES)
 def test_a_baseline_that_does_not_fit_is_an_error_unless_it_is_allowed_by_name(
     pytester: pytest.Pytester, suite: Path, change: Callable[[Path], None], options: tuple[str, ...], reason: str, names: str
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.plugin.gated import FAKE, properties_of
-from tests.plugin.test_gate_fails_closed import ALONE, MISFITS
+from tests.plugin.test_gate_fails_closed import ALONE, MISMATCHES
 from tests.plugin.test_xdist import without_times
 
 SESSION = ("suites", "--backend", "fake", "--model-args", "accuracy=0.7,lose=0.05", "--baseline", "base.json", "--junitxml=j.xml")
@@ -59,7 +59,7 @@ def test_two_workers_fail_closed(pytester: pytest.Pytester, suite: Path) -> None
     result.stdout.fnmatch_lines(["FAILED lighteval::gated|alone|0 - *the baseline promises it, and it was skipped: too slow*"])
 
 
-@pytest.mark.parametrize(("change", "options", "reason"), [mismatch[:3] for mismatch in MISFITS.values()], ids=MISFITS)
+@pytest.mark.parametrize(("change", "options", "reason"), [mismatch[:3] for mismatch in MISMATCHES.values()], ids=MISMATCHES)
 def test_two_workers_refuse_a_baseline_that_does_not_fit(
     pytester: pytest.Pytester, suite: Path, change: Callable[[Path], None], options: tuple[str, ...], reason: str
 ) -> None:
