@@ -187,7 +187,7 @@ def holm(p_values: Mapping[str, float], family: Family) -> dict[str, float]:
 # ------------------------------------------------------------------------------------------------------- in words
 
 
-def line(metric: str, decision: Decision, *, points: bool = True) -> str:
+def decision_line(metric: str, decision: Decision, *, points: bool = True) -> str:
     """The verdict in one line, for the terminal and JUnit.
 
     `acc 0.612 -> 0.581  loss 3.1 points [1.9, 4.4]  p = 2e-6  n = 1319  57 lost / 16 won  REGRESSED (allowed 2.0)`

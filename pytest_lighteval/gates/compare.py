@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_lighteval.baselines.align import AlignedScores, Mismatch, MismatchKind, align, corpus_rows, mean_scores, rows_of
 from pytest_lighteval.baselines.model import BaselineTask, Repeated
-from pytest_lighteval.comparison.decision import Decision, Policy, decide, line, policy_for
+from pytest_lighteval.comparison.decision import Decision, Policy, decide, decision_line, policy_for
 from pytest_lighteval.comparison.paired import FullComparison, Paired, compare, compare_corpus, concatenate, pair, stratified
 from pytest_lighteval.gates.plan import PairedGate
 from pytest_lighteval.types import CorpusMetric, Flip, PairedVerdict, SampleValue, TaskKey, TaskResult
@@ -252,7 +252,7 @@ def verdict_of(
     comparison, required = decision.comparison, decision.required
     return PairedVerdict(
         outcome=decision.outcome.value,
-        line=line(name, decision, points=points),
+        line=decision_line(name, decision, points=points),
         red=decision.red and not advisory,
         advisory=advisory,
         comparison=comparison,

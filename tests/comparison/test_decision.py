@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import gate_simulation as simulation
-from pytest_lighteval.comparison.decision import Decision, Family, GateOutcome, Policy, decide, holm, line
+from pytest_lighteval.comparison.decision import Decision, Family, GateOutcome, Policy, decide, decision_line, holm
 from pytest_lighteval.comparison.paired import FullComparison, Paired, compare, concatenate, pair
 from pytest_lighteval.comparison.power import RequiredSample
 from pytest_lighteval.errors import UserInputError
@@ -257,7 +257,7 @@ LINES = {
 
 @pytest.mark.parametrize(("decision", "text"), LINES.values(), ids=LINES)
 def test_a_verdict_is_one_line(decision: Decision, text: str) -> None:
-    assert line("acc", decision) == text
+    assert decision_line("acc", decision) == text
 
 
 def test_a_metric_that_is_no_share_is_printed_in_its_own_unit() -> None:
@@ -265,6 +265,6 @@ def test_a_metric_that_is_no_share_is_printed_in_its_own_unit() -> None:
         GateOutcome.REGRESSED, replace(BASE, baseline=20.1, candidate=20.9, loss=0.8, lower=0.5, upper=1.1, lost=None), Policy(max_drop=0.3)
     )
 
-    assert line("ppl", decision, points=False) == (
+    assert decision_line("ppl", decision, points=False) == (
         "ppl 20.100 -> 20.900  loss 0.8000 [0.5000, 1.1000]  p = 2e-6  n = 1319  REGRESSED (allowed 0.3000)"
     )
