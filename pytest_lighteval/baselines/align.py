@@ -228,86 +228,84 @@ def _truncation(result: TaskResult, most: float) -> Iterator[MismatchReason]:
 
 
 def _documents(result: TaskResult, baseline: BaselineTask, *, stopped_early: bool) -> _Documents:
-    promised: list[_Place] = list(zip(baseline.ids, baseline.few_shot_seeds, strict=True))
+    expected: list[_Place] = list(zip(baseline.ids, baseline.few_shot_seeds, strict=True))
     measured: dict[_Place, DocumentScore] = {(document.id, document.few_shot_seed): document for document in result.documents}
-    reasons: list[str] = []
-    notes: list[str] = []
-    if len(measured) < len(result.documents) or len(set(promised)) < len(promised):
-        reasons.append("two documents have the same id")
-    paired = tuple((row, measured[place]) for row, place in enumerate(promised) if place in measured)
-    missing = [place for place in promised if place not in measured]
-    known = set(promised)
-    further = [place for place in measured if place not in known]
-    if not paired:
-        reasons.append(f"none of the {len(promised)} documents of the baseline is in this run")
-    elif stopped_early:
-        if missing:
-            notes.append(f"stopped early: {len(promised) - len(missing)} of the baseline's {len(promised)} documents are compared")
-        if further:
-            reasons.append(_listed(further, "documents of this run are not in the baseline"))
-    elif baseline.prompt_digests is None:
-        # the order is another program's, so no particular subset can be required
-        if missing or further:
-            notes.append(f"{len(paired)} documents are on both sides ({len(promised)} in the baseline, {len(measured)} in this run)")
-    else:
-        _check_documents(result, baseline, promised, list(measured), missing, further, reasons, notes)
+    reasons, notes = _completeness(result, baseline, expected, list(measured), stopped_early=stopped_early)
+    if len(measured) < len(result.documents) or len(set(expected)) < len(expected):
+        reasons.insert(0, "two documents have the same id")
     return _Documents(
-        paired=paired, reasons=tuple(MismatchReason(kind=MismatchKind.DOCUMENTS, text=text) for text in reasons), notes=tuple(notes)
+        paired=tuple((row, measured[place]) for row, place in enumerate(expected) if place in measured),
+        reasons=tuple(MismatchReason(kind=MismatchKind.DOCUMENTS, text=text) for text in reasons),
+        notes=tuple(notes),
     )
 
 
-def _check_documents(
-    result: TaskResult,
-    baseline: BaselineTask,
-    promised: Sequence[_Place],
-    measured: Sequence[_Place],
-    missing: Sequence[_Place],
-    further: Sequence[_Place],
-    reasons: list[str],
-    notes: list[str],
-) -> None:
-    """Every document of the baseline is there, or one side is the first part of the other because of its `max_samples`."""
-    seeds = sorted({seed for _, seed in promised})
-    lost = [seed for seed in seeds if seed not in {seed for _, seed in measured}]
-    if lost:
-        reasons.append(f"the baseline asked under {len(seeds)} few-shot seeds, this run under {len(seeds) - len(lost)} of them")
-        missing = [place for place in missing if place[1] not in lost]
-    new_seeds = {seed for _, seed in measured} - set(seeds)
-    if new_seeds:
+def _completeness(
+    result: TaskResult, baseline: BaselineTask, expected: Sequence[_Place], measured: Sequence[_Place], *, stopped_early: bool
+) -> tuple[list[str], list[str]]:
+    """Reasons against a comparison and notes about it, from the documents that only one side has.
+
+    Every document of the baseline is there, or one side is the first part of the other because of its `max_samples`.
+    """
+    found, known = set(measured), set(expected)
+    missing = [place for place in expected if place not in found]
+    further = [place for place in measured if place not in known]
+    if len(missing) == len(expected):
+        return [f"none of the {len(expected)} documents of the baseline is in this run"], []
+    reasons: list[str] = []
+    notes: list[str] = []
+    not_in_baseline = "documents of this run are not in the baseline"
+    common = len(expected) - len(missing)
+    if stopped_early:
+        if missing:
+            notes.append(f"stopped early: {common} of the baseline's {len(expected)} documents are compared")
+        if further:
+            reasons.append(_listed(further, not_in_baseline))
+        return reasons, notes
+    if baseline.prompt_digests is None:
+        # the order is another program's, so no particular subset can be required
+        if missing or further:
+            notes.append(f"{common} documents are on both sides ({len(expected)} in the baseline, {len(measured)} in this run)")
+        return reasons, notes
+    seeds = sorted({seed for _, seed in expected})
+    measured_seeds = {seed for _, seed in measured}
+    kept = [seed for seed in seeds if seed in measured_seeds]
+    if len(kept) < len(seeds):
+        reasons.append(f"the baseline asked under {len(seeds)} few-shot seeds, this run under {len(kept)} of them")
+        missing = [place for place in missing if place[1] in kept]
+    if new_seeds := measured_seeds - set(seeds):
         notes.append(f"the baseline has {len(seeds)} few-shot seeds; the scores under {len(new_seeds)} more are left out")
         further = [place for place in further if place[1] not in new_seeds]
     if missing and result.max_samples is None:
-        reasons.append(_listed(missing, f"of the {len(promised)} documents of the baseline are missing"))
+        reasons.append(_listed(missing, f"of the {len(expected)} documents of the baseline are missing"))
     if further and baseline.max_samples is None:
-        reasons.append(_listed(further, "documents of this run are not in the baseline"))
+        reasons.append(_listed(further, not_in_baseline))
     if (missing and result.max_samples is not None) or (further and baseline.max_samples is not None):
-        _check_common_prefix(result, promised, measured, [seed for seed in seeds if seed not in lost], reasons, notes)
+        reason, note = _common_prefix(result, expected, measured, kept)
+        reasons += [reason] if reason else []
+        notes += [note] if note else []
+    return reasons, notes
 
 
-def _check_common_prefix(
-    result: TaskResult,
-    promised: Sequence[_Place],
-    measured: Sequence[_Place],
-    seeds: Sequence[int],
-    reasons: list[str],
-    notes: list[str],
-) -> None:
+def _common_prefix(
+    result: TaskResult, expected: Sequence[_Place], measured: Sequence[_Place], seeds: Sequence[int]
+) -> tuple[str | None, str | None]:
+    """A reason or a note: under every seed, one side must be the first part of the other."""
     for seed in seeds:
-        old = [document for document, of in promised if of == seed]
+        old = [document for document, of in expected if of == seed]
         new = [document for document, of in measured if of == seed]
         common = min(len(old), len(new))
-        expected = len(old) if result.max_samples is None else min(len(old), result.max_samples)
-        if common < expected:
+        required = len(old) if result.max_samples is None else min(len(old), result.max_samples)
+        if common < required:
             limit = f" under --max-samples {result.max_samples}" if result.max_samples else ""
-            reasons.append(f"{common} documents instead of the {expected} of the baseline{limit}")
-            return
+            return f"{common} documents instead of the {required} of the baseline{limit}", None
         if old[:common] != new[:common]:
-            reasons.append(f"the first {common} documents are not those of the baseline: the order changed")
-            return
+            return f"the first {common} documents are not those of the baseline: the order changed", None
     if len(new) < len(old):
-        notes.append(f"--max-samples {result.max_samples}: the first {common} of the baseline's {len(old)} documents are compared")
-    elif len(old) < len(new):
-        notes.append(f"the baseline holds the first {common} of this run's {len(new)} documents; only these are compared")
+        return None, f"--max-samples {result.max_samples}: the first {common} of the baseline's {len(old)} documents are compared"
+    if len(old) < len(new):
+        return None, f"the baseline holds the first {common} of this run's {len(new)} documents; only these are compared"
+    return None, None
 
 
 def _prompts(
