@@ -20,13 +20,13 @@ def check_processes(parallelism: Parallelism | None, config: str, environment: M
     """The parallelism, if torchrun has started as many processes. `config` is the file for messages. Raises UserInputError."""
     if parallelism is None:
         raise UserInputError(f"{config}: parallelism: missing, and engine=nanotron needs its dp, tp and pp")
-    asked = parallelism.processes
-    sizes = f"dp {parallelism.data} x tp {parallelism.tensor} x pp {parallelism.pipeline} = {asked}"
-    launch = f"torchrun --standalone --nproc-per-node={asked} -m pytest ..."
+    needed = parallelism.processes
+    sizes = f"dp {parallelism.data} x tp {parallelism.tensor} x pp {parallelism.pipeline} = {needed}"
+    launch = f"torchrun --standalone --nproc-per-node={needed} -m pytest ..."
     started = environment.get("WORLD_SIZE")
     if started is None:
         raise UserInputError(f"engine=nanotron runs under torchrun, as {sizes} processes ({parallelism.where}): {launch}")
-    if started != str(asked):
+    if started != str(needed):
         raise UserInputError(f"engine=nanotron: torchrun started {started} processes, and {parallelism.where} asks for {sizes}: {launch}")
     if parallelism.pipeline > 1:
         raise UserInputError(

@@ -60,8 +60,8 @@ class TextGenerator:
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`."""
-        asked = [self._pending(index, request) for index, request in enumerate(requests)]
-        jobs = [(one, sample) for one in asked for sample in range(one.request.num_samples if self._is_sampled(one.request) else 1)]
+        pending = [self._pending(index, request) for index, request in enumerate(requests)]
+        jobs = [(one, sample) for one in pending for sample in range(one.request.num_samples if self._is_sampled(one.request) else 1)]
         for (one, sample), answer in work_through(jobs, self._request_sample, threads=self._arguments.concurrency):
             if one.error is not None:
                 continue
@@ -138,10 +138,10 @@ class TextGenerator:
 
     def _limit(self, one: _PendingRequest, *, is_chat: bool) -> int | None:
         """The most new tokens. None: the server's own limit, which is all that fits for a chat."""
-        asked = one.request.max_new_tokens or self._parameters.max_new_tokens or self._arguments.max_gen_toks
+        given = one.request.max_new_tokens or self._parameters.max_new_tokens or self._arguments.max_gen_toks
         room = max(1, self._length - len(one.ids)) if self._length is not None and one.ids is not None else None
-        if asked is not None:
-            return asked if room is None else min(asked, room)
+        if given is not None:
+            return given if room is None else min(given, room)
         return None if is_chat else room or _NEW_TOKENS
 
     def _request_sample(self, job: tuple[_PendingRequest, int]) -> _Sample | str:

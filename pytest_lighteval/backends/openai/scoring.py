@@ -70,9 +70,9 @@ class EchoScorer:
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """See `Backend.loglikelihood`. Raises UnsupportedRequestError for a server that gives no log-probabilities."""
         self._server.require_scores()
-        asked = self._choice_requests(requests)
-        for index, scores in self._score(asked):
-            yield index, _loglikelihood_response(asked[index], scores, len(requests[index].choices))
+        pending = self._choice_requests(requests)
+        for index, scores in self._score(pending):
+            yield index, _loglikelihood_response(pending[index], scores, len(requests[index].choices))
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`. Raises UnsupportedRequestError likewise."""
@@ -93,7 +93,7 @@ class EchoScorer:
                 _PendingRequest(error=reason) if reason else _PendingRequest(pairs=tuple(choice_pairs(request, self._text, start_space)))
                 for request, reason in zip(requests, reasons, strict=True)
             ]
-        asked = []
+        pending = []
         fitted = tokenize_choices(requests, self._server.tokenizer, start_space=start_space, max_input_tokens=self._max_input_tokens)
         for request, ids in zip(requests, fitted, strict=True):
             pairs: Sequence[TokenPair | TextPair] = ids.pairs
@@ -103,8 +103,8 @@ class EchoScorer:
                     self._shortened(text, pair.context) if cut else text
                     for text, pair, cut in zip(texts, ids.pairs, ids.truncated_tokens, strict=True)
                 ]
-            asked.append(_PendingRequest(pairs=tuple(pairs), truncated=max(ids.truncated_tokens, default=0), error=ids.error))
-        return asked
+            pending.append(_PendingRequest(pairs=tuple(pairs), truncated=max(ids.truncated_tokens, default=0), error=ids.error))
+        return pending
 
     @property
     def _max_input_tokens(self) -> int:
@@ -139,13 +139,13 @@ class EchoScorer:
             raise BackendError("choices after chat turns need tokenizer=: a server's chat API gives no log-probabilities of a given answer")
         return self._server.tokenizer.text(prompt)
 
-    def _score(self, asked: Sequence[_PendingRequest]) -> Iterator[tuple[int, list[_PairScore] | str]]:
+    def _score(self, pending: Sequence[_PendingRequest]) -> Iterator[tuple[int, list[_PairScore] | str]]:
         """Each request once, as soon as it is complete."""
-        owned = [(one, pair) for one in asked for pair in one.pairs]
+        owned = [(one, pair) for one in pending for pair in one.pairs]
         jobs = [_PairJob(owner=one, place=place, pair=pair) for place, (one, pair) in enumerate(owned)]
         done = ((job.place, score) for job, score in work_through(jobs, self._score_one, threads=self._arguments.concurrency))
-        for index, scores in gather_scores([len(one.pairs) for one in asked], done):
-            yield index, asked[index].error or scores
+        for index, scores in gather_scores([len(one.pairs) for one in pending], done):
+            yield index, pending[index].error or scores
 
     def _score_one(self, job: _PairJob) -> _PairScore | str:
         """The score, or why there is none."""
@@ -197,10 +197,10 @@ class EchoScorer:
         return text
 
 
-def _loglikelihood_response(asked: _PendingRequest, scores: Sequence[_PairScore] | str, count: int) -> LoglikelihoodResponse:
+def _loglikelihood_response(pending: _PendingRequest, scores: Sequence[_PairScore] | str, count: int) -> LoglikelihoodResponse:
     if isinstance(scores, str):
         return LoglikelihoodResponse(error=scores)
-    ids = [pair for pair in asked.pairs[:count] if isinstance(pair, TokenPair)]
+    ids = [pair for pair in pending.pairs[:count] if isinstance(pair, TokenPair)]
     return LoglikelihoodResponse(
         logprobs=tuple(score.logprob for score in scores[:count]),
         greedy=tuple(score.greedy for score in scores[:count]),
@@ -208,5 +208,5 @@ def _loglikelihood_response(asked: _PendingRequest, scores: Sequence[_PairScore]
         unconditioned_logprobs=tuple(score.logprob for score in scores[count:]) or None,
         prompt_token_ids=ids[0].context if ids else None,
         choice_token_ids=tuple(pair.continuation for pair in ids) or None,
-        truncated_tokens=asked.truncated,
+        truncated_tokens=pending.truncated,
     )

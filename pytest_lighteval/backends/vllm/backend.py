@@ -64,9 +64,9 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
             converted = msgspec.convert({"pretrained": str(model.model), **arguments}, VllmArguments)
         except msgspec.ValidationError as error:
             raise UserInputError(str(error)) from error
-        asked = converted.max_model_length
-        if asked is not None and asked > model.max_model_len:
-            raise UserInputError(f"max_model_length: {asked} is more than the engine's {model.max_model_len}")
+        requested = converted.max_model_length
+        if requested is not None and requested > model.max_model_len:
+            raise UserInputError(f"max_model_length: {requested} is more than the engine's {model.max_model_len}")
         return cls(converted, given=llm)
 
     @cached_property

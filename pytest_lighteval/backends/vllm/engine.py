@@ -82,15 +82,15 @@ class VllmEngine:
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """See `Backend.loglikelihood`."""
         start_space = self._arguments.multichoice_continuations_start_space
-        asked = tokenize_choices(requests, self._tokenizer, start_space=start_space, max_input_tokens=self._max_input_tokens)
-        for index, scores in self._score(asked):
-            yield index, loglikelihood_response(asked[index], scores, len(requests[index].choices))
+        tokenized = tokenize_choices(requests, self._tokenizer, start_space=start_space, max_input_tokens=self._max_input_tokens)
+        for index, scores in self._score(tokenized):
+            yield index, loglikelihood_response(tokenized[index], scores, len(requests[index].choices))
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`."""
-        asked = tokenize_texts(requests, self._tokenizer, start=self._tokenizer.special.start, max_input_tokens=self._max_input_tokens)
-        for index, scores in self._score(asked):
-            yield index, perplexity_response(asked[index], scores)
+        tokenized = tokenize_texts(requests, self._tokenizer, start=self._tokenizer.special.start, max_input_tokens=self._max_input_tokens)
+        for index, scores in self._score(tokenized):
+            yield index, perplexity_response(tokenized[index], scores)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`."""
@@ -121,14 +121,14 @@ class VllmEngine:
         """See `ModelEngine.close`."""
         self._running.close()
 
-    def _read(self, asked: TokenizedPrompt, tokens: Sequence[int]) -> GeneratedText:
-        limit, stops = asked.max_new_tokens, asked.stop_sequence
-        return decode_generated(tokens, max_new_tokens=limit, stop_sequence=stops, ends=asked.stop_ids, decode=self._tokenizer.decode)
+    def _read(self, prompt: TokenizedPrompt, tokens: Sequence[int]) -> GeneratedText:
+        limit, stops = prompt.max_new_tokens, prompt.stop_sequence
+        return decode_generated(tokens, max_new_tokens=limit, stop_sequence=stops, ends=prompt.stop_ids, decode=self._tokenizer.decode)
 
-    def _score(self, asked: Sequence[TokenizedRequest]) -> Iterator[tuple[int, list[PairScore] | str]]:
+    def _score(self, tokenized: Sequence[TokenizedRequest]) -> Iterator[tuple[int, list[PairScore] | str]]:
         """See `gather_request_scores`."""
         with self._as_backend_error():
-            yield from gather_request_scores(asked, score_pairs(pairs_of(asked), self._running))
+            yield from gather_request_scores(tokenized, score_pairs(pairs_of(tokenized), self._running))
 
     @contextlib.contextmanager
     def _as_backend_error(self) -> Iterator[None]:

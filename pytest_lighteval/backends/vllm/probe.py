@@ -32,14 +32,14 @@ def probe(
     length = min(2 * block_size + 3, max_model_len - 2)
     # any ids will do, except special ones, which are the first of most vocabularies
     text = tuple(vocabulary // 4 + (7 * place) % max(1, vocabulary // 4) for place in range(length))
-    asked = ContinuationPrompt(tokens=text, scored=2)
+    plain_prompt = ContinuationPrompt(tokens=text, scored=2)
     plain = Runner(llm, sampling_parameters, Abilities())
     tolerance = _TOLERANCES.get(dtype, _COARSE)
-    expected = _only(plain.score_continuations([asked])).logprob
+    expected = _only(plain.score_continuations([plain_prompt])).logprob
 
     def reads_cache() -> bool:
         runner = Runner(llm, sampling_parameters, Abilities(reads_cache=True))
-        return all(abs(score.logprob - expected) <= tolerance for _, score in runner.score_continuations([asked, asked]))
+        return all(abs(score.logprob - expected) <= tolerance for _, score in runner.score_continuations([plain_prompt, plain_prompt]))
 
     def names_tokens() -> bool:
         runner = Runner(llm, sampling_parameters, Abilities(names_tokens=True))

@@ -84,9 +84,9 @@ class Runner:
             split = len(prompts[index].tokens) - prompts[index].scored
             waiting[prompts[index].tokens[:split]][prompts[index].tokens[split]].append((index, rest))
         firsts = [
-            NextTokenPrompt(tokens=context, candidates=tuple(asked)[start : start + MOST_CANDIDATES])
-            for context, asked in waiting.items()
-            for start in range(0, len(asked), MOST_CANDIDATES)
+            NextTokenPrompt(tokens=context, candidates=tuple(by_token)[start : start + MOST_CANDIDATES])
+            for context, by_token in waiting.items()
+            for start in range(0, len(by_token), MOST_CANDIDATES)
         ]
         for place, scores in self._score_by_name(firsts, forget=False) if firsts else ():
             for token, first in zip(firsts[place].candidates, scores, strict=True):
@@ -97,17 +97,17 @@ class Runner:
         self, prompts: Sequence[TokenizedPrompt], parameters: GenerationParameters
     ) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
         """See `RunningEngine.generate`."""
-        asked = [self._sampling(prompt, parameters) for prompt in prompts]
-        for index, output in self._run([prompt.tokens for prompt in prompts], asked):
+        sampling = [self._sampling(prompt, parameters) for prompt in prompts]
+        for index, output in self._run([prompt.tokens for prompt in prompts], sampling):
             yield index, tuple(tuple(answer.token_ids) for answer in sorted(output.outputs, key=lambda answer: answer.index))
 
     def _score_by_name(self, prompts: Sequence[NextTokenPrompt], *, forget: bool = True) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
         """Never together with other kinds of prompts: vLLM 0.32 would mix up their log-probabilities."""
-        asked = [
+        sampling = [
             self._parameters(temperature=0.0, max_tokens=1, detokenize=False, logprob_token_ids=list(prompt.candidates))
             for prompt in prompts
         ]
-        for index, output in self._run([prompt.tokens for prompt in prompts], asked, forget=forget):
+        for index, output in self._run([prompt.tokens for prompt in prompts], sampling, forget=forget):
             (answer,) = output.outputs
             row = answer.logprobs[0]
             yield (
@@ -134,16 +134,16 @@ class Runner:
         settings = plain | {"prompt_logprobs": 0}
         if self.abilities.reads_cache:
             settings["skip_reading_prefix_cache"] = not from_cache
-        asked: list[tuple[int | None, tuple[int, ...], Any]] = []
+        rows: list[tuple[int | None, tuple[int, ...], Any]] = []
         before: tuple[int, ...] = ()
         for index, prompt in enumerate(prompts):
             context = prompt.tokens[: -prompt.scored]
             if from_cache and len(context) - common_prefix(before, context) >= _WORTH_A_PROMPT:
-                asked.append((None, context, self._parameters(**plain)))
-            asked.append((index, prompt.tokens, self._parameters(**settings)))
+                rows.append((None, context, self._parameters(**plain)))
+            rows.append((index, prompt.tokens, self._parameters(**settings)))
             before = prompt.tokens
-        for place, output in self._run([tokens for _, tokens, _ in asked], [parameters for _, _, parameters in asked]):
-            owner = asked[place][0]
+        for place, output in self._run([tokens for _, tokens, _ in rows], [parameters for _, _, parameters in rows]):
+            owner = rows[place][0]
             if owner is not None:
                 yield owner, output
 
@@ -182,8 +182,8 @@ class Runner:
         waiting = {f"lighteval-{first}-{index}": index for index in range(len(prompts))}
         try:
             with _no_warnings():
-                for (name, index), asked in zip(tuple(waiting.items()), parameters, strict=True):
-                    self._engine.add_request(name, {"type": "token", "prompt_token_ids": list(prompts[index])}, asked)
+                for (name, index), sampling in zip(tuple(waiting.items()), parameters, strict=True):
+                    self._engine.add_request(name, {"type": "token", "prompt_token_ids": list(prompts[index])}, sampling)
             while waiting:
                 with _no_warnings():
                     outputs = self._engine.step()
@@ -210,6 +210,6 @@ def _no_warnings() -> Iterator[None]:
 def _sum_rows(output: Any, prompt: ContinuationPrompt) -> PairScore:
     """The score of the last tokens. Rows are counted from the end, because newer engines leave out those of a cached prefix."""
     rows = output.prompt_logprobs[-prompt.scored :]
-    asked = prompt.tokens[-prompt.scored :]
-    found = [row[token] for row, token in zip(rows, asked, strict=True)]
+    scored = prompt.tokens[-prompt.scored :]
+    found = [row[token] for row, token in zip(rows, scored, strict=True)]
     return PairScore(logprob=math.fsum(entry.logprob for entry in found), greedy=all(entry.rank == 1 for entry in found))

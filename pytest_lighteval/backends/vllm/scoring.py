@@ -58,9 +58,9 @@ def score_pairs(pairs: Sequence[TokenPair], scorer: PromptScorer) -> Iterator[tu
         else:
             texts[pair.context + pair.continuation, len(pair.continuation)].append(index)
     choices = [
-        NextTokenPrompt(tokens=context, candidates=tuple(asked)[first : first + MOST_CANDIDATES])
-        for context, asked in sorted(candidates.items(), key=lambda item: item[0])
-        for first in range(0, len(asked), MOST_CANDIDATES)
+        NextTokenPrompt(tokens=context, candidates=tuple(by_token)[first : first + MOST_CANDIDATES])
+        for context, by_token in sorted(candidates.items(), key=lambda item: item[0])
+        for first in range(0, len(by_token), MOST_CANDIDATES)
     ]
     for place, scores in scorer.score_next_tokens(choices) if choices else ():
         prompt = choices[place]

@@ -517,7 +517,7 @@ def _say_tied(step: Path) -> None:
         (_add_an_expert, r"exp-rank-0-of-2.safetensors: a shard of an expert: mixtures of experts are not mapped"),
         (_add_a_parameter, r"the parameter 'model.decoder.1.pp_block.attn.q_norm.weight' has no counterpart in llama"),
         (_add_a_stranger, r"weights.safetensors: not named as nanotron names a shard"),
-        (_empty, r"10/model: it holds no \*.safetensors, so there are no weights to load"),
+        (_empty, r"10/model: it has no \*.safetensors, so there are no weights to load"),
         (
             _say_another_vocabulary,
             r"model.embed_tokens.weight \(in transformers' terms\) is \(402, 48\), and the config makes it \(410,",

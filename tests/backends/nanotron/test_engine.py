@@ -87,7 +87,7 @@ def test_padding_on_the_left_is_asked_as_padding_on_the_right() -> None:
 
     assert asked[0].tolist() == [[7, 8, 9, 2, 2], [4, 5, 6, 7, 8]]
     assert torch.allclose(found, torch.cat(alone), atol=1e-5)
-    with pytest.raises(ValueError, match="plain rows alone"):
+    with pytest.raises(ValueError, match="only plain rows"):
         wrapped(input_ids=padded, attention_mask=mask[:, None, None])
 
 
