@@ -79,7 +79,7 @@ def lighteval_result(
 
 @pytest.fixture
 def lighteval_verdicts(request: pytest.FixtureRequest, lighteval_result: TaskResult) -> tuple[Verdict, ...]:
-    """What the gates of the item's task say about its result. A baseline that does not fit is an error: there is nothing to judge."""
+    """What the gates of the item's task say about its result. A baseline that cannot be compared with is an error."""
     verdicts = outcome_of(request.node, lighteval_result.key).verdicts
     paired = [verdict.paired for verdict in verdicts if verdict.paired is not None]
     mismatches = [comparison.line for comparison in paired if comparison.outcome == "STALE" and comparison.red]

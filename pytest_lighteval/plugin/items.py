@@ -118,7 +118,7 @@ class TaskItem(pytest.Function):
 
 
 class ReferenceItem(pytest.Function):
-    """The same task, measured with the reference model that the session's is compared with. It has no score to be judged."""
+    """The same task, measured with the reference model. Its score is not judged."""
 
     def __init__(self, *, task: Task, key: TaskKey, **kwargs: Any) -> None:
         super().__init__(callobj=run_reference, **kwargs)
@@ -146,11 +146,11 @@ def put_references_first(items: list[pytest.Item]) -> None:
 
 
 def run_reference(lighteval_reference_result: TaskResult) -> None:
-    """Measuring is the set-up; nobody judges a reference."""
+    """The set-up measures; there is nothing to judge."""
 
 
 def run_task(lighteval_result: TaskResult, lighteval_verdicts: tuple[Verdict, ...]) -> None:
-    """Judge what was measured; the measuring itself is the set-up, so that a broken engine is an error and a lost score a failure."""
+    """Judge what the set-up measured: a broken engine is then an error, and a lost score a failure."""
     failed = [verdict.message for verdict in lighteval_verdicts if verdict.outcome == "failed"]
     waived = [verdict.message for verdict in lighteval_verdicts if verdict.outcome == "waived"]
     if waived and not failed:

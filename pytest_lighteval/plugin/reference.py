@@ -1,7 +1,7 @@
 """Recovery mode: a second model is measured on the same documents first, and the session's model is compared with it.
 
-The reference's items come before all others, so that a process holds one model at a time. What they measure passes through the run's
-folder, as under xdist another worker may need it; whoever needs a result that is not there yet makes it.
+The reference's items come before all others, so that a process holds one model at a time. Their results are kept in the run's folder,
+since another xdist worker may need them. A worker that needs a missing result computes it, holding a file lock on the task.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Reference:
     def result(
         self, key: TaskKey, measure: Callable[[Backend, Path], TaskResult], *, lacking: Callable[[Backend], str | None]
     ) -> ReferenceResult:
-        """What the reference measured of a task, once in a run whichever worker asks first; others wait for it.
+        """What the reference measured of a task. The first worker that asks measures it, once in a run; the others wait.
 
         Args:
             key: of the task.

@@ -57,7 +57,7 @@ class Settings:
     """All options, checked; what the rest of the plugin reads."""
 
     backend: str | None
-    """None: none was chosen, so tasks run only where a conftest brings its own `lighteval_backend`."""
+    """None: none was chosen, so tasks run only if a conftest defines `lighteval_backend`."""
     arguments: msgspec.Struct | None
     specs: tuple[TaskSpec, ...]
     custom_tasks: tuple[Path, ...]
@@ -72,11 +72,11 @@ class Settings:
     """None: nothing is kept."""
     threads: Threads = None
     notes: tuple[str, ...] = ()
-    """What a file that the model arguments name has to say, for the top of pytest's output."""
+    """Lines for the top of pytest's output, from a file that the model arguments name."""
 
     @property
     def label(self) -> str:
-        """A few words for the run's folder: the backend, and the model where an argument names it."""
+        """A few words for the name of the run's folder: the backend, and the model if an argument names it."""
         model = model_name(self.arguments) or ""
         return "-".join(part for part in (self.backend or "own", model.rstrip("/").rpartition("/")[2]) if part)
 
@@ -153,7 +153,7 @@ def _arguments(backend: str, text: str | None, batch_size: str | None, folder: P
     if batch_size is not None:
         raw["batch_size"] = batch_size
     factory = backends.load_backend(backend)
-    # a misspelt argument is told before the file that another one names
+    # a misspelt argument is reported before the file that another one names is read
     arguments = convert_model_args(raw, factory.Arguments, backend=backend)
     said_elsewhere = backends.session_defaults(factory, raw).arguments
     return convert_model_args({**said_elsewhere, **raw}, factory.Arguments, backend=backend) if said_elsewhere else arguments

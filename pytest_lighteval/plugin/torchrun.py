@@ -1,8 +1,7 @@
-"""Under torchrun: one session in several processes, of which the first one alone speaks.
+"""Under torchrun: one session in several processes, of which only the first prints and reports.
 
-Every process collects and runs the same items, since all of them take part in every answer. Those beside the first print nothing and
-write nothing but why they failed, for torchrun to tell. Imported by every pytest run, so it imports nothing but pytest until torchrun is
-known to be there.
+Every process collects and runs the same items, since all of them take part in every answer. The others are silent; if one fails, it
+writes the reason to a file that torchrun prints. Every pytest run imports this module, so it imports only pytest until torchrun is there.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import pytest
 LAUNCHED = "TORCHELASTIC_RUN_ID"
 """Set by torchrun alone; clusters set RANK and WORLD_SIZE for jobs of any kind."""
 _ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
-"""Where torchrun looks for the reason when a process fails, to print it in its own summary."""
+"""The file in which torchrun looks for the reason when a process fails; torchrun prints it in its summary."""
 _SILENT = pytest.StashKey[bool]()
 
 
@@ -30,10 +29,10 @@ def is_beside_first() -> bool:
 
 
 def silence(config: pytest.Config, arguments: Iterable[str]) -> None:
-    """Print nothing from now on, if this session evaluates something beside the first process.
+    """Print nothing from now on, if this session evaluates models and is not the first process.
 
-    To be called before pytest captures output, which keeps where it went: short forms of options are not registered by then, so that
-    the command line is looked at as it is. `--backend nccl` is some other project's.
+    Must be called before pytest starts to capture output. Short forms of options are not registered by then, so the raw command line is
+    searched. `--backend nccl` belongs to some other project.
     """
     if not is_beside_first() or not (config.getini("lighteval_backend") or _names_backend(list(arguments))):
         return
@@ -45,9 +44,10 @@ def silence(config: pytest.Config, arguments: Iterable[str]) -> None:
 
 
 def report_error(config: pytest.Config, error: BaseException, *, where: str = "") -> None:
-    """Have torchrun tell why this silent process failed, in one line. In any other process nothing happens.
+    """Write why this silent process failed to its error file, in one line. In any other process nothing happens.
 
-    What ends the session counts, else the first error. The file's form is that of `torch.distributed.elastic.multiprocessing.errors`.
+    An error that ends the session replaces an earlier one; otherwise the first error counts. The file has the form of
+    `torch.distributed.elastic.multiprocessing.errors`.
     """
     path = os.environ.get(_ERROR_FILE)
     if not path or not config.stash.get(_SILENT, False):
