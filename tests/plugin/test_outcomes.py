@@ -57,7 +57,7 @@ def test_a_gates_file_serves_tasks_and_groups(project: pytest.Pytester) -> None:
     result.assert_outcomes(passed=5, failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
-        ["*gates.yaml:3: mini|prose|5: nothing in this run*", "FAILED *mini|words:_average|0*em 0.* is below the floor 1.1*"]
+        ["*gates.yaml:3: mini|prose|5: no task of this run matches it*", "FAILED *mini|words:_average|0*em 0.* is below the floor 1.1*"]
     )
     failures = ElementTree.parse(project.path / "j.xml").findall(".//testcase/failure")
     assert len(failures) == 1
