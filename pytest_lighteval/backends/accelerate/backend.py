@@ -37,13 +37,6 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
         """A model and a tokenizer in memory. None: the arguments name them."""
 
     @classmethod
-    def from_arguments(cls, arguments: msgspec.Struct) -> AccelerateBackend:
-        """A backend of checked arguments. Loads nothing. Raises UserInputError for a model that is missing."""
-        if not isinstance(arguments, AccelerateArguments):
-            raise TypeError(f"AccelerateArguments were expected, not {type(arguments).__name__}")
-        return cls(arguments)
-
-    @classmethod
     def from_model(cls, model: Any, tokenizer: Any, **arguments: Any) -> AccelerateBackend:
         """A backend around a transformers model in memory, on its device and in its dtype.
 

@@ -6,7 +6,9 @@ import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+
+import msgspec
 
 from pytest_lighteval.backends.common.model_folder import Folders
 from pytest_lighteval.backends.common.prompt_rules import ModelNaming
@@ -67,14 +69,23 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
     packages: tuple[str, ...]
     """Packages without which the backend answers nothing."""
     supports = frozenset(RequestKind)
+    Arguments: type[Any]
+    """The struct of its model arguments."""
 
-    def __init__(self, arguments: LocalArguments, folders: Folders | None) -> None:
+    def __init__(self, arguments: LocalArguments, folders: Folders | None = None) -> None:
         """`folders` hold the model and its tokenizer. None: the user gave both in memory."""
         self.arguments = arguments
         self._found_folders = folders
         self._closed = False
         self._last_facts: dict[str, Any] = {}
         """What a closed engine reported, for a report that is written later."""
+
+    @classmethod
+    def from_arguments(cls, arguments: msgspec.Struct) -> Self:
+        """A backend of checked arguments. Loads and starts nothing. Raises UserInputError for a model that is missing."""
+        if not isinstance(arguments, cls.Arguments):
+            raise TypeError(f"{cls.Arguments.__name__} were expected, not {type(arguments).__name__}")
+        return cls(arguments)
 
     @property
     @abstractmethod

@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from pytest_lighteval.backends.accelerate import AccelerateBackend
 from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_content
 from pytest_lighteval.backends.common.fingerprints import small_file_digests
@@ -43,13 +41,6 @@ class NanotronBackend(AccelerateBackend):
         self._nanotron = arguments
         # with several processes, one must not find in the cache what the others compute: they would wait for it
         self.cacheable = arguments.engine == "transformers"
-
-    @classmethod
-    def from_arguments(cls, arguments: msgspec.Struct) -> NanotronBackend:
-        """A backend of checked arguments. Reads no weights. Raises UserInputError."""
-        if not isinstance(arguments, NanotronArguments):
-            raise TypeError(f"NanotronArguments were expected, not {type(arguments).__name__}")
-        return cls(arguments)
 
     @staticmethod
     def session_defaults(written: Mapping[str, Any]) -> SessionDefaults:

@@ -40,13 +40,6 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
         """Not for an engine in memory: its weights may differ from the files in its fingerprint, and its GPUs are unknown."""
 
     @classmethod
-    def from_arguments(cls, arguments: msgspec.Struct) -> VllmBackend:
-        """A backend of checked arguments. Starts nothing. Raises UserInputError for a model that is missing."""
-        if not isinstance(arguments, VllmArguments):
-            raise TypeError(f"VllmArguments were expected, not {type(arguments).__name__}")
-        return cls(arguments)
-
-    @classmethod
     def from_engine(cls, llm: Any, **arguments: Any) -> VllmBackend:
         """A backend around a running `vllm.LLM`.
 
