@@ -58,7 +58,7 @@ def test_a_long_context_is_cut_on_the_left() -> None:
     )
 
 
-def test_what_was_cut_is_told_of_the_pair_that_lost_most() -> None:
+def test_truncated_tokens_are_those_of_the_pair_that_lost_most() -> None:
     asked = ask("abcd", "e", "efg", "ef", max_input_tokens=4)
 
     assert ["".join(map(chr, pair.context)) for pair in asked.pairs] == ["abcd", "cd", "bcd"]
@@ -75,7 +75,7 @@ def test_a_choice_that_fits_only_without_any_context_is_an_error() -> None:
     )
 
 
-def test_the_choices_stand_behind_the_unconditioned_prompt_too() -> None:
+def test_the_choices_follow_the_unconditioned_prompt_too() -> None:
     asked = ask("ab", "c", "d", unconditioned="z", max_input_tokens=9)
 
     assert [(pair.context, pair.continuation) for pair in asked.pairs] == [

@@ -50,7 +50,7 @@ def pair(context: str, continuation: str, *, rendered: bool = False) -> TextPair
     return TextPair(context=context, continuation=continuation, rendered=rendered)
 
 
-def test_the_continuation_is_what_lies_behind_the_context() -> None:
+def test_the_continuation_is_what_follows_the_context() -> None:
     assert encode_pairs([pair("xy", " z")], letters, NONE) == [TokenPair(context=ids("xy"), continuation=ids(" z"))]
 
 
@@ -76,7 +76,7 @@ def test_a_context_of_mere_spaces_is_not_empty() -> None:
     assert encode_pairs([pair(" ", "z")], letters, NONE) == [TokenPair(context=(EOS,), continuation=ids(" z"))]
 
 
-def test_special_tokens_stand_before_a_plain_context_and_not_before_a_rendered_chat() -> None:
+def test_a_plain_context_gets_special_tokens_and_a_rendered_chat_none() -> None:
     pairs = [pair("x", "y"), pair("x", "y", rendered=True)]
 
     assert encode_pairs(pairs, letters_with_bos, NONE) == [

@@ -385,7 +385,7 @@ def test_starcoder2_keeps_its_sliding_window(tmp_path: Path) -> None:
     assert_same(model, folder)
 
 
-def test_the_model_config_may_stand_beside_the_yaml(checkpoint: Path) -> None:
+def test_the_model_config_may_be_beside_the_yaml(checkpoint: Path) -> None:
     change(checkpoint, "model.model_config", ...)
 
     assert_same(tiny("llama"), convert(checkpoint))

@@ -70,7 +70,7 @@ class TestConformance(BackendConformance):
         assert str(backend.describe()["engine"]).startswith("plain rows: ")
 
 
-def test_padding_on_the_left_is_asked_as_padding_on_the_right() -> None:
+def test_padding_on_the_left_is_computed_as_padding_on_the_right() -> None:
     model = tiny_model()
     asked = []
 

@@ -99,7 +99,7 @@ def test_help_lists_the_checkpoint_first_and_every_argument_with_a_type_and_a_li
     assert "  (, default" not in text
 
 
-def test_lightevals_template_is_read_and_what_has_no_effect_is_told(tmp_path: Path) -> None:
+def test_lightevals_template_is_read_and_a_note_lists_what_has_no_effect(tmp_path: Path) -> None:
     found = read_config(tmp_path, LIGHTEVALS_TEMPLATE)
 
     assert found == SessionDefaults(

@@ -66,7 +66,7 @@ def test_help_names_every_argument_with_a_line() -> None:
     assert text.count("\n      ") == len(OpenAIArguments.__struct_fields__)
 
 
-def test_the_key_comes_from_the_environment_and_is_in_nothing_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_comes_from_the_environment_and_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
     monkeypatch.setenv("MY_KEY", "another")
     backend = make()
@@ -86,7 +86,7 @@ def test_a_key_is_not_needed_unless_its_variable_was_named(monkeypatch: pytest.M
         make(api_key_env="NO_SUCH_KEY")
 
 
-def test_a_key_of_upper_case_letters_that_stands_for_the_name_is_not_repeated() -> None:
+def test_a_key_of_upper_case_letters_in_place_of_the_name_is_not_shown() -> None:
     with pytest.raises(UserInputError) as caught:
         make(api_key_env="AKIA0SECRET7")
 
@@ -132,7 +132,7 @@ def test_the_fingerprint_is_of_what_may_change_an_answer(tmp_path: Path, monkeyp
     assert make(tokenizer=str(tmp_path)).fingerprint not in found
 
 
-def test_a_tokenizer_that_is_not_there_is_told_before_anybody_is_asked(tmp_path: Path) -> None:
+def test_a_missing_tokenizer_is_an_error_before_any_request(tmp_path: Path) -> None:
     with pytest.raises(UserInputError, match="tokenizer: there is no file or folder"):
         make(tokenizer=str(tmp_path / "none"))
 

@@ -130,7 +130,7 @@ def test_a_server_that_asks_everybody_to_wait_too_long_is_given_up(server: TinyS
         pytest.param(Fault(status=400), False, id="refused"),
     ],
 )
-def test_an_outage_is_told_from_an_answer_that_the_server_cannot_give(
+def test_an_outage_is_no_answer_that_the_server_cannot_give(
     server: TinyServer, make_client: MakeClient, fault: Fault, is_outage: bool
 ) -> None:
     server.faults = [fault] * 2
@@ -168,7 +168,7 @@ def test_a_status_that_all_would_get_ends_everything(server: TinyServer, make_cl
         make_client().post("/completions", {})
 
 
-def test_a_redirection_is_told_and_not_followed(server: TinyServer, make_client: MakeClient) -> None:
+def test_a_redirection_is_an_error_and_not_followed(server: TinyServer, make_client: MakeClient) -> None:
     server.faults = [Fault(status=307, headers={"Location": "http://127.0.0.1:1/v1/completions"})]
 
     with pytest.raises(FinalStatusError, match=r"status 307: .*moved to http://127.0.0.1:1/v1/completions: is base_url right\?"):
@@ -224,7 +224,7 @@ def test_the_key_is_sent_and_a_server_that_repeats_it_does_not_make_us_tell_it(s
     assert KEY not in str(caught.value)
 
 
-def test_no_key_sends_none_and_is_named_where_one_is_wanted(server: TinyServer, make_client: MakeClient) -> None:
+def test_without_a_key_none_is_sent_and_a_refusal_names_its_variable(server: TinyServer, make_client: MakeClient) -> None:
     server.behaviour.key = "another"
 
     with pytest.raises(BackendError, match="no key was sent, as its environment variable is not set"):

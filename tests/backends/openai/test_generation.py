@@ -165,7 +165,7 @@ def test_a_chat_that_spent_all_its_tokens_on_hidden_thoughts_said_nothing(server
     assert answer.finish_reasons == ("length",)
 
 
-def test_texts_go_to_completions_and_turns_to_chat_unless_told_otherwise(
+def test_texts_go_to_completions_and_turns_to_chat_unless_api_says_otherwise(
     server: TinyServer, connect: Connect, tokenizer_folder: str
 ) -> None:
     paths = []

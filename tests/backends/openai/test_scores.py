@@ -185,7 +185,7 @@ def test_a_beginning_token_that_the_server_adds_is_context(serve: Serve, connect
     )
 
 
-def test_without_anything_to_stand_before_it_an_empty_context_is_an_error_that_names_the_way_out(
+def test_an_empty_context_without_a_start_is_an_error_that_names_the_way_out(
     serve: Serve,
     connect: Connect,
 ) -> None:
@@ -464,7 +464,7 @@ def echo_of(tokens: tuple[str, ...], *, first: int = 0) -> Echo:
         pytest.param(("a", "", "b"), "ab", 1, None, id="a token of no text at the border"),
     ],
 )
-def test_the_continuation_is_the_tokens_that_begin_behind_the_context(
+def test_the_continuation_is_the_tokens_that_start_after_the_context(
     tokens: tuple[str, ...], text: str, border: int, expected: int | None
 ) -> None:
     assert echo_of(tokens).count_after(text, border) == expected

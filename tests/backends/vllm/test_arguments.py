@@ -88,7 +88,7 @@ def test_swap_space_is_passed_to_a_vllm_that_has_it_and_ignored_with_one_note_by
     assert note == "swap_space is ignored: this vLLM has none; it recomputes preempted sequences"
 
 
-def test_a_cpu_gets_no_compilation_and_a_cache_that_fits_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_gets_no_compilation_and_a_cache_that_fits_unless_arguments_say_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     # set first, so that it is put back afterwards
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE")

@@ -132,9 +132,7 @@ def test_rolling_texts_score_as_recorded(backend: VllmBackend) -> None:
         assert answers[index].logprob == pytest.approx(expected["logprob_sum"], abs=PARITY, rel=5e-6)
 
 
-def test_choices_behind_a_long_shared_prompt_score_as_on_the_accelerate_backend(
-    backend: VllmBackend, accelerate: AccelerateBackend
-) -> None:
+def test_choices_after_a_long_shared_prompt_score_as_on_the_accelerate_backend(backend: VllmBackend, accelerate: AccelerateBackend) -> None:
     shots = "".join(f"Question: What is {number} plus {number}?\nAnswer: {2 * number}\n\n" for number in range(40))
     requests = [
         LoglikelihoodRequest(

@@ -88,7 +88,7 @@ def test_a_replica_that_cannot_start_says_why() -> None:
         start(Path("cursed"))
 
 
-def test_a_replica_that_dies_is_told_with_its_exit_code() -> None:
+def test_a_replica_that_dies_is_an_error_with_its_exit_code() -> None:
     replicas = start()
 
     with pytest.raises(BackendError, match=r"owner/model: a replica ended \(exit code 3\)"):

@@ -150,7 +150,7 @@ def test_all_requests_of_one_kind_are_in_the_engine_at_once_and_neighbours_begin
     assert sum(tokens == tuple(tiny_tokenizer()("A").input_ids) for tokens in calls[0]) == 1
 
 
-def test_a_continuation_that_lies_in_the_cache_is_asked_again_and_never_read_from_it(llama: Any) -> None:
+def test_a_cached_continuation_is_computed_again_and_never_read_from_the_cache(llama: Any) -> None:
     llm = FakeLLM(llama, tiny_tokenizer(), block_size=2)
     runner = Runner(llm, SamplingParameters, Abilities(reads_cache=True))
     plain = Runner(llm, SamplingParameters, Abilities())
