@@ -38,6 +38,13 @@ def test_every_option_that_exists_is_named() -> None:
     assert {f"--{option.name}" for option in OPTIONS} - set(re.findall(r"--[a-z][a-z-]+", README)) == set()
 
 
+def test_the_command_of_the_demo_is_the_one_that_it_runs() -> None:
+    (shown,) = re.findall(r"^pytest (suites/demo --backend accelerate .*)$", README, re.MULTILINE)
+    script = (ROOT / "demo").read_text("utf-8").replace("\\\n", "")
+
+    assert shlex.split(script.partition("-m pytest ")[2]) == [*shlex.split(shown), "$@"]
+
+
 def test_the_job_is_one_of_github_actions_that_runs_one_command() -> None:
     (job,) = (yaml.safe_load(block)["jobs"]["gate"] for block in BLOCKS if block.startswith("# .github"))
     commands = [shlex.split(step["run"]) for step in job["steps"] if "run" in step]
