@@ -142,6 +142,8 @@ def test_check_names_folders_and_files_that_exist() -> None:
     check = (ROOT / "check").read_text("utf-8")
     (quick,) = re.findall(r"quick=\$\(for name in (.*?);", check)
     (edge,) = re.findall(r"edge=\$\(for name in (.*?);", check)
+    slow = re.findall(r"--ignore=([\w/]+\.py)", check)
 
     assert [name for name in quick.split() if not (ROOT / "tests" / name).is_dir()] == []
     assert [name for name in edge.split() if not (ROOT / "tests/plugin" / f"test_{name}.py").is_file()] == []
+    assert [name for name in slow if not (ROOT / name).is_file()] == []
