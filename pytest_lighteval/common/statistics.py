@@ -27,8 +27,8 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if values else math.nan
 
 
-MEAN = CorpusMetric(aggregate=mean, higher_is_better=True)
-"""The aggregate of most metrics."""
+MEAN = CorpusMetric(aggregate=mean, higher_is_better=True, range=(0.0, 1.0))
+"""The aggregate of most metrics: the mean of scores between 0 and 1."""
 
 
 def aggregate(values: Sequence[SampleValue], corpus: CorpusMetric) -> float:

@@ -75,7 +75,7 @@ def policy_for(spec: GateSpec, session: Policy, *, unit: float = 1.0) -> Policy:
     baseline's value.
     """
     if spec.max_drop is not None:
-        max_drop, min_effect = spec.max_drop, spec.min_effect
+        max_drop, min_effect = float(spec.max_drop), None if spec.min_effect is None else float(spec.min_effect)
     else:
         max_drop = session.max_drop * unit
         min_effect = None if session.min_effect is None else session.min_effect * unit

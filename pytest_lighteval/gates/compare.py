@@ -162,7 +162,9 @@ def _align_sides(
 
 
 def in_points(gate: PairedGate, baselines: Sequence[BaselineTask]) -> bool:
-    """Whether scores are between 0 and 1, so that losses are printed in points. Read from the baseline, never from the run."""
+    """Whether losses are printed in points: the metric's range says so, or, of one without a range, all scores of the baseline."""
+    if gate.corpus.range is not None:
+        return gate.corpus.within_one
     if gate.corpus.is_mean:
         return all(0 <= value <= 1 for value in _values(gate.metric, baselines) if not isinstance(value, tuple))
     values = [task.metrics[gate.metric].value for task in baselines if gate.metric in task.metrics]

@@ -7,14 +7,16 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from pytest_lighteval.common.losses import parse_loss
 from pytest_lighteval.common.yaml_lines import YamlFile
 from pytest_lighteval.errors import FileError, UserInputError, did_you_mean
-from pytest_lighteval.tasks.catalogue import Catalogue, reported_values
+from pytest_lighteval.tasks.catalogue import Catalogue, gate_problem, reported_values
 from pytest_lighteval.tasks.suite_schema import WORDS
 from pytest_lighteval.tasks.task_spec import TaskPattern, parse_pattern
 from pytest_lighteval.types import GateSpec, TaskKey
 
 _NUMBERS = ("min", "max", "max_drop", "min_effect", "alpha")
+_LOSSES = ("max_drop", "min_effect")
 _FIELDS = tuple(field.name for field in fields(GateSpec))
 _EXAMPLE = "leaderboard|gsm8k|5: {qem: {min: 0.42, max_drop: 0.01}}"
 
@@ -67,7 +69,7 @@ def unmatched(file: GateFile, keys: Iterable[TaskKey]) -> tuple[GateEntry, ...]:
 
 
 def check_gates(file: GateFile, catalogue: Catalogue) -> None:
-    """Raise FileError for a key that names neither a task nor a superset, or a metric that they do not report."""
+    """Raise FileError for a key that names neither a task nor a superset, a metric that they do not report, or a loss of no use for it."""
     for entry in file.entries:
         try:
             named = catalogue.find(entry.pattern)
@@ -78,10 +80,13 @@ def check_gates(file: GateFile, catalogue: Catalogue) -> None:
             raise FileError(file.path, entry.line, str(entry.pattern), f"the task is skipped, so it has no score: {named[0].skip}")
         # a superset reports the values that all its tasks report
         reported = set.intersection(*(set(reported_values(task)) for task in scored))
-        for name in entry.gates:
+        for name, gate in entry.gates.items():
             if name not in reported:
                 problem = f"{name!r} is not reported{did_you_mean(name, reported)}; reported are {', '.join(sorted(reported))}"
                 raise FileError(file.path, entry.line, str(entry.pattern), problem)
+            for task in scored:
+                if found := gate_problem(task, name, gate):
+                    raise FileError(file.path, entry.line, f"{entry.pattern}.{name}.{found[0]}", found[1])
 
 
 def load_gates(path: Path) -> GateFile:
@@ -122,7 +127,12 @@ def _gate(file: YamlFile, field: tuple[str, str]) -> GateSpec:
     found: dict[str, Any] = {}
     for name in file.mapping(field, example="{min: 0.42}"):
         inner = (*field, name)
-        if name in _NUMBERS:
+        if name in _LOSSES and (text := file.text(inner) or "").endswith(("pt", "%", "percent")):
+            try:
+                found[name] = parse_loss(text)
+            except ValueError as error:
+                raise file.error(inner, str(error)) from None
+        elif name in _NUMBERS:
             found[name] = file.number(inner)
         elif name in _FIELDS:
             word = file.text(inner) or ""

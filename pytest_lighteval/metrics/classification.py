@@ -56,8 +56,10 @@ def _matthews(right: Counts, predicted: Counts, actual: Counts) -> float:
     return float((right.sum() * count - predicted @ actual) / np.sqrt(spread)) if spread > 0 else 0.0
 
 
-def _labels_corpus(by_sklearn: BySklearn, from_counts: FromCounts, *, labels: Sequence[Label] | None = None) -> CorpusMetric:
-    """`labels`: the counted ones, in order, where absent ones count too. None: those that occur."""
+def _labels_corpus(
+    by_sklearn: BySklearn, from_counts: FromCounts, *, labels: Sequence[Label] | None = None, least: float = 0.0
+) -> CorpusMetric:
+    """`labels`: the counted ones, in order, where absent ones count too. None: those that occur. `least`: of the score; the most is 1."""
 
     def aggregate(values: Sequence[Labelled]) -> float:
         return by_sklearn(*_pairs(values))
@@ -78,7 +80,7 @@ def _labels_corpus(by_sklearn: BySklearn, from_counts: FromCounts, *, labels: Se
             scores.append(from_counts(count(a[a == p]), count(p), count(a)))
         return np.asarray(scores)
 
-    return CorpusMetric(aggregate=aggregate, higher_is_better=True, is_mean=False, bootstrap=bootstrap)
+    return CorpusMetric(aggregate=aggregate, higher_is_better=True, range=(least, 1.0), is_mean=False, bootstrap=bootstrap)
 
 
 def _f1(average: str) -> BySklearn:
@@ -124,7 +126,7 @@ def _of_choices(name: str, reported: str, corpus: CorpusMetric, *, first_gold: b
 
 
 _BEST_F1 = _labels_corpus(_best_f1, _best)
-_MATTHEWS = _labels_corpus(_sklearn_matthews, _matthews)
+_MATTHEWS = _labels_corpus(_sklearn_matthews, _matthews, least=-1.0)
 
 METRICS = (
     # both are called f1 in Lighteval, where a task that lists them reports the last one only

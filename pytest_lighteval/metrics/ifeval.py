@@ -27,7 +27,7 @@ def _resampled_share(values: Sequence[Followed], indices: Any) -> npt.NDArray[np
     return sums[:, 0] / sums[:, 1]
 
 
-_SHARE = CorpusMetric(aggregate=_share, higher_is_better=True, is_mean=False, bootstrap=_resampled_share)
+_SHARE = CorpusMetric(aggregate=_share, higher_is_better=True, range=(0.0, 1.0), is_mean=False, bootstrap=_resampled_share)
 
 
 def loose_variants(text: str) -> tuple[str, ...]:

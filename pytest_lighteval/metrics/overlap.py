@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -193,20 +194,27 @@ def _extractiveness(doc: Doc, response: GenerateResponse) -> dict[str, float]:
     }
 
 
-_SUMMARY = ("summarization_coverage", "summarization_density", "summarization_compression")
+_PERCENT = replace(MEAN, range=(0.0, 100.0))
+_UNBOUNDED = replace(MEAN, range=None)
+
+_SUMMARY: Mapping[str, CorpusMetric] = {
+    "summarization_coverage": MEAN,
+    "summarization_density": _UNBOUNDED,
+    "summarization_compression": _UNBOUNDED,
+}
 
 _COPYRIGHT: Mapping[str, CorpusMetric] = {
     "longest_common_prefix_length": CorpusMetric(aggregate=max, higher_is_better=True, is_mean=False),
     "edit_distance": CorpusMetric(aggregate=min, higher_is_better=False, is_mean=False),
-    "edit_similarity": CorpusMetric(aggregate=max, higher_is_better=True, is_mean=False),
+    "edit_similarity": CorpusMetric(aggregate=max, higher_is_better=True, range=(0.0, 1.0), is_mean=False),
 }
 
 METRICS = (
     *(_rouge(name) for name in ROUGES),
-    Metric(name="rouge_t5", ask=Ask.GENERATION, sample=_rouge_t5, corpus=dict.fromkeys(ROUGES, MEAN)),
+    Metric(name="rouge_t5", ask=Ask.GENERATION, sample=_rouge_t5, corpus=dict.fromkeys(ROUGES, _PERCENT)),
     _sentence_bleu(1),
     _sentence_bleu(4),
     Metric(name="drop", ask=Ask.GENERATION, sample=_drop, corpus={"qem": MEAN, "f1": MEAN}),
     Metric(name="copyright", ask=Ask.GENERATION, sample=_copyright, corpus=_COPYRIGHT),
-    Metric(name="extractiveness", ask=Ask.GENERATION, sample=_extractiveness, corpus=dict.fromkeys(_SUMMARY, MEAN)),
+    Metric(name="extractiveness", ask=Ask.GENERATION, sample=_extractiveness, corpus=_SUMMARY),
 )

@@ -84,7 +84,12 @@ def _ter(sums: Sequence[float]) -> float:
 
 
 def _translation(
-    name: str, count: Callable[[str, Sequence[str]], Counts], score: Callable[[Sequence[float]], float], *, higher_is_better: bool = True
+    name: str,
+    count: Callable[[str, Sequence[str]], Counts],
+    score: Callable[[Sequence[float]], float],
+    *,
+    higher_is_better: bool = True,
+    range: tuple[float, float] | None = (0.0, 100.0),
 ) -> Metric:
     def sample(doc: Doc, response: GenerateResponse) -> dict[str, Counts]:
         return {name: count(response.texts[0], doc.golds)}
@@ -95,12 +100,12 @@ def _translation(
     def bootstrap(values: Sequence[Counts], indices: Any) -> npt.NDArray[np.float64]:
         return np.asarray([score(sums) for sums in resampled_sums(values, indices).tolist()])
 
-    corpus = CorpusMetric(aggregate=aggregate, higher_is_better=higher_is_better, is_mean=False, bootstrap=bootstrap)
+    corpus = CorpusMetric(aggregate=aggregate, higher_is_better=higher_is_better, range=range, is_mean=False, bootstrap=bootstrap)
     return Metric(name=name, ask=Ask.GENERATION, sample=sample, corpus={name: corpus})
 
 
 METRICS = (
     _translation("bleu", _count_bleu, _bleu),
     _translation("chrf", _count_chrf, _chrf),
-    _translation("ter", _count_ter, _ter, higher_is_better=False),
+    _translation("ter", _count_ter, _ter, higher_is_better=False, range=None),
 )

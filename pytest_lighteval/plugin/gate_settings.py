@@ -13,6 +13,7 @@ from pytest_lighteval.baselines.align import MismatchKind
 from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.baselines.read import Baselines, read_baselines
 from pytest_lighteval.baselines.save import SaveTarget
+from pytest_lighteval.common.losses import parse_loss, share_problem
 from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.sequential import LOOKS
 from pytest_lighteval.errors import MissingExtraError, UserInputError, did_you_mean
@@ -48,6 +49,8 @@ class GateSettings:
     """None: nothing is saved."""
     interim_checks: int | None = None
     """Sequential mode: how often a task is looked at, at most. None: every document is asked."""
+    sequential_off: str | None = None
+    """Why every document is asked although sequential mode was asked for. None: it is on, or nobody asked."""
     runs: int = 1
     """How often the model is run on the same documents."""
     plan_only: bool = False
@@ -82,6 +85,8 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
     runs = _runs(values["gate_calibrate"])
     if recovers and runs > 1:
         raise UserInputError("--gate-calibrate and --against-model-args: calibrate one model at a time")
+    checks = _interim_checks(values["gate_sequential"])
+    whole = "--save-baseline keeps all of them" if save is not None else "--gate-calibrate compares all of them" if runs > 1 else None
     return GateSettings(
         file=load_gates(folder / values["gates"]) if values["gates"] else None,
         baselines=baselines,
@@ -91,8 +96,8 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
         waivers=load_waivers(folder / values["waivers"]) if values["waivers"] else None,
         today=today,
         save=save,
-        # a baseline and a calibration are of all documents
-        interim_checks=_interim_checks(values["gate_sequential"]) if save is None and runs == 1 else None,
+        interim_checks=checks if whole is None else None,
+        sequential_off=whole if checks is not None else None,
         runs=runs,
         plan_only=bool(values["gate_plan"]),
     )
@@ -136,8 +141,8 @@ def _policy(values: Mapping[str, Any]) -> Policy:
     try:
         return Policy(
             alpha=_number(values, "gate_alpha", default.alpha),
-            max_drop=_number(values, "gate_max_drop", default.max_drop),
-            min_effect=_number(values, "gate_min_effect", default.min_effect),
+            max_drop=_share(values, "gate_max_drop", default.max_drop),
+            min_effect=_share(values, "gate_min_effect", default.min_effect),
             inconclusive=values["gate_inconclusive"] or default.inconclusive,
         )
     except UserInputError as error:
@@ -153,6 +158,20 @@ def _number(values: Mapping[str, Any], name: str, default: Any) -> Any:
         return float(text)
     except ValueError:
         raise UserInputError(f"{name.removeprefix('gate_')}: {text!r} is no number, like 0.02") from None
+
+
+def _share(values: Mapping[str, Any], name: str, default: float | None) -> Any:
+    """A loss as a share, of 1 or of the baseline's value: below 1."""
+    if values[name] is None:
+        return default
+    try:
+        loss = float(parse_loss(values[name]))
+        problem = share_problem(loss)
+    except ValueError as error:
+        problem = str(error)
+    if problem is not None:
+        raise UserInputError(f"{name.removeprefix('gate_')}: {problem}")
+    return loss
 
 
 def _allowed(texts: Sequence[str]) -> frozenset[str]:

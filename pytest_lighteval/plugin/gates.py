@@ -159,7 +159,7 @@ def gate_lines(session: Session, *, collect_only: bool, verbosity: int) -> list[
         return []
     if session.gate_plan is None and not asked:
         is_sequential = session.settings.gate.interim_checks is not None
-        return ["sequential: every document is asked, as there is no baseline"] if is_sequential else []
+        return ["sequential: every document is asked, as there is no baseline"] if is_sequential else _sequential(session)
     try:
         gates = session.gate_plan or _without_baseline(session)
         baselines = session.settings.gate.baselines
@@ -184,6 +184,8 @@ def _without_baseline(session: Session) -> GatePlan:
 
 def _sequential(session: Session) -> list[str]:
     checks = session.settings.gate.interim_checks
+    if session.settings.gate.sequential_off is not None:
+        return [f"sequential: every document is asked: {session.settings.gate.sequential_off}"]
     if checks is None or session.gate_plan is None:
         return []
     early = sum(ends_early(session, key, task) for key, task in session.items or ())

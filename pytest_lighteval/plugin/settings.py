@@ -22,6 +22,7 @@ from pytest_lighteval.common.threads import Threads
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings
 from pytest_lighteval.plugin.gate_settings import GateSettings, read_gate_settings
+from pytest_lighteval.plugin.idle_options import check_idle_options
 from pytest_lighteval.plugin.options import OPTIONS, value_of
 from pytest_lighteval.prompts.reasoning import DEFAULT_TAGS, parse_tags
 from pytest_lighteval.tasks.catalogue import shipped_suites
@@ -100,7 +101,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
     _check_processes(config, defaults)
     filled = _fill(values, defaults, has_paths=config.args_source is config.ArgsSource.ARGS)
     tasks_source = f"{defaults.source}: tasks" if "tasks" in filled else "--tasks"
-    return Settings(
+    settings = Settings(
         backend=backend,
         arguments=arguments,
         specs=tuple(
@@ -117,6 +118,9 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
         threads=_threads(values["threads"]),
         notes=defaults.notes,
     )
+    # a wrong value is said first
+    check_idle_options(config, values)
+    return settings
 
 
 def _against(values: Mapping[str, Any], folder: Path) -> Against | None:

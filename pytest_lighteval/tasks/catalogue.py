@@ -6,12 +6,13 @@ import importlib.resources
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pytest_lighteval.common.losses import unit_problem
 from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.tasks import SUITE_SUFFIXES
 from pytest_lighteval.tasks.suite_file import load_suite, task_error
 from pytest_lighteval.tasks.task_spec import Selected, TaskPattern, TaskSpec, select
-from pytest_lighteval.types import Task
+from pytest_lighteval.types import GateSpec, Task
 
 
 def shipped_suites() -> Path:
@@ -75,6 +76,16 @@ def reported_values(task: Task) -> list[str]:
     return [value for name in task.metrics for value in metric(name).corpus]
 
 
+def gate_problem(task: Task, value: str, gate: GateSpec) -> tuple[str, str] | None:
+    """The field of a gate on a reported value whose loss is in the wrong unit, and what is wrong. None: nothing."""
+    corpus = next(corpora[value] for name in task.metrics if value in (corpora := metric(name).corpus))
+    for field in ("max_drop", "min_effect"):
+        loss: float | None = getattr(gate, field)
+        if loss is not None and (problem := unit_problem(loss, value, corpus)) is not None:
+            return field, problem
+    return None
+
+
 def _suite_files(root: Path) -> list[Path]:
     return sorted(path for suffix in SUITE_SUFFIXES for path in root.rglob(f"*{suffix}"))
 
@@ -91,7 +102,9 @@ def _check_names(task: Task, shown: str) -> None:
     reported = reported_values(task)
     if twice := sorted({value for value in reported if reported.count(value) > 1}):
         raise task_error(task, "metrics", f"two of them report {', '.join(twice)}", shown=shown)
-    for name in task.gates:
+    for name, gate in task.gates.items():
         if name not in reported:
             problem = f"{name!r} is not reported{did_you_mean(name, reported)}; reported are {', '.join(reported)}"
             raise task_error(task, f"gates.{name}", problem, shown=shown)
+        if found := gate_problem(task, name, gate):
+            raise task_error(task, f"gates.{name}.{found[0]}", found[1], shown=shown)

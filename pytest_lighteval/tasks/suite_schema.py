@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from pytest_lighteval.common.files import write_atomic
+from pytest_lighteval.common.losses import parse_loss
 from pytest_lighteval.types import FewShotsSelect, GateSpec
 from pytest_lighteval.types.task import Inconclusive, Paired
 
@@ -39,11 +40,12 @@ class GateFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froze
     min: Annotated[float | None, Meta(description="Floor: a lower value fails the item.")] = None
     max: Annotated[float | None, Meta(description="Ceiling, for values where lower is better: a higher value fails the item.")] = None
     max_drop: Annotated[
-        float | None,
-        Meta(description="Allowed loss against the baseline, in the value's own unit: 0.02 of an accuracy is two points."),
+        float | str | None,
+        Meta(description="Allowed loss against the baseline, in the value's own unit: 0.02 of an accuracy is two points, also 2pt."),
     ] = None
     min_effect: Annotated[
-        float | None, Meta(description="A proven loss below this does not fail; default: half of max_drop. Only with max_drop.")
+        float | str | None,
+        Meta(description="A proven loss below this does not fail; default: half of max_drop. Only with max_drop."),
     ] = None
     alpha: Annotated[
         float | None, Meta(description="The error rate of this gate's decision, and the most that it uses of the session's alpha.")
@@ -59,15 +61,23 @@ class GateFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froze
 
     def __post_init__(self) -> None:
         numbers = (self.min, self.max, self.max_drop, self.min_effect, self.alpha)
-        if not all(float("-inf") < number < float("inf") for number in numbers if number is not None):
+        if not all(float("-inf") < number < float("inf") for number in numbers if isinstance(number, float)):
             raise ValueError("a gate's bounds must be finite numbers")
-        if self.spec.problem is not None:
-            raise ValueError(self.spec.problem)
+        if (problem := self.spec.problem) is not None:
+            raise ValueError(problem)
 
     @property
     def spec(self) -> GateSpec:
         """The gate as a `GateSpec`."""
-        return GateSpec(**msgspec.structs.asdict(self))
+        losses = {name: getattr(self, name) for name in ("max_drop", "min_effect")}
+        return GateSpec(**msgspec.structs.asdict(self) | {name: _loss(name, value) for name, value in losses.items()})
+
+
+def _loss(name: str, value: float | str | None) -> float | None:
+    try:
+        return parse_loss(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 class PromptFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):

@@ -46,6 +46,11 @@ class CorpusMetric:
     aggregate: Callable[[Sequence[Any]], float]
     """Document values -> the reported value."""
     higher_is_better: bool
+    range: tuple[float, float] | None = None
+    """The least and the largest value, of the reported number and, for a mean, of a document. None: at least one end is unknown.
+
+    A mean without it is compared, but no loss of it can be certified to be small.
+    """
     is_mean: bool = True
     """True: the plain mean; its standard error is the sample deviation / sqrt n. False: the standard error is bootstrapped."""
     bootstrap: Callable[[Sequence[Any], Any], Any] | None = None
@@ -53,6 +58,11 @@ class CorpusMetric:
 
     Rows of clusters of different sizes are padded with -1, which is no document.
     """
+
+    @property
+    def within_one(self) -> bool:
+        """No value is further from 0 than 1, so that a loss can be told in points: hundredths."""
+        return self.range is not None and max(map(abs, self.range)) <= 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_lighteval.backends.fake import FakeBackend
-from tests.plugin.gated import FAKE, LOSING, measured, properties_of, results_of
+from tests.plugin.gated import FAKE, GATED, LOSING, measured, properties_of, results_of
 
 BASELINE = ("--baseline", "base.json")
 ALONE = ("-k", "alone")
@@ -243,6 +244,8 @@ def test_a_test_of_ones_own_is_reported_and_no_gate(pytester: pytest.Pytester, s
     [
         pytest.param(("--gate-max-drop", "0.2"), None, 0, id="command line"),
         pytest.param((), "{acc: {max_drop: 0.2}}", 0, id="gates file"),
+        pytest.param(("--gate-max-drop", "20pt"), None, 0, id="points on the command line"),
+        pytest.param((), "{acc: {max_drop: 20pt, min_effect: 15 pt}}", 0, id="points in the gates file"),
         pytest.param(("--gate-max-drop", "0.2"), "{acc: {max_drop: 0.02}}", 1, id="the gate's own goes before the session's"),
         pytest.param(("--gate-max-drop", "0.09", "--gate-min-effect", "0.09"), None, 0, id="min effect"),
         pytest.param(("--gate-max-drop", "0.09", "--gate-min-effect", "0.09", "--gate-inconclusive", "fail"), None, 1, id="inconclusive"),
@@ -293,6 +296,11 @@ def test_a_suite_states_the_policy_of_its_own_tasks(pytester: pytest.Pytester, s
         (("--gate-allow", "metric"), "--gate-allow metric: there are version, *"),
         (("--baseline-reason", "because"), "--baseline-reason is given without --save-baseline"),
         (("--waivers", "no.yaml"), "*no.yaml: No such file or directory"),
+        (("--gate-max-drop", "2"), "--gate-max-drop: 2 is 200 points, so that no loss would be red: two points are 0.02 or 2pt"),
+        (("--gate-max-drop", "200pt"), "--gate-max-drop: 2 is 200 points, *"),
+        (("--gate-min-effect", "1"), "--gate-min-effect: 1 is 100 points, *"),
+        (("--gate-max-drop", "2%"), "--gate-max-drop: 2% has two readings: 2 points * 0.02 or 2pt; 2 % of the baseline's score *"),
+        (("--gate-max-drop", "nan"), "--gate-max-drop: 'nan' is no number, like 0.02"),
     ],
     ids=lambda value: value[0].strip("-") if isinstance(value, tuple) else "",
 )
@@ -303,3 +311,91 @@ def test_a_wrong_option_is_a_usage_error_of_one_line(
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {problem}"])
+
+
+@pytest.mark.parametrize(
+    ("gate", "problem"),
+    [
+        ("{max_drop: 2}", "max_drop: 2 is 200 points, so that no loss would be red: two points are 0.02 or 2pt"),
+        ("{max_drop: 2%}", "max_drop: 2% has two readings: *"),
+    ],
+)
+@pytest.mark.parametrize("place", ["gates file", "suite", "superset"])
+def test_a_loss_in_the_wrong_unit_is_a_usage_error(pytester: pytest.Pytester, suite: Path, place: str, gate: str, problem: str) -> None:
+    options: tuple[str, ...] = BASELINE
+    if place == "suite":
+        suite.write_text(suite.read_text().replace("{name: alone,", f"{{name: alone, gates: {{acc: {gate}}},"))
+    else:
+        pytester.makefile(".yaml", gates=f"gated|{'many' if place == 'superset' else 'alone'}: {{acc: {gate}}}\n")
+        options = (*options, "--gates", "gates.yaml")
+
+    result = pytester.runpytest(*LOSING, *options)
+
+    assert result.ret in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERRUPTED)
+    lines = [line for line in (*result.outlines, *result.errlines) if "yaml:" in line]
+    assert any(fnmatch.fnmatch(line, f"*yaml:*: *{problem}") for line in lines), lines
+
+
+def test_a_metric_that_is_no_share_keeps_its_own_unit(pytester: pytest.Pytester, suite: Path) -> None:
+    text = GATED.replace("metrics: [loglikelihood_acc, loglikelihood_acc_norm]", "metrics: [bleu]\n  generation_size: 8")
+    suite.write_text(text.replace("tasks:\n", "  gates: {bleu: {max_drop: 2}}\ntasks:\n"))
+    pytester.makefile(".yaml", points="gated|alone: {bleu: {max_drop: 2pt}}\n", all="gated|alone: {bleu: {max_drop: 100}}\n")
+    measured = pytester.runpytest(*FAKE, "-k", "alone", "--max-samples=20", "--save-baseline=own.json")
+
+    compared = pytester.runpytest(*FAKE, "-k", "alone", "--max-samples=20", "--baseline=own.json")
+    refused = [
+        pytester.runpytest(*FAKE, "-k", "alone", "--max-samples=20", "--baseline=own.json", "--gates", f"{name}.yaml")
+        for name in ("points", "all")
+    ]
+
+    assert (measured.ret, compared.ret) == (0, 0)
+    compared.stdout.fnmatch_lines(["*bleu *(allowed 2.0000)"])
+    refused[0].stderr.fnmatch_lines(["ERROR: *bleu.max_drop: 2pt is for scores between 0 and 1, and bleu is not such a score: *"])
+    refused[1].stderr.fnmatch_lines(["ERROR: *bleu.max_drop: 100 is all that bleu can lose (0 to 100), *"])
+
+
+# ------------------------------------------------------------------------------------------ options without effect
+
+NEEDS_BASELINE = "is given without --baseline, --against-backend or --against-model-args: no score is compared"
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--gate-max-drop", "0.01"), f"--gate-max-drop {NEEDS_BASELINE}"),
+        (("--gate-min-effect=0.01",), f"--gate-min-effect {NEEDS_BASELINE}"),
+        (("--lighteval-gate-alpha", "0.01"), f"--gate-alpha {NEEDS_BASELINE}"),
+        (("--gate-inconclusive", "fail"), f"--gate-inconclusive {NEEDS_BASELINE}"),
+        (("--gate-allow", "version,prompts"), f"--gate-allow {NEEDS_BASELINE}"),
+        (("--gate-calibrate", "2", "--gate-alpha", "0.01"), f"--gate-alpha {NEEDS_BASELINE}"),
+        (("--reasoning-tags", "<a>:</a>"), "--reasoning-tags is given without --strip-reasoning: no reasoning is removed"),
+        (("--tasks", "gated|alone|0", "--few-shots", "3"), "--few-shots is given beside --tasks, whose specs have counts of their own: *"),
+        (("--no-cache", "--cache-size", "1GB"), "--cache-size is given beside --no-cache: nothing is kept"),
+    ],
+    ids=lambda value: value[0].strip("-") if isinstance(value, tuple) else "",
+)
+def test_an_option_without_effect_is_a_usage_error(pytester: pytest.Pytester, suite: Path, options: tuple[str, ...], problem: str) -> None:
+    result = pytester.runpytest("--backend", "fake", *options)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {problem}"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--gate-plan", "--gate-max-drop", "0.01"),
+        ("--collect-only", "--gate-max-drop", "0.01"),
+        ("-k", "alone", "--gate-allow", "truncated"),
+        ("-k", "alone", "--against-backend", "fake", "--gate-alpha", "0.01"),
+        ("-k", "alone", "--gate-calibrate", "2"),
+    ],
+)
+def test_an_option_with_an_effect_is_none(pytester: pytest.Pytester, suite: Path, options: tuple[str, ...]) -> None:
+    assert pytester.runpytest(*FAKE, *options).ret == pytest.ExitCode.OK
+
+
+def test_the_ini_file_may_hold_options_for_other_sessions(pytester: pytest.Pytester, suite: Path) -> None:
+    pytester.makeini("[pytest]\nlighteval_gate_max_drop = 0.01\naddopts = --gate-alpha=0.01 --reasoning-tags=<a>:</a>\n")
+
+    assert pytester.runpytest(*FAKE, "-k", "alone").ret == pytest.ExitCode.OK

@@ -1,0 +1,52 @@
+"""Options that have no effect beside the others. Each is a usage error if it was typed for this very session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from pytest_lighteval.baselines.align import MismatchKind
+from pytest_lighteval.errors import UserInputError
+from pytest_lighteval.plugin.gate_settings import ALLOWANCES
+
+_POLICY = ("gate_max_drop", "gate_min_effect", "gate_alpha", "gate_inconclusive")
+_WITHOUT_BASELINE = frozenset(ALLOWANCES) - {kind.value for kind in MismatchKind if kind is not MismatchKind.TRUNCATED}
+"""What `--gate-allow` tolerates in a session with floors alone."""
+
+
+def check_idle_options(config: pytest.Config, values: Mapping[str, Any]) -> None:
+    """Raise UserInputError for an option of the command line that changes nothing.
+
+    The ini file may have it for other sessions; so may `addopts`. `values`: all options, from wherever they come.
+    """
+    typed = {name for name, value in values.items() if value not in (None, [], "") and _is_typed(config, name)}
+    is_compared = any(values[name] for name in ("baseline", "against_backend", "against_model_args"))
+    shows_plan = bool(values["gate_plan"]) or bool(config.option.collectonly)
+    allowed = {kind.strip() for text in values["gate_allow"] or () for kind in text.split(",")}
+    needs_baseline = "--baseline, --against-backend or --against-model-args: no score is compared"
+    idle = {
+        **{name: needs_baseline for name in _POLICY if not (is_compared or shows_plan)},
+        **({} if is_compared or shows_plan or allowed & _WITHOUT_BASELINE else {"gate_allow": needs_baseline}),
+        **({} if values["strip_reasoning"] else {"reasoning_tags": "--strip-reasoning: no reasoning is removed"}),
+        **({} if values["backend"] else {"override_batch_size": "--backend"}),
+    }
+    for name, lacks in idle.items():
+        if name in typed:
+            raise UserInputError(f"{_written(name)} is given without {lacks}")
+    if "few_shots" in typed and values["tasks"]:
+        raise UserInputError("--few-shots is given beside --tasks, whose specs have counts of their own: write the counts there")
+    for name in ("cache_dir", "cache_size"):
+        if {name, "no_cache"} <= typed:
+            raise UserInputError(f"{_written(name)} is given beside --no-cache: nothing is kept")
+
+
+def _written(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _is_typed(config: pytest.Config, name: str) -> bool:
+    """Whether the command line itself has the option, not `addopts`."""
+    long, short = _written(f"lighteval_{name}"), _written(name)
+    return any(str(argument).partition("=")[0] in (long, short) for argument in config.invocation_params.args)
