@@ -15,7 +15,8 @@ from pytest_lighteval.data.readers import data_set_name
 from pytest_lighteval.data.row_cache import RowCache
 from pytest_lighteval.data.sources import Source, find_source, listed
 from pytest_lighteval.errors import DataError
-from pytest_lighteval.prompts.templates import RenderError, compile_expression
+from pytest_lighteval.prompts.templates import compile_expression
+from pytest_lighteval.prompts.text_values import RenderError
 from pytest_lighteval.types import Row, Task
 
 NumberedRows = list[tuple[int, Row]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -14,7 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from pytest_lighteval.errors import PromptError, did_you_mean, in_one_line
-from pytest_lighteval.prompts.templates import RenderError, compile_template, variables
+from pytest_lighteval.prompts.templates import compile_template, null_place, variables
+from pytest_lighteval.prompts.text_values import NullTextError, RenderError, as_text, is_null
 from pytest_lighteval.types import Doc, PromptTemplate, Row, Task
 
 Adapter = Callable[[dict[str, Any]], Any]
@@ -99,7 +101,7 @@ class _DocMaker:
         rendered = {name: field.render(where, values) for name, field in self.fields.items()}
 
         def text(name: str) -> str:
-            return _text(where, name, rendered[name])
+            return self.text(where, name, rendered[name], values)
 
         def optional_text(name: str) -> str | None:
             return None if rendered.get(name) is None else text(name)
@@ -107,7 +109,9 @@ class _DocMaker:
         gold = _gold_indices(where, rendered["gold"])
         if any(gold_index < 0 for gold_index in gold):
             return None
-        choices, gold = self.choices_and_gold(where, rendered["choices"], gold)
+        choices, gold = self.choices_and_gold(where, rendered["choices"], gold, values)
+        if _half_inside(rendered["specific"]):
+            raise _half_a_character(f"{where}: prompt.specific", rendered["specific"], values)
         instruction = text("instruction")
         return Doc(
             id=doc_id,
@@ -122,7 +126,21 @@ class _DocMaker:
             cluster=self.cluster(where, columns),
         )
 
-    def choices_and_gold(self, where: str, rendered: Any, gold: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    def text(self, where: str, name: str, value: Any, values: Row, place: str = "") -> str:
+        """The text of a field, whose template gave the value. `place` is within the field, such as `[2]`."""
+        if is_null(value):
+            raise PromptError(f"{where}: prompt.{name}{place}: {self.fields[name].null_problem(NullTextError(value), values)}")
+        if isinstance(value, list | tuple | Mapping):
+            raise PromptError(f"{where}: prompt.{name}{place}: gives {_shown(value)}; a text is required")
+        try:
+            text = str(as_text(value))
+        except RenderError as error:
+            raise PromptError(f"{where}: prompt.{name}{place}: {error}") from error
+        if not text.isascii() and _half_inside(text):
+            raise _half_a_character(f"{where}: prompt.{name}{place}", text, values)
+        return text
+
+    def choices_and_gold(self, where: str, rendered: Any, gold: tuple[int, ...], values: Row) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Choices that are lists (of accepted spellings) are flattened; a gold index of such a list means all its members."""
         if isinstance(rendered, str) or not isinstance(rendered, Sequence):
             raise PromptError(f'{where}: prompt.choices: gives {_shown(rendered)}; a list is required, for one choice ["{{{{ ... }}}}"]')
@@ -131,7 +149,7 @@ class _DocMaker:
         for choice in rendered:
             spellings = choice if isinstance(choice, list | tuple) else [choice]
             places.append(range(len(choices), len(choices) + len(spellings)))
-            choices += [_text(where, f"choices[{len(places) - 1}]", spelling) for spelling in spellings]
+            choices += [self.text(where, "choices", spelling, values, f"[{len(places) - 1}]") for spelling in spellings]
 
         if self.multiple_choice:
             if not choices:
@@ -140,6 +158,9 @@ class _DocMaker:
                 if not choice.strip():
                     raise PromptError(f"{where}: prompt.choices: choice {number} of {len(choices)} is empty ({choice!r})")
         if not choices and gold in ((), (0,)):  # 0 is the default of PromptTemplate
+            if self.task.prompt.choices:
+                problem = "there are none, so the document has no right answer; hf_filter leaves such rows out"
+                raise PromptError(f"{where}: prompt.choices: {problem}")
             return (), ()
         for index in gold:
             if index >= len(places):
@@ -155,6 +176,10 @@ class _DocMaker:
             return None
         if column not in columns:
             raise PromptError(f"{where}: cluster: {_no_column(column, columns)}")
+        if is_null(columns[column]):
+            raise PromptError(f"{where}: cluster: the column {column!r} is {NullTextError(columns[column]).value}: the row names no source")
+        if half := _half_inside(columns[column]):
+            raise _half_a_character(f"{where}: cluster", half, columns)
         return str(columns[column])
 
 
@@ -187,8 +212,41 @@ class _Field:
         except RenderError as error:
             missing = sorted(name for text in _texts(self.source) for name in variables(text) if name not in values)
             columns = {name: value for name, value in values.items() if name not in _EXTRAS}
-            problem = _no_column(missing[0], columns) if missing else f"{error} in {_shortened(self.source)}"
+            if missing:
+                problem = _no_column(missing[0], columns)
+            elif isinstance(error, NullTextError):
+                problem = self.null_problem(error, values)
+            else:
+                problem = f"{error} in {_shortened(self.source)}"
             raise PromptError(f"{where}: prompt.{self.name}: {problem}") from error
+
+    def null_problem(self, error: NullTextError, values: Row) -> str:
+        """What a null among the values means for this field, with the way out."""
+        column = next((found for text in _texts(self.source) if (found := null_place(text, values)) is not None), None)
+        if column is None:
+            return f"gives nothing ({error.value}); a text is required"
+        return (
+            f"the column {column!r} is {error.value}; `| default(...)` behind it says what to write instead, hf_filter leaves the row out"
+        )
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _half_inside(value: Any) -> str | None:
+    """The first half of a surrogate pair in a text, a list or a mapping: UTF-8 cannot write it. None: there is none."""
+    if isinstance(value, str):
+        found = _SURROGATE.search(value)
+        return found[0] if found else None
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return next((half for item in items if (half := _half_inside(item))), None)
+
+
+def _half_a_character(place: str, value: Any, columns: Row) -> PromptError:
+    holder = next((name for name, content in columns.items() if name not in _EXTRAS and _half_inside(content)), None)
+    of = "the text" if holder is None else f"the column {holder!r}"
+    problem = f"has half a character ({_half_inside(value)!r}), which UTF-8 cannot write; mend the data, or hf_filter leaves the row out"
+    return PromptError(f"{place}: {of} {problem}")
 
 
 def _texts(source: Any) -> Iterator[str]:
@@ -197,14 +255,6 @@ def _texts(source: Any) -> Iterator[str]:
     elif isinstance(source, list | tuple | Mapping):
         for item in source.values() if isinstance(source, Mapping) else source:
             yield from _texts(item)
-
-
-def _text(where: str, field: str, value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None or isinstance(value, list | tuple | Mapping):
-        raise PromptError(f"{where}: prompt.{field}: gives {_shown(value)}; a text is required")
-    return str(value)
 
 
 def _gold_indices(where: str, value: Any) -> tuple[int, ...]:

@@ -73,6 +73,7 @@ def test_a_document_has_every_field_of_its_prompt() -> None:
         pytest.param("{{ [options] }}", 0, ("so", "no"), (0, 1), id="a list of spellings is one choice"),
         pytest.param(("a", "{{ options }}", "b"), (2, 1), ("a", "so", "no", "b"), (3, 1, 2), id="golds follow the flattening"),
         pytest.param(("{{ answer }}", "{{ 2.5 }}"), 0, ("1", "2.5"), (0,), id="numbers are written out"),
+        pytest.param(("{{ 1999.0 }}", " {{ 1999.0 }}"), 0, ("1999", " 1999"), (0,), id="a whole float is a whole number"),
         pytest.param((), 0, (), (), id="no choices and no gold, as for a perplexity"),
     ],
 )
@@ -101,6 +102,22 @@ def test_the_cluster_is_the_text_of_its_column() -> None:
     (doc,) = _render(_task(cluster="answer"), ROW).docs
 
     assert doc.cluster == "1"
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [(None, "is null: the row names no source"), (float("nan"), "is NaN: the row names no source"), ("\ud800", "has half a character")],
+)
+def test_a_cluster_that_names_no_source_is_an_error(value: Any, problem: str) -> None:
+    with pytest.raises(PromptError, match=rf"s\|t: test:0: cluster: the column 'answer' {problem}"):
+        _render(_task(cluster="answer"), {**ROW, "answer": value})
+
+
+def test_optional_fields_may_be_null_and_metrics_may_see_nulls() -> None:
+    task = _task(unconditioned_query="{{ n }}", specific={"x": "{{ [n] }}"})
+    (doc,) = _render(task, {**ROW, "n": None}).docs
+
+    assert (doc.unconditioned_query, doc.specific) == (None, {"x": [None]})
 
 
 def test_examples_may_be_written_differently() -> None:
@@ -134,8 +151,87 @@ def test_examples_may_be_written_differently() -> None:
         pytest.param(
             {"query": "{{ question }}"},
             {"question": None},
-            "s|t: test:0: prompt.query: gives nothing (None); a text is required",
+            "s|t: test:0: prompt.query: the column 'question' is null; `| default(...)` behind it says what to write instead, "
+            "hf_filter leaves the row out",
             id="no text",
+        ),
+        pytest.param(
+            {"query": "Q: {{ question }}"},
+            {"question": None, "other": None},
+            "s|t: test:0: prompt.query: the column 'question' is null; `| default(...)` behind it says what to write instead, "
+            "hf_filter leaves the row out",
+            id="a null within a text",
+        ),
+        pytest.param(
+            {"choices": (" {{ row['two words'] }}", "b")},
+            {"two words": float("nan")},
+            "s|t: test:0: prompt.choices: the column 'two words' is NaN; `| default(...)` behind it says what to write instead, "
+            "hf_filter leaves the row out",
+            id="NaN within a choice",
+        ),
+        pytest.param(
+            {"choices": "{{ options }}"},
+            {"options": ["so", None]},
+            "s|t: test:0: prompt.choices[1]: the column 'options[1]' is null; `| default(...)` behind it says what to write instead, "
+            "hf_filter leaves the row out",
+            id="a null among the choices",
+        ),
+        pytest.param(
+            {"choices": "{{ options | prefix(' ') }}"},
+            {"options": ["so", float("nan")]},
+            "s|t: test:0: prompt.choices: the column 'options[1]' is NaN; `| default(...)` behind it says what to write instead, "
+            "hf_filter leaves the row out",
+            id="NaN behind prefix",
+        ),
+        pytest.param(
+            {"query": "{% for o in m.os %}{{ o.text }}{% endfor %}"},
+            {"m": {"none": None, "os": [{"text": "a"}, {"text": None}]}},
+            "s|t: test:0: prompt.query: the column 'm.os[1].text' is null; `| default(...)` behind it says what to write instead, "
+            "hf_filter leaves the row out",
+            id="a null within a loop",
+        ),
+        pytest.param(
+            {"query": "{{ m.get('a') }}"}, {"m": {}}, "s|t: test:0: prompt.query: gives nothing (null); a text is required", id="no value"
+        ),
+        pytest.param(
+            {"query": "{{ m.title }}"},
+            {"m": "text"},
+            "s|t: test:0: prompt.query: 'title' is a function of a str, not a value: call it, or name a key that the row has "
+            "in '{{ m.title }}'",
+            id="a method for a text",
+        ),
+        pytest.param(
+            {"choices": ("{{ [m.title] }}", "b")},
+            {"m": "text"},
+            "s|t: test:0: prompt.choices: 'title' is a function of a str, not a value: call it, or name a key that the row has "
+            "in ('{{ [m.title] }}', 'b')",
+            id="a method for a choice",
+        ),
+        pytest.param(
+            {"choices": "{{ [nothing] }}"},
+            {},
+            "s|t: test:0: prompt.choices: there is no column 'nothing', only question, options, answer, two words",
+            id="a missing column within a list",
+        ),
+        pytest.param(
+            {"choices": "{{ options }}", "gold": "{{ range(options | length) }}"},
+            {"options": []},
+            "s|t: test:0: prompt.choices: there are none, so the document has no right answer; hf_filter leaves such rows out",
+            id="a document without golds",
+        ),
+        pytest.param(
+            {"query": "{{ question }}"},
+            {"question": "half \ud83d pair"},
+            "s|t: test:0: prompt.query: the column 'question' has half a character ('\\ud83d'), which UTF-8 cannot write; "
+            "mend the data, or hf_filter leaves the row out",
+            id="a lone surrogate",
+        ),
+        pytest.param(
+            {"specific": {"x": ["{{ m.x }}"]}},
+            {"m": {"x": "\udc00"}},
+            "s|t: test:0: prompt.specific: the column 'm' has half a character ('\\udc00'), which UTF-8 cannot write; "
+            "mend the data, or hf_filter leaves the row out",
+            id="a lone surrogate that a metric would see",
         ),
         pytest.param(
             {"query": "{{ options }}"},

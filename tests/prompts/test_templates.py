@@ -9,7 +9,8 @@ from typing import Any
 import jinja2
 import pytest
 
-from pytest_lighteval.prompts.templates import RenderError, check_syntax, compile_expression, compile_template, variables
+from pytest_lighteval.prompts.templates import check_syntax, compile_expression, compile_template, variables
+from pytest_lighteval.prompts.text_values import RenderError
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,16 @@ from pytest_lighteval.prompts.templates import RenderError, check_syntax, compil
         pytest.param("{{ q | capitalize_first }}", {"q": "aBC"}, "ABC", id="capitalize_first leaves the rest"),
         pytest.param("{{ letters.index(q) }}", {"q": "C"}, 2, id="letters"),
         pytest.param("{% for l, c in zip(letters, cs) %}{% endfor %}{{ zip(cs, cs) }}", {"cs": "a" * 26}, str([("a", "a")] * 26), id="zip"),
+        pytest.param("{{ m.items }} {{ m.values }}", {"m": {"items": 2, "values": "v"}}, "2 v", id="a key goes before a method"),
+        pytest.param("{{ m.count }}", {"m": {"count": 2}}, 2, id="also as a value"),
+        pytest.param("{{ m.items() | list }}", {"m": {"a": 1}}, [("a", 1)], id="a method where no key is"),
+        pytest.param("{{ c | default('-') }}{{ d | d('x') }}{{ n | default('') }}", {"c": None, "n": float("nan")}, "-x", id="default"),
+        pytest.param("{{ cs | map('default', '-') }}", {"cs": [None, "a"]}, ["-", "a"], id="default for a list's items"),
+        pytest.param("{{ y }} {{ y ~ '' }} {{ y | prefix('') }}", {"y": 1999.0}, "1999 1999 1999", id="a whole float"),
+        pytest.param("{{ y | string }} {{ z }} {{ '%.1f' % y }}", {"y": 5.0, "z": 0.5}, "5.0 0.5 5.0", id="floats as Python writes them"),
+        pytest.param("{{ [y, z] | join(', ') }}", {"y": 5.0, "z": "a"}, "5, a", id="join"),
+        pytest.param("{{ '{} {x}'.format(y, x=1) }}", {"y": "a"}, "a 1", id="format"),
+        pytest.param("{{ a and 'x' }}|{{ a is none }}", {"a": True}, "x|False", id="truth values"),
         pytest.param("{{ enumerate(cs) }}", {"cs": ["a"]}, [(0, "a")], id="enumerate"),
     ],
 )
@@ -65,6 +76,35 @@ def test_a_template_that_fails_says_why_in_one_line(source: str, row: dict[str, 
         compile_template(source)(row)
 
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("null", [None, float("nan")])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "x {{ a }}", "{{ 'x' ~ a }}", "{{ a | prefix(' ') }}", "{{ [a] | prefix(' ') }}", "{{ a | trim }}", "{{ a | string }}",
+        "{{ a | upper }}", "{{ ['x', a] | join }}", "{{ [{'k': a}] | join(attribute='k') }}", "{{ '%s' | format(a) }}", "{{ '%s' % a }}",
+        "{{ '%s %s' % ('x', a) }}", "{{ '{}'.format(a) }}", "{{ '{x}'.format_map({'x': a}) }}", "x {{ [1, a] }}", "x {{ {'k': [a]} }}",
+        "{% set b = a %}x {{ b }}", "{% macro m(b) %}{{ b }}{% endmacro %}x {{ m(a) }}", "{{ a | replace('x', 'y') }}",
+        "{{ a | capitalize_first }}", "{{ [a] | map('trim') }}",
+    ],
+)  # fmt: skip
+def test_a_null_or_nan_never_becomes_a_part_of_a_text(source: str, null: float | None) -> None:
+    with pytest.raises(RenderError, match=r"^(null|NaN) has no text; `\| default\(...\)` behind it says what to write instead$"):
+        compile_template(source)({"a": null})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ m.values }}", "{{ m.items }} x", "{{ t.title }}", "x {{ t.count }}", "{{ 'x' ~ t.title }}", "{{ t.title | prefix(' ') }}",
+        "{{ [t.title] }}", "x {{ [t.title] }}", "{{ t.title | trim }}", "{{ range }} x", "{{ joiner }}", "x {{ cycler('a') }}",
+        "{% macro m() %}{% endmacro %}x {{ m }}", "x {{ m | map('trim') }}", "x {{ enumerate(t) }}", "x {{ m.values }}",
+    ],
+)  # fmt: skip
+def test_what_is_no_value_never_becomes_a_text(source: str) -> None:
+    with pytest.raises(RenderError, match=r"is a function|has no text"):
+        compile_template(source)({"m": {"a": 1}, "t": "text"})
 
 
 @pytest.mark.parametrize(
