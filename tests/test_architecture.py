@@ -174,7 +174,35 @@ def for_type_checkers(path: Path) -> list[ast.stmt]:
     return [node for node, _ in statements(path) if node.lineno in lines]
 
 
+def test_no_import_is_relative() -> None:
+    """The checks above read absolute names."""
+    assert not [name for name, path in FILES.items() for node, _ in statements(path) if isinstance(node, ast.ImportFrom) and node.level]
+
+
 # -------------------------------------------------------------------------------------------------------- what pages say
+
+
+def test_the_page_names_every_module_and_no_other() -> None:
+    """Families of many modules of one kind (metrics, adapters, importers, reports) are named as a whole."""
+    section = PAGE.read_text("utf-8").partition("## The modules")[2].partition("\n## ")[0]
+    named: set[str] = set()
+    for line in section.splitlines()[4:]:
+        folder = ""
+        for name in re.findall(r"`([a-z_/]+)`", line.strip("|").split(" | ")[0]):
+            if name.endswith("/"):
+                folder = folder if (PACKAGE / folder / name).is_dir() and folder else ""
+                named.add(folder + name)
+                folder += name
+            else:
+                folder = folder if "/" not in name else name.rpartition("/")[0] + "/"
+                named.add(name if "/" in name else folder + name)
+    modules = {short.removesuffix(".py") for short in OURS.values() if not short.endswith("__init__.py")} | {"plugin/__init__"}
+    families = ("metrics/", "prompts/adapters/", "baselines/importers/", "reports/")
+    old_places = {"reasoning", "backends/answer_store"}
+
+    assert {name for name in named if not name.endswith("/")} <= modules
+    assert {module for module in modules - named - old_places if not module.startswith(families)} == set()
+    assert {name for name in named if name.endswith("/")} >= {"metrics/", "reports/"}
 
 
 def test_the_map_in_the_package_names_what_exists() -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_lighteval.plugin.options import add_options, add_short_options, evaluates, wrong_spelling
+from pytest_lighteval.plugin.options import add_options, add_short_options, evaluates, is_asked_to_evaluate, wrong_spelling
 from pytest_lighteval.plugin.torchrun import report_error, silence
-from pytest_lighteval.plugin.workers import hand_over, is_controller
+from pytest_lighteval.plugin.workers import hand_start, is_controller
 
 if TYPE_CHECKING:  # every pytest run would pay for these
     from pytest_lighteval.plugin.lighteval_fixture import Lighteval
@@ -71,8 +71,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """`-n auto` is one worker for each visible GPU, one without a GPU; a session that evaluates nothing keeps xdist's own rule."""
-    if not evaluates(config):
+    """`-n auto` is one worker for each visible GPU, one without a GPU; a session that was not asked to evaluate keeps xdist's own rule."""
+    if not is_asked_to_evaluate(config):
         return None
     from pytest_lighteval.common.devices import visible_gpus
 
@@ -88,7 +88,7 @@ class _FirstUse:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """The worker's run folder is the controller's."""
-        hand_over(node)
+        hand_start(node)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Register the reporter at the first report that carries something measured, and give it that report."""

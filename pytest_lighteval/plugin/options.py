@@ -1,10 +1,11 @@
 """The plugin's options: on the command line under `--lighteval-...`, short where the short form is free, and in the ini file.
 
-Imported by every pytest run on a machine that has the plugin, so it imports nothing but pytest.
+Every pytest run on a machine that has the plugin imports this module, so it imports only pytest, and names that cost nothing.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -172,10 +173,13 @@ def evaluates(config: pytest.Config) -> bool:
     brings its own `lighteval_backend`. Every other session stays as it is without the plugin, until a test uses the `lighteval` fixture.
     """
     if _EVALUATES not in config.stash:
-        config.stash[_EVALUATES] = (
-            any(value_of(config, option) is not None for option in OPTIONS) or has_own_backend(config) or _names_suites(config)
-        )
+        config.stash[_EVALUATES] = is_asked_to_evaluate(config) or has_own_backend(config)
     return config.stash[_EVALUATES]
+
+
+def is_asked_to_evaluate(config: pytest.Config) -> bool:
+    """Whether an option or an argument asks for it; a conftest with a backend alone may be there for a few tests among many."""
+    return any(value_of(config, option) is not None for option in OPTIONS) or _names_suites(config)
 
 
 def has_own_backend(config: pytest.Config) -> bool:
@@ -201,9 +205,10 @@ def _names_suites(config: pytest.Config) -> bool:
 
 
 def looks_like_suite(path: Path) -> bool:
-    """Whether a YAML file has tasks. Other plugins have YAML files of their own, which may be named on the command line as well."""
+    """Whether a YAML file has tasks with fields of a suite; below a folder that a user names, other tools have YAML files of their own."""
     try:
-        return re.search(r"^tasks\s*:", path.read_text("utf-8"), re.MULTILINE) is not None
+        text = path.read_text("utf-8")
+        return all(re.search(pattern, text, re.MULTILINE) for pattern in (r"^tasks\s*:", r"\b(metrics|prompt|hf_repo|data_files)\s*:"))
     except UnicodeDecodeError:
         return True  # reading it says what is wrong
     except OSError:
@@ -212,13 +217,14 @@ def looks_like_suite(path: Path) -> bool:
 
 def wrong_spelling(parser: pytest.Parser, arguments: Sequence[str]) -> str | None:
     """What to write in place of an option that Lighteval's command line has and this one spells otherwise. None: nothing is wrong."""
-    for argument in arguments:
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="-"):
         name, _, value = argument.partition("=")
         if not name.startswith("--") or not _is_free(parser, name):
             continue
         ours = name.replace("_", "-")
         if ours in _MODEL_ARGUMENTS:
-            return f"{name}: it is a model argument: write --model-args {ours.removeprefix('--').replace('-', '_')}={value or 'PATH'}"
+            given = value or ("PATH" if following.startswith("-") else following)
+            return f"{name}: it is a model argument: write --model-args {ours.removeprefix('--').replace('-', '_')}={given}"
         if ours != name and any(ours in (f"--{option.name}", f"--lighteval-{option.name}") for option in OPTIONS):
             return f"{name}: write {ours}"
     return None

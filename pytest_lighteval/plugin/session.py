@@ -14,11 +14,11 @@ from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.gates.gate_file import check_gates
 from pytest_lighteval.gates.plan import GatePlan
 from pytest_lighteval.plugin.cache import SessionCache
-from pytest_lighteval.plugin.options import has_own_backend
+from pytest_lighteval.plugin.options import has_own_backend, is_asked_to_evaluate
 from pytest_lighteval.plugin.reference import Reference
 from pytest_lighteval.plugin.settings import Settings, check_rootdir, read_settings
 from pytest_lighteval.plugin.torchrun import is_beside_first, scratch_folder
-from pytest_lighteval.plugin.workers import is_worker, newest_answer_of_controller, start_of
+from pytest_lighteval.plugin.workers import is_worker, may_use_cache, newest_answer_of_controller, start_of
 from pytest_lighteval.reports.run_folder import run_folder
 from pytest_lighteval.tasks.catalogue import Catalogue
 from pytest_lighteval.tasks.task_spec import Selected
@@ -36,7 +36,7 @@ class Session:
     roots: tuple[Path, ...]
     """Folders whose YAML files are suites."""
     named: tuple[Path, ...]
-    """Files, and with a backend folders, of the command line."""
+    """Files of the command line, and with a backend (of the options or a conftest) folders, but not the project's own."""
     arguments: tuple[str, ...] | None
     """What pytest collects in place of its own arguments, for `--tasks` and shipped suites. None: its own arguments."""
     selected: dict[str, list[Selected]] | None
@@ -116,8 +116,7 @@ def _make_session(config: pytest.Config) -> Session:
     else:
         check_rootdir(config)
     own = [config.rootpath / root for root in config.getini("lighteval_suites")] or [config.rootpath / "suites"]
-    roots = (*own, *settings.custom_tasks)
-    catalogue = Catalogue(roots)
+    catalogue = Catalogue((*own, *settings.custom_tasks))
     if settings.gate.file is not None:
         check_gates(settings.gate.file, catalogue)
     arguments: Sequence[str] | None = None
@@ -132,13 +131,15 @@ def _make_session(config: pytest.Config) -> Session:
         arguments = [str(folder) for folder in settings.custom_tasks]
     if is_named:
         arguments = [_shipped(argument, config.invocation_params.dir, catalogue) for argument in config.args]
+    owns, cache = has_own_backend(config), settings.cache if may_use_cache(config) else None
     is_silent = is_beside_first() and settings.backend is not None
     return Session(
         settings=settings,
-        has_own_backend=has_own_backend(config),
+        has_own_backend=owns,
         catalogue=catalogue,
-        roots=(*roots, catalogue.shipped),
-        named=tuple(_named_paths(config, arguments or (), folders=settings.backend is not None)) if is_named else (),
+        # where nothing but a conftest asks for suites, the user must name them: other tests are not to wait for a model
+        roots=(*(own if is_asked_to_evaluate(config) else ()), *settings.custom_tasks, catalogue.shipped),
+        named=tuple(path for path in _named_paths(config, arguments or ()) if _may_hold_suites(path, config, settings)) if is_named else (),
         arguments=None if arguments is None or [*arguments] == config.args else tuple(arguments),
         selected=selected,
         data_sets=DataSets(
@@ -147,7 +148,7 @@ def _make_session(config: pytest.Config) -> Session:
         ),
         run_folder=scratch_folder(config) if is_silent else run_folder(settings.report_dir, start.time, settings.label, start.token),
         writes_reports=not (is_silent or is_worker(config)),
-        cache=SessionCache(settings.cache, newest=newest_answer_of_controller(config), on_close=config.add_cleanup),
+        cache=SessionCache(cache, newest=newest_answer_of_controller(config), on_close=config.add_cleanup),
     )
 
 
@@ -155,7 +156,7 @@ def _check_arguments(config: pytest.Config) -> None:
     """Raise UserInputError for a spec, or a file of them, that is given without `--tasks`."""
     for argument in config.args:
         path = config.invocation_params.dir / argument
-        if argument.count("|") >= 2 and not path.exists():
+        if "::" not in argument and argument.count("|") >= 2 and not path.exists():
             raise UserInputError(f"{argument}: pytest takes it for a path; write --tasks '{argument}'")
         if path.suffix == ".txt" and path.is_file():
             lines = (line.strip() for line in path.read_text("utf-8", errors="replace").splitlines())
@@ -164,11 +165,14 @@ def _check_arguments(config: pytest.Config) -> None:
                 raise UserInputError(f"{argument}: pytest takes it for a file of tests; write --tasks ./{argument.removeprefix('./')}")
 
 
-def _named_paths(config: pytest.Config, arguments: Sequence[str], *, folders: bool) -> Iterator[Path]:
+def _named_paths(config: pytest.Config, arguments: Sequence[str]) -> Iterator[Path]:
     for argument in arguments:
-        path = (config.invocation_params.dir / argument.partition("::")[0]).resolve()
-        if folders or path.is_file():
-            yield path
+        yield (config.invocation_params.dir / argument.partition("::")[0]).resolve()
+
+
+def _may_hold_suites(path: Path, config: pytest.Config, settings: Settings) -> bool:
+    """A file, any folder once a backend is chosen, and with a conftest's backend a folder inside of the project."""
+    return path.is_file() or settings.backend is not None or (has_own_backend(config) and not config.rootpath.is_relative_to(path))
 
 
 def _shipped(argument: str, folder: Path, catalogue: Catalogue) -> str:

@@ -6,7 +6,7 @@ Each is an item that the controller runs, so that the terminal, JUnit and the ex
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -43,12 +43,23 @@ class SessionReport:
 
 
 class ReportItem(pytest.Item):
-    """A session report as a test: `lighteval::<name>`. It belongs to no file and runs in the controller."""
+    """A session report as a test: `lighteval::<name>`. It belongs to no file and runs in the controller.
+
+    Hooks of a project's conftest see it as any other item; they often read these attributes of functions without asking.
+    """
+
+    cls = module = None
+    fixturenames: tuple[str, ...] = ()
 
     def __init__(self, *, report: SessionReport, properties: Sequence[tuple[str, object]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.report = report
         self._properties = properties
+
+    @property
+    def function(self) -> Callable[[], None]:
+        """What runs."""
+        return self.runtest
 
     def runtest(self) -> None:
         """Fail, or fail as expected, as the report says."""

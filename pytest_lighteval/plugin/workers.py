@@ -36,11 +36,20 @@ def start_of(config: pytest.Config) -> Start:
     return config.stash[_STASHED]
 
 
-def hand_over(node: Any, *, newest_answer: int | None = None) -> None:
-    """Give a worker that is about to start the session's start, and the newest answer that it may find in the cache."""
+def hand_start(node: Any) -> None:
+    """Give a worker that is about to start the session's start."""
     start = start_of(node.config)
     node.workerinput[_START] = f"{start.time.isoformat()} {start.token}"
-    node.workerinput[_NEWEST_ANSWER] = newest_answer
+
+
+def hand_newest_answer(node: Any, newest: int | None) -> None:
+    """Give a worker that is about to start the newest answer that it may find in the cache."""
+    node.workerinput[_NEWEST_ANSWER] = newest
+
+
+def may_use_cache(config: pytest.Config) -> bool:
+    """Whether it is known which answers this process may find: not in a worker whose controller did not evaluate models at its start."""
+    return not is_worker(config) or _NEWEST_ANSWER in getattr(config, "workerinput", {})
 
 
 def newest_answer_of_controller(config: pytest.Config) -> int | None:
@@ -55,8 +64,8 @@ def is_worker(config: pytest.Config) -> bool:
 
 
 def is_controller(config: pytest.Config) -> bool:
-    """Whether workers of xdist run this session's items."""
-    return not is_worker(config) and config.getoption("dist", "no") != "no"
+    """Whether workers of xdist run this session's items. xdist starts none under `--collect-only`."""
+    return not is_worker(config) and config.getoption("dist", "no") != "no" and not config.getoption("collectonly")
 
 
 def worker_count(config: pytest.Config) -> int:

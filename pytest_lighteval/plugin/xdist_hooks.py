@@ -15,8 +15,9 @@ from pytest_lighteval.common.threads import Threads, choose_threads, usable_core
 from pytest_lighteval.plugin.gates import gate_lines, plan_session
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
 from pytest_lighteval.plugin.items import task_of
+from pytest_lighteval.plugin.options import is_asked_to_evaluate
 from pytest_lighteval.plugin.session import Session
-from pytest_lighteval.plugin.workers import hand_over, worker_count
+from pytest_lighteval.plugin.workers import hand_newest_answer, hand_start, worker_count
 from pytest_lighteval.reports.run_collector import REFERENCE
 
 
@@ -30,7 +31,8 @@ class XdistHooks:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Every worker writes its details below the one run folder, and finds answers that are older than the session alone."""
-        hand_over(node, newest_answer=self._session.cache.newest_answer())
+        hand_start(node)
+        hand_newest_answer(node, self._session.cache.newest_answer())
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -49,7 +51,7 @@ class XdistHooks:
 
         With a reference model they are handed out in order, so that all of its tasks have begun before the first one of the other model.
         """
-        if config.getoption("dist") != "load":
+        if config.getoption("dist") != "load" or not is_asked_to_evaluate(config):
             return None
         from xdist.scheduler import LoadScheduling, WorkStealingScheduling
 

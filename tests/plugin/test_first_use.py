@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_lighteval import plugin
 from tests.plugin.conftest import write_mini
 from tests.plugin.test_xdist import without_times
 
@@ -20,6 +21,11 @@ from pytest_lighteval.backends.fake import FakeBackend
 @pytest.fixture(scope="session")
 def lighteval_backend():
     return FakeBackend(accuracy=1.0)
+"""
+
+CACHED = """
+class Cached(FakeBackend):
+    cacheable = True
 """
 
 OWN_TEST = """
@@ -52,7 +58,7 @@ def test_a_conftest_with_a_backend_needs_no_option(project: pytest.Pytester, wor
 
     result = project.runpytest_subprocess(*workers)
 
-    result.assert_outcomes(passed=3 + 5)  # the project's suites are below the folder that pytest collects
+    result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(["lighteval: backend of the project's conftest", "results: reports/*/results.json"])
     assert len(own_runs(project.path)) == 2
 
@@ -91,23 +97,101 @@ def test_a_late_session_with_a_wrong_environment_fails_its_test_in_one_line(
 
 
 @WORKERS
-def test_suites_of_ones_own_beside_a_conftest_with_a_backend_are_collected(project: pytest.Pytester, workers: list[str]) -> None:
-    project.makeconftest(CONFTEST)
+@pytest.mark.parametrize("folder", ["suites/mini", "evals/mini", "deeper/suites/mini"])
+def test_suites_of_ones_own_beside_a_conftest_with_a_backend_are_collected(
+    pytester: pytest.Pytester, workers: list[str], folder: str
+) -> None:
+    pytester.makeconftest(CONFTEST)
+    write_mini(pytester.path / folder)
 
-    result = project.runpytest_subprocess("suites/mini", *workers)
+    result = pytester.runpytest_subprocess(folder, *workers)
 
     result.assert_outcomes(passed=5)
 
 
 @WORKERS
-def test_a_conftest_with_a_backend_changes_nothing_for_tests_that_evaluate_nothing(project: pytest.Pytester, workers: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [pytest.param((), id="no-argument"), pytest.param((".",), id="the project")])
+def test_a_conftest_with_a_backend_changes_nothing_for_tests_that_evaluate_nothing(
+    project: pytest.Pytester, workers: list[str], arguments: tuple[str, ...]
+) -> None:
+    """Suites, and YAML files that are none, wait until the user names them."""
     project.makeconftest(CONFTEST)
     project.makepyfile("def test_plain(): pass")
+    (project.path / "suites" / "compose.yaml").write_text("services: {}\n")
 
-    result = project.runpytest_subprocess("-k", "plain", *workers)
+    result = project.runpytest_subprocess(*arguments, *workers)
 
-    result.assert_outcomes(passed=1, deselected=0 if workers else 5)
+    result.assert_outcomes(passed=1)
     assert not (project.path / "reports").exists()
+
+
+def test_other_tools_yaml_below_a_named_folder_is_left_to_them(project: pytest.Pytester) -> None:
+    project.makeconftest(CONFTEST)
+    (project.path / "suites" / "Taskfile.yaml").write_text("version: '3'\ntasks:\n  build: {cmds: [make]}\n")
+
+    result = project.runpytest_subprocess("suites")
+
+    result.assert_outcomes(passed=5)
+
+
+def test_auto_workers_of_a_project_with_an_own_backend_are_as_many_as_without_the_plugin(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(CONFTEST)
+
+    assert plugin.pytest_xdist_auto_num_workers(pytester.parseconfig()) is None
+    assert plugin.pytest_xdist_auto_num_workers(pytester.parseconfig("--backend", "fake")) is not None
+
+
+def test_a_late_session_of_workers_finds_no_answer_that_another_one_computed(project: pytest.Pytester) -> None:
+    """Nobody told the workers which answers were there before the session, so they compute all of theirs."""
+    folder = project.mkdir("evals")
+    (folder / "conftest.py").write_text(CONFTEST.replace("return FakeBackend(accuracy=1.0)", "return Cached(accuracy=1.0)") + CACHED)
+    (folder / "test_own.py").write_text(OWN_TEST)
+
+    for _ in range(2):
+        project.runpytest_subprocess("-n", "2").assert_outcomes(passed=3)
+
+    reports = [json.loads(path.read_text("utf-8")) for path in project.path.glob("reports/*/results.json")]
+    assert [report["run"]["cache"]["hits"] for report in reports] == [0, 0]
+
+
+@pytest.mark.parametrize("workers", [pytest.param(["-n", "2"], id="two-workers"), pytest.param([], id="one-process")])
+def test_collect_only_lists_what_tasks_name(project: pytest.Pytester, workers: list[str]) -> None:
+    result = project.runpytest_subprocess("--backend=fake", "--tasks=mini|words|0|0", "--collect-only", "-q", *workers)
+
+    assert [line for line in result.outlines if "::" in line] == [
+        "suites/mini/mini.yaml::words:short[0-shot]",
+        "suites/mini/mini.yaml::words:long[0-shot]",
+    ]
+
+
+def test_a_test_may_be_parametrized_by_specs(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        test_own="""
+        import pytest
+
+        @pytest.mark.parametrize("spec", ["mini|prose|0|0"])
+        def test_it(lighteval, spec):
+            assert lighteval.run(spec, max_samples=2).metrics
+        """
+    )
+
+    result = project.runpytest_subprocess("test_own.py::test_it[mini|prose|0|0]", "--backend", "fake")
+
+    result.assert_outcomes(passed=1)
+
+
+def test_a_conftest_that_reads_functions_of_items_does_not_break_session_reports(pytester: pytest.Pytester, suite: Path) -> None:
+    pytester.makeconftest(
+        """
+        def pytest_runtest_setup(item):
+            assert item.function and item.cls is None and "tmp_path" not in item.fixturenames
+        """
+    )
+
+    result = pytester.runpytest_subprocess("suites", "--backend=fake", "--model-args=accuracy=0.7,lose=0.3", "--baseline=base.json")
+
+    result.stdout.fnmatch_lines(["FAILED lighteval::pooled - *REGRESSED*"])
+    result.stdout.no_fnmatch_line("ERROR *")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +224,7 @@ def test_folders_of_suites_in_the_ini_file_matter_where_they_are_collected(
         pytest.param(["--max_samples", "8"], "--max_samples: write --max-samples", id="underscores and a space"),
         pytest.param(
             ["--checkpoint-config-path", "c/config.yaml"],
-            "--checkpoint-config-path: it is a model argument: write --model-args checkpoint_config_path=PATH",
+            "--checkpoint-config-path: it is a model argument: write --model-args checkpoint_config_path=c/config.yaml",
             id="nanotron's option",
         ),
         pytest.param(
