@@ -43,8 +43,8 @@ def python_of(peer: Peer, folder: Path) -> Path:
     if not list(folder.glob(f"lib/python*/site-packages/{peer.module}/__init__.py")):
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", str(ROOT / "constraints.txt")]
         # torch by itself first: resolved together with the rest, a newer build may be preferred
-        wanted: Sequence[Sequence[str]] = (["torch"], peer.requirements)
-        for packages in wanted:
+        required: Sequence[Sequence[str]] = (["torch"], peer.requirements)
+        for packages in required:
             if subprocess.run([*pip, *packages], check=False).returncode:
                 raise UserInputError(f"{' and '.join(packages)} could not be installed into {folder}")
     return python

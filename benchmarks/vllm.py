@@ -121,8 +121,8 @@ def _measure(names: Sequence[str], rounds: int) -> dict[str, Any]:
                     data_sets=data_sets,
                 )
                 runs[name][side].append((watch.seconds, watch.waited, watch.tokens, result[row.metric], watch.answers))
-                told = f"{watch.seconds:.1f} s of the processor, {watch.waited:.1f} s on the wall"
-                print(f"round {number + 1}: {side}: {name}: {told}", file=sys.stderr, flush=True)
+                times = f"{watch.seconds:.1f} s of the processor, {watch.waited:.1f} s on the wall"
+                print(f"round {number + 1}: {side}: {name}: {times}", file=sys.stderr, flush=True)
             backend.close()
     return {name: _summary(ROWS[name], runs[name]) for name in names}
 

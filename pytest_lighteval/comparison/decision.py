@@ -92,7 +92,7 @@ def policy_for(spec: GateSpec, session: Policy, *, unit: float = 1.0) -> Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The verdict of one gate and the numbers behind it."""
+    """The verdict of one gate and its numbers."""
 
     outcome: GateOutcome
     comparison: FullComparison

@@ -81,7 +81,7 @@ def _positive(distances: FloatArray, counts: FloatArray) -> float:
     def slope(t: float) -> float:
         return float(counts @ (distances / (1 - distances * t)))
 
-    # the saddle point lies between the poles at 0 and at the edge; near the mean it reaches the first, from which the path keeps away
+    # the saddle point is between the poles at 0 and at the edge; near the mean it reaches the first, from which the path keeps away
     saddle, furthest = min(0.3 / spread, 0.5 * edge), edge * (1 - 1e-12)
     if slope(saddle) < 0:
         saddle = float(scipy_module("optimize").brentq(slope, saddle, furthest, rtol=1e-6)) if slope(furthest) > 0 else furthest

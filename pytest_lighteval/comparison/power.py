@@ -181,7 +181,7 @@ def required_sample(
 
 
 def _unseen(worst: float, alpha: float) -> float:
-    """How far the upper bound of a sum of few events lies above the normal one (the next term of the Poisson quantile's expansion)."""
+    """How far the upper bound of a sum of few events is above the normal one (the next term of the Poisson quantile's expansion)."""
     return worst * (_z(alpha) ** 2 + 2) / 3
 
 

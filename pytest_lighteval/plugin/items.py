@@ -29,7 +29,7 @@ def collect_file(path: Path, parent: pytest.Collector) -> SuiteFile | None:
 
 
 class SuiteFile(pytest.Module):
-    """A suite file. A Module, as module-scoped fixtures need one above them; there is no Python object behind it."""
+    """A suite file. A Module, as module-scoped fixtures need one above them; it has no Python object."""
 
     obj = None
 

@@ -180,19 +180,19 @@ def _judge_group(
     groups: dict[str, dict[str, MetricResult]],
 ) -> None:
     gate, text = session.settings.gate, str(group)
-    wanted = {metric: spec for metric, spec in gates_for(group, {}, gate.file).items() if spec.is_floor}
+    floored = {metric: spec for metric, spec in gates_for(group, {}, gate.file).items() if spec.is_floor}
     paired = {} if session_gates is None else session_gates.group(group)
-    if not wanted and not paired:
+    if not floored and not paired:
         return
     try:
         # a member without a score is a member all the same: a floor for the others alone would be another floor
-        if wanted and unscored:
+        if floored and unscored:
             raise LightevalError(f"{len(unscored)} of its tasks have no score: {', '.join(map(str, unscored))}")
         # a superset of which one task is left has no row of its own, and its floor holds all the same
         metrics = groups.get(text) or next((dict(result.metrics) for key, result in results.items() if key.superset == group), {})
         groups.setdefault(text, metrics)
         members = [result for key, result in results.items() if key.superset == group]
-        floors = judge(metrics, wanted, key=text, unfit=unfit_for_floors(session, members))
+        floors = judge(metrics, floored, key=text, unfit=unfit_for_floors(session, members))
         ended.verdicts[text] = join_verdicts(group, metrics, floors, paired, waivers=gate.waivers, today=gate.today)
         ended.reports.append(_report(text, ended.verdicts[text]))
     except LightevalError as error:
@@ -224,11 +224,11 @@ def _pooled_verdict(paired: PairedVerdict) -> Verdict:
 def _report(name: str, verdicts: Sequence[Verdict]) -> SessionReport:
     failed = [verdict.message for verdict in verdicts if verdict.outcome == "failed"]
     waived = [verdict.message for verdict in verdicts if verdict.outcome == "waived"]
-    told = "; ".join(failed or waived)
+    messages = "; ".join(failed or waived)
     return SessionReport(
         name=name,
-        problem=f"{name}: {told}" if failed else None,
-        expected=f"{name}: {told}" if waived and not failed else None,
+        problem=f"{name}: {messages}" if failed else None,
+        expected=f"{name}: {messages}" if waived and not failed else None,
     )
 
 
@@ -237,9 +237,9 @@ def _report_missing(
 ) -> None:
     """Fail where a selected task with a floor has no score, or a baseline was given and something was not compared with it."""
     gates, gate = session.gate_plan, session.settings.gate
-    wanted = {key: "it has a floor" for key, task in session.items or () if has_floor(session, key, task)}
-    wanted |= dict.fromkeys(gates.expected if gates is not None else (), "the baseline promises it")
-    for key, because in sorted(wanted.items()):
+    required = {key: "it has a floor" for key, task in session.items or () if has_floor(session, key, task)}
+    required |= dict.fromkeys(gates.expected if gates is not None else (), "the baseline promises it")
+    for key, because in sorted(required.items()):
         text = str(key)
         if key in results or text in errors or SKIPPED in gate.allowed:
             continue
@@ -254,8 +254,8 @@ def _report_missing(
         ended.reports.append(SessionReport(name="unplanned", problem=problem))
     if not gates.gates and UNGATED not in gate.allowed:
         names, held = ", ".join(gate.baseline_names), [str(key) for key in gate.baselines.keys] if gate.baselines else []
-        told = ", ".join(held[:3]) + (", ..." if len(held) > 3 else "")
-        problem = f"nothing in this session is compared with {names}, which holds {told or 'no task'} (--gate-allow {UNGATED})"
+        keys = ", ".join(held[:3]) + (", ..." if len(held) > 3 else "")
+        problem = f"nothing in this session is compared with {names}, which holds {keys or 'no task'} (--gate-allow {UNGATED})"
         ended.reports.append(SessionReport(name="baseline", problem=problem))
 
 
@@ -279,7 +279,7 @@ def save_baseline(session: Session, report: RunReport) -> list[str]:
     lines = []
     for path, refresh in saved.items():
         counts = {"new": refresh.added, "measured again": refresh.replaced, "kept": refresh.kept}
-        told = ", ".join(f"{len(keys)} {what}" for what, keys in counts.items() if keys)
-        lines.append(f"baseline: {path} ({told})")
+        summary = ", ".join(f"{len(keys)} {what}" for what, keys in counts.items() if keys)
+        lines.append(f"baseline: {path} ({summary})")
         lines += [f"baseline: accepted: {worse}" for worse in refresh.worse]
     return lines

@@ -200,7 +200,7 @@ def _evaluation(values: Mapping[str, Any], arguments: msgspec.Struct | None) -> 
 
 
 def _from_home(config: pytest.Config, value: Any) -> Any:
-    """Paths of the ini file, which lie beside it, as seen from where pytest was started."""
+    """Paths of the ini file, which are relative to it, as seen from where pytest was started."""
     if isinstance(value, str):
         slash = "/" if value.endswith("/") else ""
         return os.path.relpath(_home(config) / value, config.invocation_params.dir) + slash
@@ -221,7 +221,7 @@ def check_rootdir(config: pytest.Config) -> None:
     if config.inipath is not None:
         is_moved = not folder.is_relative_to(config.rootpath)
     else:
-        # without an ini file it is where pytest was started, or where a setup.py lies above that
+        # without an ini file it is where pytest was started, or where a setup.py is above that
         is_moved = config.rootpath != folder and not (config.rootpath / "setup.py").exists()
     if not is_moved:
         return

@@ -139,7 +139,7 @@ def _value_to_plain(value: SampleValue | None) -> Any:
 
 
 def _paired_to_plain(paired: PairedVerdict) -> dict[str, Any]:
-    """Flat: the numbers of the comparison stand beside the others, null where nothing was compared."""
+    """Flat: the numbers of the comparison are beside the others, null where nothing was compared."""
     names = [field.name for shape in (PairedVerdict, Comparison) for field in fields(shape) if field.name != "comparison"]
     return {name: to_plain(getattr(paired, name)) for name in names}
 

@@ -48,9 +48,9 @@ class Catalogue:
 
     def select(self, specs: Sequence[TaskSpec]) -> dict[Path, list[Selected]]:
         """What the specs select, by suite file; files are in the order of the specs. Raises FileError, UserInputError."""
-        wanted = {spec.suite for spec in specs}
+        suites = {spec.suite for spec in specs}
         by_file: dict[Path, list[Selected]] = {}
-        for selected in select(specs, self._tasks(wanted), suites=self._folders):
+        for selected in select(specs, self._tasks(suites), suites=self._folders):
             by_file.setdefault(selected.task.path.resolve(), []).append(selected)
         return by_file
 

@@ -177,8 +177,8 @@ def tensorrt_gates(path: Path, *, model: str, spec: Mapping[str, str] | None = N
     Raises UserInputError: not such a file, or a model or spec that is not in it.
     """
     content = _load(path)
-    wanted = dict(spec or {})
-    for name in wanted:
+    required = dict(spec or {})
+    for name in required:
         if name not in _SPEC:
             raise UserInputError(f"{name!r} is no part of a TensorRT-LLM spec, which has {', '.join(_SPEC)}{did_you_mean(name, _SPEC)}")
     entries = content.get(model)
@@ -186,10 +186,10 @@ def tensorrt_gates(path: Path, *, model: str, spec: Mapping[str, str] | None = N
         raise UserInputError(f"{path}: no model {model!r}{did_you_mean(model, content)}")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UserInputError(f"{path}: {model}: a list of mappings is needed")
-    positions = [position for position, entry in enumerate(entries) if _spec_of(entry) == _spec_of(wanted)]
+    positions = [position for position, entry in enumerate(entries) if _spec_of(entry) == _spec_of(required)]
     if not positions:
         known = "; ".join(_spec_text(entry) for entry in entries)
-        raise UserInputError(f"{path}: {model}: no entry for {_spec_text(wanted)}, only for {known}")
+        raise UserInputError(f"{path}: {model}: no entry for {_spec_text(required)}, only for {known}")
     field, entry = f"{model}[{positions[0]}]", entries[positions[0]]
     accuracy = _number(path, f"{field}.accuracy", entry.get("accuracy"))
     dataset = _DATASETS.get(path.stem)
@@ -200,7 +200,7 @@ def tensorrt_gates(path: Path, *, model: str, spec: Mapping[str, str] | None = N
     sigma = _number(path, f"{field}.sigma", entry.get("sigma", dataset.sigma))
     count = _count(path, f"{field}.num_samples", entry.get("num_samples", dataset.num_samples))
     if not 0 < alpha < 1 or count == 0:
-        raise UserInputError(f"{path}: {field}: alpha lies between 0 and 1, and num_samples is 1 at least")
+        raise UserInputError(f"{path}: {field}: alpha is between 0 and 1, and num_samples is 1 at least")
     margin = -NormalDist().inv_cdf(alpha) * math.sqrt(2 * sigma**2 / count)
     if entry.get("higher_is_better", True):
         gate = GateSpec(min=round((accuracy - margin) / 100, _DIGITS))

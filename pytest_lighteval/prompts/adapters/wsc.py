@@ -9,7 +9,7 @@ _CAPITALIZED = ("A", "An", "The", "She", "He", "It", "They", "My", "His", "Her",
 
 
 def fit_options(row: dict[str, Any]) -> dict[str, Any]:
-    """`options` as they stand in place of the pronoun: with `'s` for a possessive, in lower case within a sentence."""
+    """`options` in the place of the pronoun: with `'s` for a possessive, in lower case within a sentence."""
     return {**row, "options": [_fit(row, option) for option in row["options"]]}
 
 
