@@ -39,22 +39,6 @@ if TYPE_CHECKING:
         TaskResult,
     )
 
-_HOMES = {
-    "pytest_lighteval.errors": ("BackendError", "LightevalError", "UnsupportedRequestError"),
-    "pytest_lighteval.types": (
-        "Backend",
-        "GenerateRequest",
-        "GenerateResponse",
-        "LoglikelihoodRequest",
-        "LoglikelihoodResponse",
-        "Message",
-        "PerplexityRequest",
-        "PerplexityResponse",
-        "RequestKind",
-        "TaskResult",
-    ),
-}
-
 __all__ = [
     "Backend",
     "BackendError",
@@ -76,7 +60,7 @@ def __getattr__(name: str) -> Any:
     """The public names, imported when they are first used: every pytest run imports this file."""
     if name == "__version__":
         return import_module("importlib.metadata").version("pytest-lighteval")
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(module), name)
+    if name in __all__:
+        types = import_module("pytest_lighteval.types")
+        return getattr(types, name) if hasattr(types, name) else getattr(import_module("pytest_lighteval.errors"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

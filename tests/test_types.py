@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import pytest_lighteval
 from pytest_lighteval.types import TaskKey
 
 
@@ -19,3 +20,9 @@ def test_a_flag_of_zero_is_the_plain_key() -> None:
 @pytest.mark.parametrize("text", ["all", "a|b", "a|b|x", "a|b|5|2", "|b|5", "a b|c|5", "suites/a.yaml::b[5-shot]"])
 def test_what_is_no_key_is_not_read_as_one(text: str) -> None:
     assert TaskKey.parse(text) is None
+
+
+def test_the_public_names_of_the_package_are_there_and_no_other() -> None:
+    assert all(getattr(pytest_lighteval, name) is not None for name in (*pytest_lighteval.__all__, "__version__"))
+    with pytest.raises(AttributeError, match="has no attribute 'Bakend'"):
+        pytest_lighteval.Bakend  # noqa: B018
