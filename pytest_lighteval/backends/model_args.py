@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
 from pytest_lighteval.backends.common.generation_parameters import without_refused
+from pytest_lighteval.backends.common.spellings import hints_of, options_of, other_names, with_own_names, without_nones
 from pytest_lighteval.common.msgspec_errors import place_and_problem
 from pytest_lighteval.common.yaml_lines import YamlFile
 from pytest_lighteval.errors import UserInputError, did_you_mean
 
 _PAIRS = {"{": "}", "[": "]", "(": ")"}
+_INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][+-]?[0-9]+)?")
 
 Arguments = TypeVar("Arguments", bound=msgspec.Struct)
 
 
 def parse_model_args(text: str, *, folder: Path) -> dict[str, Any]:
-    """The arguments as the user wrote them: texts, nested mappings and lists, not yet the backend's types.
+    """The arguments as the user wrote them: texts, nested mappings and lists, None, not yet the backend's types.
 
     The text is the path of a `.yaml`/`.yml` file (Lighteval's level `model_parameters:` is accepted), or `k=v` pairs joined by commas.
     Commas inside `{}`, `[]` and quotes belong to a value. A bare key means true. Raises UserInputError.
@@ -37,7 +41,7 @@ def parse_model_args(text: str, *, folder: Path) -> dict[str, Any]:
             raise UserInputError(f"--model-args: {pair.strip()!r} is not key=value")
         if key in parsed:
             raise UserInputError(f"--model-args: {key!r} is given twice")
-        parsed[key] = _value(value.strip()) if equals else "true"
+        parsed[key] = _value(value.strip()) if equals else _Unquoted("true")
     return parsed
 
 
@@ -72,8 +76,14 @@ def _split(text: str, separator: str) -> list[str]:
     return [part for part in (*parts, text[start:]) if part.strip()]
 
 
+class _Unquoted(str):
+    """A text that was written without quotes. Where an argument takes any value, it may stand for a number, true or false."""
+
+    __slots__ = ()
+
+
 def _value(text: str) -> Any:
-    """`{a:1,b:[x,y]}` and `[x,y]` become mappings and lists of texts. Quotes are removed. Anything else stays a text."""
+    """`{a:1,b:[x,y]}` and `[x,y]` become mappings and lists of texts. Quotes are removed. `None` and `null` are None, all else a text."""
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
         return text[1:-1]
     if text.startswith("[") and text.endswith("]"):
@@ -86,30 +96,72 @@ def _value(text: str) -> Any:
                 raise UserInputError(f"--model-args: {part.strip()!r} inside {{}} is not key:value")
             mapping[str(_value(part[:separator].strip()))] = _value(part[separator + 1 :].strip())
         return mapping
-    return None if text == "None" else text
+    return None if text in ("None", "null") else _Unquoted(text)
+
+
+def own_model_args(raw: Mapping[str, Any], arguments: type[msgspec.Struct]) -> dict[str, Any]:
+    """The same under the backend's own names. Raises UserInputError for an argument that is given by two names."""
+    try:
+        return with_own_names(raw, arguments)
+    except UserInputError as error:
+        raise UserInputError(f"--model-args: {error}") from error
 
 
 def convert_model_args(raw: Mapping[str, Any], arguments: type[Arguments], *, backend: str) -> Arguments:
-    """The backend's own struct, filled and type-checked ("8" becomes 8 for a number).
+    """The backend's own struct, filled and type-checked ("8" becomes 8 for a number). None means the default.
+
+    Inside a `dict[str, Any]`, what was written without quotes becomes a number, true or false if it reads like one. The class variable
+    `nested` of the struct has, by name of the argument, the struct by which such a mapping is read later, whose types then decide.
 
     Raises UserInputError that names the argument: the nearest ones for an unknown name, the reason for a refused one.
     """
+    raw = without_nones(own_model_args(raw, arguments), arguments)
     raw = without_refused(raw, arguments, "--model-args: ")
-    known = {field.encode_name for field in msgspec.structs.fields(arguments)}
+    known = {field.encode_name for field in msgspec.structs.fields(arguments)} | other_names(arguments).keys()
     for key in raw:
         if key not in known:
             near = did_you_mean(key, known) or f"; there are: {', '.join(sorted(known))}"
             raise UserInputError(f"--model-args: backend {backend!r} has no argument {key!r}{near}")
     try:
-        return msgspec.convert(_lowered(raw), arguments, strict=False)
+        return msgspec.convert(_struct_values(raw, arguments), arguments, strict=False)
     except msgspec.ValidationError as error:
         place, problem = place_and_problem(error)
         raise UserInputError(f"--model-args: {place or backend}: {problem}") from error
 
 
-def _lowered(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Python's `True` and `False` in lower case, as msgspec reads them."""
-    return {key: value.lower() if isinstance(value, str) and value in ("True", "False") else value for key, value in raw.items()}
+def _struct_values(raw: Mapping[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """Values of the struct's fields as msgspec reads them: typed where a field takes any value, else as they were written."""
+    hints = hints_of(struct)
+    nested: Mapping[str, type[msgspec.Struct]] = getattr(struct, "nested", {})
+    return {
+        name: _struct_values(value, nested[name])
+        if name in nested and isinstance(value, dict)
+        # a name that the struct does not have is refused later
+        else _typed(value, hints.get(name, str))
+        for name, value in raw.items()
+    }
+
+
+def _typed(value: Any, hint: Any) -> Any:
+    options = options_of(hint)
+    if isinstance(value, dict):
+        inner = next((get_args(option)[1] for option in options if get_origin(option) is dict), Any)
+        return {str(key): _typed(part, inner) for key, part in value.items()}
+    if isinstance(value, list):
+        inner = next((get_args(option)[0] for option in options if get_origin(option) in (list, tuple)), Any)
+        return [_typed(part, inner) for part in value]
+    if isinstance(value, _Unquoted):
+        return _scalar(str(value)) if Any in options else str(value)
+    return value
+
+
+def _scalar(text: str) -> Any:
+    """The number, true or false that a text reads like. Anything else stays a text, `1.2.3` and `007` too."""
+    if text in ("true", "True", "false", "False"):
+        return text in ("true", "True")
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _NUMBER.fullmatch(text) else text
 
 
 def describe_arguments(arguments: type[msgspec.Struct], *, backend: str) -> str:
@@ -120,11 +172,15 @@ def describe_arguments(arguments: type[msgspec.Struct], *, backend: str) -> str:
         field.encode_name: (getattr(field.type, "extra_json_schema", None) or {}).get("description", "")
         for field in getattr(info, "fields", ())
     }
-    types = get_type_hints(arguments)
+    types = hints_of(arguments)
+    also: dict[str, list[str]] = {}
+    for other, own in other_names(arguments).items():
+        also.setdefault(own, []).append(other)
     order = list(dict.fromkeys(name for declaring in arguments.__mro__ for name in inspect.get_annotations(declaring)))
     for field in sorted(msgspec.structs.fields(arguments), key=lambda field: order.index(field.name)):
         default = "required" if field.required else repr(field.default if field.default is not msgspec.NODEFAULT else [])
-        lines.append(f"  {field.encode_name} ({_type_name(types[field.name])}, default {default})")
+        names = "".join(f", also {other}" for other in also.get(field.encode_name, ()))
+        lines.append(f"  {field.encode_name} ({_type_name(types[field.encode_name])}, default {default}{names})")
         if help_of[field.encode_name]:
             lines.append(f"      {help_of[field.encode_name]}")
     return "\n".join(lines) + "\n"

@@ -16,7 +16,7 @@ import pytest
 
 from pytest_lighteval import backends
 from pytest_lighteval.backends.common.user_cache import cache_home
-from pytest_lighteval.backends.model_args import convert_model_args, describe_arguments, parse_model_args
+from pytest_lighteval.backends.model_args import convert_model_args, describe_arguments, own_model_args, parse_model_args
 from pytest_lighteval.backends.protocol import asks_in_chat_format, model_name
 from pytest_lighteval.common.threads import Threads
 from pytest_lighteval.errors import LightevalError, UserInputError
@@ -153,10 +153,10 @@ def _threads(text: str | None) -> Threads:
 
 
 def _arguments(backend: str, text: str | None, batch_size: str | None, folder: Path) -> msgspec.Struct:
-    raw = parse_model_args(text or "", folder=folder)
+    factory = backends.load_backend(backend)
+    raw = own_model_args(parse_model_args(text or "", folder=folder), factory.Arguments)
     if batch_size is not None:
         raw["batch_size"] = batch_size
-    factory = backends.load_backend(backend)
     # a misspelt argument is reported before the file that another one names is read
     arguments = convert_model_args(raw, factory.Arguments, backend=backend)
     said_elsewhere = backends.session_defaults(factory, raw).arguments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from pytest_lighteval.reports.calibration import calibration_lines
@@ -23,6 +24,10 @@ _TASK, _METRIC, _VALUE, _STDERR, _N, _GATE = range(6)
 _HEADER = ("task", "metric", "value", "stderr", "n", "gate")
 _RIGHT = (_VALUE, _N)
 _GAP = "  "
+_NARROW = 20
+"""Narrower terminals get no indent."""
+_LONGEST = 2000
+"""Characters of one line below the table."""
 
 _LAYOUTS: tuple[tuple[tuple[int, ...], bool, int], ...] = (
     ((_TASK, _METRIC, _VALUE, _STDERR, _N, _GATE), True, 24),
@@ -34,19 +39,26 @@ _LAYOUTS: tuple[tuple[tuple[int, ...], bool, int], ...] = (
 
 
 def terminal_table(report: RunReport, *, width: int) -> list[tuple[str, Style]]:
-    """Lines of at most `width` characters, each with its style.
+    """Lines of at most `width` characters, each with its style. The rows of the table are cut to it; what is below them is wrapped.
 
     Tasks with failed gates at the top, supersets under a heading, tasks whose prompts were cut, errors, the number of skipped tasks,
     and the backend's notes.
     """
     tasks, groups = task_rows(report), group_rows(report)
-    lines: list[tuple[str, Style]] = []
+    rows: list[tuple[str, Style]] = []
     if tasks or groups:
         table = _table(tasks, groups, width)
-        lines += [(table[0], "plain"), *zip(table[1 : len(tasks) + 1], [row.style for row in tasks], strict=True)]
+        rows += [(table[0], "plain"), *zip(table[1 : len(tasks) + 1], [row.style for row in tasks], strict=True)]
         if groups:
-            lines.append(("averages over tasks", "plain"))
-            lines += zip(table[len(tasks) + 1 :], [row.style for row in groups], strict=True)
+            rows.append(("averages over tasks", "plain"))
+            rows += zip(table[len(tasks) + 1 :], [row.style for row in groups], strict=True)
+    below = [(part, style) for line, style in _below(report) for part in _wrapped(line, width)]
+    return [*((_end_elided(line, width), style) for line, style in rows), *below]
+
+
+def _below(report: RunReport) -> list[tuple[str, Style]]:
+    """What the numbers alone do not say, one line each, of any length."""
+    lines: list[tuple[str, Style]] = []
     for result in report.results:
         if result.num_truncated:
             documents = "1 document was" if result.num_truncated == 1 else f"{result.num_truncated} documents were"
@@ -61,7 +73,7 @@ def terminal_table(report: RunReport, *, width: int) -> list[tuple[str, Style]]:
     lines += [(f"{report.backend.get('name', 'backend')}: {one_line(note)}", "plain") for note in report.backend.get("notes", ())]
     for node, results in report.own_runs.items():
         lines += [(f"{node}: {result.key}: {_numbers(result)}", "plain") for result in results]
-    return [(_end_elided(line, width), style) for line, style in lines]
+    return lines
 
 
 def _numbers(result: TaskResult) -> str:
@@ -114,3 +126,9 @@ def _middle_elided(text: str, width: int) -> str:
 
 def _end_elided(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: max(width - 1, 0)]}…"
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """The line in parts. Nothing is lost: the reason of an error is at its end. Of a text that fills a screen, the middle is."""
+    indent = "    " if width > _NARROW else ""
+    return textwrap.wrap(_middle_elided(line, _LONGEST), max(width, 1), subsequent_indent=indent, break_on_hyphens=False)

@@ -81,6 +81,19 @@ def test_the_notes_of_a_backend_are_below_the_table() -> None:
     assert terminal_table(report, width=80) == [("slow: it runs in half of its speed", "plain")]
 
 
+def test_a_long_error_keeps_its_reason() -> None:
+    folder = "/data/models/" + "a-long-name/" * 6 + "checkpoint"
+    (first, style), *others = terminal_table(run(errors={"suite|task|0": f"{folder}: cannot load it: memory ran out"}), width=60)
+
+    assert first.startswith("suite|task|0:")
+    assert " ".join(line.strip() for line, _ in others).endswith("cannot load it: memory ran out")
+    assert {style, *(style for _, style in others)} == {"error"}
+    assert all(line.startswith("    ") for line, _ in others)
+    endless = terminal_table(run(errors={"suite|task|0": "x" * 100_000 + ": memory ran out"}), width=80)
+    assert len(endless) < 40
+    assert endless[-1][0].endswith(": memory ran out")
+
+
 def test_nothing_makes_no_line() -> None:
     assert terminal_table(run(), width=80) == []
 

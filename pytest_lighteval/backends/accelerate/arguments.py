@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
+from msgspec.structs import force_setattr
 
-from pytest_lighteval.backends.common.dtypes import DTYPES
+from pytest_lighteval.backends.common.dtypes import DTYPES, plain_dtype
 from pytest_lighteval.backends.common.prompt_rules import (
     MaxLength,
     ModelName,
@@ -41,8 +42,10 @@ class EngineArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fiel
     dtype: Annotated[
         str | None, Meta(description="auto (as stored), float32, bfloat16, float16, float64, or 4bit / 8bit (bitsandbytes)")
     ] = None
-    quantization_config: Annotated[dict[str, Any] | None, Meta(description="arguments of bitsandbytes, e.g. {load_in_4bit: true}")] = None
-    device: Annotated[str | None, Meta(description="cpu, cuda, cuda:1, ...; default: the GPU if there is one, else the CPU")] = None
+    quantization_config: Annotated[dict[str, Any] | None, Meta(description="arguments of bitsandbytes, e.g. {load_in_4bit:true}")] = None
+    device: Annotated[
+        str | int | None, Meta(description="cpu, cuda, cuda:1, 1 (the same), ...; default: the GPU if there is one, else the CPU")
+    ] = None
     model_parallel: Annotated[
         bool | None, Meta(description="spread the layers over all visible GPUs; default: if there are several and no `device` is given")
     ] = None
@@ -56,8 +59,14 @@ class EngineArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fiel
     max_length: MaxLength = None
     max_gen_toks: Annotated[int | None, Meta(description="new tokens where the task sets no limit; default: as many as fit")] = None
 
+    other_names: ClassVar[Mapping[str, str]] = {"generation_size": "max_gen_toks"}
+
     def check_engine(self) -> None:
-        """Raise UserInputError for values that contradict one another."""
+        """Spell `dtype` and `device` in one way. Raise UserInputError for values that contradict one another."""
+        if self.dtype is not None:
+            force_setattr(self, "dtype", plain_dtype(self.dtype))
+        if isinstance(self.device, int) or (self.device is not None and self.device.isdecimal()):
+            force_setattr(self, "device", f"cuda:{int(self.device)}")
         _check_loading(self)
         _check_limits(self)
         self.generation()
@@ -96,8 +105,8 @@ def _check_loading(arguments: EngineArguments) -> None:
         raise UserInputError(f"dtype: {arguments.dtype!r} is none of {', '.join(known)}{did_you_mean(arguments.dtype, known)}")
     if arguments.dtype in QUANTIZED and arguments.quantization_config:
         raise UserInputError(f"dtype={arguments.dtype} and quantization_config both quantize: give one")
-    if arguments.device is not None and not _DEVICE.fullmatch(arguments.device):
-        raise UserInputError(f"device: {arguments.device!r} is none of cpu, cuda, cuda:N, mps, xpu, npu")
+    if arguments.device is not None and not _DEVICE.fullmatch(str(arguments.device)):
+        raise UserInputError(f"device: {arguments.device!r} is none of cpu, cuda, cuda:N, N (a GPU's number), mps, xpu, npu")
     if arguments.model_parallel and arguments.device is not None:
         raise UserInputError("model_parallel=true spreads the model over all devices: leave device out")
 
@@ -110,4 +119,4 @@ def _check_limits(arguments: EngineArguments) -> None:
     if arguments.max_gen_toks is not None and arguments.max_gen_toks < 1:
         raise UserInputError(f"max_gen_toks: {arguments.max_gen_toks} tokens are no text; give 1 or more")
     if arguments.max_gen_toks is not None and arguments.generation_parameters.get("max_new_tokens") is not None:
-        raise UserInputError("max_gen_toks and generation_parameters.max_new_tokens say the same thing: give one")
+        raise UserInputError("max_gen_toks says nothing beside generation_parameters.max_new_tokens, the limit of every text: give one")

@@ -11,6 +11,7 @@ from pytest_lighteval.backends.accelerate.arguments import LOADING_ARGUMENTS, QU
 from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_folder, fingerprint_loaded, package_versions
 from pytest_lighteval.backends.common.lazy_engine import LazyEngineBackend
 from pytest_lighteval.backends.common.model_folder import Folders, NamedFolders, declared_length, read_max_length
+from pytest_lighteval.backends.common.spellings import with_own_names, without_nones
 from pytest_lighteval.errors import UserInputError
 
 if TYPE_CHECKING:  # torch and transformers, which importing a backend must not cost
@@ -44,12 +45,13 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
         fingerprint digests the weights once, when it is first read, so make a new backend after more training. `close` drops the model
         and leaves it to its owner.
         """
-        for name in arguments:
+        running = without_nones(with_own_names(arguments, AccelerateArguments), AccelerateArguments)
+        for name in running:
             if name in LOADING_ARGUMENTS:
                 raise UserInputError(f"{name}: the model is loaded already")
         name = getattr(model.config, "name_or_path", "") or type(model).__name__
         try:
-            return cls(msgspec.convert({"pretrained": name, **arguments}, AccelerateArguments), given=(model, tokenizer))
+            return cls(msgspec.convert({"pretrained": name, **running}, AccelerateArguments), given=(model, tokenizer))
         except msgspec.ValidationError as error:
             raise UserInputError(str(error)) from error
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from pytest_lighteval.backends.accelerate.arguments import QUANTIZED, AccelerateArguments
 from pytest_lighteval.backends.accelerate.memory import is_out_of_memory
-from pytest_lighteval.backends.common.dtypes import DTYPES
+from pytest_lighteval.backends.common.dtypes import DTYPES, plain_dtype
 from pytest_lighteval.backends.common.third_party import quiet_transformers
 from pytest_lighteval.common.threads import choose_threads, usable_cores
 from pytest_lighteval.errors import BackendError, MissingExtraError, first_line
@@ -66,7 +66,7 @@ def load_model(folder: Path, arguments: AccelerateArguments) -> LoadedModel:
     Raises BackendError and MissingExtraError.
     """
     torch.set_num_threads(choose_threads(None, cores=usable_cores()))
-    device = choose_device(arguments.device)
+    device = choose_device(None if arguments.device is None else str(arguments.device))
     settings: dict[str, Any] = {"trust_remote_code": arguments.trust_remote_code, "dtype": "auto"}
     if arguments.dtype in DTYPES:
         settings["dtype"] = getattr(torch, DTYPES[arguments.dtype])
@@ -111,6 +111,9 @@ def _quantization(arguments: AccelerateArguments) -> Any:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise MissingExtraError("bitsandbytes", "quantized")
     asked = arguments.quantization_config or {f"load_in_{arguments.dtype}": True, "bnb_4bit_compute_dtype": "float16"}
+    # bitsandbytes looks torch's dtypes up by their bare names, and takes no whole number for a threshold
+    asked = {name: plain_dtype(value) if isinstance(value, str) else value for name, value in asked.items()}
+    asked = {name: float(value) if name.endswith("_threshold") and type(value) is int else value for name, value in asked.items()}
     with _as_backend_error("quantization_config"):
         return transformers.BitsAndBytesConfig(**asked)
 

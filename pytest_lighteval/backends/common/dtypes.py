@@ -8,5 +8,12 @@ DTYPES = {
     "fp16": "float16",
     "half": "float16",
     "fp64": "float64",
+    "double": "float64",
 }
 """Names that `dtype` takes -> torch's own."""
+
+
+def plain_dtype(name: str) -> str:
+    """`torch.float16` as `float16`; any other name as it is."""
+    bare = name.removeprefix("torch.")
+    return bare if bare in DTYPES else name

@@ -34,6 +34,9 @@ def canonical_settings(arguments: _Arguments, *, without: Collection[str]) -> di
     if isinstance(parameters, GenerationParameters):
         # once fields too, so that digests have them
         settings["generation_parameters"] |= {name: arguments.generation_parameters.get(name) for name in GenerationParameters.refused}
+    if getattr(parameters, "max_new_tokens", None) is not None:
+        # once it was the limit only where a task has none, and answers of that time are others
+        settings["generation_parameters"]["max_new_tokens_of"] = "every text"
     if "dtype" in settings:
         dtype = settings["dtype"]
         settings["dtype"] = "auto" if dtype is None else DTYPES.get(dtype, dtype)

@@ -41,7 +41,7 @@ class TextParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     top_p: Annotated[_Share | None, Meta(description="sample among the likeliest tokens that make up this probability")] = None
     min_p: Annotated[_Share | None, Meta(description="sample among tokens at least this likely, relative to the best")] = None
     seed: Annotated[int, Meta(description="seed of every draw, together with the prompt")] = 1234
-    max_new_tokens: Annotated[_Positive | None, Meta(description="limit where the task sets none")] = None
+    max_new_tokens: Annotated[_Positive | None, Meta(description="limit of every text, whatever limit its task sets")] = None
     min_new_tokens: Annotated[_Positive | None, Meta(description="no end token before this many")] = None
     stop_tokens: Annotated[tuple[str, ...], Meta(description="texts that end every generation, beside the task's own")] = ()
     truncate_prompt: Annotated[_Positive | None, Meta(description="keep only this many last tokens of a prompt")] = None
@@ -55,6 +55,12 @@ class GenerationParameters(TextParameters, frozen=True, kw_only=True, forbid_unk
     presence_penalty: Annotated[float, Meta(description="taken from a token's logit once it was generated")] = 0.0
 
     refused: ClassVar[Mapping[str, str]] = {**BEAM_SEARCH, "response_format": "this backend does not constrain what is generated"}
+    without_effect: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "top_k": ("0", "-1"),
+        "min_new_tokens": ("0",),
+        "truncate_prompt": ("false",),
+    }
+    """Values by which transformers, vLLM and Lighteval say that there is no such rule."""
 
 
 def read_parameters(kind: type[_Parameters], raw: Mapping[str, Any]) -> _Parameters:
@@ -63,6 +69,8 @@ def read_parameters(kind: type[_Parameters], raw: Mapping[str, Any]) -> _Paramet
     Raises UserInputError for an unknown name (with the nearest ones), a refused one (with the reason) and a wrong value.
     """
     raw = without_refused(raw, kind, "generation_parameters.")
+    without_effect: Mapping[str, tuple[str, ...]] = getattr(kind, "without_effect", {})
+    raw = {name: None if str(value).lower() in without_effect.get(name, ()) else value for name, value in raw.items()}
     names = [field.encode_name for field in msgspec.structs.fields(kind)]
     for name in raw:
         if name not in names:
@@ -73,3 +81,10 @@ def read_parameters(kind: type[_Parameters], raw: Mapping[str, Any]) -> _Paramet
     except msgspec.ValidationError as error:
         place, problem = place_and_problem(error)
         raise UserInputError(f"generation_parameters.{place}: {problem}") from error
+
+
+def limit_notes(max_new_tokens: int | None) -> tuple[str, ...]:
+    """A line for the report if the user's limit stands in for those of the tasks."""
+    if max_new_tokens is None:
+        return ()
+    return (f"every text may have {max_new_tokens} new tokens, whatever its task says: generation_parameters has max_new_tokens",)

@@ -68,15 +68,16 @@ def prepare_prompt(
 ) -> TokenizedPrompt:
     """The prompt as an engine continues it, cut on the left to `max_input_tokens`.
 
-    Prompt and new tokens together have at most `length` tokens, but at least one token is new. `default_new_tokens` is the limit where
-    neither the request nor the parameters set one (None: as many as fit). `ends` are end tokens of the model.
+    Prompt and new tokens together have at most `length` tokens, but at least one token is new. The user's limit comes before the task's,
+    as in Lighteval's vLLM. `default_new_tokens` is the limit where there is neither (None: as many as fit). `ends` are end tokens of the
+    model.
     """
     kept = prompt[-min(max_input_tokens, parameters.truncate_prompt or max_input_tokens) :]
     room = max(1, length - len(kept))
     stops = stops_of(request, parameters)
     return TokenizedPrompt(
         tokens=kept,
-        max_new_tokens=min(request.max_new_tokens or parameters.max_new_tokens or default_new_tokens or room, room),
+        max_new_tokens=min(parameters.max_new_tokens or request.max_new_tokens or default_new_tokens or room, room),
         stop_sequence=stops,
         stop_ids=frozenset((*ends, *(special_ids[stop] for stop in stops if stop in special_ids))),
         samples=request.num_samples if is_sampled(request, parameters) else None,

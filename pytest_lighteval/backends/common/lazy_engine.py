@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
+from pytest_lighteval.backends.common.generation_parameters import GenerationParameters, limit_notes
 from pytest_lighteval.backends.common.model_folder import Folders
 from pytest_lighteval.backends.common.prompt_rules import ModelNaming
 from pytest_lighteval.errors import BackendError, MissingExtraError
@@ -37,6 +38,8 @@ class LocalArguments(ModelNaming, Protocol):
 
     @property
     def pairwise_tokenization(self) -> bool: ...
+
+    def generation(self) -> GenerationParameters: ...
 
 
 class ModelEngine(Protocol):
@@ -119,7 +122,10 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
             facts["max_length"] = self.max_length
         if self._found_folders is not None and self._found_folders.revision is not None:
             facts["revision"] = self._found_folders.revision
-        return facts | (self._engine.describe() if "_engine" in self.__dict__ else self._last_facts)
+        facts |= self._engine.describe() if "_engine" in self.__dict__ else self._last_facts
+        if notes := limit_notes(self.arguments.generation().max_new_tokens):
+            facts["notes"] = [*facts.get("notes", ()), *notes]
+        return facts
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """See `Backend.loglikelihood`."""

@@ -5,7 +5,8 @@ Each is described once, here. A msgspec struct can have only one base, so the ar
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Protocol
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -70,6 +71,8 @@ class TokenRules(PromptRules, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The same for an engine that takes token ids and samples by `GenerationParameters`."""
 
     pairwise_tokenization: Annotated[bool, Meta(description="encode context and continuation apart")] = False
+
+    nested: ClassVar[Mapping[str, type[msgspec.Struct]]] = {"generation_parameters": GenerationParameters}
 
     def generation(self) -> GenerationParameters:
         """`generation_parameters`, checked. Raises UserInputError that names the parameter."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from pytest_lighteval.backends.common.generation_parameters import BEAM_SEARCH, TextParameters, read_parameters
 from pytest_lighteval.backends.common.prompt_rules import PromptRules
@@ -75,9 +75,11 @@ class OpenAIArguments(PromptRules, frozen=True, kw_only=True, forbid_unknown_fie
             # not shown: the value may be the key itself
             raise UserInputError("api_key_env: the NAME of an environment variable was expected, such as OPENAI_API_KEY")
         if self.max_gen_toks is not None and self.generation_parameters.get("max_new_tokens") is not None:
-            raise UserInputError("max_gen_toks and generation_parameters.max_new_tokens say the same thing: give one")
+            raise UserInputError("max_gen_toks says nothing beside generation_parameters.max_new_tokens, the limit of every text: give one")
         if self.generation().truncate_prompt is not None and self.tokenizer is None:
             raise UserInputError("generation_parameters.truncate_prompt counts tokens: give tokenizer=, a hub id or a folder")
+
+    nested: ClassVar[Mapping[str, type[Struct]]] = {"generation_parameters": ServerParameters}
 
     def generation(self) -> ServerParameters:
         """`generation_parameters`, checked. Raises UserInputError that names the parameter."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pytest_lighteval.backends.common.fingerprints import canonical_settings, digest_content
+from pytest_lighteval.backends.common.generation_parameters import limit_notes
 from pytest_lighteval.backends.common.model_reference import resolve_reference
 from pytest_lighteval.backends.openai.arguments import WITHOUT_EFFECT, OpenAIArguments
 from pytest_lighteval.backends.openai.client import Client
@@ -105,7 +106,10 @@ class OpenAIBackend:
             facts["model_version"] = arguments.model_version
         counts = self._client.counts
         facts["use"] = {name: counts[name] for name in ("requests", "retries", "prompt_tokens", "completion_tokens")}
-        return facts | (self._server.describe() if "_server" in self.__dict__ else self._last_facts)
+        facts |= self._server.describe() if "_server" in self.__dict__ else self._last_facts
+        if notes := limit_notes(arguments.generation().max_new_tokens):
+            facts["notes"] = [*facts.get("notes", ()), *notes]
+        return facts
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """See `Backend.loglikelihood`. Raises UnsupportedRequestError for a server that gives no log-probabilities."""

@@ -138,7 +138,7 @@ class TextGenerator:
 
     def _limit(self, one: _PendingRequest, *, is_chat: bool) -> int | None:
         """The most new tokens. None: the server's own limit, which is all that fits for a chat."""
-        given = one.request.max_new_tokens or self._parameters.max_new_tokens or self._arguments.max_gen_toks
+        given = self._parameters.max_new_tokens or one.request.max_new_tokens or self._arguments.max_gen_toks
         room = max(1, self._length - len(one.ids)) if self._length is not None and one.ids is not None else None
         if given is not None:
             return given if room is None else min(given, room)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
+from msgspec.structs import force_setattr
 
-from pytest_lighteval.backends.common.dtypes import DTYPES
+from pytest_lighteval.backends.common.dtypes import DTYPES, plain_dtype
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters, read_parameters
 from pytest_lighteval.backends.common.prompt_rules import (
     MaxLength,
@@ -23,7 +25,14 @@ from pytest_lighteval.errors import UserInputError, did_you_mean
 
 _DTYPES = {"auto": "auto", **{name: dtype for name, dtype in DTYPES.items() if dtype != "float64"}}
 """Names that `dtype` takes -> vLLM's own."""
-_AT_LEAST = {"tensor_parallel_size": 1, "data_parallel_size": 1, "pipeline_parallel_size": 1, "max_model_length": 2, "batch_size": 1}
+_AT_LEAST = {
+    "tensor_parallel_size": 1,
+    "data_parallel_size": 1,
+    "pipeline_parallel_size": 1,
+    "max_model_length": 2,
+    "batch_size": 1,
+    "max_num_batched_tokens": 1,
+}
 _LEAST_TEMPERATURE = 0.01
 """vLLM replaces lower temperatures by this one, with a warning."""
 _MOST_PENALTY = 2.0
@@ -32,7 +41,7 @@ ENGINE_ARGUMENTS = frozenset(
     (
         *("pretrained", "model_name", "tokenizer", "revision", "subfolder", "trust_remote_code", "dtype", "quantization"),
         *("tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size", "gpu_memory_utilization", "swap_space"),
-        *("batch_size", "enforce_eager", "enable_prefix_caching"),
+        *("batch_size", "max_num_batched_tokens", "enforce_eager", "enable_prefix_caching"),
     )
 )
 """Arguments for starting an engine. For a running engine they mean nothing."""
@@ -67,13 +76,17 @@ class VllmArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fields
     batch_size: Annotated[int | Literal["auto"], Meta(description="most sequences in one step (vLLM's max_num_seqs); auto: vLLM's")] = (
         "auto"
     )
+    max_num_batched_tokens: Annotated[int | None, Meta(description="most tokens in one step; default: vLLM's choice")] = None
     enforce_eager: Annotated[
         bool | None, Meta(description="no compilation, no CUDA graphs; default: eager on a CPU, vLLM's choice elsewhere")
     ] = None
     enable_prefix_caching: Annotated[bool, Meta(description="compute the common prefix of prompts once")] = True
     seed: Annotated[int, Meta(description="seed of the engine, and of samples unless generation_parameters has one")] = 1234
 
+    other_names: ClassVar[Mapping[str, str]] = {"max_num_seqs": "batch_size", "max_model_len": "max_model_length"}
+
     def __post_init__(self) -> None:
+        force_setattr(self, "dtype", plain_dtype(self.dtype))
         if self.dtype not in _DTYPES:
             raise UserInputError(f"dtype: {self.dtype!r} is none of {', '.join(_DTYPES)}{did_you_mean(self.dtype, _DTYPES)}")
         for name, least in _AT_LEAST.items():
@@ -90,7 +103,8 @@ class VllmArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fields
 
     def generation(self) -> GenerationParameters:
         """See `TokenRules.generation`. The argument `seed` is their default seed."""
-        return read_parameters(GenerationParameters, {"seed": self.seed, **self.generation_parameters})
+        given = {name: value for name, value in self.generation_parameters.items() if value is not None}
+        return read_parameters(GenerationParameters, {"seed": self.seed, **given})
 
     def engine(self) -> dict[str, Any]:
         """Settings of vLLM's `LLM`, without the model, its length and the replicas, and without those that vLLM chooses itself."""
@@ -106,6 +120,7 @@ class VllmArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fields
             "swap_space": self.swap_space,
             "enforce_eager": self.enforce_eager,
             "max_num_seqs": None if self.batch_size == "auto" else self.batch_size,
+            "max_num_batched_tokens": self.max_num_batched_tokens,
         }
         return {name: value for name, value in settings.items() if value is not None}
 

@@ -10,6 +10,7 @@ import msgspec
 
 from pytest_lighteval.backends.common.lazy_engine import LazyEngineBackend
 from pytest_lighteval.backends.common.model_folder import NamedFolders, read_max_length
+from pytest_lighteval.backends.common.spellings import with_own_names, without_nones
 from pytest_lighteval.backends.vllm.arguments import ENGINE_ARGUMENTS, VllmArguments
 from pytest_lighteval.backends.vllm.fingerprint import fingerprint_folder, fingerprint_running, package_versions
 from pytest_lighteval.common.devices import visible_gpus
@@ -27,7 +28,7 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
     arguments: VllmArguments
     cached_apart = (
         *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "batch_size"),
-        *("enforce_eager", "enable_prefix_caching"),
+        *("max_num_batched_tokens", "enforce_eager", "enable_prefix_caching"),
     )
     name = "vllm"
     packages: tuple[str, ...] = ("transformers", "vllm")
@@ -46,7 +47,8 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
         Takes the arguments for tokenizing and generating (`max_model_length`, `generation_parameters`, ...); those for starting an engine
         raise UserInputError. Each task empties the prefix cache; do not use the engine meanwhile. `close` leaves it running.
         """
-        for name in arguments:
+        given = without_nones(with_own_names(arguments, VllmArguments), VllmArguments)
+        for name in given:
             if name in ENGINE_ARGUMENTS:
                 raise UserInputError(f"{name}: the engine runs already")
         model = llm.llm_engine.vllm_config.model_config
@@ -54,7 +56,7 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
         if mode.endswith("_logits"):
             raise UserInputError(f"the engine gives logits for log-probabilities (logprobs_mode={mode}): start it with raw_logprobs")
         try:
-            converted = msgspec.convert({"pretrained": str(model.model), **arguments}, VllmArguments)
+            converted = msgspec.convert({"pretrained": str(model.model), **given}, VllmArguments)
         except msgspec.ValidationError as error:
             raise UserInputError(str(error)) from error
         requested = converted.max_model_length

@@ -66,7 +66,10 @@ def test_texts_of_the_command_line_become_typed_arguments() -> None:
         ("pretrained=a,batch_size=many", "batch_size"),
         ("pretrained=a,max_length=1", "max_length: 1 tokens hold no prompt"),
         ("pretrained=a,max_gen_toks=0", "max_gen_toks: 0 tokens are no text"),
-        ("pretrained=a,max_gen_toks=5,generation_parameters={max_new_tokens:6}", "say the same thing"),
+        (
+            "pretrained=a,max_gen_toks=5,generation_parameters={max_new_tokens:6}",
+            "max_gen_toks says nothing beside generation_parameters.max_new_tokens",
+        ),
         (
             "pretrained=a,generation_parameters={temprature:1}",
             "generation_parameters: there is no 'temprature' (did you mean 'temperature'",

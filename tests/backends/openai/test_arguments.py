@@ -47,7 +47,7 @@ def make(**changes: Any) -> OpenAIBackend:
         ("base_url=http://h/v1,model=m,generation_parameters={top_p:2}", "generation_parameters.top_p: Expected `float` <= 1"),
         ("base_url=http://h/v1,model=m,generation_parameters={length_penalty:2}", "length_penalty: it belongs to beam search"),
         ("base_url=http://h/v1,model=m,generation_parameters={truncate_prompt:5}", "truncate_prompt counts tokens: give tokenizer="),
-        ("base_url=http://h/v1,model=m,max_gen_toks=1,generation_parameters={max_new_tokens:2}", "say the same thing: give one"),
+        ("base_url=http://h/v1,model=m,max_gen_toks=1,generation_parameters={max_new_tokens:2}", "the limit of every text: give one"),
     ],
 )
 def test_a_wrong_argument_is_named_and_a_key_in_the_wrong_place_is_not_repeated(text: str, message: str) -> None:

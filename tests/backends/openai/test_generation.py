@@ -232,6 +232,7 @@ def test_requests_that_learn_at_the_same_time_that_the_limit_has_another_name_ar
         pytest.param({"max_gen_toks": 9}, 5, 5, id="the task's before the user's"),
         pytest.param({"max_gen_toks": 9}, None, 9, id="the user's"),
         pytest.param({"generation_parameters": {"max_new_tokens": 8}}, None, 8, id="the user's as a parameter"),
+        pytest.param({"generation_parameters": {"max_new_tokens": 32_768}}, 256, 32_768, id="the user's before the task's"),
         pytest.param({}, None, 1024, id="nobody's"),
         pytest.param({"tokenizer": True}, None, 128 - 1, id="as many as fit"),
         pytest.param({"tokenizer": True}, 500, 128 - 1, id="no more than fit"),

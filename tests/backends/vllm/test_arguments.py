@@ -29,7 +29,16 @@ from tests.backends.vllm.fake_vllm import FakeLLM
 
 SPEC = (
     *("pretrained", "revision", "dtype", "tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size", "gpu_memory_utilization"),
-    *("max_model_length", "swap_space", "batch_size", "seed", "trust_remote_code", "use_chat_template", "add_special_tokens"),
+    *(
+        "max_model_length",
+        "swap_space",
+        "batch_size",
+        "max_num_batched_tokens",
+        "seed",
+        "trust_remote_code",
+        "use_chat_template",
+        "add_special_tokens",
+    ),
     *("multichoice_continuations_start_space", "subfolder", "quantization", "enforce_eager", "enable_prefix_caching"),
     "generation_parameters",
 )
@@ -119,7 +128,7 @@ def test_a_cpu_gets_no_compilation_and_a_cache_that_fits_unless_arguments_say_ot
         ("pretrained=a,generation_parameters={top_p:0}", "top_p: vLLM takes no 0"),
         ("pretrained=a,generation_parameters={presence_penalty:2.5}", "presence_penalty: 2.5 is out of vLLM's range, -2 to 2"),
         ("pretrained=a,generation_parameters={frequency_penalty:-3}", "frequency_penalty: -3 is out of vLLM's range"),
-        ("pretrained=a,max_model_len=5", "did you mean 'max_model_length'"),
+        ("pretrained=a,max_model_len=5,max_model_length=6", "max_model_len and max_model_length are two names of one argument: give one"),
         ("pretrained=./nowhere", "there is no file or folder './nowhere'"),
     ],
 )
