@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_lighteval.common.threads import ENVIRONMENT_VARIABLE, Threads, choose_threads, set_threads, usable_cores
 from pytest_lighteval.plugin import fixtures
 from pytest_lighteval.plugin.gates import gate_lines, plan_session
-from pytest_lighteval.plugin.item_report import ATTRIBUTE, attach_reason, is_explained, payload_of, reset
+from pytest_lighteval.plugin.item_report import ATTRIBUTE, attach_reason, is_explained, payload_of, reset, sendable
 from pytest_lighteval.plugin.items import ReferenceItem, SuiteFile, TaskItem, collect_file, put_references_first
 from pytest_lighteval.plugin.reporter import Reporter
 from pytest_lighteval.plugin.session import Session, find_session, make_session
+from pytest_lighteval.plugin.shown_report import shown_report
 from pytest_lighteval.plugin.torchrun import report_error
 from pytest_lighteval.plugin.workers import is_controller, is_worker, worker_count
 from pytest_lighteval.plugin.xdist_hooks import XdistHooks, crowded_note, pin_gpu
+from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.tasks import SUITE_SUFFIXES
 
 
@@ -62,7 +66,8 @@ class ActiveSession:
         """What is evaluated, in a few lines."""
         settings = self._session.settings
         notes = (f"lighteval: {note}" for note in settings.notes)
-        return [self._session.header, *notes, *crowded_note(self._config, settings.backend, settings.threads)]
+        crowded = crowded_note(self._config, settings.backend, settings.threads)
+        return [printable(line) for line in (self._session.header, *notes, *crowded)]
 
     def pytest_collection(self, session: pytest.Session) -> bool | None:
         """Collect what `--tasks` names, and shipped suites, in place of the arguments."""
@@ -89,7 +94,8 @@ class ActiveSession:
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """What the session's gates can detect, before anything is computed."""
-        return gate_lines(self._session, collect_only=self._config.option.collectonly, verbosity=self._config.get_verbosity())
+        lines = gate_lines(self._session, collect_only=self._config.option.collectonly, verbosity=self._config.get_verbosity())
+        return [printable(line) for line in lines]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> bool | None:
@@ -100,7 +106,7 @@ class ActiveSession:
         """A rerun starts with nothing measured."""
         reset(item)
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -110,8 +116,20 @@ class ActiveSession:
             attach_reason(item, str(call.excinfo.value), skipped=report.skipped)
         payload = payload_of(item)
         if payload is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
-            setattr(report, ATTRIBUTE, payload)
-        return report
+            setattr(report, ATTRIBUTE, sendable(payload))
+        return shown_report(item, report)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_to_serializable(self) -> Generator[None, Any, Any]:
+        """Execnet takes no lone surrogates: one of them would end the worker, and all that it was to run."""
+        return sendable((yield))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
+        """An engine's warning is sent and shown as safely as an error."""
+        text = str(warning_message.message)
+        if (safe := printable(text)) != text:
+            warning_message.message = Warning(safe)
 
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         """The reference's model leaves the memory with the last of its items, before a fixture of the user's own makes another one."""

@@ -21,6 +21,7 @@ from pytest_lighteval.gates.waivers import waiver_for
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.plugin.gate_settings import SKIPPED
 from pytest_lighteval.plugin.session import Session
+from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.serialize import to_plain
 from pytest_lighteval.types import SampleValue, Task, TaskKey, TaskResult, Verdict
 
@@ -49,7 +50,7 @@ def plan_session(session: Session, items: Sequence[tuple[TaskKey, Task]]) -> Non
     try:
         session.gate_plan = plan_gates(items, promised=promised, file=gate.file, policy=gate.policy)
     except LightevalError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(printable(str(error))) from error
 
 
 def is_gated(session: Session, key: TaskKey, task: Task) -> bool:
@@ -170,7 +171,7 @@ def gate_lines(session: Session, *, collect_only: bool, verbosity: int) -> list[
             max_samples=session.settings.evaluation.max_samples,
         )
     except LightevalError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(printable(str(error))) from error
     if session.settings.gate.plan_only:
         return plan_lines(found)
     return [*power_lines(found, most=None if asked else SHOWN), *_sequential(session)]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_lighteval.reports.printable import encodable, map_texts
 from pytest_lighteval.reports.run_collector import REFERENCE
 from pytest_lighteval.reports.serialize import to_plain
 from pytest_lighteval.types import TaskKey, TaskResult, Verdict
@@ -103,6 +104,11 @@ def reset(item: pytest.Item) -> None:
     item.stash[_OUTCOMES] = {}
     item.stash[_PAYLOAD] = {}
     item.user_properties[:] = [(name, value) for name, value in item.user_properties if not name.startswith("lighteval.")]
+
+
+def sendable(value: Any) -> Any:
+    """The value as execnet takes it: its texts without lone surrogates. The same in one process, so that the reports are the same."""
+    return map_texts(value, encodable)
 
 
 def _payload(item: pytest.Item) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.evaluate import task_kinds
 from pytest_lighteval.plugin.options import looks_like_suite
 from pytest_lighteval.plugin.session import Session, session_of
+from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.run_collector import REFERENCE
 from pytest_lighteval.types import Task, TaskKey, TaskResult, Verdict
 
@@ -25,6 +26,9 @@ def collect_file(path: Path, parent: pytest.Collector) -> SuiteFile | None:
     shown = session.catalogue.shown(path)
     # a shipped file is called the same wherever it is installed; None lets pytest name the others
     suite: SuiteFile = SuiteFile.from_parent(parent, path=path, nodeid=shown)
+    if (safe := printable(suite.nodeid)) != suite.nodeid:  # the ids of its tasks could not be sent, or shown
+        suite = SuiteFile.from_parent(parent, path=path, nodeid=safe)
+        suite.is_named_badly = True
     return suite
 
 
@@ -32,14 +36,18 @@ class SuiteFile(pytest.Module):
     """A suite file. A Module, as module-scoped fixtures need one above them; it has no Python object."""
 
     obj = None
+    is_named_badly = False
+    """Its name has characters that its id has not."""
 
     def collect(self) -> Iterator[TaskItem]:
         """The file's tasks, one item for each few-shot count, in file order."""
         session = session_of(self.config)
+        if self.is_named_badly:
+            raise self.CollectError(f"{self.nodeid}: the file's name has characters that cannot be shown: rename it")
         try:
             tasks = session.catalogue.load(self.path)
         except LightevalError as error:
-            raise self.CollectError(str(error)) from None
+            raise self.CollectError(printable(str(error))) from None
         for task in tasks:
             for few_shots, truncate in session.counts(task):
                 key = TaskKey(suite=task.suite, task=task.name, few_shots=few_shots, truncate=truncate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -14,24 +14,27 @@ from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.gates import has_floor
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
+from pytest_lighteval.plugin.items import task_of
 from pytest_lighteval.plugin.reference import forget_exchange
 from pytest_lighteval.plugin.session import Session
-from pytest_lighteval.plugin.session_reports import SessionReport, judge_session, run_reports, save_baseline
+from pytest_lighteval.plugin.session_reports import UNENDED, SessionReport, judge_session, run_reports, save_baseline, unended_reports
 from pytest_lighteval.plugin.workers import start_of
 from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.reports.junit import metric_properties
+from pytest_lighteval.reports.printable import printable
+from pytest_lighteval.reports.rows import Style
 from pytest_lighteval.reports.run_collector import REFERENCE, RunCollector
 from pytest_lighteval.reports.run_folder import write_run
 from pytest_lighteval.reports.serialize import to_plain
 from pytest_lighteval.reports.summary import append_step_summary, summary_markdown
 from pytest_lighteval.reports.table import terminal_table
 from pytest_lighteval.reports.verdict_lines import verdict_lines
-from pytest_lighteval.types import MetricResult, RunReport, TaskResult
+from pytest_lighteval.types import MetricResult, RunReport, TaskKey, TaskResult
 
 _ASKING = ("baseline", "against_backend", "against_model_args", "gates", "save_baseline")
 """Options after which a session that evaluates nothing is a mistake."""
 
-_COLOURS: dict[str, dict[str, bool]] = {
+_COLOURS: dict[Style, dict[str, bool]] = {
     "failed": {"red": True},
     "error": {"red": True},
     "passed": {"green": True},
@@ -52,10 +55,22 @@ class Reporter:
         self._saved: list[str] | None = None
         self._problem: str | None = None
         self._report: RunReport | None = None
+        self._lost = False
+        """Whether a planned item has no end."""
+        self._handed_out: dict[str, None] | None = None
+        """Ids of items without an end, of those that workers collected. None: no worker collected any."""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """All workers collect the same items; one that replaces another collects them again."""
+        if self._handed_out is None:
+            self._handed_out = dict.fromkeys(ids)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take a payload off a report."""
+        if self._handed_out is not None and (report.when != "setup" or not report.passed):
+            self._handed_out.pop(report.nodeid, None)
         payload = getattr(report, ATTRIBUTE, None)
         if payload is None:
             return
@@ -94,10 +109,25 @@ class Reporter:
         if gate.plan_only or session.testscollected == 0:
             return False
         given = any(self._config.getoption(f"lighteval_{name}") is not None for name in _ASKING)
-        return given or bool(items and (gate.baselines is not None or any(has_floor(self._session, *item) for item in items)))
+        return (
+            given
+            or bool(self._unended())
+            or bool(items and (gate.baselines is not None or any(has_floor(self._session, *item) for item in items)))
+        )
+
+    def _unended(self) -> list[TaskKey]:
+        """Tasks that were planned, and of which nothing came: an internal error of a worker, or another plugin, may lose an item."""
+        if self._config.option.setuponly:  # then pytest calls no test
+            return []
+        collected = self._collected
+        ended = {*collected.results, *collected.errors, *collected.skipped}
+        return sorted(key for key, _ in self._session.items or () if str(key) not in ended)
 
     def _judge(self, session: pytest.Session) -> None:
         collected, plan = self._collected, self._session.gate_plan
+        unended = self._unended()
+        collected.errors |= {str(key): UNENDED for key in unended}
+        others = [nodeid for nodeid in self._handed_out or () if task_of(self._session, self._config.rootpath, nodeid) is None]
         results = {result.key: result for result in collected.results.values()}
         self._groups = group_results(list(results.values()))
         judged = judge_session(
@@ -115,7 +145,8 @@ class Reporter:
             self._notices.append(f"{answers} are remembered ones, of an engine with this version; --no-cache measures it")
         names = {*self._groups, *collected.verdicts}
         properties = {name: metric_properties(self._groups.get(name, {}), collected.verdicts.get(name, ())) for name in names}
-        run_reports(session, judged.reports, properties)
+        self._lost = bool(unended or others)
+        run_reports(session, [*unended_reports(unended, others), *judged.reports], properties)
         if self._session.settings.gate.save is not None and (problem := self._save(session)) is not None:
             run_reports(session, [SessionReport(name="save-baseline", problem=problem)], {})
 
@@ -131,6 +162,8 @@ class Reporter:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the run's folder, whatever way the session ends: what was measured is kept."""
         forget_exchange(self._session.run_folder)
+        if self._lost and session.exitstatus == pytest.ExitCode.OK:  # what loses an item may lose the report of it too
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if not self._collected.is_used:
             return
         if not self._groups:
@@ -164,24 +197,26 @@ class Reporter:
         if self._report is None:
             return
         terminalreporter.section("lighteval")
-        for line, style in terminal_table(self._report, width=self._config.get_terminal_writer().fullwidth):
-            terminalreporter.write_line(line, **_COLOURS[style])
-        for line, style in verdict_lines(self._report, verbosity=self._config.get_verbosity()):
-            terminalreporter.write_line(line, **_COLOURS[style])
+        for line, style in self._summary(self._report):
+            terminalreporter.write_line(printable(line).replace("\n", " "), **_COLOURS[style])
+
+    def _summary(self, report: RunReport) -> Iterator[tuple[str, Style]]:
+        yield from terminal_table(report, width=self._config.get_terminal_writer().fullwidth)
+        yield from verdict_lines(report, verbosity=self._config.get_verbosity())
         for line in self._collected.cache_problems:
-            terminalreporter.write_line(f"the cache is not used: {line}", yellow=True)
+            yield f"the cache is not used: {line}", "open"
         cache = self._collected.cache
         if cache["hits"]:
-            terminalreporter.write_line(f"answers: {cache['hits']} from the cache, {cache['misses']} computed")
+            yield f"answers: {cache['hits']} from the cache, {cache['misses']} computed", "plain"
         for line in self._notices:
-            terminalreporter.write_line(line, yellow=True)
+            yield line, "open"
         for line in self._saving():
-            terminalreporter.write_line(line)
+            yield line, "plain"
         if self._problem is not None:
-            terminalreporter.write_line(f"ERROR: {self._problem}", red=True)
+            yield f"ERROR: {self._problem}", "error"
         else:
             results = os.path.relpath(self._session.run_folder / "results.json", self._config.invocation_params.dir)
-            terminalreporter.write_line(f"results: {results}")
+            yield f"results: {results}", "plain"
 
     def _saving(self) -> list[str]:
         """What became of `--save-baseline`."""

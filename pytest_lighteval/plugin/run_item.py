@@ -28,6 +28,7 @@ from pytest_lighteval.plugin.reference import Reference, ReferenceResult, facts_
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.reports.details import DetailsWriter
 from pytest_lighteval.reports.junit import properties
+from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.serialize import to_plain
 from pytest_lighteval.types import Backend, Task, TaskKey, TaskResult
 
@@ -66,7 +67,7 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
         if model is not None:
             attach_use(item, model.describe())
         if isinstance(error, BackendLostError):
-            item.session.shouldfail = str(error)
+            item.session.shouldfail = printable(str(error))
         raise
     if lacking is not None:
         attach_error(item, key, lacking, skipped=True)

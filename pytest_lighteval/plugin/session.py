@@ -19,6 +19,7 @@ from pytest_lighteval.plugin.reference import Reference
 from pytest_lighteval.plugin.settings import Settings, check_rootdir, read_settings
 from pytest_lighteval.plugin.torchrun import is_beside_first, scratch_folder
 from pytest_lighteval.plugin.workers import is_worker, may_use_cache, newest_answer_of_controller, start_of
+from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.run_folder import run_folder
 from pytest_lighteval.tasks.catalogue import Catalogue
 from pytest_lighteval.tasks.task_spec import Selected
@@ -103,7 +104,7 @@ def make_session(config: pytest.Config) -> Session:
     try:
         config.stash[_SESSION] = _make_session(config)
     except LightevalError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(printable(str(error))) from error
     return config.stash[_SESSION]
 
 

@@ -26,6 +26,9 @@ from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.reports.serialize import to_plain
 from pytest_lighteval.types import MetricResult, PairedVerdict, RunReport, TaskKey, TaskResult, Verdict
 
+UNENDED = "it was planned, and ended without a result, an error or a skip"
+"""Why there is no score of a task that nothing else was said about."""
+
 GROUP_NODE = "lighteval"
 """In the place of a file in the ids of session reports."""
 
@@ -107,6 +110,15 @@ class SessionReports:
     """Of supersets and the pooled test."""
     notices: list[str] = field(default_factory=list)
     """One line each: gates and waivers that are about nothing, or expired."""
+
+
+def unended_reports(keys: Sequence[TaskKey], ids: Sequence[str]) -> list[SessionReport]:
+    """A failure for each task that was planned and has no end, and one for all other tests of which a worker reported nothing."""
+    reports = [SessionReport(name=str(key), problem=f"{key}: {UNENDED}") for key in keys]
+    if ids:
+        problem = f"{len(ids)} test{'s' * (len(ids) > 1)} that workers were to run ended without any report: {', '.join(ids[:3])}"
+        reports.append(SessionReport(name="unreported", problem=problem + (", ..." if len(ids) > 3 else "")))
+    return reports
 
 
 def judge_session(

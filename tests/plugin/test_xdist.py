@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_lighteval import plugin
-from tests.plugin.conftest import write_mini
+from tests.plugin.conftest import Results, write_mini
 
 VARYING = {"run", "seconds", "time", "timing"}
 
@@ -98,3 +98,73 @@ def test_auto_means_one_worker_a_gpu_each_with_its_own(pytester: pytest.Pytester
 
 def test_auto_is_left_to_xdist_in_a_session_that_evaluates_nothing(pytester: pytest.Pytester) -> None:
     assert plugin.pytest_xdist_auto_num_workers(pytester.parseconfig()) is None
+
+
+def test_texts_that_execnet_cannot_send_end_no_worker(project: pytest.Pytester, results: Results) -> None:
+    project.makeconftest(
+        r"""
+        import warnings
+        import pytest
+        from pytest_lighteval.backends.fake import FakeBackend
+        from pytest_lighteval.errors import BackendError
+
+        class Odd(FakeBackend):
+            def generate(self, requests):
+                raise BackendError("the server said \ud800")
+                yield
+
+            def perplexity(self, requests):
+                warnings.warn("an engine warned \udcff")
+                return super().perplexity(requests)
+
+        @pytest.fixture(scope="session")
+        def lighteval_backend():
+            return Odd(accuracy=1.0)
+
+        def pytest_collection_modifyitems(items):
+            items.sort(key=lambda item: "words" not in item.nodeid)
+        """
+    )
+    project.makepyfile(test_own=r"def test_own(lighteval): assert lighteval.run('mini|choice|0').notes == '\ud801', '\ud802'")
+
+    result = project.runpytest_subprocess("suites", "test_own.py", "--lighteval-report-dir", "reports", "-n", "2")
+
+    result.assert_outcomes(passed=3, errors=2, failed=1, warnings=1)
+    assert results()["errors"] == dict.fromkeys(("mini|words:long|0", "mini|words:short|0"), r"the server said \ud800")
+    assert r"an engine warned \udcff" in result.stdout.str()
+
+
+SWALLOWED = """
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item):
+    return True if item.nodeid.endswith(SWALLOWED) else None
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_a_planned_task_without_any_end_makes_the_session_red(project: pytest.Pytester, results: Results, workers: tuple[str, ...]) -> None:
+    project.makeconftest(SWALLOWED.replace("SWALLOWED", "('choice[0-shot]', 'test_own')"))
+    project.makepyfile(test_own="def test_own(): pass")
+
+    result = project.runpytest_subprocess(
+        "test_own.py", "suites", "--backend", "fake", "-k", "prose or own or (choice and 0-shot)", *workers
+    )
+
+    result.assert_outcomes(passed=1, failed=1 + bool(workers))
+    why = "it was planned, and ended without a result, an error or a skip"
+    result.stdout.fnmatch_lines([f"FAILED lighteval::mini|choice|0 - *{why}"])
+    if workers:
+        result.stdout.fnmatch_lines(
+            ["FAILED lighteval::unreported - *1 test that workers were to run ended without any report: test_own.py::test_own"]
+        )
+    assert results()["errors"] == {"mini|choice|0": why}
+
+
+def test_a_session_in_which_even_the_report_of_it_is_lost_is_red(project: pytest.Pytester) -> None:
+    project.makeconftest(SWALLOWED.replace("SWALLOWED", "''"))
+
+    result = project.runpytest("suites", "--backend", "fake", "-k", "prose")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
