@@ -383,6 +383,13 @@ def _result(
     notes = data.notes
     if key.few_shots and resolve_few_shots_split(task) is None:
         notes += ("few-shot examples come from the evaluated documents themselves: the data set has no other split",)
+    # those that the truncation flag dropped are counted with the documents that were cut
+    found = sum(len(doc.shots) + doc.dropped_shots for doc in scored) / len(scored)
+    if found < key.few_shots:
+        whole = found.is_integer()
+        notes += (
+            f"{found:.{0 if whole else 2}f} few-shot examples{'' if whole else ' on average'}, not {key.few_shots}: there are no others",
+        )
     return TaskResult(
         key=key,
         version=task.version,

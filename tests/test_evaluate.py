@@ -186,6 +186,22 @@ def test_a_pmi_metric_without_its_prompt_is_an_error_that_says_so(task: Task) ->
         evaluate(replace(task, metrics=("loglikelihood_acc_pmi",)), FakeBackend(), few_shots=0)
 
 
+def test_fewer_examples_than_were_asked_for_are_noted(task: Task) -> None:
+    """The pool has twelve, and one of them is the evaluated document itself."""
+    short = evaluate(replace(task, few_shots_select="sequential"), FakeBackend(), few_shots=500)
+    enough = evaluate(replace(task, few_shots_select="sequential"), FakeBackend(), few_shots=11)
+
+    assert short.effective_few_shots == 11.0
+    assert short.notes == ("11 few-shot examples, not 500: there are no others",)
+    assert enough.notes == ()
+
+
+def test_examples_that_only_the_truncation_flag_drops_are_no_small_pool(task: Task) -> None:
+    result = evaluate(task, FakeBackend(max_length=11), few_shots=4, truncate=True)
+
+    assert (result.effective_few_shots, result.notes) == (1.0, ())
+
+
 def test_few_shots_from_the_evaluated_documents_are_noted(task: Task) -> None:
     alone = replace(task, hf_avail_splits=("test",), data_files={"test": "test.jsonl"})
 

@@ -10,8 +10,10 @@ Property = tuple[str, str | float | int]
 
 
 def properties(result: TaskResult, verdicts: Iterable[Verdict]) -> list[Property]:
-    """An item's task and version, so that a chart needs no node ids, and its `metric_properties`."""
+    """An item's task, version and number of few-shot examples, so that a chart needs no node ids, and its `metric_properties`."""
     found: list[Property] = [("lighteval.task", str(result.key)), ("lighteval.version", result.version)]
+    if result.key.few_shots:
+        found.append(("lighteval.effective_few_shots", result.effective_few_shots))
     if result.num_truncated:
         found.append(("lighteval.truncated", result.num_truncated))
     if result.num_saved:

@@ -33,6 +33,8 @@ class ReportRow:
     number: MetricResult
     verdict: Verdict | None
     """None: it has no gate."""
+    name: str
+    """The key as it is shown; see `shown_key`."""
 
     @property
     def style(self) -> Style:
@@ -53,10 +55,20 @@ def group_rows(report: RunReport) -> list[ReportRow]:
 
 def _rows(report: RunReport, metrics: Mapping[str, Mapping[str, MetricResult]]) -> list[ReportRow]:
     rows = []
+    names = {str(result.key): shown_key(result) for result in report.results}
     for key in ordered_keys(metrics):
         verdicts = {verdict.metric: verdict for verdict in report.verdicts.get(key, ())}
-        rows += [ReportRow(key=key, metric=name, number=number, verdict=verdicts.get(name)) for name, number in metrics[key].items()]
+        rows += [
+            ReportRow(key=key, metric=name, number=number, verdict=verdicts.get(name), name=names.get(key, key))
+            for name, number in metrics[key].items()
+        ]
     return sorted(rows, key=lambda row: row.style != "failed")
+
+
+def shown_key(result: TaskResult) -> str:
+    """`suite|task|5`, and `suite|task|500 (8-shot)` if its prompts have fewer few-shot examples than were asked for."""
+    shots = result.effective_few_shots
+    return str(result.key) if shots >= result.key.few_shots else f"{result.key} ({round(shots, 2):g}-shot)"
 
 
 def ordered_keys(keys: Iterable[str]) -> list[str]:

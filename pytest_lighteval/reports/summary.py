@@ -112,7 +112,7 @@ def _calibration(report: RunReport) -> list[str]:
 
 def _line(row: ReportRow) -> str:
     number = row.number
-    cells = (row.key, row.metric, format_number(number.value), format_number(number.stderr), str(number.n), _gate(row))
+    cells = (row.name, row.metric, format_number(number.value), format_number(number.stderr), str(number.n), _gate(row))
     return "| " + " | ".join(map(escape_markdown, cells)) + " |"
 
 

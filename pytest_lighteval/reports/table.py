@@ -15,6 +15,7 @@ from pytest_lighteval.reports.rows import (
     one_line,
     ordered_keys,
     saved_documents,
+    shown_key,
     task_rows,
     thresholds,
 )
@@ -72,7 +73,7 @@ def _below(report: RunReport) -> list[tuple[str, Style]]:
         lines.append((f"{count} task{'s' * (count > 1)} skipped: {one_line(reason)}", "plain"))
     lines += [(f"{report.backend.get('name', 'backend')}: {one_line(note)}", "plain") for note in report.backend.get("notes", ())]
     for node, results in report.own_runs.items():
-        lines += [(f"{node}: {result.key}: {_numbers(result)}", "plain") for result in results]
+        lines += [(f"{node}: {shown_key(result)}: {_numbers(result)}", "plain") for result in results]
     return lines
 
 
@@ -101,7 +102,7 @@ def _table(tasks: Sequence[ReportRow], groups: Sequence[ReportRow], width: int) 
 def _cells(row: ReportRow, *, with_thresholds: bool) -> tuple[str, ...]:
     number = row.number
     stderr = "" if number.stderr is None else f"± {format_number(number.stderr)}"
-    return (row.key, row.metric, format_number(number.value), stderr, str(number.n), _gate(row, with_thresholds=with_thresholds))
+    return (row.name, row.metric, format_number(number.value), stderr, str(number.n), _gate(row, with_thresholds=with_thresholds))
 
 
 def _gate(row: ReportRow, *, with_thresholds: bool) -> str:

@@ -18,8 +18,10 @@ def number(value: float, stderr: float | None = 0.05, n: int = 100, *, higher_is
     return MetricResult(value=value, stderr=stderr, n=n, higher_is_better=higher_is_better)
 
 
-def result(text: str, documents: tuple[DocumentScore, ...] = (), *, num_truncated: int = 0, **metrics: MetricResult) -> TaskResult:
-    """What an item of this key measured. Two documents unless others are given."""
+def result(
+    text: str, documents: tuple[DocumentScore, ...] = (), *, num_truncated: int = 0, shots: float | None = None, **metrics: MetricResult
+) -> TaskResult:
+    """What an item of this key measured. Two documents unless others are given; as many few-shot examples as its key says, or `shots`."""
     return TaskResult(
         key=key(text),
         version=1,
@@ -27,7 +29,7 @@ def result(text: str, documents: tuple[DocumentScore, ...] = (), *, num_truncate
         documents=documents or tuple(DocumentScore(id=f"test:{row}", prompt_digest="0" * 12, values={}) for row in range(2)),
         dataset_fingerprint="d" * 64,
         prompt_digest="e" * 64,
-        effective_few_shots=4.5,
+        effective_few_shots=float(key(text).few_shots) if shots is None else shots,
         num_truncated=num_truncated,
         max_samples=100,
         seconds=12.5,

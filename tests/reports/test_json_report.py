@@ -72,7 +72,7 @@ def test_everything_of_a_run_is_in_it() -> None:
                 "truncated": 0,
                 "non_truncated": 2,
                 "saved_documents": 0,
-                "effective_few_shots": 4.5,
+                "effective_few_shots": 5.0,
                 "notes": [],
             }
         },

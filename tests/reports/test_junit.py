@@ -12,6 +12,7 @@ def test_every_metric_has_value_error_count_and_what_its_gate_says() -> None:
     assert properties(GSM8K, [verdict("qem", "failed", 0.35, floor=0.42)]) == [
         ("lighteval.task", "leaderboard|gsm8k|5"),
         ("lighteval.version", 1),
+        ("lighteval.effective_few_shots", 5.0),
         ("lighteval.qem", 0.35),
         ("lighteval.qem.stderr", 0.0479),
         ("lighteval.qem.n", 100),

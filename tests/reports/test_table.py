@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_lighteval.reports.summary import summary_markdown
 from pytest_lighteval.reports.table import terminal_table
 from tests.reports.samples import FULL, GSM8K, MMLU, WIKITEXT, number, result, run, verdict
 
@@ -92,6 +93,15 @@ def test_a_long_error_keeps_its_reason() -> None:
     endless = terminal_table(run(errors={"suite|task|0": "x" * 100_000 + ": memory ran out"}), width=80)
     assert len(endless) < 40
     assert endless[-1][0].endswith(": memory ran out")
+
+
+def test_the_number_of_examples_is_beside_the_key_if_it_is_not_what_was_asked_for() -> None:
+    report = run(result("demo|x|500", shots=8.0, acc=number(0.5)), result("demo|y|5", shots=4.875, acc=number(0.5)))
+
+    lines = [line.partition("  ")[0] for line, _ in terminal_table(report, width=100)]
+
+    assert lines[1:3] == ["demo|x|500 (8-shot)", "demo|y|5 (4.88-shot)"]
+    assert "| demo\\|x\\|500 (8-shot) | acc |" in summary_markdown(report)
 
 
 def test_nothing_makes_no_line() -> None:
