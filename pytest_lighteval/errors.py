@@ -5,6 +5,7 @@ LightevalError
 │   └── FileError         a line of a suite file, gates file...: `path:line: field: problem`
 ├── DataError             a data set, subset, split, column or row is missing or malformed
 ├── PromptError           a row could not be rendered into a Doc
+├── NotJudgedError        a metric gave up on one document, whose other metrics count
 ├── MissingExtraError     an optional dependency is not installed; names the `pip install` line
 └── BackendError          the model could not be loaded, or cannot do what was asked
     ├── BackendLostError      the backend cannot be asked any more: the session ends
@@ -45,6 +46,10 @@ class DataError(LightevalError):
 
 class PromptError(LightevalError):
     """A row could not be rendered into a document."""
+
+
+class NotJudgedError(LightevalError):
+    """A metric gives up on one document: judging it would take too long. It is counted, and its details say why."""
 
 
 class MissingExtraError(LightevalError):

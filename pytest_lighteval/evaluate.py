@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 
 from pytest_lighteval.common.statistics import aggregate, standard_error
 from pytest_lighteval.data.data_sets import DataSets, rows_fingerprint
-from pytest_lighteval.errors import BackendError, DataError, RequestsFailedError, UserInputError
+from pytest_lighteval.errors import BackendError, DataError, NotJudgedError, RequestsFailedError, UserInputError
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.prompts.assembly import build_prompt, truncate_few_shots
 from pytest_lighteval.prompts.documents import render_docs
@@ -145,10 +145,12 @@ def evaluate(
         _teach(backend, prompted)
 
     scores: dict[int, DocumentScore] = {}
+    not_judged: dict[str, set[str]] = {}
     failures: list[str] = []
 
     def measured() -> TaskResult:
-        return _result(task, key, data, prompted, scores, metrics, settings, seconds=time.perf_counter() - started)
+        notes = [_not_judged_note(name, len(not_judged[name])) for name in sorted(not_judged)]
+        return _result(task, key, data, prompted, scores, metrics, settings, notes=notes, seconds=time.perf_counter() - started)
 
     progress = Progress(done=0, total=sum(len(set(doc.requests.values())) for doc in prompted))
     for part in stopping.parts(prompted) if stopping else [range(len(prompted))]:
@@ -156,6 +158,8 @@ def evaluate(
             detail = _score(prompted[index], responses, metrics, settings)
             if detail.error is None:
                 scores[index] = _document_score(detail)
+                for name in detail.not_judged:
+                    not_judged.setdefault(name, set()).add(detail.doc.id)
             else:
                 failures.append(f"{detail.doc.id}: {detail.error}")
             on_detail(detail)
@@ -317,9 +321,14 @@ def _score(prompted: PromptedDoc, responses: Mapping[Ask, Response], metrics: Se
     error = next((reason for response in responses.values() if (reason := _failure(response)) is not None), None)
     scored = {ask: _without_reasoning(response, settings.reasoning_tags) for ask, response in responses.items()}
     values: dict[str, SampleValue | None] = {}
+    not_judged: dict[str, str] = {}
     if error is None:
         for entry in metrics:
-            values |= entry.sample(prompted.doc, scored[entry.ask])
+            try:
+                values |= entry.sample(prompted.doc, scored[entry.ask])
+            except NotJudgedError as reason:
+                values |= dict.fromkeys(entry.corpus)
+                not_judged[entry.name] = str(reason)
     return Detail(
         doc=prompted.doc,
         prompt=prompted.prompt,
@@ -335,6 +344,7 @@ def _score(prompted: PromptedDoc, responses: Mapping[Ask, Response], metrics: Se
         values=values,
         prompt_digest=prompted.prompt_digest,
         truncated=prompted.dropped_shots > 0 or any(response.truncated_tokens > 0 for response in responses.values()),
+        not_judged=not_judged,
         error=error,
     )
 
@@ -375,12 +385,13 @@ def _result(
     metrics: Sequence[Metric],
     settings: EvaluationSettings,
     *,
+    notes: Sequence[str],
     seconds: float,
 ) -> TaskResult:
     """The result of the documents that were scored, `scores` by their position in `prompted`."""
     scored = [prompted[index] for index in sorted(scores)]
     documents = tuple(scores[index] for index in sorted(scores))
-    notes = data.notes
+    notes = (*data.notes, *notes)
     if key.few_shots and resolve_few_shots_split(task) is None:
         notes += ("few-shot examples come from the evaluated documents themselves: the data set has no other split",)
     # those that the truncation flag dropped are counted with the documents that were cut
@@ -404,6 +415,10 @@ def _result(
         notes=notes,
         seconds=seconds,
     )
+
+
+def _not_judged_note(name: str, count: int) -> str:
+    return f"{count} document{'s are' if count > 1 else ' is'} not judged by {name} and left out of its score; the details say why"
 
 
 def _aggregate(documents: Sequence[DocumentScore], metrics: Sequence[Metric]) -> dict[str, MetricResult]:

@@ -12,6 +12,7 @@ import pytest
 from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.errors import DataError, RequestsFailedError
 from pytest_lighteval.evaluate import EvaluationSettings, Progress, PromptedDoc, evaluate, task_kinds
+from pytest_lighteval.metrics import overlap
 from pytest_lighteval.types import (
     Ask,
     Detail,
@@ -162,6 +163,21 @@ def test_reasoning_is_taken_out_of_what_is_scored_and_kept_in_the_details(task: 
     assert isinstance(response, GenerateResponse)
     assert response.texts[0].startswith("<think>hm")
     assert details[0].scored_texts[Ask.GENERATION] == (details[0].doc.golds[0].strip(),)
+
+
+def test_a_document_that_a_metric_gives_up_on_is_counted_and_its_other_metrics_are_scored(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overlap, "MOST_WORD_PAIRS", 0)
+    task = replace(task, metrics=("exact_match", "rougeL"), generation_size=8)
+    details: list[Detail] = []
+    result = evaluate(task, FakeBackend(), few_shots=0, settings=EvaluationSettings(max_samples=3), on_detail=details.append)
+
+    assert {name: value for name, value in details[0].values.items() if name != "em"} == {"rougeL": None}
+    assert details[0].error is None
+    assert details[0].not_judged["rougeL"].endswith("at most 0 are taken")
+    assert [(number.n, name) for name, number in result.metrics.items()] == [(3, "em"), (0, "rougeL")]
+    assert result.notes == ("3 documents are not judged by rougeL and left out of its score; the details say why",)
 
 
 def test_a_chat_has_no_stop_sequences_and_turns_for_few_shots(task: Task) -> None:

@@ -1,7 +1,8 @@
 """The 25 instructions of IFEval that a program can check (Zhou et al. 2023, arXiv:2311.07911, table 1).
 
 Semantics follow the authors' published checks (google-research, instruction_following_eval), their peculiarities included, since they
-define the score. One difference: the language detector has a private seed, so that a text is always judged the same way.
+define the score. Two differences: the language detector has a private seed, so that a text is always judged the same way; and a text that
+repeats itself costs linear time, or is not judged where a regular expression of the data set takes too long.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+from pytest_lighteval.metrics import regex_process
 from pytest_lighteval.metrics.libraries import load, split_sentences, split_words
 
 Arguments = Mapping[str, Any]
 Check = Callable[[str, Arguments], bool]
-"""Does this response follow the instruction with these arguments? Raises KeyError when an argument is missing."""
+"""Does this response follow the instruction with these arguments? 
+
+Raises KeyError when an argument is missing, and NotJudgedError when a regular expression of the data set takes too long.
+"""
 
 
 def _number(given: Arguments, name: str) -> int:
@@ -31,15 +36,15 @@ def _compare(count: int, relation: str, limit: int) -> bool:
 
 
 def _existence(text: str, given: Arguments) -> bool:
-    return all(re.search(keyword, text, re.IGNORECASE) for keyword in given["keywords"])
+    return all(regex_process.occurs(keyword, text, ignore_case=True) for keyword in given["keywords"])
 
 
 def _frequency(text: str, given: Arguments) -> bool:
-    return _compare(len(re.findall(given["keyword"], text, re.IGNORECASE)), given["relation"], _number(given, "frequency"))
+    return _compare(regex_process.count(given["keyword"], text, ignore_case=True), given["relation"], _number(given, "frequency"))
 
 
 def _forbidden_words(text: str, given: Arguments) -> bool:
-    return not any(re.search(rf"\b{word}\b", text, re.IGNORECASE) for word in given["forbidden_words"])
+    return not any(regex_process.occurs(rf"\b{word}\b", text, ignore_case=True) for word in given["forbidden_words"])
 
 
 def _letter_frequency(text: str, given: Arguments) -> bool:
@@ -123,18 +128,30 @@ def _nth_paragraph_first_word(text: str, given: Arguments) -> bool:
 
 
 def _number_placeholders(text: str, given: Arguments) -> bool:
-    return len(re.findall(r"\[.*?\]", text)) >= _number(given, "num_placeholders")
+    r"""As many as `\[.*?\]` finds."""
+    return sum(_count_brackets(line) for line in text.split("\n")) >= _number(given, "num_placeholders")
+
+
+def _count_brackets(line: str) -> int:
+    found = place = 0
+    while (start := line.find("[", place)) >= 0 and (end := line.find("]", start)) >= 0:
+        found, place = found + 1, end + 1
+    return found
 
 
 def _postscript(text: str, given: Arguments) -> bool:
+    r"""Anywhere. What the original allows before the marker, `\s*`, and after it, `.*$`, is always there."""
     marker = given["postscript_marker"]
-    known = {"P.P.S": r"\s*p\.\s?p\.\s?s.*$", "P.S.": r"\s*p\.\s?s\..*$"}
-    return re.search(known.get(marker, rf"\s*{marker.lower()}.*$"), text.lower(), re.MULTILINE) is not None
+    known = {"P.P.S": r"p\.\s?p\.\s?s", "P.S.": r"p\.\s?s\."}
+    if marker in known:
+        return re.search(known[marker], text.lower()) is not None
+    return regex_process.occurs(marker.lower(), text.lower())
 
 
 def _number_bullet_lists(text: str, given: Arguments) -> bool:
-    stars = re.findall(r"^\s*\*[^\*].*$", text, re.MULTILINE)
-    dashes = re.findall(r"^\s*-.*$", text, re.MULTILINE)
+    r"""Lines that begin with a star or a dash. The original's `^\s*` also crosses empty lines, but ends in the same marks."""
+    stars = re.findall(r"^[^\S\n]*\*[^\*].*$", text, re.MULTILINE)
+    dashes = re.findall(r"^[^\S\n]*-.*$", text, re.MULTILINE)
     return len(stars) + len(dashes) == _number(given, "num_bullets")
 
 
@@ -150,7 +167,7 @@ def _number_highlighted_sections(text: str, given: Arguments) -> bool:
 
 
 def _multiple_sections(text: str, given: Arguments) -> bool:
-    return len(re.findall(rf"\s?{given['section_spliter']}\s?\d+\s?", text)) >= _number(given, "num_sections")
+    return regex_process.count(given["section_spliter"], text, around=(r"\s?", r"\s?\d+\s?")) >= _number(given, "num_sections")
 
 
 def _json_format(text: str, _: Arguments) -> bool:
@@ -165,7 +182,12 @@ def _json_format(text: str, _: Arguments) -> bool:
 
 
 def _title(text: str, _: Arguments) -> bool:
-    return any(title.lstrip("<").rstrip(">").strip() for title in re.findall(r"<<[^\n]+>>", text))
+    r"""A line with `<<`, text and `>>`: of the original's `<<[^\n]+>>`, which takes as much as it can, a line has at most one."""
+    for line in text.split("\n"):
+        start, end = line.find("<<"), line.rfind(">>")
+        if 0 <= start < end - 2 and line[start : end + 2].lstrip("<").rstrip(">").strip():
+            return True
+    return False
 
 
 # ------------------------------------------------------------------------------------------------ combination, start and end

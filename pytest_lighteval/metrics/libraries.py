@@ -7,7 +7,7 @@ import warnings
 from functools import cache
 from typing import Any
 
-from pytest_lighteval.errors import MissingExtraError
+from pytest_lighteval.errors import MissingExtraError, NotJudgedError
 
 
 @cache
@@ -45,6 +45,16 @@ def _spacy_tokenizer(language: str) -> Any:
     return spacy.blank("zh", config={"nlp": {"tokenizer": {"segmenter": "jieba"}}}).tokenizer
 
 
+MOST_SPACY_STEPS = 10_000_000
+"""Of one piece of a text, its length times its marks: a second or two, as spaCy takes marks off a piece one by one."""
+
+
 def split_words_of(text: str, language: str) -> list[str]:
-    """Words and punctuation marks by spaCy's rules for a language (ISO 639-1)."""
+    """Words and punctuation marks by spaCy's rules for a language (ISO 639-1).
+
+    Raises NotJudgedError for a long piece of marks without white space, as of a model that repeats one mark.
+    """
+    for piece in text.split() if len(text) ** 2 > MOST_SPACY_STEPS and language != "zh" else ():
+        if len(piece) ** 2 > MOST_SPACY_STEPS and len(piece) * sum(not letter.isalnum() for letter in piece) > MOST_SPACY_STEPS:
+            raise NotJudgedError(f"{len(piece):,} characters without white space, most of them marks, take too long to split into words")
     return [word for token in _spacy_tokenizer(language)(text) if (word := token.text.strip())]

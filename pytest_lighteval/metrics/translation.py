@@ -11,12 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_lighteval.common.statistics import resampled_sums
+from pytest_lighteval.errors import NotJudgedError
 from pytest_lighteval.metrics.libraries import load
 from pytest_lighteval.types import Ask, CorpusMetric, Doc, GenerateResponse, Metric
 
 Counts = tuple[float, ...]
 BLEU_ORDER = 4
 CHRF_ORDER, CHRF_BETA_SQUARED = 6, 4
+
+_LONG = 10_000
+
+MOST_TER_STEPS = 20_000_000
+"""For one gold: some ten seconds. A text and a gold of 200 words each take at most half of them."""
 
 
 @cache
@@ -26,8 +32,18 @@ def _scorer(name: str) -> Any:
     return metrics.BLEU(effective_order=True) if name == "BLEU" else getattr(metrics, name)()
 
 
+def _forget_long(texts: Sequence[str], tokenizer: Any) -> None:
+    """The last 65,536 texts that sacrebleu split stay in its memory. Long ones are not to fill it."""
+    if any(len(text) > _LONG for text in texts):
+        for cached in (tokenizer, getattr(tokenizer, "_post_tokenizer", None)):
+            forget = getattr(type(cached).__call__, "cache_clear", None)
+            if forget is not None:
+                forget()
+
+
 def _count_bleu(text: str, golds: Sequence[str]) -> Counts:
     score = _scorer("BLEU").sentence_score(text, golds)
+    _forget_long((text, *golds), _scorer("BLEU").tokenizer)
     return (*score.counts, *score.totals, score.sys_len, score.ref_len)
 
 
@@ -73,8 +89,52 @@ def _chrf(sums: Sequence[float]) -> float:
 
 
 def _count_ter(text: str, golds: Sequence[str]) -> Counts:
-    score = _scorer("TER").sentence_score(text, golds)
-    return (score.num_edits, score.ref_length)
+    """As `TER._compute_segment_statistics` of sacrebleu, with a limit on the work."""
+    scorer = _scorer("TER")
+    given, *right = (scorer._preprocess_segment(one).split() for one in (text, *golds))
+    _forget_long((text, *golds), scorer.tokenizer)
+    edits = min(_ter_edits(given, gold) for gold in right)
+    return (edits, sum(map(len, right)) / len(right))
+
+
+def _ter_edits(given: list[str], gold: list[str]) -> int:
+    """`translation_edit_rate` of sacrebleu, which tries up to 1,000 shifts and computes an edit distance for each."""
+    library, distance_class = load("sacrebleu.metrics.lib_ter", "sacrebleu"), _limited_edit_distance()
+    if not gold:
+        return len(given)
+    distance, shifts, tried, gain = distance_class(gold), 0, 0, 1
+    while True:
+        distance.count_steps(len(given) * len(gold))
+        gain, shifted, tried = library._shift(given, gold, distance, tried)
+        if tried >= library._MAX_SHIFT_CANDIDATES or gain <= 0:
+            return shifts + int(distance(given)[0])
+        shifts, given = shifts + 1, shifted
+
+
+@cache
+def _limited_edit_distance() -> Any:
+    library = load("sacrebleu.metrics.lib_ter", "sacrebleu")
+    beam = 2 * library._BEAM_WIDTH
+
+    class LimitedEditDistance(library.BeamEditDistance):  # type: ignore[misc,name-defined]
+        """Counts the steps of all distances to one gold. Raises NotJudgedError when they are too many."""
+
+        def __init__(self, gold: list[str]) -> None:
+            super().__init__(gold)
+            self._steps = 0
+
+        def count_steps(self, steps: int) -> None:
+            """Some more."""
+            self._steps += steps
+            if self._steps > MOST_TER_STEPS:
+                gold = f"a gold of {self._n_words_ref:,} words"
+                raise NotJudgedError(f"ter takes over {MOST_TER_STEPS:,} steps with {gold}, as when a text repeats itself")
+
+        def _edit_distance(self, words: list[str], start: int, rows: list[Any]) -> Any:
+            self.count_steps(len(words) + (len(words) - start) * min(self._n_words_ref, beam))
+            return super()._edit_distance(words, start, rows)
+
+    return LimitedEditDistance
 
 
 def _ter(sums: Sequence[float]) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from pytest_lighteval.errors import UserInputError
 
 ReasoningTags = tuple[tuple[str, str], ...]
@@ -30,8 +28,16 @@ def strip_reasoning(text: str, tags: ReasoningTags) -> str:
     tag that is never closed begins a thought that was cut off: there is no answer after it, so nothing of it is scored.
     """
     for opening, closing in tags:
-        begin, end = re.escape(opening), re.escape(closing)
-        text = re.sub(f"{begin}.*?{end}", "", text, flags=re.DOTALL)
+        text = _without_thoughts(text, opening, closing)
         text = text.rpartition(closing)[2]
         text = text.partition(opening)[0]
     return text.strip()
+
+
+def _without_thoughts(text: str, opening: str, closing: str) -> str:
+    """Without each opening tag, the nearest closing one after it, and what is between them; in linear time."""
+    kept, place = [], 0
+    while (start := text.find(opening, place)) >= 0 and (end := text.find(closing, start + len(opening))) >= 0:
+        kept.append(text[place:start])
+        place = end + len(closing)
+    return "".join((*kept, text[place:]))

@@ -95,6 +95,7 @@ def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
     """The line's object; `seconds` is the time from the item's start until the document was scored.
 
     `answers` has, by what was asked, the request and the response. A request's prompt is left out if it is the line's own.
+    `not_judged` is only there where a metric gave up.
     """
     doc = detail.doc
     return {
@@ -109,6 +110,7 @@ def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
         "baseline_scores": to_plain(detail.baseline),
         "truncated": detail.truncated,
         "error": detail.error,
+        **({"not_judged": to_plain(detail.not_judged)} if detail.not_judged else {}),
         "seconds": round(seconds, 3),
     }
 

@@ -158,6 +158,8 @@ class Detail:
     prompt_digest: str = ""
     truncated: bool = False
     """The prompt was cut, or lost few-shot examples, to fit the model's length."""
+    not_judged: Mapping[str, str] = field(default_factory=dict)
+    """Metric -> why it gave up on this document; its values are then None."""
     error: str | None = None
     """Why the document has no score. None: it has one."""
     baseline: Mapping[str, Sequence[SampleValue | None]] | None = None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pytest_lighteval.common.statistics import aggregate
-from pytest_lighteval.errors import DataError
-from pytest_lighteval.metrics import metric
+from pytest_lighteval.errors import DataError, NotJudgedError
+from pytest_lighteval.metrics import metric, regex_process
 from pytest_lighteval.metrics.ifeval import loose_variants
 from pytest_lighteval.metrics.instructions import INSTRUCTIONS
 from pytest_lighteval.types import Doc, GenerateResponse
@@ -132,3 +135,81 @@ def test_unknown_instructions_and_missing_arguments_name_the_document() -> None:
         scored("x", "punctuation:no_dot")
     with pytest.raises(DataError, match="train:7: instruction 'keywords:existence' has no argument 'keywords'"):
         scored("x", "keywords:existence", keywords=None)
+
+
+PUBLISHED: list[tuple[str, dict[str, Any], str, Callable[[str], bool]]] = [
+    (
+        "detectable_content:number_placeholders",
+        {"num_placeholders": 2},
+        "[]\n a",
+        lambda text: len(re.findall(r"\[.*?\]", text)) >= 2,
+    ),
+    (
+        "detectable_content:postscript",
+        {"postscript_marker": "P.P.S"},
+        "pPsS.. ",
+        lambda text: re.search(r"\s*p\.\s?p\.\s?s.*$", text.lower(), re.MULTILINE) is not None,
+    ),
+    (
+        "detectable_content:postscript",
+        {"postscript_marker": "P.S."},
+        "pS.. \n",
+        lambda text: re.search(r"\s*p\.\s?s\..*$", text.lower(), re.MULTILINE) is not None,
+    ),
+    (
+        "detectable_content:postscript",
+        {"postscript_marker": "N.b"},
+        "nbx. \n",
+        lambda text: re.search(r"\s*n.b.*$", text.lower(), re.MULTILINE) is not None,
+    ),
+    (
+        "detectable_format:number_bullet_lists",
+        {"num_bullets": 2},
+        "*-a \n\t\r\x0b\u2028",
+        lambda text: len(re.findall(r"^\s*\*[^\*].*$", text, re.MULTILINE)) + len(re.findall(r"^\s*-.*$", text, re.MULTILINE)) == 2,
+    ),
+    (
+        "detectable_format:title",
+        {},
+        "<<>> a\n",
+        lambda text: any(title.lstrip("<").rstrip(">").strip() for title in re.findall(r"<<[^\n]+>>", text)),
+    ),
+]
+"""Instructions whose published expressions take quadratic time, with the letters of texts to try them on."""
+
+
+@pytest.mark.parametrize(("instruction", "arguments", "letters", "published"), PUBLISHED, ids=[case[0] for case in PUBLISHED])
+def test_an_instruction_in_linear_time_is_the_published_one(
+    instruction: str, arguments: dict[str, Any], letters: str, published: Callable[[str], bool]
+) -> None:
+    stream = random.Random(5)
+    texts = ["".join(stream.choices(letters, k=stream.randrange(0, 14))) for _ in range(3000)]
+    judged = [INSTRUCTIONS[instruction](text, arguments) for text in texts]
+
+    assert judged == [published(text) for text in texts]
+    assert 10 < sum(judged) < 2990
+
+
+def test_keywords_are_regular_expressions() -> None:
+    check = INSTRUCTIONS["keywords:existence"]
+
+    assert check("The Kittens sleep", {"keywords": ["kitt(en|y)s?", "sle+p", r"\bthe\b"]})
+    assert not check("The kitten", {"keywords": ["^kitten"]})
+    assert INSTRUCTIONS["keywords:frequency"]("cat cot cut", {"keyword": "c[ao]t", "relation": "at least", "frequency": 2})
+    assert not INSTRUCTIONS["keywords:frequency"]("cat cot cut", {"keyword": "c[ao]t", "relation": "at least", "frequency": 3})
+    assert not INSTRUCTIONS["keywords:forbidden_words"]("a cot", {"forbidden_words": ["c[ao]t"]})
+    assert INSTRUCTIONS["detectable_format:multiple_sections"]("Part 1, PART 2", {"section_spliter": "(?:Part|PART)", "num_sections": 2})
+
+
+def test_a_keyword_that_takes_too_long_is_not_judged_and_the_next_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regex_process, "CPU_SECONDS", 0)
+
+    with pytest.raises(NotJudgedError, match=r"the regular expression '\(a\+\)\+\$' takes over 0 s in a text of 101 characters"):
+        scored("a" * 100 + "b", "keywords:existence", keywords=["(a+)+$"])
+    assert scored("aa", "keywords:existence", keywords=["(a+)+$"])["prompt_level_strict_acc"] == 1.0
+
+
+@pytest.mark.parametrize("keyword", ["(", "*", "(" * 3000, "a{99999999999}"])
+def test_a_keyword_that_is_no_regular_expression_names_the_document(keyword: str) -> None:
+    with pytest.raises(DataError, match=r"train:7: instruction 'keywords:existence': .* is not a regular expression"):
+        scored("x", "keywords:existence", keywords=[keyword])

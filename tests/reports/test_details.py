@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,14 @@ def test_a_line_holds_all_that_is_known_of_a_document(tmp_path: Path) -> None:
         "truncated": False,
         "error": None,
     }
+
+
+def test_a_metric_that_gave_up_is_named_with_its_reason(tmp_path: Path) -> None:
+    with DetailsWriter(tmp_path, ARC) as writer:
+        writer.write(replace(_detail(), not_judged={"ter": "too long"}))
+
+    (line,) = _lines(details_path(tmp_path, ARC))
+    assert line["not_judged"] == {"ter": "too long"}
 
 
 def test_lines_are_there_before_the_item_is_complete_but_under_another_name(tmp_path: Path) -> None:
