@@ -5,20 +5,39 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
+from pytest_lighteval.baselines.integrity import mean_metrics, only_known, problems, score_digest
 from pytest_lighteval.baselines.model import Baseline, BaselineMetric, BaselineTask, HistoryEntry, Provenance, Repeated
-from pytest_lighteval.baselines.packing import PackingError, pack_column, pack_digests, pack_ids, unpack_column, unpack_digests, unpack_ids
+from pytest_lighteval.baselines.packing import (
+    PackingError,
+    count_columns,
+    pack_column,
+    pack_digests,
+    pack_ids,
+    unpack_column,
+    unpack_digests,
+    unpack_ids,
+)
 from pytest_lighteval.common.msgspec_errors import place_and_problem
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import TaskKey
 
 FORMAT = "pytest-lighteval baseline"
-VERSION = 1
-"""Increased when a field is moved, removed or changes its meaning. Unknown fields are ignored."""
+VERSION = 2
+"""Increased when a field is moved, removed, changes its meaning, or is needed from now on. Unknown fields are ignored.
+
+Version 1 had no digests of the scores, and is read all the same.
+"""
+
+_MOST_NESTED = 40
+_MOST_DIGITS = 20
+_MOST_TOLD = 500
+_CELLS_PER_CHARACTER = 32
+"""A row takes eight characters for its prompt, or some bits of its number; a column of one value takes none."""
 
 Shape = TypeVar("Shape")
 
@@ -52,12 +71,14 @@ def render_baseline(baseline: Baseline) -> str:
 
 
 def _task_to_plain(task: BaselineTask, *, measured_by: list[str]) -> dict[str, Any]:
+    means = mean_metrics(task)
     return {
         "data_revision": task.data_revision,
         "dataset_fingerprint": task.dataset_fingerprint,
         "documents": task.documents,
         "effective_few_shots": task.effective_few_shots,
         "max_samples": task.max_samples,
+        "means": sorted(means),
         "measured_by": measured_by,
         "metrics": {
             name: {
@@ -77,6 +98,7 @@ def _task_to_plain(task: BaselineTask, *, measured_by: list[str]) -> dict[str, A
         "prompt_digest": None if task.prompt_digests is None else _digest_of_digests(task.prompt_digests),
         "repeats": task.repeats,
         "rows": len(task.ids),
+        "score_digest": score_digest(task, means),
         "truncated": task.num_truncated,
         "version": task.version,
     }
@@ -180,6 +202,8 @@ class _Task(msgspec.Struct, kw_only=True):
     rows: int
     truncated: int
     version: int | None
+    score_digest: str | None = None
+    means: Any = None
 
 
 class _Packed(msgspec.Struct, kw_only=True):
@@ -193,14 +217,21 @@ def parse_baseline(text: str, where: str) -> Baseline:
     """The baseline from the text that `render_baseline` wrote.
 
     Raises UserInputError, `where: field: problem`, for anything else: no JSON, another program's file, a newer version, a field that is
-    missing or of another type, packed columns of the wrong length, prompts that do not match their SHA-256.
+    missing or of another type, packed columns of the wrong length, prompts or scores that do not match their SHA-256, a value that is not
+    the mean of its scores. That takes a second at most, whatever sizes the text claims.
     """
     try:
-        content = json.loads(text, object_pairs_hook=_without_twins)
-    except json.JSONDecodeError as error:
-        raise UserInputError(f"{where}:{error.lineno}: not JSON: {error.msg}") from error
-    except _TwinError as error:
-        raise UserInputError(f"{where}: {error}: is given twice") from error
+        return _parsed(text, where)
+    except UserInputError as error:
+        # a name in the file may be of any length, and have line ends
+        told = " ".join(str(error).split())
+        raise UserInputError(told if len(told) <= _MOST_TOLD else f"{told[:_MOST_TOLD]}...") from error
+    except (RecursionError, MemoryError, OverflowError) as error:
+        raise UserInputError(f"{where}: is no baseline: its values are too large or nested too deeply") from error
+
+
+def _parsed(text: str, where: str) -> Baseline:
+    content = _loaded(text, where)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserInputError(f"{where}: format: is not {FORMAT!r}: no file that --save-baseline wrote")
     version = content.get("version")
@@ -217,20 +248,52 @@ def parse_baseline(text: str, where: str) -> Baseline:
             raise UserInputError(f"{where}: tasks.{name}: a task is written suite|task|few_shots")
         if key in tasks:
             raise UserInputError(f"{where}: tasks.{name}: {key} is given twice")
-        tasks[key] = _task(key, plain, sources, where)
-    return Baseline(tasks=tasks, history=tuple(_history(entry, where) for entry in file.history))
+        tasks[key] = _task(key, plain, sources, where, version=version, most_cells=_CELLS_PER_CHARACTER * len(text))
+    return Baseline(tasks=tasks, has_digests=version > 1, history=tuple(_history(entry, where) for entry in file.history))
 
 
-class _TwinError(Exception):
-    """A mapping has a key twice, as a wrong merge can leave it."""
+class _UnfitError(Exception):
+    """What no baseline has. `str()` says where and what."""
+
+
+def _loaded(text: str, where: str) -> Any:
+    try:
+        content = json.loads(text, object_pairs_hook=_without_twins, parse_int=_integer, parse_constant=_constant)
+    except json.JSONDecodeError as error:
+        raise UserInputError(f"{where}:{error.lineno}: not JSON: {error.msg}") from error
+    except _UnfitError as error:
+        raise UserInputError(f"{where}: {error}") from error
+    level = [content]
+    for _ in range(_MOST_NESTED):
+        level = [member for value in level for member in _members(value)]
+        if not level:
+            return content
+    raise RecursionError
+
+
+def _members(value: Any) -> Iterable[Any]:
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (member for member in members if isinstance(member, (dict, list)))
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises for a mapping that has a key twice, as a wrong merge can leave it."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise _TwinError(next(name for name in names if names.count(name) > 1))
+        seen: set[str] = set()
+        twin = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise _UnfitError(f"{twin}: is given twice")
     return found
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise _UnfitError(f"a number has {len(text)} digits, and may have {_MOST_DIGITS}")
+    return int(text)
+
+
+def _constant(text: str) -> float:
+    raise _UnfitError(f"not JSON: {text} is no number")
 
 
 def _converted(plain: Any, shape: type[Shape], where: str, field: str) -> Shape:
@@ -242,7 +305,7 @@ def _converted(plain: Any, shape: type[Shape], where: str, field: str) -> Shape:
         raise UserInputError(f"{where}: {at + ': ' if at else ''}{problem[:1].lower()}{problem[1:]}") from error
 
 
-def _task(key: TaskKey, plain: Any, sources: Mapping[str, Provenance], where: str) -> BaselineTask:
+def _task(key: TaskKey, plain: Any, sources: Mapping[str, Provenance], where: str, *, version: int, most_cells: int) -> BaselineTask:
     field = f"tasks.{key}"
     file = _converted(plain, _Task, where, field)
     if min(file.rows, file.repeats) < 1:
@@ -253,6 +316,9 @@ def _task(key: TaskKey, plain: Any, sources: Mapping[str, Provenance], where: st
     metrics = {name: _converted(metric, _Metric, where, f"{field}.metrics.{name}") for name, metric in file.metrics.items()}
     if file.metrics.keys() != file.packed.scores.keys():
         raise UserInputError(f"{where}: {field}.packed.scores: are not of the metrics that are named above")
+    columns = 4 + file.repeats * sum(map(count_columns, file.packed.scores.values()))
+    if file.rows * columns > most_cells:
+        raise UserInputError(f"{where}: {field}: {file.rows} rows with {file.repeats} repeats do not fit into a file of this size")
     try:
         at = f"{field}.packed.ids"
         ids = unpack_ids(file.packed.ids, file.rows)
@@ -271,7 +337,7 @@ def _task(key: TaskKey, plain: Any, sources: Mapping[str, Provenance], where: st
         raise UserInputError(f"{where}: {at}: {error}") from error
     if file.prompt_digest != (None if digests is None else _digest_of_digests(digests)):
         raise UserInputError(f"{where}: {field}.prompt_digest: is not that of packed.prompts; the file was changed by hand or merged")
-    return BaselineTask(
+    task = BaselineTask(
         key=key,
         version=file.version,
         metrics={
@@ -295,6 +361,14 @@ def _task(key: TaskKey, plain: Any, sources: Mapping[str, Provenance], where: st
         max_samples=file.max_samples,
         provenance=tuple(sources[name] for name in file.measured_by),
     )
+    if version > 1 and file.score_digest is None:
+        raise UserInputError(f"{where}: {field}.score_digest: is missing; a file of version {version} has one for each task")
+    means = only_known(task.metrics, file.means) if version > 1 else None
+    if version > 1 and means is None:
+        raise UserInputError(f"{where}: {field}.means: a list of the metrics whose value is a mean is needed")
+    for at, problem in problems(task, digest=file.score_digest, means=means):
+        raise UserInputError(f"{where}: {field}.{at}: {problem}")
+    return task
 
 
 def _history(entry: _History, where: str) -> HistoryEntry:

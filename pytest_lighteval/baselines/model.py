@@ -99,3 +99,5 @@ class Baseline:
     tasks: Mapping[TaskKey, BaselineTask]
     history: tuple[HistoryEntry, ...] = ()
     """Oldest first."""
+    has_digests: bool = True
+    """Its scores were checked against their digests. False: it was read from a file of version 1, which has none."""

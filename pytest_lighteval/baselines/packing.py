@@ -81,6 +81,14 @@ def unpack_column(packed: Any, count: int) -> list[Any]:
     raise PackingError("is no packed column: values and packed; least, bits and packed; float64; or columns")
 
 
+def count_columns(packed: Any) -> int:
+    """How many values `unpack_column` makes for each row."""
+    match packed:
+        case {"columns": [*columns]}:
+            return sum(map(count_columns, columns))
+    return 1
+
+
 def _splits(rows: Sequence[Any]) -> bool:
     """Every row is None or a tuple that does not read back as None (not all of its members are None)."""
     return all(row is None or (isinstance(row, tuple) and any(place is not None for place in row)) for row in rows)

@@ -43,6 +43,17 @@ class Baselines:
         return None
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What files lack that were written before, one line each."""
+        return tuple(
+            f"{file.path}: an earlier version wrote it, without digests of its scores: not every change by hand is noticed; "
+            "--save-baseline adds them"
+            for place in self.places
+            for file in place
+            if not file.baseline.has_digests
+        )
+
+    @property
     def keys(self) -> tuple[TaskKey, ...]:
         """Every task that `find` finds, sorted."""
         return tuple(sorted({key for place in self.places for file in place for key in file.baseline.tasks}))

@@ -18,6 +18,7 @@ from pytest_lighteval import backends
 from pytest_lighteval.backends.common.user_cache import cache_home
 from pytest_lighteval.backends.model_args import convert_model_args, describe_arguments, own_model_args, parse_model_args
 from pytest_lighteval.backends.protocol import asks_in_chat_format, model_name
+from pytest_lighteval.baselines.read import Baselines
 from pytest_lighteval.common.threads import Threads
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings
@@ -73,7 +74,7 @@ class Settings:
     """None: nothing is kept."""
     threads: Threads = None
     notes: tuple[str, ...] = ()
-    """Lines for the top of pytest's output, from a file that the model arguments name."""
+    """Lines for the top of pytest's output: from a file that the model arguments name, and about baselines."""
 
     @property
     def label(self) -> str:
@@ -101,6 +102,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
     _check_processes(config, defaults)
     filled = _fill(values, defaults, has_paths=config.args_source is config.ArgsSource.ARGS)
     tasks_source = f"{defaults.source}: tasks" if "tasks" in filled else "--tasks"
+    gate = read_gate_settings(values, folder, today=today)
     settings = Settings(
         backend=backend,
         arguments=arguments,
@@ -112,11 +114,11 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
         evaluation=_evaluation(values, arguments),
         data_home=_folder(folder / data_home, "--data-home") if data_home else None,
         report_dir=(folder if config.getoption("lighteval_report_dir") else _home(config)) / (values["report_dir"] or "reports"),
-        gate=read_gate_settings(values, folder, today=today),
+        gate=gate,
         against=_against(values, folder),
         cache=None if values["no_cache"] else _cache(config, values),
         threads=_threads(values["threads"]),
-        notes=defaults.notes,
+        notes=(*defaults.notes, *(gate.baselines.notes if isinstance(gate.baselines, Baselines) else ())),
     )
     # a wrong value is said first
     check_idle_options(config, values)

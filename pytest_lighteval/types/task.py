@@ -202,8 +202,12 @@ class TaskKey:
         if text != "".join(text.split()):
             return None
         match text.split("|"):
-            case [suite, task, few_shots] | [suite, task, few_shots, "0"] if suite and task and few_shots.isdecimal():
+            case [suite, task, few_shots] | [suite, task, few_shots, "0"] if suite and task and _is_count(few_shots):
                 return cls(suite=suite, task=task, few_shots=int(few_shots))
-            case [suite, task, few_shots, "1"] if suite and task and few_shots.isdecimal():
+            case [suite, task, few_shots, "1"] if suite and task and _is_count(few_shots):
                 return cls(suite=suite, task=task, few_shots=int(few_shots), truncate=True)
         return None
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10

@@ -46,9 +46,10 @@ def tasks(draw: st.DrawFn) -> BaselineTask:
     reported = draw(st.lists(names, min_size=1, max_size=3, unique=True))
     value = st.none() | finite | st.tuples(st.integers(0, 9), finite) | st.tuples(words)
     key = draw(st.builds(TaskKey, suite=names, task=names, few_shots=st.integers(0, 99), truncate=st.booleans()))
+    imported = draw(st.booleans())
     return BaselineTask(
         key=key,
-        version=draw(st.none() | st.integers(0, 9)),
+        version=draw(st.none() | st.integers(0, 9)) if imported else draw(st.integers(0, 9)),
         metrics={
             name: BaselineMetric(
                 value=draw(finite), stderr=draw(st.none() | finite), n=draw(st.integers(0, 99)), higher_is_better=draw(st.booleans())
@@ -57,12 +58,12 @@ def tasks(draw: st.DrawFn) -> BaselineTask:
         },
         ids=tuple(draw(st.lists(names | st.builds("test:{}".format, st.integers(0, 999)), min_size=count, max_size=count))),
         few_shot_seeds=tuple(draw(st.lists(st.integers(0, 9), min_size=count, max_size=count))),
-        prompt_digests=draw(
-            st.none() | st.lists(st.binary(min_size=6, max_size=6).map(bytes.hex), min_size=count, max_size=count).map(tuple)
-        ),
+        prompt_digests=None
+        if imported
+        else draw(st.lists(st.binary(min_size=6, max_size=6).map(bytes.hex), min_size=count, max_size=count).map(tuple)),
         scores={name: tuple(draw(st.tuples(*[value] * repeats)) for _ in range(count)) for name in reported},
         repeats=repeats,
-        dataset_fingerprint=draw(st.none() | words),
+        dataset_fingerprint=draw(st.none() | words) if imported else draw(words),
         data_revision=draw(st.none() | words),
         effective_few_shots=draw(st.none() | st.floats(0, 9)),
         num_truncated=draw(st.integers(0, 9)),
@@ -149,6 +150,7 @@ def test_a_task_is_a_block_that_people_can_read() -> None:
         '      "documents": 4,',
         '      "effective_few_shots": 5.0,',
         '      "max_samples": 4,',
+        '      "means": ["qem"],',
         '      "measured_by": ["68d74a916821"],',
         '      "metrics": {',
         '        "qem": {"higher_is_better": true, "n": 4, "stderr": 0.01, "value": 0.75}',
@@ -168,11 +170,12 @@ def test_a_task_is_a_block_that_people_can_read() -> None:
         f'      "prompt_digest": "{measured.prompt_digest}",',
         '      "repeats": 1,',
         '      "rows": 4,',
+        '      "score_digest": "cbda03b88df019814b173704329b42629691e16a83783b36dcc2ab58d6334412",',
         '      "truncated": 1,',
         '      "version": 0',
         "    }",
         "  },",
-        '  "version": 1',
+        '  "version": 2',
         "}",
     ]
 
@@ -230,8 +233,8 @@ TASK = ("tasks", "leaderboard|gsm8k|5")
         ("[]", "b.json: format: is not 'pytest-lighteval baseline': no file that --save-baseline wrote"),
         ('{"results": {}}', "b.json: format: is not 'pytest-lighteval baseline': no file that --save-baseline wrote"),
         ('{"a": 1, "a": 2}', "b.json: a: is given twice"),
-        (changed("version", to=2), "b.json: version: 2 is of a newer pytest-lighteval; this one reads up to 1"),
-        (changed("version", to="1"), "b.json: version: a number from 1 to 1 is needed"),
+        (changed("version", to=3), "b.json: version: 3 is of a newer pytest-lighteval; this one reads up to 2"),
+        (changed("version", to="1"), "b.json: version: a number from 1 to 2 is needed"),
         (changed("tasks", to=...), "b.json: object missing required field `tasks`"),
         (changed("history", to=[{"date": "x"}]), "b.json: history[0]: object missing required field `reason`"),
         (changed("tasks", "gsm8k", to={}), "b.json: tasks.gsm8k: a task is written suite|task|few_shots"),

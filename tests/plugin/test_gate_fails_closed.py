@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,6 +136,16 @@ def test_a_baseline_that_is_not_there_stops_the_session_before_anything_is_evalu
     result.stderr.fnmatch_lines(
         ["ERROR: --baseline *new.json: there is no such file; the same run with --save-baseline *new.json in place*"]
     )
+
+
+def test_a_baseline_that_was_changed_by_hand_stops_the_session_before_anything_is_evaluated(pytester: pytest.Pytester, suite: Path) -> None:
+    path = pytester.path / "base.json"
+    path.write_text(re.sub(r'"value": 0\.\d+', '"value": 0.5', path.read_text("utf-8"), count=1), "utf-8")
+
+    result = pytester.runpytest(*FAKE, "--baseline", "base.json")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *base.json: tasks.gated|*value: 0.5 is not the mean of packed.scores, *"])
 
 
 def test_a_session_that_was_stopped_is_judged_no_further(pytester: pytest.Pytester, suite: Path) -> None:

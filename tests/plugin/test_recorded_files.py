@@ -33,6 +33,7 @@ def test_a_baseline_of_an_earlier_version_gives_the_same_verdicts_in_the_same_fo
     )
 
     result.assert_outcomes(passed=4, failed=2)
+    result.stdout.fnmatch_lines(["lighteval: *base.json: an earlier version wrote it, without digests of its scores: *"])
     recorded = json.loads((RECORDED / "results.json").read_text("utf-8"))
     assert shape(without_times(results_of(pytester))) == shape(without_times(recorded))
 
