@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -280,9 +281,8 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Raises for a mapping that has a key twice, as a wrong merge can leave it."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        seen: set[str] = set()
-        twin = next(name for name, _ in pairs if name in seen or seen.add(name))
-        raise _UnfitError(f"{twin}: is given twice")
+        counts = Counter(name for name, _ in pairs)
+        raise _UnfitError(f"{next(name for name in counts if counts[name] > 1)}: is given twice")
     return found
 
 
