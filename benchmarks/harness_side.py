@@ -27,8 +27,16 @@ def main() -> None:
         manager = TaskManager(include_path=folder, include_defaults=False)
         model = lm_eval.api.registry.get_model("hf")(**job["model"])
         for task in job["tasks"]:
-            found[task["name"]] = _evaluate(lm_eval, model, manager, task)
+            try:
+                found[task["name"]] = json.loads(to_json(_evaluate(lm_eval, model, manager, task)))
+            except Exception as error:  # of the harness, whatever it is: the other tasks' answers are not lost for it
+                found[task["name"]] = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
     Path(sys.argv[2]).write_text(json.dumps(found), "utf-8")
+
+
+def to_json(value: Any) -> str:
+    """As `json.dumps`; numbers and arrays of numpy, which some tasks of the harness have, are plain numbers and lists."""
+    return json.dumps(value, default=lambda one: one.tolist())
 
 
 def _declaration(task: dict[str, Any], shipped: Path) -> dict[str, Any]:
@@ -58,7 +66,7 @@ def _evaluate(lm_eval: Any, model: Any, manager: Any, task: dict[str, Any]) -> d
         # a text measured as a whole has one argument and one number, a continuation two of each
         asked = [list(arguments) if isinstance(arguments, (list, tuple)) else [arguments] for arguments in sample["arguments"]]
         answers = [response[0] for response in sample["resps"]]
-        documents[sample["doc_id"]] = {
+        documents[int(sample["doc_id"])] = {
             "texts": ["".join(arguments) for arguments in asked],
             "continuations": [arguments[-1] for arguments in asked],
             "logprobs": [answer[0] if isinstance(answer, (list, tuple)) else answer for answer in answers],

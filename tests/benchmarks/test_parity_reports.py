@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.document import table, write_part
 from benchmarks.harness_check import Asked, compare
+from benchmarks.harness_side import to_json
 from benchmarks.harness_tasks import PAIRS, Explained, Pair
 from pytest_lighteval.types import (
     Ask,
@@ -65,6 +67,28 @@ def asked(pair: Pair = PAIR) -> Asked:
 def theirs(**changes: Any) -> dict[str, Any]:
     """Their side, with other fields of its one document."""
     return {**THEIRS, "documents": {"0": {**THEIRS["documents"]["0"], **changes}}}
+
+
+def test_a_task_that_the_harness_cannot_evaluate_is_a_problem_of_its_own() -> None:
+    (row,) = compare(asked(), {"error": "KeyError: 'gold'"})
+
+    assert row.problems == ("lighteval|colour: the harness cannot evaluate color: KeyError: 'gold'",)
+
+
+def test_numbers_of_numpy_are_plain_numbers_in_the_result_file() -> None:
+    values = {0: {"acc": np.float32(0.5), "gold": np.int64(2), "mc2": np.array([1, 2]), "all": [np.bool_(True)]}}
+
+    assert to_json(values) == '{"0": {"acc": 0.5, "gold": 2, "mc2": [1, 2], "all": [true]}}'
+
+
+def test_the_error_of_the_reference_grows_with_the_tokens() -> None:
+    found = asked()
+    (short,) = found.details
+    response = LoglikelihoodResponse(logprobs=(-1.0, -3.0), greedy=(True, False), token_counts=(1, 60))
+    long = replace(short, responses={Ask.CHOICES: response})
+    problems = [compare(replace(found, details=(one,)), theirs(logprobs=[-1.0, -3.001]))[0].problems for one in (short, long)]
+
+    assert [len(found) for found in problems] == [1, 0]
 
 
 def test_what_both_answer_alike_is_no_problem() -> None:
