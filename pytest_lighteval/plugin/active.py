@@ -12,6 +12,7 @@ import pytest
 
 from pytest_lighteval.common.threads import ENVIRONMENT_VARIABLE, Threads, choose_threads, set_threads, usable_cores
 from pytest_lighteval.plugin import fixtures
+from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.gates import gate_lines, plan_session
 from pytest_lighteval.plugin.item_report import ATTRIBUTE, attach_reason, is_explained, payload_of, reset, sendable
 from pytest_lighteval.plugin.items import ReferenceItem, SuiteFile, TaskItem, collect_file, put_references_first
@@ -38,7 +39,7 @@ def activated(config: pytest.Config) -> Session:
         config.pluginmanager.register(ActiveSession(config, session), "lighteval-session")
         config.pluginmanager.register(XdistHooks(config, session), "lighteval-xdist")
         if session.writes_reports:
-            config.pluginmanager.register(Reporter(config, session), "lighteval-reporter")
+            config.pluginmanager.register(Reporter(config, session, EndSignals(config.add_cleanup)), "lighteval-reporter")
     return session
 
 

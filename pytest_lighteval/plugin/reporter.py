@@ -11,6 +11,7 @@ import pytest
 from pytest_lighteval.baselines.calibration import calibrated
 from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.gates import has_floor
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
@@ -43,12 +44,21 @@ _COLOURS: dict[Style, dict[str, bool]] = {
 }
 
 
+def _exit_word(status: int | pytest.ExitCode) -> str:
+    """`tests_failed`; the number, where somebody ended the session with a status of their own."""
+    try:
+        return pytest.ExitCode(status).name.lower()
+    except ValueError:
+        return str(int(status))
+
+
 class Reporter:
     """Registered in the controller alone; workers send what they measured, and write no reports."""
 
-    def __init__(self, config: pytest.Config, session: Session) -> None:
+    def __init__(self, config: pytest.Config, session: Session, signals: EndSignals) -> None:
         self._config = config
         self._session = session
+        self._signals = signals
         self._collected = RunCollector()
         self._groups: dict[str, dict[str, MetricResult]] = {}
         self._notices: list[str] = []
@@ -158,9 +168,17 @@ class Reporter:
             return str(error)
         return None
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the run's folder, whatever way the session ends: what was measured is kept."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
+        """Write the run's folder, whatever way the session ends: what was measured is kept. A signal waits until that is done."""
+        with self._signals.noted():
+            self._write(session)
+            self._signals.is_written = True
+            yield
+        if (status := self._signals.exit_status) is not None:
+            session.exitstatus = status
+
+    def _write(self, session: pytest.Session) -> None:
         forget_exchange(self._session.run_folder)
         if self._lost and session.exitstatus == pytest.ExitCode.OK:  # what loses an item may lose the report of it too
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -189,7 +207,7 @@ class Reporter:
             reference_arguments=None if settings.against is None else settings.against.arguments,
             groups=self._groups,
             calibration={key: calibrated(runs) for key, runs in self._collected.runs.items()},
-            exit_status=pytest.ExitCode(exit_status).name.lower(),
+            exit_status=_exit_word(exit_status),
         )
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -210,6 +228,8 @@ class Reporter:
             yield f"answers: {cache['hits']} from the cache, {cache['misses']} computed", "plain"
         for line in self._notices:
             yield line, "open"
+        if self._signals.name is not None:
+            yield f"{self._signals.name}: the session has what was measured until then", "error"
         for line in self._saving():
             yield line, "plain"
         if self._problem is not None:
