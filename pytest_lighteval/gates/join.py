@@ -46,9 +46,13 @@ def _waiver(file: WaiverFile | None, key: TaskKey, metric: str, today: datetime.
 def _joined(
     metric: str, result: MetricResult | None, floor: Verdict | None, paired: PairedVerdict | None, waiver: Waiver | None
 ) -> Verdict:
-    messages = [*([floor.message] if floor else []), *([paired.line] if paired else [])]
     value = float("nan") if result is None else result.value
     outcome = _outcome(floor, paired)
+    messages = [
+        # a failure says why, and nothing that is well
+        *([floor.message] if floor is not None and (outcome != "failed" or floor.outcome == "failed") else []),
+        *([paired.line] if paired is not None and (outcome != "failed" or paired.red) else []),
+    ]
     if outcome == "failed" and waiver is not None and result is not None and (paired is None or paired.outcome != "STALE"):
         if within_floor(waiver, value, higher_is_better=result.higher_is_better):
             outcome = "waived"

@@ -24,8 +24,8 @@ def properties(result: TaskResult, verdicts: Iterable[Verdict]) -> list[Property
 def metric_properties(metrics: Mapping[str, MetricResult], verdicts: Iterable[Verdict]) -> list[Property]:
     """For each metric of a task or a superset: `lighteval.<metric>`, and with these suffixes its error, documents and verdict.
 
-    `.stderr`, `.n`, `.min`, `.max` and `.verdict`; for a number that was compared with a baseline also `.baseline`, `.delta`
-    (candidate minus baseline), `.p` and the whole `.line`.
+    `.stderr`, `.n`, `.min`, `.max` and `.verdict`, which agrees with the test case; for a number that was compared with a baseline also
+    `.baseline`, `.delta` (candidate minus baseline), `.p`, the comparison's own verdict as `.paired`, and its whole `.line`.
     """
     by_metric = {verdict.metric: verdict for verdict in verdicts}
     found: list[Property] = []
@@ -57,4 +57,11 @@ def _verdict_properties(prefix: str, verdict: Verdict) -> list[Property]:
             (f"{prefix}.p", comparison.p),
         ]
     waiver: list[Property] = [(f"{prefix}.waiver", verdict.waiver)] if verdict.waiver else []
-    return [*thresholds, *compared, (f"{prefix}.verdict", paired.outcome), (f"{prefix}.line", paired.line), *waiver]
+    return [
+        *thresholds,
+        *compared,
+        (f"{prefix}.verdict", verdict.outcome),
+        (f"{prefix}.paired", paired.outcome),
+        (f"{prefix}.line", paired.line),
+        *waiver,
+    ]

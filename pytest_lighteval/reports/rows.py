@@ -23,6 +23,15 @@ STYLES: Mapping[str, Style] = {
 }
 """By the outcome of a verdict."""
 
+_SAID_BY: Mapping[str, tuple[str, ...]] = {
+    "passed": ("PASSED", "IMPROVED"),
+    "failed": ("REGRESSED", "STALE"),
+    "inconclusive": ("INCONCLUSIVE",),
+    "waived": (),
+    "new": ("NEW",),
+}
+"""Outcome -> verdicts of a comparison that say the same."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportRow:
@@ -82,19 +91,32 @@ def ordered_keys(keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=place)
 
 
-def gate_word(verdict: Verdict) -> str:
-    """The verdict in a word or two: `REGRESSED`, `failed`, `waived, REGRESSED`, `PASSED (advisory)`."""
+def gate_cell(verdict: Verdict, *, with_thresholds: bool = True) -> str:
+    """What a gate says: one word that its colour agrees with, its thresholds, and the comparison's own verdict if that is another.
+
+    `REGRESSED`, `failed, min 0.4, paired PASSED`, `waived, paired REGRESSED`, `PASSED (advisory)`.
+    """
+    paired = verdict.paired
+    bounds = (("min", verdict.min), ("max", verdict.max))
+    shown = [f"{name} {format_number(bound)}" for name, bound in bounds if bound is not None and with_thresholds]
+    if paired is None:
+        return ", ".join([verdict.outcome, *shown])
+    word = f"{paired.outcome} (advisory)" if paired.advisory else paired.outcome
+    if verdict.outcome == "advisory" or (not paired.advisory and paired.outcome in _SAID_BY[verdict.outcome]):
+        return ", ".join([word, *shown])
+    return ", ".join([verdict.outcome, *shown, f"paired {word}"])
+
+
+def comparison_outcome(verdict: Verdict) -> str:
+    """What the comparison alone says, as an outcome: a threshold beside it may say otherwise. "" without a comparison."""
     paired = verdict.paired
     if paired is None:
+        return ""
+    if paired.red:
         return verdict.outcome
-    word = f"{paired.outcome} (advisory)" if paired.advisory else paired.outcome
-    speaks_for_both = verdict.outcome not in ("failed", "waived") or (verdict.outcome == "failed" and paired.red)
-    return word if speaks_for_both else f"{verdict.outcome}, {word}"
-
-
-def thresholds(verdict: Verdict) -> list[str]:
-    """`min 0.4`, `max 0.6`: those that the gate has."""
-    return [f"{name} {format_number(bound)}" for name, bound in (("min", verdict.min), ("max", verdict.max)) if bound is not None]
+    if paired.advisory:
+        return "advisory"
+    return {"INCONCLUSIVE": "inconclusive", "NEW": "new"}.get(paired.outcome, "passed")
 
 
 def failed_verdicts(report: RunReport) -> list[tuple[str, Verdict]]:

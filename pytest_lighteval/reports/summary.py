@@ -14,14 +14,13 @@ from pytest_lighteval.reports.rows import (
     ReportRow,
     failed_verdicts,
     format_number,
-    gate_word,
+    gate_cell,
     group_rows,
     model_name,
     one_line,
     ordered_keys,
     saved_documents,
     task_rows,
-    thresholds,
 )
 from pytest_lighteval.reports.verdict_lines import compared_lines
 from pytest_lighteval.types import RunReport
@@ -120,7 +119,7 @@ def _gate(row: ReportRow) -> str:
     verdict = row.verdict
     if verdict is None:
         return ""
-    return ", ".join([f"{_SIGNS[verdict.outcome]} {gate_word(verdict)}", *thresholds(verdict)])
+    return f"{_SIGNS[verdict.outcome]} {gate_cell(verdict)}"
 
 
 def escape_markdown(text: str) -> str:

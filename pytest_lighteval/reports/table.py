@@ -10,14 +10,13 @@ from pytest_lighteval.reports.rows import (
     ReportRow,
     Style,
     format_number,
-    gate_word,
+    gate_cell,
     group_rows,
     one_line,
     ordered_keys,
     saved_documents,
     shown_key,
     task_rows,
-    thresholds,
 )
 from pytest_lighteval.types import RunReport, TaskResult
 
@@ -108,7 +107,7 @@ def _cells(row: ReportRow, *, with_thresholds: bool) -> tuple[str, ...]:
 def _gate(row: ReportRow, *, with_thresholds: bool) -> str:
     if row.verdict is None:
         return ""
-    return ", ".join([gate_word(row.verdict), *(thresholds(row.verdict) if with_thresholds else [])])
+    return gate_cell(row.verdict, with_thresholds=with_thresholds)
 
 
 def _padded(text: str, width: int, column: int) -> str:

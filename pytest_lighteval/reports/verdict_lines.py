@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_lighteval.reports.rows import STYLES, Style, format_number, one_line, ordered_keys
+from pytest_lighteval.reports.rows import STYLES, Style, comparison_outcome, format_number, one_line, ordered_keys
 from pytest_lighteval.types import Flip, RunReport, Verdict
 
 _MOST_FLIPS = 100
@@ -13,18 +13,19 @@ _ORDER = ("failed", "waived", "inconclusive", "new", "passed", "advisory")
 
 def compared_lines(report: RunReport) -> list[tuple[str, str]]:
     """Key and line of every comparison that did not fail, with its notes and its waiver, the most important first."""
-    return [(key, _line(verdict)) for key, verdict in _ordered(report) if verdict.outcome != "failed"]
+    return [(key, _line(verdict)) for key, verdict in _ordered(report) if comparison_outcome(verdict) != "failed"]
 
 
 def verdict_lines(report: RunReport, *, verbosity: int) -> list[tuple[str, Style]]:
     """Lines for a terminal with their styles, not cut to its width. Empty for a run without a baseline.
 
+    A line has the colour of its own comparison: a threshold that failed beside it is in the table.
     Advisory comparisons are shown at -v or if they lost, flipped documents at -v.
     """
     lines: list[tuple[str, Style]] = []
     for key, verdict in _ordered(report):
         if verbosity > 0 or _is_shown(verdict):
-            lines.append((f"{key}: {_line(verdict)}", STYLES[verdict.outcome]))
+            lines.append((f"{key}: {_line(verdict)}", STYLES[comparison_outcome(verdict)]))
         if verbosity > 0 and verdict.paired is not None:
             lines += [(f"    {text}", "plain") for text in _flips(verdict.paired.flips, all_of_them=verbosity > 1)]
     other = "the reference" if report.reference_backend else "the baseline"
@@ -33,18 +34,18 @@ def verdict_lines(report: RunReport, *, verbosity: int) -> list[tuple[str, Style
 
 def _ordered(report: RunReport) -> list[tuple[str, Verdict]]:
     found = [(key, verdict) for key in ordered_keys(report.verdicts) for verdict in report.verdicts[key] if verdict.paired is not None]
-    return sorted(found, key=lambda entry: _ORDER.index(entry[1].outcome))
+    return sorted(found, key=lambda entry: _ORDER.index(comparison_outcome(entry[1])))
 
 
 def _is_shown(verdict: Verdict) -> bool:
-    return verdict.outcome != "advisory" or (verdict.paired is not None and verdict.paired.outcome in ("REGRESSED", "STALE"))
+    return comparison_outcome(verdict) != "advisory" or (verdict.paired is not None and verdict.paired.outcome in ("REGRESSED", "STALE"))
 
 
 def _line(verdict: Verdict) -> str:
     paired = verdict.paired
     assert paired is not None
     prefix = "advisory: " if paired.advisory else ""
-    waiver = [f"waived: {verdict.waiver}"] if verdict.outcome == "waived" else []
+    waiver = [f"waived: {verdict.waiver}"] if comparison_outcome(verdict) == "waived" else []
     unused = [f"its waiver is not needed: {verdict.waiver}"] if verdict.waiver and verdict.outcome != "waived" else []
     return _with_notes(f"{prefix}{paired.line}", [*paired.notes, *waiver, *unused])
 

@@ -93,7 +93,7 @@ class Verdict:
     """failed: red. waived: would be, but a waiver expects it. inconclusive: the comparison cannot tell, and the policy lets it pass.
     new, advisory: there is nothing but a NEW or an advisory comparison."""
     message: str
-    """One line: metric, value, stderr, threshold, n; and the comparison's line."""
+    """One line: metric, value, stderr, threshold, n; and the comparison's line. Of a failure only what failed."""
     value: float
     stderr: float | None
     n: int

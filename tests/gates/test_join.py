@@ -50,7 +50,8 @@ def test_the_worst_of_both_counts(threshold: str | None, compared: str | None, o
     (verdict,) = join_verdicts(KEY, {"acc": ACC}, floors, comparisons, waivers=None, today=TODAY)
 
     assert verdict.outcome == outcome
-    assert verdict.message == "; ".join([*["acc 0.5 and a floor"] * len(floors), *(entry.line for entry in comparisons.values())])
+    said = [(said.message, said.outcome == "failed") for said in floors] + [(said.line, said.red) for said in comparisons.values()]
+    assert verdict.message == "; ".join(message for message, fails in said if fails or outcome != "failed")
 
 
 def test_an_advisory_comparison_leaves_the_threshold_its_say() -> None:

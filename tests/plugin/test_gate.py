@@ -41,7 +41,8 @@ def test_each_verdict_is_told_in_one_line(
     assert re.search(rf"^gated\|alone\|0: acc 0\.\d{{3}} -> 0\.\d{{3}}  .*{line}", told)
     assert f"  {outcome} (allowed " in told
     properties = properties_of(pytester, "alone[0-shot]")
-    assert properties["lighteval.acc.verdict"] == outcome
+    assert properties["lighteval.acc.paired"] == outcome
+    assert properties["lighteval.acc.verdict"] == {"REGRESSED": "failed", "INCONCLUSIVE": "inconclusive"}.get(outcome, "passed")
     assert properties["lighteval.acc.line"] == told.removeprefix("gated|alone|0: ")
     (verdict,) = results_of(pytester)["verdicts"]["gated|alone|0"]
     assert verdict["paired"]["outcome"] == outcome
@@ -154,7 +155,7 @@ def test_a_superset_is_one_gate_and_its_tasks_are_advisory(pytester: pytest.Pyte
     verdicts = results_of(pytester)["verdicts"]
     assert verdicts["gated|many:_average|0"][0]["paired"]["alpha"] == 0.05
     assert [verdicts[f"gated|many:{part}|0"][0]["outcome"] for part in ("first", "second", "third")] == ["advisory"] * 3
-    assert properties_of(pytester, "gated|many:_average|0")["lighteval.acc.verdict"] == "REGRESSED"
+    assert properties_of(pytester, "gated|many:_average|0")["lighteval.acc.verdict"] == "failed"
 
 
 def test_a_task_of_a_superset_is_a_gate_if_it_is_asked_to_be(pytester: pytest.Pytester, suite: Path) -> None:
@@ -203,7 +204,7 @@ def test_the_pooled_test_fails_a_session_whose_gates_all_pass(pytester: pytest.P
     result.assert_outcomes(passed=5, failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["FAILED lighteval::pooled - *pooled: score 0.* n = 1000 *REGRESSED (allowed 1.2)"])
-    assert properties_of(pytester, "pooled")["lighteval.pooled.verdict"] == "REGRESSED"
+    assert properties_of(pytester, "pooled")["lighteval.pooled.verdict"] == "failed"
 
 
 def test_the_pooled_test_counts_a_document_of_two_gates_once(pytester: pytest.Pytester, suite: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.reports.junit import metric_properties
-from pytest_lighteval.reports.rows import gate_word
+from pytest_lighteval.reports.rows import STYLES, gate_cell
 from pytest_lighteval.reports.summary import summary_markdown
 from pytest_lighteval.reports.verdict_lines import verdict_lines
 from pytest_lighteval.types import Comparison, Flip, MetricResult, PairedVerdict, RunReport, Verdict
@@ -20,7 +20,8 @@ COMPARISON = Comparison(
 
 
 def compared(outcome: Any, said: Any, *, waiver: str | None = None, **fields: Any) -> Verdict:
-    paired = PairedVerdict(outcome=outcome, line=f"acc {outcome}", red=said == "failed", comparison=COMPARISON, **fields)
+    red = said in ("failed", "waived") and outcome in ("REGRESSED", "STALE")
+    paired = PairedVerdict(outcome=outcome, line=f"acc {outcome}", red=red, comparison=COMPARISON, **fields)
     return Verdict(metric="acc", outcome=said, message=f"acc {outcome}", value=0.25, stderr=0.1, n=8, paired=paired, waiver=waiver)
 
 
@@ -80,14 +81,40 @@ def test_a_run_without_a_baseline_has_no_such_lines() -> None:
     ("verdict", "word"),
     [
         (compared("REGRESSED", "failed"), "REGRESSED"),
-        (compared("REGRESSED", "waived"), "waived, REGRESSED"),
+        (compared("IMPROVED", "passed"), "IMPROVED"),
+        (replace(compared("PASSED", "passed"), min=0.2), "PASSED, min 0.2000"),
+        (compared("REGRESSED", "waived"), "waived, paired REGRESSED"),
         (compared("PASSED", "advisory", advisory=True), "PASSED (advisory)"),
-        (replace(compared("PASSED", "passed"), outcome="failed"), "failed, PASSED"),
+        (replace(compared("PASSED", "failed"), min=0.5), "failed, min 0.5000, paired PASSED"),
+        (compared("NEW", "failed"), "failed, paired NEW"),
+        (compared("INCONCLUSIVE", "failed"), "failed, paired INCONCLUSIVE"),
+        (compared("NEW", "passed"), "passed, paired NEW"),
+        (compared("REGRESSED", "passed", advisory=True), "passed, paired REGRESSED (advisory)"),
+        (compared("PASSED", "waived"), "waived, paired PASSED"),
     ],
-    ids=["one", "waived", "advisory", "a floor failed beside it"],
 )
-def test_the_table_says_it_in_a_word(verdict: Verdict, word: str) -> None:
-    assert gate_word(verdict) == word
+def test_the_table_says_it_in_a_word_that_its_colour_agrees_with(verdict: Verdict, word: str) -> None:
+    assert gate_cell(verdict) == word
+    (property_,) = [value for name, value in metric_properties({}, [verdict]) if name == "lighteval.acc.verdict"]
+    assert property_ == verdict.outcome
+
+
+@pytest.mark.parametrize("outcome", ["PASSED", "IMPROVED", "NEW", "INCONCLUSIVE"])
+def test_a_comparison_that_is_well_is_not_red_beside_a_threshold_that_failed(outcome: str) -> None:
+    failed = replace(compared(outcome, "passed"), outcome="failed", message="acc 0.2500 is below the floor 0.5000", min=0.5)
+    run = report(a=failed)
+
+    (_, (line, style)) = verdict_lines(run, verbosity=0)
+
+    assert (line, style) == (f"s|a|0: acc {outcome}", {"NEW": "open", "INCONCLUSIVE": "open"}.get(outcome, "passed"))
+    assert f"**s\\|a\\|0**: acc {outcome}" in summary_markdown(run).partition("### Compared with the baseline")[2]
+
+
+def test_an_advisory_loss_is_not_green_beside_a_threshold_that_passed() -> None:
+    (_, (line, style)) = verdict_lines(report(a=compared("REGRESSED", "passed", advisory=True)), verbosity=0)
+
+    assert (line, style) == ("s|a|0: advisory: acc REGRESSED", "plain")
+    assert STYLES["advisory"] == "plain"
 
 
 def test_junit_has_the_numbers_of_a_comparison_as_properties() -> None:
@@ -100,7 +127,8 @@ def test_junit_has_the_numbers_of_a_comparison_as_properties() -> None:
         ("lighteval.acc.baseline", 0.5),
         ("lighteval.acc.delta", -0.25),
         ("lighteval.acc.p", 0.01),
-        ("lighteval.acc.verdict", "REGRESSED"),
+        ("lighteval.acc.verdict", "waived"),
+        ("lighteval.acc.paired", "REGRESSED"),
         ("lighteval.acc.line", "acc REGRESSED"),
         ("lighteval.acc.waiver", "known"),
     ]
