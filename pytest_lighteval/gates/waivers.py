@@ -9,12 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_lighteval.common.yaml_lines import YamlFile
-from pytest_lighteval.errors import UserInputError, did_you_mean
+from pytest_lighteval.errors import FileError, UserInputError, did_you_mean
+from pytest_lighteval.metrics import metric as registered
+from pytest_lighteval.tasks.catalogue import Catalogue, reported_values
 from pytest_lighteval.tasks.task_spec import TaskPattern, parse_pattern
-from pytest_lighteval.types import TaskKey
+from pytest_lighteval.types import CorpusMetric, Task, TaskKey
 
 _FIELDS = ("task", "metric", "reason", "until", "floor")
 _REQUIRED = ("task", "reason", "until", "floor")
+_MOST_DAYS = 366
+_ABSURD = 1e6
+"""A score where lower is better that no run has, of a metric without a known range."""
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SHAPE = "{task: leaderboard|gsm8k|5, metric: qem, reason: kernel bug 123, until: 2027-01-31, floor: 0.40}"
 
@@ -79,14 +84,52 @@ def unmatched_waivers(file: WaiverFile, keys: Iterable[TaskKey]) -> tuple[str, .
     )
 
 
+def misnamed_waivers(file: WaiverFile, tasks: Iterable[tuple[TaskKey, Task]]) -> tuple[str, ...]:
+    """One line for each waiver of a metric that none of these tasks, as far as it covers them or their superset, reports."""
+    by_key = [(name, task) for key, task in tasks for name in (key, key.superset) if name is not None]
+    lines = []
+    for waiver in file.waivers:
+        reported = {value for key, task in by_key if waiver.pattern.covers(key) for value in reported_values(task)}
+        if waiver.metric is not None and reported and waiver.metric not in reported:
+            told = f"{waiver.pattern} reports no {waiver.metric!r}{did_you_mean(waiver.metric, reported)}"
+            lines.append(f"{file.path}:{waiver.line}: metric: {told}; reported are {', '.join(sorted(reported))}")
+    return tuple(lines)
+
+
+def check_waivers(file: WaiverFile, catalogue: Catalogue) -> None:
+    """Raise FileError for a waiver whose floor allows any score of a metric that it covers: it would hide whatever comes.
+
+    A waiver of a task that does not exist is told at the end of a session, with those of tasks that were not selected.
+    """
+    for waiver in file.waivers:
+        try:
+            tasks = [task for task in catalogue.find(waiver.pattern) if task.skip is None]
+        except UserInputError:
+            continue
+        corpora = {name: corpus for task in tasks for entry in task.metrics for name, corpus in registered(entry).corpus.items()}
+        for name, corpus in corpora.items():
+            if waiver.metric in (None, name) and (bound := _beyond(waiver.floor, corpus)) is not None:
+                problem = f"{waiver.floor:g} allows any score of {name} ({bound}); write the worst score that is expected"
+                raise FileError(file.path, waiver.line, f"{waiver.pattern}.floor", problem)
+
+
+def _beyond(floor: float, corpus: CorpusMetric) -> str | None:
+    """The bound of a metric that a floor reaches, in words. None: it reaches none."""
+    if corpus.higher_is_better:
+        least = corpus.range[0] if corpus.range is not None else 0.0
+        return f"the lowest is {least:g}" if floor <= least else None
+    most = corpus.range[1] if corpus.range is not None else _ABSURD
+    return f"lower is better, and the highest is {most:g}" if floor >= most else None
+
+
 # ------------------------------------------------------------------------------------------------------- reading
 
 
-def load_waivers(path: Path) -> WaiverFile:
+def load_waivers(path: Path, *, today: datetime.date | None = None) -> WaiverFile:
     """Read a YAML list of waivers; an empty file has none.
 
-    docs/baselines.md describes the fields. Raises FileError, `path:line: field: problem`, for a mistake, and UserInputError if the file
-    cannot be read.
+    docs/baselines.md describes the fields. A waiver may hold for a year from `today` on; None: for any time. Raises FileError,
+    `path:line: field: problem`, for a mistake, and UserInputError if the file cannot be read.
     """
     file = YamlFile(path)
     entries = [] if file.data is None else file.data
@@ -95,6 +138,9 @@ def load_waivers(path: Path) -> WaiverFile:
     waivers: list[Waiver] = []
     for index in range(len(entries)):
         waiver = _waiver(file, index)
+        if today is not None and (waiver.until - today).days > _MOST_DAYS:
+            last = today + datetime.timedelta(days=_MOST_DAYS)
+            raise file.error((index, "until"), f"{waiver.until} is more than a year away, a waiver for good; write a day up to {last}")
         for earlier in waivers:
             if (earlier.pattern, earlier.metric) == (waiver.pattern, waiver.metric):
                 raise file.error((index, "task"), f"line {earlier.line} already waives {waiver}")

@@ -93,7 +93,7 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
         baseline_names=names,
         policy=_policy(values),
         allowed=_allowed(values["gate_allow"] or ()),
-        waivers=load_waivers(folder / values["waivers"]) if values["waivers"] else None,
+        waivers=load_waivers(folder / values["waivers"], today=today) if values["waivers"] else None,
         today=today,
         save=save,
         interim_checks=checks if whole is None else None,

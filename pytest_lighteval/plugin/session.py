@@ -13,6 +13,7 @@ from pytest_lighteval.data.row_cache import RowCache
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.gates.gate_file import check_gates
 from pytest_lighteval.gates.plan import GatePlan
+from pytest_lighteval.gates.waivers import check_waivers
 from pytest_lighteval.plugin.cache import SessionCache
 from pytest_lighteval.plugin.options import has_own_backend, is_asked_to_evaluate
 from pytest_lighteval.plugin.reference import Reference
@@ -120,6 +121,8 @@ def _make_session(config: pytest.Config) -> Session:
     catalogue = Catalogue((*own, *settings.custom_tasks))
     if settings.gate.file is not None:
         check_gates(settings.gate.file, catalogue)
+    if settings.gate.waivers is not None:
+        check_waivers(settings.gate.waivers, catalogue)
     arguments: Sequence[str] | None = None
     selected: dict[str, list[Selected]] | None = None
     if settings.specs:

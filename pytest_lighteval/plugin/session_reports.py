@@ -19,7 +19,7 @@ from pytest_lighteval.gates.floors import judge
 from pytest_lighteval.gates.gate_file import gates_for, unmatched
 from pytest_lighteval.gates.join import join_verdicts
 from pytest_lighteval.gates.session_verdicts import POOLED, SessionGates
-from pytest_lighteval.gates.waivers import expired_waivers, unmatched_waivers
+from pytest_lighteval.gates.waivers import expired_waivers, misnamed_waivers, unmatched_waivers
 from pytest_lighteval.plugin.gate_settings import SKIPPED, UNGATED
 from pytest_lighteval.plugin.gates import has_floor, unfit_for_floors
 from pytest_lighteval.plugin.session import Session
@@ -161,6 +161,7 @@ def judge_session(
     if gate.waivers is not None:
         ended.notices += expired_waivers(gate.waivers, gate.today)
         ended.notices += unmatched_waivers(gate.waivers, [*measured, *supersets])
+        ended.notices += misnamed_waivers(gate.waivers, session.items or ())
     return ended
 
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import datetime
+import re
 from pathlib import Path
 
 import pytest
 
 from pytest_lighteval.errors import FileError, UserInputError
-from pytest_lighteval.gates.waivers import Waiver, WaiverFile, expired_waivers, load_waivers, unmatched_waivers, waiver_for, within_floor
+from pytest_lighteval.gates.waivers import (
+    Waiver,
+    WaiverFile,
+    check_waivers,
+    expired_waivers,
+    load_waivers,
+    unmatched_waivers,
+    waiver_for,
+    within_floor,
+)
+from pytest_lighteval.tasks.catalogue import Catalogue
 from pytest_lighteval.tasks.task_spec import TaskPattern
 from pytest_lighteval.types import TaskKey
 
@@ -188,3 +199,44 @@ def test_a_mistake_is_an_error_at_its_line_and_field(tmp_path: Path, text: str, 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserInputError, match=r"waivers\.yaml: No such file or directory$"):
         load_waivers(tmp_path / "waivers.yaml")
+
+
+@pytest.mark.parametrize(
+    ("metric", "floor", "problem"),
+    [
+        ("loglikelihood_acc", 0.0, "0 allows any score of acc (the lowest is 0)"),
+        ("loglikelihood_acc", 0.01, None),
+        ("mcc", 0.0, None),
+        ("mcc", -1.0, "-1 allows any score of mcc (the lowest is -1)"),
+        ("bleu", 0.0, "0 allows any score of bleu (the lowest is 0)"),
+        ("word_perplexity", 30.0, None),
+        ("word_perplexity", 1e9, "1e+09 allows any score of word_perplexity (lower is better, and the highest is 1e+06)"),
+    ],
+)
+def test_a_floor_that_allows_anything_is_refused(tmp_path: Path, metric: str, floor: float, problem: str | None) -> None:
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "s.yaml").write_text(
+        "suite: mine\ntasks:\n  - {name: t, data_files: {test: t.jsonl}, evaluation_splits: [test], generation_size: 8, "
+        f"prompt: {{query: '{{{{ q }}}}', choices: [a, b]}}, metrics: [{metric}]}}\n"
+    )
+    file = written(
+        tmp_path,
+        f"- {{task: mine|t, reason: r, until: 2026-12-01, floor: {floor}}}\n- {{task: mine|x, reason: r, until: 2026-12-01, floor: 0}}\n",
+    )
+
+    if problem is None:
+        check_waivers(file, Catalogue([tmp_path / "suites"]))
+    else:
+        with pytest.raises(FileError, match=re.escape(f":1: mine|t.floor: {problem}; write the worst score that is expected")):
+            check_waivers(file, Catalogue([tmp_path / "suites"]))
+
+
+def test_a_year_is_the_most_that_a_waiver_holds(tmp_path: Path) -> None:
+    path = tmp_path / "waivers.yaml"
+    path.write_text("- {task: a|b, reason: r, until: 2027-11-24, floor: 0.5}\n")
+
+    assert load_waivers(path, today=DAY).waivers
+    with pytest.raises(
+        FileError, match=re.escape("[0].until: 2027-11-24 is more than a year away, a waiver for good; write a day up to 2027-11-23")
+    ):
+        load_waivers(path, today=DAY - datetime.timedelta(days=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -245,6 +246,7 @@ def test_listing_the_tasks_judges_nothing(pytester: pytest.Pytester, suite: Path
 
 # -------------------------------------------------------------------------------------------------------- waivers
 
+SOON = (datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=30)).isoformat()
 LOSING = ("suites", "--backend", "fake", "--model-args", "accuracy=0.7,lose=0.1", *ALONE, "--waivers", "waivers.yaml")
 
 
@@ -252,12 +254,12 @@ LOSING = ("suites", "--backend", "fake", "--model-args", "accuracy=0.7,lose=0.1"
     ("waiver", "outcome", "told"),
     [
         pytest.param(
-            "until: 2999-01-01, floor: 0.5",
+            f"until: {SOON}, floor: 0.5",
             "xfailed",
-            "gated|alone|0: acc *REGRESSED (allowed 2.0)  [[]waived: a known bug (until 2999-01-01)]",
+            f"gated|alone|0: acc *REGRESSED (allowed 2.0)  [[]waived: a known bug (until {SOON})]",
             id="covered",
         ),
-        pytest.param("until: 2999-01-01, floor: 0.69", "failed", "*is below the 0.69 down to which it is waived (a known bug)", id="below"),
+        pytest.param(f"until: {SOON}, floor: 0.69", "failed", "*is below the 0.69 down to which it is waived (a known bug)", id="below"),
         pytest.param(
             "until: 2020-01-01, floor: 0.5", "failed", "*waivers.yaml:1: the waiver of gated|alone expired on 2020-01-01*", id="expired"
         ),
@@ -278,15 +280,15 @@ def test_a_waiver_expects_a_loss_down_to_its_floor_until_its_day(
 
 
 def test_runxfail_expects_nothing(pytester: pytest.Pytester, suite: Path) -> None:
-    pytester.makefile(".yaml", waivers="- {task: gated|alone, reason: a known bug, until: 2999-01-01, floor: 0.1}\n")
+    pytester.makefile(".yaml", waivers=f"- {{task: gated|alone, reason: a known bug, until: {SOON}, floor: 0.1}}\n")
 
     pytester.runpytest(*LOSING, "--runxfail").assert_outcomes(failed=1)
 
 
 def test_a_waived_superset_is_expected_to_fail_and_leaves_the_pooled_test_alone(pytester: pytest.Pytester, suite: Path) -> None:
     """Another waiver covers no task, which is reported."""
-    waivers = "- {task: 'gated|many', reason: a known bug, until: 2999-01-01, floor: 0.5}\n"
-    waivers += "- {task: 'gated|mayn:_average', reason: a slip, until: 2999-01-01, floor: 0.5}\n"
+    waivers = f"- {{task: 'gated|many', reason: a known bug, until: {SOON}, floor: 0.5}}\n"
+    waivers += f"- {{task: 'gated|mayn:_average', reason: a slip, until: {SOON}, floor: 0.5}}\n"
     pytester.makefile(".yaml", waivers=waivers)
 
     result = pytester.runpytest(
@@ -297,3 +299,33 @@ def test_a_waived_superset_is_expected_to_fail_and_leaves_the_pooled_test_alone(
     result.assert_outcomes(passed=3, failed=1, xfailed=1)
     assert "pooled" not in results_of(pytester)["verdicts"]
     result.stdout.fnmatch_lines(["*waivers.yaml:2: this run has no gated|mayn:_average (did you mean 'gated|many:_average'*"])
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])
+def test_a_misspelt_metric_of_a_waiver_is_told_and_waives_nothing(pytester: pytest.Pytester, suite: Path, workers: tuple[str, ...]) -> None:
+    pytester.makefile(".yaml", waivers=f"- {{task: gated|alone, metric: acc_nrom, reason: a slip, until: {SOON}, floor: 0.1}}\n")
+
+    result = pytester.runpytest_subprocess(*LOSING, *workers)
+
+    assert result.parseoutcomes()["failed"] == 1
+    result.stdout.fnmatch_lines(
+        ["*waivers.yaml:1: metric: gated|alone reports no 'acc_nrom' (did you mean 'acc_norm'?); reported are acc, acc_norm"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("waiver", "problem"),
+    [
+        ("until: 2999-01-01, floor: 0.5", "*waivers.yaml:1: [[]0].until: 2999-01-01 is more than a year away, a waiver for good; *"),
+        (f"until: {SOON}, floor: 0", "*waivers.yaml:1: gated|alone.floor: 0 allows any score of acc (the lowest is 0); *"),
+        (f"until: {SOON}, floor: -1, metric: acc_norm", "*waivers.yaml:1: gated|alone.floor: -1 allows any score of acc_norm *"),
+    ],
+    ids=["for good", "zero", "below"],
+)
+def test_a_waiver_of_everything_is_a_usage_error(pytester: pytest.Pytester, suite: Path, waiver: str, problem: str) -> None:
+    pytester.makefile(".yaml", waivers=f"- {{task: gated|alone, reason: a known bug, {waiver}}}\n")
+
+    result = pytester.runpytest(*LOSING)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {problem}"])
