@@ -20,14 +20,15 @@ from pytest_lighteval.metrics import metric
 from pytest_lighteval.prompts.assembly import build_prompt, truncate_few_shots
 from pytest_lighteval.prompts.documents import render_docs
 from pytest_lighteval.prompts.few_shots import pick_few_shots, resolve_few_shots_split, shuffle_docs
-from pytest_lighteval.prompts.reasoning import ReasoningTags, strip_reasoning
-from pytest_lighteval.prompts.requests import build_requests, digest_requests
+from pytest_lighteval.prompts.reasoning import ReasoningTags, answer_after_thoughts
+from pytest_lighteval.prompts.requests import answer_stops, build_requests, digest_requests
 from pytest_lighteval.types import (
     Ask,
     Backend,
     Detail,
     Doc,
     DocumentScore,
+    GenerateRequest,
     GenerateResponse,
     LoglikelihoodResponse,
     Metric,
@@ -146,17 +147,21 @@ def evaluate(
 
     scores: dict[int, DocumentScore] = {}
     not_judged: dict[str, set[str]] = {}
+    cut_in_thoughts = 0
     failures: list[str] = []
+    thoughts = _thoughts(task, backend, prompted, settings)
 
     def measured() -> TaskResult:
-        notes = [_not_judged_note(name, len(not_judged[name])) for name in sorted(not_judged)]
+        notes = [_cut_note(cut_in_thoughts)] if cut_in_thoughts else []
+        notes += [_not_judged_note(name, len(not_judged[name])) for name in sorted(not_judged)]
         return _result(task, key, data, prompted, scores, metrics, settings, notes=notes, seconds=time.perf_counter() - started)
 
     progress = Progress(done=0, total=sum(len(set(doc.requests.values())) for doc in prompted))
     for part in stopping.parts(prompted) if stopping else [range(len(prompted))]:
         for index, responses in _ask(backend, {index: prompted[index] for index in part}, progress, on_progress):
-            detail = _score(prompted[index], responses, metrics, settings)
+            detail = _score(prompted[index], responses, metrics, thoughts)
             if detail.error is None:
+                cut_in_thoughts += detail.cut_in_thoughts > 0
                 scores[index] = _document_score(detail)
                 for name in detail.not_judged:
                     not_judged.setdefault(name, set()).add(detail.doc.id)
@@ -239,7 +244,14 @@ def _prompted(
                     use_chat_template=settings.use_chat_template,
                 )
             prompt = build_prompt(doc, shots, system_prompt=settings.system_prompt, use_chat_template=settings.use_chat_template)
-            requests = build_requests(task, doc, prompt, metrics, use_chat_template=settings.use_chat_template)
+            requests = build_requests(
+                task,
+                doc,
+                prompt,
+                metrics,
+                use_chat_template=settings.use_chat_template,
+                expects_thoughts=bool(settings.reasoning_tags),
+            )
             yield PromptedDoc(
                 doc=doc,
                 few_shot_seed=seed,
@@ -317,9 +329,38 @@ def _ask(
 # ------------------------------------------------------------------------------------------------ scores
 
 
-def _score(prompted: PromptedDoc, responses: Mapping[Ask, Response], metrics: Sequence[Metric], settings: EvaluationSettings) -> Detail:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Thoughts:
+    """What is known of a model's thoughts in a task's answers."""
+
+    tags: ReasoningTags
+    opened: str | None
+    """The opening tag with which the prompts end, so answers begin within thoughts. None: they do not, or nobody knows."""
+    stop_sequence: tuple[str, ...]
+    """Where the answers after the thoughts are cut."""
+
+
+def _thoughts(task: Task, backend: Backend, prompted: Sequence[PromptedDoc], settings: EvaluationSettings) -> _Thoughts | None:
+    """None: the texts are scored as they are."""
+    generated = next((doc for doc in prompted if any(isinstance(request, GenerateRequest) for request in doc.requests.values())), None)
+    if not settings.reasoning_tags or generated is None:
+        return None
+    prompt = generated.prompt if isinstance(generated.prompt, str) else backend.render(generated.prompt) or ""
+    return _Thoughts(
+        tags=settings.reasoning_tags,
+        opened=next((opening for opening, _ in settings.reasoning_tags if prompt.rstrip().lower().endswith(opening.lower())), None),
+        stop_sequence=answer_stops(task, use_chat_template=settings.use_chat_template),
+    )
+
+
+def _score(prompted: PromptedDoc, responses: Mapping[Ask, Response], metrics: Sequence[Metric], thoughts: _Thoughts | None) -> Detail:
     error = next((reason for response in responses.values() if (reason := _failure(response)) is not None), None)
-    scored = {ask: _without_reasoning(response, settings.reasoning_tags) for ask, response in responses.items()}
+    cut_in_thoughts = 0
+    scored = dict(responses)
+    for ask, response in responses.items():
+        if thoughts is not None and isinstance(response, GenerateResponse) and response.error is None:
+            scored[ask], cut = _without_thoughts(response, thoughts)
+            cut_in_thoughts += cut
     values: dict[str, SampleValue | None] = {}
     not_judged: dict[str, str] = {}
     if error is None:
@@ -345,6 +386,7 @@ def _score(prompted: PromptedDoc, responses: Mapping[Ask, Response], metrics: Se
         prompt_digest=prompted.prompt_digest,
         truncated=prompted.dropped_shots > 0 or any(response.truncated_tokens > 0 for response in responses.values()),
         not_judged=not_judged,
+        cut_in_thoughts=cut_in_thoughts,
         error=error,
     )
 
@@ -359,10 +401,16 @@ def _failure(response: Response) -> str | None:
     return response.error or ("a log-probability is not a number (nan)" if any(map(math.isnan, numbers)) else None)
 
 
-def _without_reasoning(response: Response, tags: ReasoningTags) -> Response:
-    if not tags or not isinstance(response, GenerateResponse):
-        return response
-    return replace(response, texts=tuple(strip_reasoning(text, tags) for text in response.texts))
+def _without_thoughts(response: GenerateResponse, thoughts: _Thoughts) -> tuple[GenerateResponse, int]:
+    """The response with its answers alone, and how many of its texts ended within thoughts."""
+    reasons = response.finish_reasons or ("",) * len(response.texts)
+    answers = [
+        answer_after_thoughts(
+            text, thoughts.tags, stop_sequence=thoughts.stop_sequence, opened=thoughts.opened, at_limit=reason == "length"
+        )
+        for text, reason in zip(response.texts, reasons, strict=True)
+    ]
+    return replace(response, texts=tuple(answer.text for answer in answers)), sum(answer.is_cut for answer in answers)
 
 
 def _document_score(detail: Detail) -> DocumentScore:
@@ -415,6 +463,10 @@ def _result(
         notes=notes,
         seconds=seconds,
     )
+
+
+def _cut_note(count: int) -> str:
+    return f"{count} document{'s have' if count > 1 else ' has'} an answer that ends within its thoughts: what is left of it is scored"
 
 
 def _not_judged_note(name: str, count: int) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -20,6 +21,7 @@ from pytest_lighteval.types import (
     GenerateResponse,
     LoglikelihoodRequest,
     LoglikelihoodResponse,
+    Message,
     PromptTemplate,
     RequestKind,
     Task,
@@ -163,6 +165,34 @@ def test_reasoning_is_taken_out_of_what_is_scored_and_kept_in_the_details(task: 
     assert isinstance(response, GenerateResponse)
     assert response.texts[0].startswith("<think>hm")
     assert details[0].scored_texts[Ask.GENERATION] == (details[0].doc.golds[0].strip(),)
+
+
+def test_stop_sequences_do_not_end_thoughts_and_thoughts_that_are_cut_are_counted(task: Task) -> None:
+    class Thinker(FakeBackend):
+        asked: ClassVar[set[tuple[str, ...]]] = set()
+
+        def render(self, messages: Sequence[Message]) -> str:
+            return "".join(message.content for message in messages) + "<Think>\n"
+
+        def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+            self.asked.update(request.stop_sequence for request in requests)
+            for index, response in super().generate(requests):
+                end = "" if index == 0 else f"</think>\n{response.texts[0]}\nand more"
+                yield index, replace(response, texts=("one\ntwo" + end,), finish_reasons=("length",))
+
+    spoken = replace(task, metrics=("exact_match",), stop_sequence=("\n",))
+    tags = (("<think>", "</think>"),)
+    plain = evaluate(spoken, Thinker(accuracy=1.0), few_shots=0, settings=EvaluationSettings(reasoning_tags=tags))
+    chat = EvaluationSettings(reasoning_tags=tags, use_chat_template=True)
+    details: list[Detail] = []
+    opened = evaluate(replace(spoken, stop_sequence=()), Thinker(accuracy=1.0), few_shots=0, settings=chat, on_detail=details.append)
+
+    assert Thinker.asked == {()}
+    # without a template nobody knows that the first answer is a thought; its stop sequence ends it
+    assert (round(plain["em"] * len(details)), plain.notes) == (len(details) - 1, ())
+    assert "1 document has an answer that ends within its thoughts: what is left of it is scored" in opened.notes
+    assert [detail.cut_in_thoughts for detail in details] == [1, *[0] * (len(details) - 1)]
+    assert details[0].scored_texts[Ask.GENERATION] == ("",)
 
 
 def test_a_document_that_a_metric_gives_up_on_is_counted_and_its_other_metrics_are_scored(

@@ -12,17 +12,26 @@ from pytest_lighteval.types import Ask, Doc, GenerateRequest, LoglikelihoodReque
 
 
 def build_requests(
-    task: Task, doc: Doc, prompt: Prompt, metrics: Sequence[Metric], *, use_chat_template: bool = False
+    task: Task,
+    doc: Doc,
+    prompt: Prompt,
+    metrics: Sequence[Metric],
+    *,
+    use_chat_template: bool = False,
+    expects_thoughts: bool = False,
 ) -> dict[Ask, Request]:
-    """One request for each `Ask` of the metrics; some may be equal. Raises DataError for a PMI metric without its prompt."""
+    """One request for each `Ask` of the metrics; some may be equal. Raises DataError for a PMI metric without its prompt.
+
+    `expects_thoughts`: the model may think before it answers. A stop sequence would then end the thoughts, so none is asked for, and the
+    caller cuts the answer.
+    """
     asks = {entry.ask for entry in metrics}
     unconditioned = None
     if Ask.CHOICES_PMI in asks:
         unconditioned = doc.unconditioned_query
         if unconditioned is None:
             raise DataError(f"{task.id}: {doc.id}: a PMI metric needs prompt.unconditioned_query")
-    # a chat model ends its turn itself; the task's stop sequences are made for plain continuation (as in the reference)
-    stop_sequence = () if use_chat_template else task.stop_sequence
+    stop_sequence = () if expects_thoughts else answer_stops(task, use_chat_template=use_chat_template)
     num_samples = task.num_samples or max((entry.num_samples for entry in metrics if entry.ask is Ask.SAMPLES), default=1)
     requests: dict[Ask, Request] = {}
     for ask in sorted(asks):
@@ -42,6 +51,14 @@ def build_requests(
                 do_sample=is_sampled,
             )
     return requests
+
+
+def answer_stops(task: Task, *, use_chat_template: bool) -> tuple[str, ...]:
+    """Where an answer to the task is cut.
+
+    A chat model ends its turn itself; the task's stop sequences are made for plain continuation (as in the reference).
+    """
+    return () if use_chat_template else task.stop_sequence
 
 
 def digest_requests(requests: Mapping[Ask, Request]) -> str:

@@ -95,7 +95,7 @@ def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
     """The line's object; `seconds` is the time from the item's start until the document was scored.
 
     `answers` has, by what was asked, the request and the response. A request's prompt is left out if it is the line's own.
-    `not_judged` is only there where a metric gave up.
+    `not_judged` is only there where a metric gave up, `cut_in_thoughts` where a text ended within thoughts.
     """
     doc = detail.doc
     return {
@@ -111,6 +111,7 @@ def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
         "truncated": detail.truncated,
         "error": detail.error,
         **({"not_judged": to_plain(detail.not_judged)} if detail.not_judged else {}),
+        **({"cut_in_thoughts": detail.cut_in_thoughts} if detail.cut_in_thoughts else {}),
         "seconds": round(seconds, 3),
     }
 

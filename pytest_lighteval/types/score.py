@@ -160,6 +160,8 @@ class Detail:
     """The prompt was cut, or lost few-shot examples, to fit the model's length."""
     not_judged: Mapping[str, str] = field(default_factory=dict)
     """Metric -> why it gave up on this document; its values are then None."""
+    cut_in_thoughts: int = 0
+    """How many of its texts ended within a model's thoughts; without `--strip-reasoning`, nobody looks."""
     error: str | None = None
     """Why the document has no score. None: it has one."""
     baseline: Mapping[str, Sequence[SampleValue | None]] | None = None
