@@ -95,7 +95,8 @@ def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
     """The line's object; `seconds` is the time from the item's start until the document was scored.
 
     `answers` has, by what was asked, the request and the response. A request's prompt is left out if it is the line's own.
-    `not_judged` is only there where a metric gave up, `cut_in_thoughts` where a text ended within thoughts.
+    `not_judged` is only there where a metric gave up, `cut_in_thoughts` where a text ended within thoughts, `empty_reasons` where a text
+    is empty for a known reason.
     """
     doc = detail.doc
     return {
@@ -120,7 +121,10 @@ def _answer(detail: Detail, ask: Ask) -> dict[str, Any]:
     request = to_plain(detail.requests[ask])
     if request.get("prompt") == to_plain(detail.prompt):
         del request["prompt"]
-    answer = {"request": request, "response": to_plain(detail.responses.get(ask))}
+    response = to_plain(detail.responses.get(ask))
+    if isinstance(response, dict) and not response.get("empty_reasons", True):
+        del response["empty_reasons"]
+    answer = {"request": request, "response": response}
     if ask in detail.scored_texts:
         answer["scored_texts"] = detail.scored_texts[ask]
     return answer

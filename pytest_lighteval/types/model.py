@@ -98,6 +98,8 @@ class GenerateResponse:
     """One per text: 'stop' (a stop sequence or the end token) or 'length'."""
     prompt_token_ids: tuple[int, ...] | None = None
     truncated_tokens: int = 0
+    empty_reasons: tuple[str, ...] = ()
+    """Why texts are empty although the model answered (it refused, or only thought): one per text, or none at all."""
     error: str | None = None
 
 

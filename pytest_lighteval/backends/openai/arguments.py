@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,9 +11,10 @@ from msgspec import Meta, Struct
 
 from pytest_lighteval.backends.common.generation_parameters import BEAM_SEARCH, TextParameters, read_parameters
 from pytest_lighteval.backends.common.prompt_rules import PromptRules
+from pytest_lighteval.backends.openai.secret import Secret
 from pytest_lighteval.errors import UserInputError
 
-WITHOUT_EFFECT = frozenset(("concurrency", "timeout", "retries", "api_key_env", "use_chat_template"))
+WITHOUT_EFFECT = frozenset(("concurrency", "timeout", "total_timeout", "retries", "api_key_env", "use_chat_template"))
 """Arguments that change no answer: how many requests and tries, the key, and what the plugin acts on itself."""
 
 _KEY_VARIABLE = "OPENAI_API_KEY"
@@ -65,7 +65,10 @@ class OpenAIArguments(PromptRules, frozen=True, kw_only=True, forbid_unknown_fie
         ),
     ] = "auto"
     concurrency: Annotated[_Positive, Meta(description="requests at a time")] = 16
-    timeout: Annotated[float, Meta(gt=0, description="seconds until an unanswered request is given up and tried again")] = 300.0
+    timeout: Annotated[float, Meta(gt=0, description="seconds without a byte until a request is given up and tried again")] = 300.0
+    total_timeout: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="seconds for a whole answer, however it comes; default: four times timeout")
+    ] = None
     retries: Annotated[int, Meta(ge=0, description="tries after the first, for 429, 5xx, time-outs and broken connections")] = 5
     api_key_env: Annotated[str, Meta(description="the environment variable that holds the key")] = _KEY_VARIABLE
 
@@ -85,22 +88,21 @@ class OpenAIArguments(PromptRules, frozen=True, kw_only=True, forbid_unknown_fie
         """`generation_parameters`, checked. Raises UserInputError that names the parameter."""
         return read_parameters(ServerParameters, self.generation_parameters)
 
-    def key(self) -> str | None:
+    def key(self) -> Secret | None:
         """The API key, read from the environment now. None: the variable is not set, and no key is sent.
 
         Raises UserInputError for a variable that was named but is not set, and for a value that cannot be sent in a header.
         """
-        key = os.environ.get(self.api_key_env, "").strip()
-        if not key and self.api_key_env != _KEY_VARIABLE:
+        key = Secret.of_environment(self.api_key_env)
+        if key is None and self.api_key_env != _KEY_VARIABLE:
             # not shown: a key of upper-case letters looks like a name
             raise UserInputError("api_key_env: the environment variable that it names is not set")
-        # the HTTP library would show such a key in its own error, escaped, so that it could not be removed
-        if not (key.isascii() and key.isprintable() and " " not in key):
+        if key is not None and not key.fits_a_header():
             raise UserInputError(
                 f"api_key_env: the variable {self.api_key_env} has characters that no key has (a line break, a space, a letter beyond"
                 " ASCII)"
             )
-        return key or None
+        return key
 
 
 def _check_url(url: str) -> None:

@@ -13,7 +13,7 @@ from pytest_lighteval.backends.common.generation_parameters import limit_notes
 from pytest_lighteval.backends.common.model_reference import resolve_reference
 from pytest_lighteval.backends.openai.arguments import WITHOUT_EFFECT, OpenAIArguments
 from pytest_lighteval.backends.openai.client import Client
-from pytest_lighteval.backends.openai.generation import TextGenerator
+from pytest_lighteval.backends.openai.generation import EMPTY_ANSWERS, TextGenerator
 from pytest_lighteval.backends.openai.scoring import EchoScorer
 from pytest_lighteval.backends.openai.server import Server
 from pytest_lighteval.backends.openai.tokenizer import digest_tokenizer, load_prompt_tokenizer
@@ -34,7 +34,7 @@ from pytest_lighteval.types import (
 if TYPE_CHECKING:  # transformers, which importing a backend must not cost
     from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
-_PROTOCOL = 1
+_PROTOCOL = 2
 """Increased whenever this backend may answer differently with the same server."""
 
 
@@ -48,7 +48,13 @@ class OpenAIBackend:
         self.arguments = arguments
         if arguments.tokenizer is not None:
             resolve_reference(arguments.tokenizer, argument="tokenizer")
-        self._client = Client(arguments.base_url, arguments.key(), timeout=arguments.timeout, retries=arguments.retries)
+        self._client = Client(
+            arguments.base_url,
+            arguments.key(),
+            timeout=arguments.timeout,
+            retries=arguments.retries,
+            total_timeout=arguments.total_timeout,
+        )
         self._is_closed = False
         self._last_facts: dict[str, Any] = {}
         """What was known about the server when it was closed, for a report that is written later."""
@@ -106,6 +112,8 @@ class OpenAIBackend:
             facts["model_version"] = arguments.model_version
         counts = self._client.counts
         facts["use"] = {name: counts[name] for name in ("requests", "retries", "prompt_tokens", "completion_tokens")}
+        if counts[EMPTY_ANSWERS]:
+            facts["use"][EMPTY_ANSWERS] = counts[EMPTY_ANSWERS]
         facts |= self._server.describe() if "_server" in self.__dict__ else self._last_facts
         if notes := limit_notes(arguments.generation().max_new_tokens):
             facts["notes"] = [*facts.get("notes", ()), *notes]

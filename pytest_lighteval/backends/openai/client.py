@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import importlib.util
 import json
 import math
 import random
@@ -11,13 +10,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
-from pytest_lighteval.errors import BackendError, MissingExtraError, first_line
-
-if TYPE_CHECKING:  # which importing a backend must not cost
-    import httpx
+from pytest_lighteval.backends.openai.answers import error_in, error_text, json_object, token_count, whole_text
+from pytest_lighteval.backends.openai.errors import FinalStatusError, RefusedError, UnansweredError
+from pytest_lighteval.backends.openai.secret import Secret
+from pytest_lighteval.backends.openai.transport import NoReplyError, Reply, Transport
+from pytest_lighteval.errors import BackendError
 
 _TRANSIENT = frozenset((408, 409, 425, 429))
 """Statuses, besides 5xx, that are tried again."""
@@ -26,41 +25,12 @@ _FINAL = frozenset((301, 302, 303, 307, 308, 401, 404, 405, 501))
 _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 20.0
 """Seconds. Delays double from the first to the longest; each is shortened at random by up to a half."""
+_TOTAL = 4
+"""The time for a whole answer, in time-outs of a single read, unless the user gives it."""
 _UNANSWERED_IN_A_ROW = 8
 """After this many requests in a row without an answer, the server counts as gone."""
 _SHOWN = 300
 """Characters of a server's text that an error shows."""
-_LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
-
-
-class UnansweredError(Exception):
-    """This request has no answer; others may have one.
-
-    Args:
-        message: why.
-        is_outage: the server did not answer at all, so nothing is known about what it can do. A status 500 is not an outage: several
-            servers answer with it to what they cannot do.
-    """
-
-    def __init__(self, message: str, *, is_outage: bool = False) -> None:
-        self.is_outage = is_outage
-        super().__init__(message)
-
-
-class RefusedError(UnansweredError):
-    """The server refuses this request. Another try would not change that."""
-
-    def __init__(self, status: int, message: str) -> None:
-        self.status = status
-        super().__init__(message)
-
-
-class FinalStatusError(BackendError):
-    """A status that every request for this path or model would get."""
-
-    def __init__(self, status: int, message: str) -> None:
-        self.status = status
-        super().__init__(message)
 
 
 class Client:
@@ -72,14 +42,22 @@ class Client:
     """
 
     def __init__(
-        self, base_url: str, key: str | None, *, timeout: float, retries: int, wait: Callable[[float], object] | None = None
+        self,
+        base_url: str,
+        key: Secret | None,
+        *,
+        timeout: float,
+        retries: int,
+        total_timeout: float | None = None,
+        wait: Callable[[float], object] | None = None,
     ) -> None:
         self._base_url, self._key = base_url.rstrip("/"), key
         self._timeout, self._retries = timeout, retries
+        total = _TOTAL * timeout if total_timeout is None else total_timeout
+        self._transport = Transport(self._base_url, key, timeout=timeout, total_timeout=total)
         self._closing = threading.Event()
         self._wait = wait or self._closing.wait
         self._lock = threading.Lock()
-        self._http: httpx.Client | None = None
         self._unanswered_in_a_row = 0
         self._gone: str | None = None
         """Why the server counts as gone; no request is then tried a second time. Any answer resets it to None."""
@@ -101,10 +79,25 @@ class Client:
     def close(self) -> None:
         """Wake the threads that wait to try again, and close the connections."""
         self._closing.set()
+        self._transport.close()
+
+    def shown(self, text: str) -> str:
+        """A server's text in one short line, without the key if the text repeats it, and without what could move a terminal's cursor."""
+        if self._key is not None:
+            text = self._key.hide(text)
+        line = " ".join(text[: 100 * _SHOWN].split())
+        line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line[: _SHOWN + 1])
+        return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+
+    def count(self, name: str) -> None:
+        """Add one to a count of `counts`."""
         with self._lock:
-            if self._http is not None:
-                self._http.close()
-                self._http = None
+            self.counts[name] += 1
+
+    def answer_text(self, text: str) -> str:
+        """A model's text as it may be kept: without the key, and without half characters."""
+        text = whole_text(text)
+        return text if self._key is None else self._key.hide_in_answer(text)
 
     def _ask(self, method: str, path: str, payload: dict[str, Any] | None) -> dict[str, Any]:
         body = b"" if payload is None else json.dumps(payload).encode()
@@ -112,33 +105,34 @@ class Client:
         jitter = random.Random(body)
         attempt = 0
         while True:
-            trouble, is_connected, is_outage, asked_delay = "", True, True, None
-            connection = self._connection()
+            is_connected, is_outage, asked_delay = True, True, None
             try:
-                reply = connection.request(method, self._base_url + path, content=body or None)
-            except Exception as error:
-                trouble, is_connected = self._trouble(error)
+                reply = self._transport.send(method, path, body)
+            except NoReplyError as error:
+                trouble, is_connected = self.shown(str(error)), error.is_connected
             else:
-                if reply.is_success:
-                    answer = _json_object(reply.text)
-                    if answer is not None:
-                        self._note_answer(answer)
-                        return answer
-                    trouble = f"its answer is no JSON object: {self._shown(reply.text)}"
+                if 200 <= reply.status < 300:
+                    outcome = self._read(reply, has_choices=payload is not None)
+                    if not isinstance(outcome, str):
+                        self._note_answer(outcome)
+                        return outcome
+                    trouble = outcome
                 else:
-                    said = self._shown(_error_text(reply.text) or reply.reason_phrase or "no reason given")
-                    if reply.has_redirect_location:
-                        said = self._shown(f"{said}: moved to {reply.headers['location']}: is base_url right?")
-                    self._raise_if_final(reply.status_code, said, path)
-                    trouble = f"status {reply.status_code}: {said}"
-                    is_outage = reply.status_code != 500
-                    asked_delay = _retry_after(reply.headers.get("retry-after"))
+                    said = self.shown(error_text(reply.content) or reply.reason or "no reason given")
+                    if reply.location is not None:
+                        said = self.shown(f"{said}: moved to {reply.location}: is base_url right?")
+                    self._raise_if_final(reply.status, said, path)
+                    trouble = f"status {reply.status}: {said}"
+                    is_outage = reply.status != 500
+                    asked_delay = _retry_after(reply.retry_after)
             attempt += 1
+            if self._closing.is_set():
+                raise BackendError(f"{self._base_url}: the backend is closed")
             if self._gone is not None or attempt > self._retries:
                 self._note_trouble(trouble, is_connected)
                 raise UnansweredError(f"no answer after {attempt} {'try' if attempt == 1 else 'tries'}: {trouble}", is_outage=is_outage)
             if asked_delay is not None and asked_delay > self._timeout:
-                trouble = f"the server asks to wait {asked_delay:.0f} seconds, more than timeout={self._timeout:g}: {trouble}"
+                trouble = f"the server asks to wait {asked_delay:.6g} seconds, more than timeout={self._timeout:g}: {trouble}"
                 self._note_trouble(trouble, is_connected)
                 raise UnansweredError(trouble, is_outage=is_outage)
             with self._lock:
@@ -146,44 +140,13 @@ class Client:
             delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (attempt - 1)) * (1 - jitter.random() / 2)
             self._wait(delay if asked_delay is None else asked_delay + delay / 2)
 
-    def _connection(self) -> httpx.Client:
-        if self._closing.is_set():
-            raise BackendError(f"{self._base_url}: the backend is closed")
-        with self._lock:
-            if self._http is None:
-                if importlib.util.find_spec("httpx") is None:
-                    raise MissingExtraError("httpx", "openai")
-                import httpx
-
-                headers = {"content-type": "application/json", "accept": "application/json", "user-agent": "pytest-lighteval"}
-                if self._key is not None:
-                    headers["authorization"] = f"Bearer {self._key}"
-                self._http = httpx.Client(
-                    headers=headers,
-                    timeout=httpx.Timeout(self._timeout, connect=min(self._timeout, 10.0)),
-                    # the caller limits how many run at once
-                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-                    # a proxy cannot reach this machine's loopback address
-                    trust_env=urlsplit(self._base_url).hostname not in _LOOPBACK,
-                )
-            return self._http
-
-    def _trouble(self, error: Exception) -> tuple[str, bool]:
-        """What went wrong in the transport, and whether there was a connection. Raises what another try cannot change."""
-        import httpx
-
-        if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
-            return f"no answer within {self._timeout:g} seconds", True
-        if isinstance(error, httpx.DecodingError):
-            return f"its answer cannot be unpacked: {first_line(error)}", True
-        if isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol):
-            is_connected = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            return self._shown(f"{'the connection broke' if is_connected else 'nobody answers there'}: {first_line(error)}"), is_connected
-        if self._closing.is_set():
-            raise BackendError(f"{self._base_url}: the backend is closed") from None
-        if isinstance(error, httpx.HTTPError | httpx.InvalidURL | ValueError):
-            raise BackendError(self._shown(f"{self._base_url}: {first_line(error)}")) from None
-        raise error
+    def _read(self, reply: Reply, *, has_choices: bool) -> dict[str, Any] | str:
+        """The answer of a reply whose status says that all is well, or why there is none."""
+        answer = json_object(reply.content)
+        if answer is None:
+            return f"its answer is no JSON object: {self.shown(reply.text)}"
+        said = error_in(answer, has_choices=has_choices)
+        return answer if said is None else f"its answer is an error, with status {reply.status}: {self.shown(said)}"
 
     def _raise_if_final(self, status: int, said: str, path: str) -> None:
         if status == 401:
@@ -197,13 +160,11 @@ class Client:
             raise RefusedError(status, f"the server refuses it (status {status}): {said}")
 
     def _note_answer(self, answer: Mapping[str, Any]) -> None:
-        usage = answer.get("usage")
         with self._lock:
             self._unanswered_in_a_row, self._gone = 0, None
             self.counts["requests"] += 1
             for name in ("prompt_tokens", "completion_tokens"):
-                count = usage.get(name) if isinstance(usage, dict) else None
-                self.counts[name] += count if isinstance(count, int) else 0
+                self.counts[name] += token_count(answer, name) or 0
 
     def _note_trouble(self, trouble: str, is_connected: bool) -> None:
         with self._lock:
@@ -216,32 +177,6 @@ class Client:
         if gone is not None:
             raise BackendError(f"{self._base_url}: {gone}: {trouble}")
 
-    def _shown(self, text: str) -> str:
-        """A server's text in one line, without the key if the text repeats it."""
-        if self._key is not None:
-            text = text.replace(self._key, "***")
-        line = " ".join(text.split())
-        return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
-
-
-def _json_object(text: str) -> dict[str, Any] | None:
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        return None
-    return answer if isinstance(answer, dict) else None
-
-
-def _error_text(text: str) -> str:
-    """The message of an error reply: OpenAI's `error.message`, FastAPI's `detail`, or the text itself."""
-    answer = _json_object(text)
-    if answer is None:
-        return text
-    error = answer.get("error", answer)
-    if isinstance(error, dict):
-        error = error.get("message") or error.get("detail") or error
-    return error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
-
 
 def _retry_after(value: str | None) -> float | None:
     """Seconds, from a number or a date. None: missing or unreadable."""
@@ -252,6 +187,6 @@ def _retry_after(value: str | None) -> float | None:
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError, TypeError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -7,10 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_lighteval.backends.openai.client import Client, UnansweredError
+from pytest_lighteval.backends.openai.answers import number, only_choice, token_count
+from pytest_lighteval.backends.openai.client import Client
+from pytest_lighteval.backends.openai.errors import UnansweredError
+from pytest_lighteval.backends.openai.spelling import PIECE, Spelling
 
 _SAME_TOKEN = 0.5
 """Nats by which two values of one token may differ: far more than the rounding of bfloat16, far less than between two tokens."""
+_ROUNDING = 1e-3
+"""Nats by which a log-probability may be above 0, and above that of the likeliest token."""
 _CONTEXTS = ("One, two,", "Once upon")
 _WORDS = (" the", " of", " and", "!")
 """Single tokens in nearly every vocabulary."""
@@ -26,12 +31,19 @@ class Echo:
     """None: the first token, which has nothing before it."""
     best: tuple[float | None, ...]
     """Log-probability of the likeliest token at this position."""
+    own: tuple[float | None, ...]
+    """What the likely tokens at this position say of the token itself. None: it is not among them."""
     offsets: tuple[int, ...]
     """Where each token starts in the text, in the server's count of characters."""
     end: int
     """Where the prompt's last token ends, in the same count."""
     prompt_tokens: int
     """The server's count of prompt tokens. It may be one more than the tokens: some servers do not echo the beginning token."""
+
+    @property
+    def hides_first(self) -> bool:
+        """Whether the prompt's first token is not echoed."""
+        return self.prompt_tokens > len(self.tokens)
 
     def count_after(self, text: str, border: int) -> int | None:
         """How many tokens start at or after character `border` of the prompt's text. None: the tokens' texts do not show it.
@@ -55,9 +67,49 @@ class Echo:
             raise UnansweredError("the server gives no log-probability of the first token, because nothing is before it")
         if any(logprob is None or not math.isfinite(logprob) for logprob in logprobs):
             raise UnansweredError("the server gives no finite log-probability of a token")
+        if None in best:
+            raise UnansweredError("the server does not say which token is the likeliest")
         known = [logprob for logprob in logprobs if logprob is not None]
         greedy = all(top is not None and logprob >= top for logprob, top in zip(known, best, strict=True))
         return math.fsum(known), greedy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EchoForm:
+    """What the echo of a known text showed about a server's echoes; the later ones are held to it."""
+
+    spelling: Spelling
+    first_is_empty: bool
+    """The first token has no log-probability."""
+    names_own: bool
+    """Each token is among the likely tokens of its position, with the same log-probability."""
+
+    @classmethod
+    def learn(cls, echo: Echo, text: str) -> EchoForm | None:
+        """From an echo whose tokens all have log-probabilities. None: it is not the echo of the text."""
+        spelling = Spelling.learn(echo.tokens, text)
+        if spelling is None:
+            return None
+        return cls(spelling=spelling, first_is_empty=echo.logprobs[0] is None, names_own=_names_own(echo))
+
+    def check(self, echo: Echo, text: str | None) -> None:
+        """Raise UnansweredError for the echo of anything but `text`, and for values that stand at other tokens. None: no text was sent."""
+        if text is not None and not self.spelling.fits(echo.tokens, text, hides_first=echo.hides_first):
+            raise UnansweredError("the server's echo is not the text that was sent")
+        if self.first_is_empty and (echo.logprobs[0] is not None or None in echo.logprobs[1:]):
+            raise UnansweredError("the server's log-probabilities belong to other tokens than those that it echoes")
+        if self.names_own and not _names_own(echo):
+            raise UnansweredError("the server's log-probabilities belong to other tokens than those that it echoes")
+
+
+def _names_own(echo: Echo) -> bool:
+    """Whether each token is among the likely ones of its position, as vLLM's are, with its own value. Pieces of characters look alike."""
+    known = zip(echo.tokens, echo.logprobs, echo.own, strict=True)
+    return all(
+        own is not None and (logprob == own or abs(logprob - own) <= _ROUNDING)
+        for token, logprob, own in known
+        if token and PIECE not in token and logprob is not None
+    )
 
 
 def ask_echo(client: Client, model: str, prompt: str | Sequence[int]) -> Echo:
@@ -70,9 +122,7 @@ def ask_echo(client: Client, model: str, prompt: str | Sequence[int]) -> Echo:
 def count_prompt_tokens(client: Client, model: str, prompt: str | Sequence[int]) -> int | None:
     """How many tokens the server counts in a prompt. None: it does not report it. Raises UnansweredError."""
     payload = {"model": model, "prompt": _plain(prompt), "max_tokens": 1, "temperature": 0}
-    usage = client.post("/completions", payload).get("usage")
-    count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-    return count if isinstance(count, int) else None
+    return token_count(client.post("/completions", payload), "prompt_tokens")
 
 
 def is_aligned(client: Client, model: str) -> bool:
@@ -115,20 +165,41 @@ def _plain(prompt: str | Sequence[int]) -> str | list[int]:
 
 def _read(answer: Mapping[str, Any]) -> Echo:
     try:
-        held = answer["choices"][0]["logprobs"]
+        held = only_choice(answer)["logprobs"]
         tokens, logprobs, offsets, tops = (held[name] for name in ("tokens", "token_logprobs", "text_offset", "top_logprobs"))
-        usage = answer["usage"]
-        generated, counted = usage["completion_tokens"], usage["prompt_tokens"]
+        generated, counted = token_count(answer, "completion_tokens"), token_count(answer, "prompt_tokens")
+        if generated is None or counted is None or not all(isinstance(listed, list) for listed in (tokens, logprobs, offsets, tops)):
+            raise TypeError
         echoed = len(tokens) - generated
         if not len(tokens) == len(logprobs) == len(offsets) == len(tops) or not counted - 1 <= echoed <= counted or echoed < 1:
             raise ValueError
-        return Echo(
-            tokens=tuple(map(str, tokens[:echoed])),
-            logprobs=tuple(None if logprob is None else float(logprob) for logprob in logprobs[:echoed]),
-            best=tuple(max(map(float, top.values())) if top else None for top in tops[:echoed]),
-            offsets=tuple(map(int, offsets[:echoed])),
-            end=int(offsets[echoed]) if generated else int(offsets[-1]) + len(tokens[-1]),
-            prompt_tokens=counted,
-        )
+        if not all(type(offset) is int for offset in offsets) or not all(isinstance(token, str) for token in tokens):
+            raise TypeError
     except (LookupError, TypeError, ValueError, AttributeError):
         raise UnansweredError("the server's answer has no log-probabilities of the prompt (echo with logprobs)") from None
+    try:
+        known = tuple(None if logprob is None else _logprob(logprob) for logprob in logprobs[:echoed])
+        likely = [{token: _logprob(value) for token, value in (top or {}).items()} for top in tops[:echoed]]
+    except (ValueError, AttributeError) as error:
+        said = str(error) if isinstance(error, ValueError) else "it is no number"
+        raise UnansweredError(f"the server gives what is no log-probability: {said}", is_outage=True) from None
+    best = tuple(max(top.values(), default=None) for top in likely)
+    if any(value is not None and top is not None and value > top + _ROUNDING for value, top in zip(known, best, strict=True)):
+        raise UnansweredError("the server gives a token that is likelier than the likeliest", is_outage=True)
+    return Echo(
+        tokens=tuple(tokens[:echoed]),
+        logprobs=known,
+        best=best,
+        own=tuple(top.get(token) for token, top in zip(tokens[:echoed], likely, strict=True)),
+        offsets=tuple(offsets[:echoed]),
+        end=offsets[echoed] if generated else offsets[-1] + len(tokens[-1]),
+        prompt_tokens=counted,
+    )
+
+
+def _logprob(value: object) -> float:
+    """A log-probability. Raises ValueError for what cannot be one."""
+    converted = number(value)
+    if converted > _ROUNDING:
+        raise ValueError(f"it is {converted:.6g}, above 0")
+    return converted

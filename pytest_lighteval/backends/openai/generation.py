@@ -8,8 +8,9 @@ from typing import Any
 
 from pytest_lighteval.backends.common.generation_requests import cut_at_stop, is_sampled, stops_of
 from pytest_lighteval.backends.common.seeds import private_seed
-from pytest_lighteval.backends.openai.client import FinalStatusError, RefusedError, UnansweredError
+from pytest_lighteval.backends.openai.answers import only_choice, token_count
 from pytest_lighteval.backends.openai.concurrency import work_through
+from pytest_lighteval.backends.openai.errors import FinalStatusError, RefusedError, UnansweredError
 from pytest_lighteval.backends.openai.server import NEWER_LIMIT, Server
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import GenerateRequest, GenerateResponse, Message, Prompt
@@ -18,8 +19,12 @@ _STOPS_SENT = 4
 """The most stop sequences that OpenAI's API takes. The plugin applies all of them to the text; those not sent only cost tokens."""
 _NEW_TOKENS = 1024
 """If there is no limit, and none follows from the model's length: the completions API would stop after 16 tokens."""
+EMPTY_ANSWERS = "empty_answers"
+"""What counts texts that are empty although the model answered: it refused, or only thought."""
 _WITHHELD = frozenset(("content_filter", "tool_calls", "function_call", "abort", "error"))
 """Finish reasons of texts that are not the model's answer."""
+_THOUGHTS = ("thinking", "reasoning", "reasoning_content")
+"""Fields of a message, and types of its parts, that hold thoughts."""
 _SENT_AS = {
     **{name: name for name in ("top_p", "top_k", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")},
     "min_new_tokens": "min_tokens",
@@ -33,6 +38,8 @@ _ONLY_SAMPLED = frozenset(("top_p", "top_k", "min_p"))
 class _Sample:
     text: str
     finish_reason: str
+    empty_reason: str
+    """Why the text is empty. Empty: it is not, or nobody knows."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +52,8 @@ class _PendingRequest:
     ids: tuple[int, ...] | None
     """The prompt's ids. None: there is no tokenizer, or the server renders the turns."""
     truncated: int
+    expected_tokens: range | None = None
+    """How many tokens the server must count in the prompt. None: unknown, as in a chat."""
     samples: dict[int, _Sample] = field(default_factory=dict)
     error: str | None = None
     failure: str | None = None
@@ -90,7 +99,14 @@ class TextGenerator:
         if not self._server.takes_ids:
             rendered = not isinstance(request.prompt, str)
             prompt = self._server.as_text(text, rendered=rendered) if kept == ids and text else self._decode(kept)
-        return _PendingRequest(index=index, request=request, prompt=prompt, ids=kept, truncated=len(ids) - len(kept))
+        return _PendingRequest(
+            index=index,
+            request=request,
+            prompt=prompt,
+            ids=kept,
+            truncated=len(ids) - len(kept),
+            expected_tokens=self._server.expected_tokens(prompt),
+        )
 
     def _text(self, prompt: Prompt) -> tuple[str, tuple[int, ...] | None]:
         """The prompt as text and, if there is a tokenizer, as ids."""
@@ -168,20 +184,27 @@ class TextGenerator:
             return one.failure
 
     def _read(self, answer: Mapping[str, Any], one: _PendingRequest) -> _Sample:
-        try:
-            choice = answer["choices"][0]
-            reason = choice.get("finish_reason")
-            whole = choice["message"]["content"] if isinstance(one.prompt, tuple) else choice["text"]
-        except (LookupError, TypeError, AttributeError):
-            raise UnansweredError("the server's answer has no text") from None
-        if reason in _WITHHELD:
+        self._server.check_count(token_count(answer, "prompt_tokens"), one.expected_tokens)
+        choice = only_choice(answer)
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason in _WITHHELD:
             raise UnansweredError(f"the server withholds the answer: finish_reason {reason!r}")
-        if whole is None and reason == "length":
-            whole = ""  # all tokens went into reasoning that the server does not return
+        whole, empty_reason = _chat_text(choice.get("message")) if isinstance(one.prompt, tuple) else (choice.get("text"), "")
+        if whole is None and (empty_reason or (reason == "length" and ("text" in choice or "message" in choice))):
+            whole = ""  # without a reason, all tokens went into reasoning that the server does not return
         if not isinstance(whole, str):
             raise UnansweredError("the server's answer has no text")
+        whole = self._client.answer_text(whole)
+        if whole:
+            empty_reason = ""
+        elif empty_reason:
+            self._client.count(EMPTY_ANSWERS)
         text = cut_at_stop(whole, stops_of(one.request, self._parameters))
-        return _Sample(text=text, finish_reason="length" if reason == "length" and text == whole else "stop")
+        return _Sample(
+            text=text,
+            finish_reason="length" if reason == "length" and text == whole else "stop",
+            empty_reason=self._client.shown(empty_reason),
+        )
 
     def _response(self, one: _PendingRequest) -> GenerateResponse:
         samples = [one.samples[sample] for sample in sorted(one.samples)]
@@ -192,4 +215,28 @@ class TextGenerator:
             finish_reasons=tuple(sample.finish_reason for sample in samples),
             prompt_token_ids=one.ids,
             truncated_tokens=one.truncated,
+            empty_reasons=tuple(sample.empty_reason for sample in samples) if any(sample.empty_reason for sample in samples) else (),
         )
+
+
+def _chat_text(message: object) -> tuple[object, str]:
+    """The text of a chat's answer, and why it may be empty: a refusal, or thoughts alone. None: there is no text."""
+    if not isinstance(message, dict):
+        return None, ""
+    content, refusals, has_thought = message.get("content"), [message.get("refusal")], False
+    if isinstance(content, list):
+        parts = [{"type": "text", "text": part} if isinstance(part, str) else part for part in content]
+        if not all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in parts):
+            return None, ""
+        refusals += [part.get("refusal") for part in parts if part["type"] == "refusal"]
+        has_thought = any(part["type"] in _THOUGHTS for part in parts)
+        told = [part.get("text") for part in parts if part["type"] not in _THOUGHTS and part["type"] != "refusal"]
+        texts = [text for text in told if isinstance(text, str)]
+        if len(texts) < len(told):
+            return None, ""
+        content = "".join(texts) if texts else None
+    refusal = next((text for text in refusals if isinstance(text, str) and text.strip()), None)
+    if refusal is not None:
+        return content, f"the model refused: {refusal}"
+    has_thought = has_thought or any(isinstance(message.get(name), str) and message[name].strip() for name in _THOUGHTS)
+    return content, "the model only thought, and said nothing" if has_thought else ""

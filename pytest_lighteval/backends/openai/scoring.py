@@ -15,9 +15,9 @@ from pytest_lighteval.backends.common.scoring_requests import (
     unscorable_reason,
 )
 from pytest_lighteval.backends.common.token_pairs import TextPair, TokenPair, move_spaces
-from pytest_lighteval.backends.openai.client import FinalStatusError, UnansweredError
 from pytest_lighteval.backends.openai.concurrency import work_through
 from pytest_lighteval.backends.openai.echo import Echo, ask_echo, count_prompt_tokens
+from pytest_lighteval.backends.openai.errors import FinalStatusError, UnansweredError
 from pytest_lighteval.backends.openai.server import Server
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
@@ -153,7 +153,9 @@ class EchoScorer:
             return job.owner.failure
         try:
             if isinstance(job.pair, TokenPair):
-                echo = ask_echo(self._client, self._server.model, (*job.pair.context, *job.pair.continuation))
+                ids = (*job.pair.context, *job.pair.continuation)
+                echo = ask_echo(self._client, self._server.model, ids)
+                self._server.check_echo(echo, ids)
                 count = len(job.pair.continuation)
             else:
                 echo, count = self._ask_text(job.pair)
@@ -171,6 +173,7 @@ class EchoScorer:
         start = moved.context or self._start_text
         whole = start + moved.continuation
         echo = ask_echo(self._client, self._server.model, whole)
+        self._server.check_echo(echo, whole)
         if not start:
             # a server that adds a beginning token may echo it or not; without this token, the first one has no score
             hidden = echo.prompt_tokens - len(echo.tokens)
@@ -183,6 +186,7 @@ class EchoScorer:
             alone = count_prompt_tokens(self._client, self._server.model, start)
             if alone is None:
                 raise UnansweredError("the server's tokens do not spell the prompt, and it does not count a prompt's tokens")
+            self._server.check_count(alone, self._server.expected_tokens(start))
             # if the continuation merged into the context's last token, it is that token
             count = max(1, echo.prompt_tokens - alone)
         return echo, count

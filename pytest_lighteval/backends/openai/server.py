@@ -7,8 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pytest_lighteval.backends.openai.arguments import OpenAIArguments
-from pytest_lighteval.backends.openai.client import Client, FinalStatusError, UnansweredError
-from pytest_lighteval.backends.openai.echo import ask_echo, count_prompt_tokens, is_aligned
+from pytest_lighteval.backends.openai.client import Client
+from pytest_lighteval.backends.openai.echo import Echo, EchoForm, ask_echo, count_prompt_tokens, is_aligned
+from pytest_lighteval.backends.openai.errors import FinalStatusError, UnansweredError
+from pytest_lighteval.backends.openai.spelling import same_token
 from pytest_lighteval.errors import BackendError, UnsupportedRequestError, did_you_mean
 
 if TYPE_CHECKING:  # transformers, which importing a backend must not cost
@@ -28,6 +30,9 @@ class Server:
         self.arguments, self.client, self.tokenizer = arguments, client, tokenizer
         self.limit_name = "max_tokens"
         """The name of the limit of new tokens in a chat."""
+        self._echo_form: EchoForm | None = None
+        """How the server echoes. None: not known yet, or it does not."""
+        self._token_texts: dict[int, str] = {}
 
     @property
     def model(self) -> str:
@@ -49,7 +54,7 @@ class Server:
                 raise self._outage(error) from None
             return {}
         entries = listed if isinstance(listed, list) else []
-        return {entry["id"]: entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)}
+        return {self.client.shown(entry["id"]): entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)}
 
     @property
     def max_length(self) -> int | None:
@@ -57,7 +62,7 @@ class Server:
         if self.arguments.max_length is not None:
             return self.arguments.max_length
         said = self.models.get(self.model, {}).get("max_model_len")
-        return said if isinstance(said, int) and said > 0 else None
+        return said if type(said) is int and said > 0 else None
 
     @cached_property
     def takes_ids(self) -> bool:
@@ -68,7 +73,7 @@ class Server:
         if self.tokenizer is None:
             return False
         ids = self.tokenizer.prompts([_PROBE])[0]
-        counted = self._count_probe()
+        counted = self._probe_tokens
         if counted is None:
             return False
         # one more or less: some servers add a beginning token
@@ -89,7 +94,8 @@ class Server:
             return False
         # an equal number of tokens does not mean equal tokens
         if _PROBE_WORDS not in read:
-            raise BackendError(f"tokenizer={self.arguments.tokenizer} is not that of {self.model!r}: the server reads its ids as {read!r}")
+            shown = self.client.shown(repr(read))
+            raise BackendError(f"tokenizer={self.arguments.tokenizer} is not that of {self.model!r}: the server reads its ids as {shown}")
         return True
 
     def as_text(self, text: str, *, rendered: bool) -> str:
@@ -99,11 +105,64 @@ class Server:
         start: str = self.tokenizer.tokenizer.bos_token or ""
         return text.removeprefix(start) if start and text.startswith(start) and self._adds_start else text
 
-    @cached_property
+    @property
     def _adds_start(self) -> bool:
+        return self._added_tokens == 1
+
+    def expected_tokens(self, prompt: str | Sequence[int]) -> range | None:
+        """How many tokens the server must count in a prompt, of which it got the text or the ids. None: unknown without a tokenizer.
+
+        A beginning token that the text has itself may be counted once or twice.
+        """
+        if self.tokenizer is None or self._added_tokens is None:
+            return None
+        if not isinstance(prompt, str):
+            return range(len(prompt), len(prompt) + 1)
+        count = self._count_plain(prompt) + self._added_tokens
+        start: str = self.tokenizer.tokenizer.bos_token or ""
+        return range(count - (1 if start and prompt.startswith(start) and self._adds_start else 0), count + 1)
+
+    def check_count(self, counted: int | None, expected: range | None) -> None:
+        """Raise UnansweredError if the server read another prompt than it got, such as a part of it."""
+        if expected is not None and counted not in expected:
+            read = "does not say how many tokens it read" if counted is None else f"read {counted} tokens"
+            raise UnansweredError(f"the server {read}, and the prompt has {expected[-1]}: it did not read the prompt that was sent")
+
+    def check_echo(self, echo: Echo, prompt: str | Sequence[int]) -> None:
+        """Raise UnansweredError unless the echo is that of the prompt, with each value at its token."""
+        assert self._echo_form is not None
+        self._echo_form.check(echo, prompt if isinstance(prompt, str) else None)
+        self.check_count(echo.prompt_tokens, self.expected_tokens(prompt))
+        if not isinstance(prompt, str) and not self._are_tokens(echo.tokens, prompt):
+            raise UnansweredError("the server's echo is not the tokens that were sent")
+
+    def _are_tokens(self, written: Sequence[str], ids: Sequence[int]) -> bool:
+        return len(written) == len(ids) and all(self._is_token(text, token) for text, token in zip(written, ids, strict=True))
+
+    def _is_token(self, written: str, token: int) -> bool:
         assert self.tokenizer is not None
-        plain: Sequence[int] = self.tokenizer.tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
-        return self._count_probe() == len(plain) + 1
+        expected = self._token_texts.get(token)
+        if expected is None:
+            expected = self._token_texts[token] = self.tokenizer.tokenizer.decode([token], skip_special_tokens=False)
+        return written == expected or same_token(written, expected, is_special=token in self._special_ids)
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        assert self.tokenizer is not None
+        return frozenset(self.tokenizer.special_ids.values())
+
+    @cached_property
+    def _added_tokens(self) -> int | None:
+        """Tokens that the server adds to every text. None: it does not count. Raises BackendError for any trouble."""
+        return None if self._probe_tokens is None else self._probe_tokens - self._count_plain(_PROBE)
+
+    def _count_plain(self, text: str) -> int:
+        assert self.tokenizer is not None
+        return len(self.tokenizer.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    @cached_property
+    def _probe_tokens(self) -> int | None:
+        return self._count_probe()
 
     def require_scores(self) -> None:
         """Raise UnsupportedRequestError unless the server gives log-probabilities of a prompt's tokens."""
@@ -129,8 +188,12 @@ class Server:
             # the server cannot score only if it answers the same prompt without scores
             self._count_probe()
             return f"the server at {self.arguments.base_url} gives no log-probabilities of a prompt: {error}"
-        if _PROBE_WORDS not in "".join(echo.tokens) or None in echo.logprobs[1:] or None in echo.best[1:]:
+        if None in echo.logprobs[1:] or None in echo.best[1:]:
             return f"the server at {self.arguments.base_url} gives no log-probabilities of all tokens of a prompt"
+        self._echo_form = EchoForm.learn(echo, _PROBE)
+        if self._echo_form is None:
+            read = self.client.shown(repr("".join(echo.tokens)))
+            return f"the server at {self.arguments.base_url} gives wrong log-probabilities of a prompt: it reads {_PROBE!r} as {read}"
         try:
             if not is_aligned(self.client, self.model):
                 return f"the server at {self.arguments.base_url} gives wrong log-probabilities of a prompt: they belong to other tokens"
@@ -146,7 +209,8 @@ class Server:
         """What is known so far. Sends nothing."""
         facts: dict[str, Any] = {}
         entry = self.__dict__.get("models", {}).get(self.model, {})
-        if served := {name: entry[name] for name in ("root", "owned_by", "max_model_len") if entry.get(name) is not None}:
+        told = {name: entry.get(name) for name in ("root", "owned_by", "max_model_len")}
+        if served := {name: self.client.shown(fact) if isinstance(fact, str) else fact for name, fact in told.items() if _is_plain(fact)}:
             facts["served"] = served
         if self.arguments.tokenizer is None:
             facts["prompts"] = "text"
@@ -172,3 +236,7 @@ class Server:
             return error
         near = did_you_mean(self.model, names) or f"; it has: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
         return BackendError(f"{self.arguments.base_url}: the server has no model {self.model!r}{near}")
+
+
+def _is_plain(fact: object) -> bool:
+    return isinstance(fact, str | int)

@@ -8,9 +8,9 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pytest_lighteval.types import GenerateResponse
 
@@ -48,13 +48,17 @@ class Fault:
     """What becomes of one request instead of an answer."""
 
     status: int = 200
-    body: str = "{}"
+    body: str | bytes = "{}"
+    change: Callable[[dict[str, Any]], Any] | None = None
+    """It is answered, but this is done to the answer; what it returns, if anything, is sent in its place."""
     headers: Mapping[str, str] = field(default_factory=dict)
     delay: float = 0.0
     passes: bool = False
     """It is answered after all."""
     breaks: bool = False
     """The connection ends with no answer at all."""
+    drips: Literal["", "head", "body"] = ""
+    """From here on, a byte at a time, and slowly."""
 
 
 def keep(answers: Iterator[tuple[int, GenerateResponse]], kept: dict[int, GenerateResponse]) -> None:
@@ -263,11 +267,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 if fault.breaks:
                     self.close_connection = True
                     return
-                self._reply(fault.status, fault.body, fault.headers)
+                if fault.change is not None or fault.drips:
+                    self._answer(payload, fault)
+                else:
+                    self._reply(fault.status, fault.body, fault.headers)
                 return
             self._answer(payload)
 
-    def _answer(self, payload: Mapping[str, Any]) -> None:
+    def _answer(self, payload: Mapping[str, Any], fault: Fault | None = None) -> None:
         behaviour = self.server_of.behaviour
         routes = {"/v1/chat/completions": self.server_of.chat}
         if behaviour.has_completions:
@@ -280,17 +287,35 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._reply(404, {"error": {"message": f"The model `{payload['model']}` does not exist."}})
         else:
             try:
-                self._reply(200, routes[self.path](payload))
+                answer = routes[self.path](payload)
+                if fault is not None and fault.drips:
+                    self._drip(json.dumps(answer).encode(), fault.drips)
+                    return
+                if fault is not None and fault.change is not None:
+                    answer = fault.change(answer) or answer
+                self._reply(200, answer)
             except ValueError as error:
                 self._reply(400, {"error": {"message": str(error)}})
 
-    def _reply(self, status: int, body: Mapping[str, Any] | str, headers: Mapping[str, str] | None = None) -> None:
-        content = (body if isinstance(body, str) else json.dumps(body)).encode()
+    def _drip(self, content: bytes, part: str) -> None:
+        head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(content)}\r\n".encode()
+        with contextlib.suppress(OSError):
+            self.wfile.write(head + (b"\r\n" if part == "body" else b"x-slow: "))
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                time.sleep(0.02)
+        self.close_connection = True
+
+    def _reply(self, status: int, body: Mapping[str, Any] | str | bytes, headers: Mapping[str, str] | None = None) -> None:
+        text = body if isinstance(body, str | bytes) else json.dumps(body)
+        content = text if isinstance(text, bytes) else text.encode()
         with contextlib.suppress(OSError):
             self.send_response(status)
             for name, value in (headers or {}).items():
                 self.send_header(name, value)
-            self.send_header("content-type", "application/json")
+            if not any(name.lower() == "content-type" for name in headers or {}):
+                self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

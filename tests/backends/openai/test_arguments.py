@@ -13,6 +13,7 @@ import pytest
 from pytest_lighteval.backends import load_backend
 from pytest_lighteval.backends.model_args import convert_model_args, describe_arguments, parse_model_args
 from pytest_lighteval.backends.openai import OpenAIArguments, OpenAIBackend
+from pytest_lighteval.backends.openai.secret import Secret
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import RequestKind
 
@@ -71,8 +72,8 @@ def test_the_key_comes_from_the_environment_and_is_never_shown(monkeypatch: pyte
     monkeypatch.setenv("MY_KEY", "another")
     backend = make()
 
-    assert backend.arguments.key() == KEY
-    assert make(api_key_env="MY_KEY").arguments.key() == "another"
+    assert backend.arguments.key() == Secret(KEY)
+    assert make(api_key_env="MY_KEY").arguments.key() == Secret("another")
     told = json.dumps([dict(backend.describe()), backend.fingerprint, repr(backend.arguments), repr(vars(backend))])
     assert KEY not in told
     backend.close()
@@ -110,7 +111,7 @@ def test_the_fingerprint_is_of_what_may_change_an_answer(tmp_path: Path, monkeyp
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
     assert plain == make().fingerprint
-    same: list[dict[str, Any]] = [{"concurrency": 1}, {"timeout": 1.0}, {"retries": 0}, {"use_chat_template": True}]
+    same: list[dict[str, Any]] = [{"concurrency": 1}, {"timeout": 1.0}, {"total_timeout": 2.0}, {"retries": 0}, {"use_chat_template": True}]
     for changes in same:
         assert make(**changes).fingerprint == plain
     assert make(generation_parameters={"top_k": "5"}).fingerprint == make(generation_parameters={"top_k": 5}).fingerprint != plain

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from pytest_lighteval.backends.openai.client import Client, FinalStatusError, RefusedError, UnansweredError
+from pytest_lighteval.backends.openai.client import Client
+from pytest_lighteval.backends.openai.errors import FinalStatusError, RefusedError, UnansweredError
+from pytest_lighteval.backends.openai.secret import Secret
 from pytest_lighteval.errors import BackendError
 from tests.backends.openai.openai_server import Behaviour, Fault, TinyServer
 
 KEY = "sk-not-for-any-report"
-GOOD = Fault(body=json.dumps({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}))
+GOOD = Fault(body=json.dumps({"choices": [{"text": "good"}], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}))
 MakeClient = Callable[..., Client]
 
 
@@ -70,7 +72,7 @@ def test_what_another_try_may_change_is_tried_again(server: TinyServer, make_cli
 def test_a_request_that_times_out_is_tried_again(server: TinyServer, make_client: MakeClient) -> None:
     server.faults = [Fault(delay=0.6), GOOD]
 
-    assert make_client(timeout=0.2).post("/completions", {})["choices"] == []
+    assert make_client(timeout=0.2).post("/completions", {})["choices"] == [{"text": "good"}]
     assert len(server.seen) == 2
 
 
@@ -172,7 +174,7 @@ def test_a_redirection_is_an_error_and_not_followed(server: TinyServer, make_cli
     server.faults = [Fault(status=307, headers={"Location": "http://127.0.0.1:1/v1/completions"})]
 
     with pytest.raises(FinalStatusError, match=r"status 307: .*moved to http://127.0.0.1:1/v1/completions: is base_url right\?"):
-        make_client(key=KEY).post("/completions", {})
+        make_client(key=Secret(KEY)).post("/completions", {})
 
 
 def test_a_server_that_is_gone_ends_everything_and_is_then_asked_once(
@@ -206,7 +208,7 @@ def test_a_server_that_answers_nobody_is_given_up_after_a_few_requests(server: T
 
 
 def test_usage_adds_up_over_answers_alone(server: TinyServer, make_client: MakeClient) -> None:
-    server.faults = [GOOD, Fault(status=500), GOOD, Fault(body='{"usage": null}')]
+    server.faults = [GOOD, Fault(status=500), GOOD, Fault(body='{"choices": [{}], "usage": null}')]
     client = make_client()
 
     for _ in range(3):
@@ -219,7 +221,7 @@ def test_the_key_is_sent_and_a_server_that_repeats_it_does_not_make_us_tell_it(s
     server.behaviour.key = "another"
 
     with pytest.raises(BackendError, match=r"refuses the key \(status 401\): Incorrect API key provided: Bearer \*\*\*") as caught:
-        make_client(key=KEY).post("/completions", {"model": "tiny"})
+        make_client(key=Secret(KEY)).post("/completions", {"model": "tiny"})
     assert server.seen[0]["authorization"] == f"Bearer {KEY}"
     assert KEY not in str(caught.value)
 

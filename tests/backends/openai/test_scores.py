@@ -13,8 +13,9 @@ import pytest
 
 from pytest_lighteval.backends.accelerate import AccelerateBackend
 from pytest_lighteval.backends.openai import OpenAIArguments, OpenAIBackend
-from pytest_lighteval.backends.openai.client import Client, UnansweredError
+from pytest_lighteval.backends.openai.client import Client
 from pytest_lighteval.backends.openai.echo import Echo
+from pytest_lighteval.backends.openai.errors import UnansweredError
 from pytest_lighteval.errors import BackendError, UnsupportedRequestError
 from pytest_lighteval.testing import BackendConformance
 from pytest_lighteval.types import Backend, GenerateRequest, LoglikelihoodRequest, LoglikelihoodResponse, Message, PerplexityRequest, Prompt
@@ -448,7 +449,7 @@ def echo_of(tokens: tuple[str, ...], *, first: int = 0) -> Echo:
     ends = [first + sum(map(len, tokens[: count + 1])) for count in range(len(tokens))]
     offsets = (first, *ends[:-1])
     known = (None, *([-1.0] * (len(tokens) - 1)))
-    return Echo(tokens=tokens, logprobs=known, best=known, offsets=offsets, end=ends[-1], prompt_tokens=len(tokens))
+    return Echo(tokens=tokens, logprobs=known, best=known, own=known, offsets=offsets, end=ends[-1], prompt_tokens=len(tokens))
 
 
 @pytest.mark.parametrize(
@@ -483,6 +484,11 @@ def test_the_continuation_is_the_tokens_that_start_after_the_context(
 def test_what_has_no_score_is_an_error_and_never_a_number(logprobs: tuple[float | None, ...], count: int, message: str) -> None:
     with pytest.raises(UnansweredError, match=message):
         replace(echo_of(("a", "b", "c")), logprobs=logprobs).score_last(count)
+
+
+def test_a_token_of_which_nobody_knows_the_likeliest_is_not_said_to_be_another() -> None:
+    with pytest.raises(UnansweredError, match="does not say which token is the likeliest"):
+        replace(echo_of(("a", "b", "c")), best=(None, -0.5, None)).score_last(1)
 
 
 def test_a_score_is_the_sum_of_the_last_tokens_and_greedy_only_if_each_is_the_likeliest() -> None:
