@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,14 +56,20 @@ def _read_yaml(path: Path, shown: str) -> dict[str, Any]:
     return content
 
 
-def _split(text: str, separator: str) -> list[str]:
-    """Split at separators outside brackets and quotes."""
-    parts, start, closers, quote = [], 0, [], ""
+def _split(text: str, separator: str, *, nested: bool = False) -> list[str]:
+    """Split at separators outside brackets and quotes. `nested`: the text was inside brackets."""
+    parts: list[str] = []
+    closers: list[str] = []
+    start, quote, is_escaped = 0, "", False
     for position, character in enumerate(text):
-        if quote:
+        if is_escaped:
+            is_escaped = False
+        elif quote:
+            # as in JSON, inside brackets; in a path that is a value of its own, a backslash is a backslash
+            is_escaped = character == "\\" and quote == '"' and (nested or bool(closers))
             if character == quote:
                 quote = ""
-        elif character in "\"'" and text[:position].rstrip().endswith(("=", ":", ",", "[", "{", "(")):
+        elif character in "\"'" and (text[:position].rstrip() or ",").endswith(("=", ":", ",", "[", "{", "(")):
             # a quote opens only at the start of a value, so an apostrophe inside a path is an ordinary character
             quote = character
         elif character in _PAIRS:
@@ -82,19 +90,25 @@ class _Unquoted(str):
     __slots__ = ()
 
 
-def _value(text: str) -> Any:
-    """`{a:1,b:[x,y]}` and `[x,y]` become mappings and lists of texts. Quotes are removed. `None` and `null` are None, all else a text."""
+def _value(text: str, *, nested: bool = False) -> Any:
+    r"""`{a:1,b:[x,y]}` and `[x,y]` become mappings and lists of texts. Quotes are removed. `None` and `null` are None, all else a text.
+
+    Nested texts in double quotes are JSON's, as in Lighteval: `"\n"` is a line break.
+    """
+    if nested and len(text) >= 2 and text[0] == text[-1] == '"':
+        with contextlib.suppress(ValueError):
+            return str(json.loads(text))
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
         return text[1:-1]
     if text.startswith("[") and text.endswith("]"):
-        return [_value(part.strip()) for part in _split(text[1:-1], ",")]
+        return [_value(part.strip(), nested=True) for part in _split(text[1:-1], ",", nested=True)]
     if text.startswith("{") and text.endswith("}"):
         mapping = {}
-        for part in _split(text[1:-1], ","):
+        for part in _split(text[1:-1], ",", nested=True):
             separator = min((at for mark in ":=" if (at := part.find(mark)) >= 0), default=-1)
             if separator < 0:
                 raise UserInputError(f"--model-args: {part.strip()!r} inside {{}} is not key:value")
-            mapping[str(_value(part[:separator].strip()))] = _value(part[separator + 1 :].strip())
+            mapping[str(_value(part[:separator].strip(), nested=True))] = _value(part[separator + 1 :].strip(), nested=True)
         return mapping
     return None if text in ("None", "null") else _Unquoted(text)
 

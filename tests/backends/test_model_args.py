@@ -37,6 +37,9 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ),
         pytest.param('g={"temperature": 0.5}', {"g": {"temperature": "0.5"}}, id="json"),
         pytest.param("dtype=None", {"dtype": None}, id="none"),
+        pytest.param(r'g={"stop": ["\n\n", "a\"b,c", "\u00e9"]},b=1', {"g": {"stop": ["\n\n", 'a"b,c', "é"]}, "b": "1"}, id="escapes"),
+        pytest.param("""g={'a,b':["x,y",'z,w',v]}""", {"g": {"a,b": ["x,y", "z,w", "v"]}}, id="commas"),
+        pytest.param(r"""p="C:\new\",g={s:'\n',t:"\d"}""", {"p": "C:\\new\\", "g": {"s": r"\n", "t": r"\d"}}, id="backslashes"),
     ],
 )
 def test_pairs_are_read_as_written(text: str, expected: dict[str, Any]) -> None:

@@ -14,6 +14,8 @@ from pytest_lighteval.errors import UserInputError, did_you_mean
 BEAM_SEARCH = dict.fromkeys(("early_stopping", "length_penalty"), "it belongs to beam search, which is never used here")
 """Lighteval's parameters that every backend refuses -> why."""
 
+_WITHOUT_EFFECT = {"min_new_tokens": ("0",), "truncate_prompt": ("false",)}
+
 _Positive = Annotated[int, Meta(ge=1)]
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _Temperature = Annotated[float, Meta(ge=0)]
@@ -46,6 +48,9 @@ class TextParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     stop_tokens: Annotated[tuple[str, ...], Meta(description="texts that end every generation, beside the task's own")] = ()
     truncate_prompt: Annotated[_Positive | None, Meta(description="keep only this many last tokens of a prompt")] = None
 
+    without_effect: ClassVar[Mapping[str, tuple[str, ...]]] = _WITHOUT_EFFECT
+    """Values by which transformers, vLLM and Lighteval say that there is no such rule. A server may have another one if it gets none."""
+
 
 class GenerationParameters(TextParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The parameters of an engine that samples by our rules."""
@@ -55,12 +60,7 @@ class GenerationParameters(TextParameters, frozen=True, kw_only=True, forbid_unk
     presence_penalty: Annotated[float, Meta(description="taken from a token's logit once it was generated")] = 0.0
 
     refused: ClassVar[Mapping[str, str]] = {**BEAM_SEARCH, "response_format": "this backend does not constrain what is generated"}
-    without_effect: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "top_k": ("0", "-1"),
-        "min_new_tokens": ("0",),
-        "truncate_prompt": ("false",),
-    }
-    """Values by which transformers, vLLM and Lighteval say that there is no such rule."""
+    without_effect: ClassVar[Mapping[str, tuple[str, ...]]] = {**_WITHOUT_EFFECT, "top_k": ("0", "-1")}
 
 
 def read_parameters(kind: type[_Parameters], raw: Mapping[str, Any]) -> _Parameters:
