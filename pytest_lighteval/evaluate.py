@@ -445,10 +445,8 @@ def _result(
     # those that the truncation flag dropped are counted with the documents that were cut
     found = sum(len(doc.shots) + doc.dropped_shots for doc in scored) / len(scored)
     if found < key.few_shots:
-        whole = found.is_integer()
-        notes += (
-            f"{found:.{0 if whole else 2}f} few-shot examples{'' if whole else ' on average'}, not {key.few_shots}: there are no others",
-        )
+        mean = "" if found.is_integer() else " on average"
+        notes += (f"{found:g} few-shot examples{mean}, not {key.few_shots}: the selection found no more",)
     return TaskResult(
         key=key,
         version=task.version,

@@ -238,7 +238,7 @@ def test_fewer_examples_than_were_asked_for_are_noted(task: Task) -> None:
     enough = evaluate(replace(task, few_shots_select="sequential"), FakeBackend(), few_shots=11)
 
     assert short.effective_few_shots == 11.0
-    assert short.notes == ("11 few-shot examples, not 500: there are no others",)
+    assert short.notes == ("11 few-shot examples, not 500: the selection found no more",)
     assert enough.notes == ()
 
 
