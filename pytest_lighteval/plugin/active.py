@@ -14,7 +14,7 @@ from pytest_lighteval.common.threads import ENVIRONMENT_VARIABLE, Threads, choos
 from pytest_lighteval.plugin import fixtures
 from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.gates import gate_lines, plan_session
-from pytest_lighteval.plugin.item_report import ATTRIBUTE, attach_reason, is_explained, payload_of, reset, sendable
+from pytest_lighteval.plugin.item_report import ATTRIBUTE, attach_reason, is_explained, payload_of, reset, sendable, sent
 from pytest_lighteval.plugin.items import ReferenceItem, SuiteFile, TaskItem, collect_file, put_references_first
 from pytest_lighteval.plugin.reporter import Reporter
 from pytest_lighteval.plugin.session import Session, find_session, make_session
@@ -117,8 +117,8 @@ class ActiveSession:
             attach_reason(item, str(call.excinfo.value), skipped=report.skipped)
         payload = payload_of(item)
         if payload is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
-            setattr(report, ATTRIBUTE, sendable(payload))
-        return shown_report(item, report)
+            setattr(report, ATTRIBUTE, sent(payload, self._session.secrets))
+        return shown_report(item, report, self._session.secrets.mask)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_report_to_serializable(self) -> Generator[None, Any, Any]:
@@ -129,7 +129,7 @@ class ActiveSession:
     def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
         """An engine's warning is sent and shown as safely as an error."""
         text = str(warning_message.message)
-        if (safe := printable(text)) != text:
+        if (safe := printable(self._session.secrets.mask(text))) != text:
             warning_message.message = Warning(safe)
 
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:

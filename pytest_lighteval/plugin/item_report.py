@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_lighteval.plugin.secret_texts import SecretTexts
 from pytest_lighteval.reports.printable import encodable, map_texts
 from pytest_lighteval.reports.run_collector import REFERENCE
 from pytest_lighteval.reports.serialize import to_plain
@@ -104,6 +105,13 @@ def reset(item: pytest.Item) -> None:
     item.stash[_OUTCOMES] = {}
     item.stash[_PAYLOAD] = {}
     item.user_properties[:] = [(name, value) for name, value in item.user_properties if not name.startswith("lighteval.")]
+
+
+def sent(payload: Mapping[str, Any], secrets: SecretTexts) -> dict[str, Any]:
+    """What leaves the process of a payload, or of this module: no secret, and nothing that execnet does not take."""
+    facts = {name: secrets.without(payload[name]) for name in ("backend", "reference_backend") if name in payload}
+    texts: dict[str, Any] = map_texts(dict(payload), lambda text: encodable(secrets.mask(text)))
+    return {**texts, **map_texts(facts, encodable)}
 
 
 def sendable(value: Any) -> Any:

@@ -196,15 +196,15 @@ class Reporter:
                 session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
     def _run_report(self, exit_status: int | pytest.ExitCode) -> RunReport:
-        settings = self._session.settings
+        settings, secrets = self._session.settings, self._session.secrets
         return self._collected.run_report(
             run_id=self._session.run_folder.name,
             started=start_of(self._config).time,
             ended=datetime.now(UTC),
             settings=to_plain(settings.evaluation) | {"few_shots": settings.few_shots, "threads": settings.threads},
             environment=environment(),
-            arguments=settings.arguments,
-            reference_arguments=None if settings.against is None else settings.against.arguments,
+            arguments=secrets.without(to_plain(settings.arguments)),
+            reference_arguments=None if settings.against is None else secrets.without(to_plain(settings.against.arguments)),
             groups=self._groups,
             calibration={key: calibrated(runs) for key, runs in self._collected.runs.items()},
             exit_status=_exit_word(exit_status),
@@ -216,7 +216,7 @@ class Reporter:
             return
         terminalreporter.section("lighteval")
         for line, style in self._summary(self._report):
-            terminalreporter.write_line(printable(line).replace("\n", " "), **_COLOURS[style])
+            terminalreporter.write_line(printable(self._session.secrets.mask(line)).replace("\n", " "), **_COLOURS[style])
 
     def _summary(self, report: RunReport) -> Iterator[tuple[str, Style]]:
         yield from terminal_table(report, width=self._config.get_terminal_writer().fullwidth)

@@ -67,7 +67,7 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
         if model is not None:
             attach_use(item, model.describe())
         if isinstance(error, BackendLostError):
-            item.session.shouldfail = printable(str(error))
+            item.session.shouldfail = printable(session.secrets.mask(str(error)))
         raise
     if lacking is not None:
         attach_error(item, key, lacking, skipped=True)
@@ -142,7 +142,7 @@ def run_evaluation(
     """
     progress = ProgressLine(item.config, item.nodeid, str(key))
     try:
-        with DetailsWriter(folder, key) as details:
+        with DetailsWriter(folder, key, mask=session.secrets.mask) as details:
             return evaluate(
                 task,
                 backend,

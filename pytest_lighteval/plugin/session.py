@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from pytest_lighteval.gates.waivers import check_waivers
 from pytest_lighteval.plugin.cache import SessionCache
 from pytest_lighteval.plugin.options import has_own_backend, is_asked_to_evaluate
 from pytest_lighteval.plugin.reference import Reference
+from pytest_lighteval.plugin.secret_texts import SecretTexts, mask_likely, secret_texts
 from pytest_lighteval.plugin.settings import Settings, check_rootdir, read_settings
 from pytest_lighteval.plugin.torchrun import is_beside_first, scratch_folder
 from pytest_lighteval.plugin.workers import is_worker, may_use_cache, newest_answer_of_controller, start_of
@@ -49,6 +51,8 @@ class Session:
     writes_reports: bool
     """False in workers of xdist and in the silent processes of torchrun."""
     cache: SessionCache
+    secrets: SecretTexts = field(repr=False)
+    """Keys, which are shown nowhere."""
     declared: dict[TaskKey, str] = field(default_factory=dict)
     """Which file an item comes from, so that two files cannot declare the same one."""
     items: tuple[tuple[TaskKey, Task], ...] | None = None
@@ -105,7 +109,7 @@ def make_session(config: pytest.Config) -> Session:
     try:
         config.stash[_SESSION] = _make_session(config)
     except LightevalError as error:
-        raise pytest.UsageError(printable(str(error))) from error
+        raise pytest.UsageError(printable(mask_likely(str(error)))) from error
     return config.stash[_SESSION]
 
 
@@ -152,6 +156,7 @@ def _make_session(config: pytest.Config) -> Session:
         ),
         run_folder=scratch_folder(config) if is_silent else run_folder(settings.report_dir, start.time, settings.label, start.token),
         writes_reports=not (is_silent or is_worker(config)),
+        secrets=secret_texts([settings.arguments, against.arguments if (against := settings.against) else None], os.environ),
         cache=SessionCache(cache, newest=newest_answer_of_controller(config), on_close=config.add_cleanup),
     )
 

@@ -1,6 +1,8 @@
-"""What pytest shows of an item that asks a model: nothing in it controls the terminal, or is a command to the CI that reads the log."""
+"""What pytest shows of an item that asks a model: nothing in it controls the terminal or the CI, or is a key."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 
@@ -14,16 +16,22 @@ _KEPT = frozenset((ATTRIBUTE, "nodeid"))
 """What was measured is no text for a terminal; the id is how pytest knows the item."""
 
 
-def shown_report(item: pytest.Item, report: pytest.TestReport) -> pytest.TestReport:
-    """The report with safe texts; that of an item that asks no model, as it is. A user's own test keeps the colours of its comparisons."""
+def shown_report(item: pytest.Item, report: pytest.TestReport, mask: Callable[[str], str]) -> pytest.TestReport:
+    """The report with safe texts. Of an item that asks no model, only secrets are masked.
+
+    A user's own test keeps the colours of its comparisons. `mask` removes the session's secrets from a text.
+    """
     is_ours = isinstance(item, TaskItem | ReferenceItem | ReportItem)
-    if not is_ours and _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
-        return report
+    asks_model = is_ours or not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
     colours = not is_ours and item.config.get_terminal_writer().hasmarkup
+
+    def safe_text(text: str) -> str:
+        return printable(mask(text), colours=colours) if asks_model else mask(text)
+
     hook = item.config.hook
     data = hook.pytest_report_to_serializable(config=item.config, report=report)
     texts = {name: value for name, value in data.items() if name not in _KEPT}
-    safe = map_texts(texts, lambda text: printable(text, colours=colours))
+    safe = map_texts(texts, safe_text)
     if safe is texts:
         return report
     kept = {name: value for name, value in data.items() if name in _KEPT}

@@ -53,13 +53,14 @@ def report_error(config: pytest.Config, error: BaseException, *, where: str = ""
     if not path or not config.stash.get(_SILENT, False):
         return
     from pytest_lighteval.errors import BackendLostError, LightevalError
+    from pytest_lighteval.plugin.secret_texts import mask_likely
     from pytest_lighteval.reports.printable import printable
 
     if os.path.exists(path) and not isinstance(error, BackendLostError):
         return
     kind = "" if isinstance(error, LightevalError | pytest.UsageError) else type(error).__name__
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    reason = printable(": ".join(filter(None, (where, kind, first))))
+    reason = printable(mask_likely(": ".join(filter(None, (where, kind, first)))))
     more = {"py_callstack": reason, "timestamp": str(int(time.time()))}
     Path(path).write_text(json.dumps({"message": {"message": reason, "extraInfo": more}}), "utf-8")
 

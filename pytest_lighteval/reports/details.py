@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,7 +38,9 @@ class DetailsWriter:
     LightevalError, and the file keeps every whole line before it.
     """
 
-    def __init__(self, report_dir: Path, key: TaskKey) -> None:
+    def __init__(self, report_dir: Path, key: TaskKey, *, mask: Callable[[str], str] = str) -> None:
+        self._mask = mask
+        """Removes secrets from a line."""
         self.path = details_path(report_dir, key)
         """Where the details are once they are complete."""
         self.partial = self.path.with_suffix(".partial.jsonl")
@@ -66,7 +69,8 @@ class DetailsWriter:
 
     def write(self, detail: Detail) -> None:
         """Add one line."""
-        unwritten = memoryview((to_json(detail_line(detail, seconds=time.perf_counter() - self._started)) + "\n").encode())
+        line = self._mask(to_json(detail_line(detail, seconds=time.perf_counter() - self._started)))
+        unwritten = memoryview((line + "\n").encode())
         size = self._size + len(unwritten)
         try:
             while unwritten:
