@@ -242,7 +242,8 @@ def prefix_tree_attention(
     if s_aux is not None:
         # a sink is one more key, without a value
         out *= torch.sigmoid(lse - s_aux.float().view(1, -1, 1))[..., None]
-    return out.transpose(1, 2).to(query.dtype), None
+    # some models reshape it by `view`
+    return out.transpose(1, 2).to(query.dtype).contiguous(), None
 
 
 def merge(out: torch.Tensor, lse: torch.Tensor, other: torch.Tensor, other_lse: torch.Tensor) -> None:

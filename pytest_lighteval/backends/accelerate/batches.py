@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -52,16 +52,19 @@ def run_in_batches(
     limits: BatchLimits,
     run: Callable[[Sequence[Item]], Result | None],
     on_shrink: Callable[[int], None] = lambda rows: None,
+    *,
+    group: Callable[[Item], Hashable] = lambda item: None,
 ) -> Iterator[BatchResult[Item, Result] | TooBig[Item]]:
     """Run all items as padded rows, in their order, as many at a time as the limits allow.
 
     `size` is an item's (tokens, positions with logits). `run` returns None when memory ran out. Then the batch runs again as two
-    halves, and no later batch is bigger than the half; `on_shrink` gets the new number of rows. Which items share a batch depends on
-    the items and the limits alone, never on the memory that happens to be free, as long as it suffices.
+    halves, and no later batch is bigger than the half; `on_shrink` gets the new number of rows. Items of different groups never share a
+    batch; give those of one group side by side. Which items share a batch depends on the items and the limits alone, never on the memory
+    that happens to be free, as long as it suffices.
     """
     start = 0
     while start < len(items):
-        batch = _take(items, start, size, limits)
+        batch = _take(items, start, size, limits, group)
         result = run(batch)
         if result is not None:
             yield BatchResult(items=tuple(batch), result=result)
@@ -77,14 +80,17 @@ def run_in_batches(
             on_shrink(half)
 
 
-def _take(items: Sequence[Item], start: int, size: Callable[[Item], tuple[int, int]], limits: BatchLimits) -> list[Item]:
+def _take(
+    items: Sequence[Item], start: int, size: Callable[[Item], tuple[int, int]], limits: BatchLimits, group: Callable[[Item], Hashable]
+) -> list[Item]:
     batch: list[Item] = []
     longest = most_logits = 0
     for item in items[start:]:
         tokens, logits = size(item)
         longest, most_logits = max(longest, tokens), max(most_logits, logits)
         rows = len(batch) + 1
-        if batch and not limits.allow(rows=rows, tokens=rows * longest, logits=rows * most_logits):
+        fits = limits.allow(rows=rows, tokens=rows * longest, logits=rows * most_logits)
+        if batch and not (fits and group(item) == group(batch[0])):
             break
         batch.append(item)
     return batch

@@ -82,10 +82,19 @@ class Budgets:
     def _token_bytes(self) -> int:
         """Bytes of a token's keys and values in all layers."""
         config: Any = self._config
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        size: int = 2 * config.num_hidden_layers * heads * head_dim * getattr(torch, self._dtype).itemsize
+        try:
+            width = config.num_hidden_layers * _kv_width(config)
+        except RuntimeError:  # transformers refuses one value for settings that differ between layers, as in Gemma 4
+            width = sum(_kv_width(layer) for layer in config.per_layer_config)
+        size: int = 2 * width * getattr(torch, self._dtype).itemsize
         return size
 
     def _padded(self, tokens: int) -> BatchLimits:
         return BatchLimits(tokens=tokens, logits=self._logits) if self._rows is None else BatchLimits(rows=self._rows)
+
+
+def _kv_width(config: Any) -> int:
+    """Elements of a token's keys in one layer."""
+    heads: int = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_dim: int = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return heads * head_dim

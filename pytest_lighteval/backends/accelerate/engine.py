@@ -11,7 +11,7 @@ import torch
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
 from pytest_lighteval.backends.accelerate.batches import UNLIMITED
 from pytest_lighteval.backends.accelerate.budgets import Budgets
-from pytest_lighteval.backends.accelerate.generation.choose import Generation, choose_generation
+from pytest_lighteval.backends.accelerate.generation.choose import Generation, choose_generation, unobeyed_settings
 from pytest_lighteval.backends.accelerate.generation.rows import rows_of
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.memory import peak_memory
@@ -100,7 +100,9 @@ class TransformersEngine:
 
     def describe(self) -> dict[str, Any]:
         """What runs, for the report."""
-        reason = self._chosen.plain_reason
+        reason, groups = self._chosen.plain_reason, self._chosen.groups
+        if reason is not None:
+            reason = groups.explained(reason, scored=True)
         tokens = (self._budgets.tree if reason is None else self._budgets.plain_rows).tokens
         facts: dict[str, Any] = {
             "architecture": type(self._loaded.model).__name__,
@@ -120,6 +122,9 @@ class TransformersEngine:
             if generation.reason is not None:
                 facts["generation"] += f": {generation.reason}"
                 notes.append(f"texts are generated in {facts['generation']}")
+            unobeyed = unobeyed_settings(self._loaded.model)
+            if unobeyed is not None:
+                notes.append(unobeyed)
         if notes:
             facts["notes"] = notes
         facts["use"] = {

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.memory import unless_out_of_memory
+from pytest_lighteval.backends.accelerate.module_state import ModuleState
 from pytest_lighteval.backends.common.third_party import quiet_transformers
 from pytest_lighteval.backends.protocol import answers_with_others
 from pytest_lighteval.errors import BackendError, BackendLostError, first_line
@@ -26,6 +27,7 @@ class ModelCalls:
         """`name` is how messages call the model."""
         self._model, self.name = loaded.model, name
         self._modules = tuple(loaded.model.modules())
+        self._state = ModuleState(self._modules)
         self._is_alone = not answers_with_others(loaded.model)
         """No other process has to do what this one does, such as trying again with fewer rows."""
         self.shrunk_to: dict[str, int] = {}
@@ -36,7 +38,7 @@ class ModelCalls:
 
         If other processes answer together with this one, every error becomes a BackendLostError.
         """
-        with self.as_backend_error(f"a batch of {len(items)}"), evaluating(self._model, self._modules):
+        with self.as_backend_error(f"a batch of {len(items)}"), evaluating(self._model, self._modules), self._state.fresh():
             return unless_out_of_memory(lambda: run(items)) if self._is_alone else run(items)
 
     @contextlib.contextmanager

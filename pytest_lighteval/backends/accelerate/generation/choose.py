@@ -6,22 +6,25 @@ The numbers decide: a small probe is generated in slots, and its logits are comp
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
+import msgspec
 import torch
 
 from pytest_lighteval.backends.accelerate.batches import BatchLimits
 from pytest_lighteval.backends.accelerate.budgets import Budgets
 from pytest_lighteval.backends.accelerate.generation.decoder import Decoder, SlotGeneration
 from pytest_lighteval.backends.accelerate.generation.padded import PaddedGeneration, PaddedGenerator, own_settings
+from pytest_lighteval.backends.accelerate.generation.padding import PaddedProbe, RecordingSampler
 from pytest_lighteval.backends.accelerate.generation.rows import PromptRow
-from pytest_lighteval.backends.accelerate.generation.sampler import Sampler, SamplerState
+from pytest_lighteval.backends.accelerate.generation.sampler import Sampler
 from pytest_lighteval.backends.accelerate.generation.shared_prefixes import plan_generation
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.model_calls import ModelCalls, evaluating
+from pytest_lighteval.backends.accelerate.row_groups import declared_groups
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
 from pytest_lighteval.backends.common.generation_requests import GeneratedText
 from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
@@ -30,6 +33,7 @@ from pytest_lighteval.errors import BackendError, first_line
 _PROBE_TOKENS = 6
 _UNSUPPORTED = {
     "encoder_repetition_penalty": 1.0,
+    "encoder_no_repeat_ngram_size": 0,
     "no_repeat_ngram_size": 0,
     "bad_words_ids": None,
     "forced_bos_token_id": None,
@@ -50,6 +54,10 @@ _UNSUPPORTED = {
     "penalty_alpha": None,
 }
 """Settings of a generation_config that only `generate` of transformers obeys -> the value, besides None, that changes nothing."""
+_OF_ONE_TOKEN = {"suppress_tokens", "begin_suppress_tokens", "remove_invalid_values"}
+"""Those of them that depend neither on the length of a padded batch nor on its limit."""
+_UNOBEYED = {"num_beams": 1, "num_beam_groups": 1, "constraints": None, "force_words_ids": None}
+"""Settings of beam search, which nothing here does -> the value, besides None, that changes nothing."""
 
 
 class Generation(Protocol):
@@ -88,15 +96,19 @@ def choose_generation(
     `takes_places`, `fused`: see `Decoder`. `known_reason`: why the model cannot attend to prefixes apart. None: no reason is known.
     """
     ends = _find_ends(loaded.model, tokenizer)
-    sampler = Sampler(parameters, parameters.repetition_penalty or own_settings(loaded.model).repetition_penalty or 1.0)
+    own = own_settings(loaded.model)
+    if parameters.min_new_tokens is None and own.min_new_tokens:
+        parameters = msgspec.structs.replace(parameters, min_new_tokens=own.min_new_tokens)
+    sampler = Sampler(parameters, parameters.repetition_penalty or own.repetition_penalty or 1.0)
 
     def decoder(sampler: Sampler, on_shrink: Callable[[int, str], None] = lambda count, unit: None) -> Decoder:
         seed, attempt = parameters.seed, calls.attempt
         return Decoder(loaded, tokenizer, ends, sampler, seed, takes_places, fused=fused, attempt=attempt, on_shrink=on_shrink)
 
-    reason = known_reason or _unsupported_settings(loaded.model)
+    asked = _asked(own, _UNSUPPORTED)
+    reason = known_reason or (f"its generation_config asks for {', '.join(asked)}" if asked else None)
     if reason is None:
-        recording = _RecordingSampler()
+        recording = RecordingSampler()
         try:
             reason = _find_disagreement(decoder(recording), recording, loaded, max_length)
         except BackendError as error:
@@ -104,26 +116,27 @@ def choose_generation(
             reason = str(error) if cause is None else f"it failed on a probe: {type(cause).__name__}: {first_line(cause)}"
     if reason is None:
         return SlotGeneration(decoder(sampler, calls.on_shrink), budgets.slots)
-    generator = PaddedGenerator(loaded, tokenizer, ends, sampler, parameters.seed)
-    return PaddedGeneration(generator, budgets.generated_rows, reason, calls.attempt, partial(calls.on_shrink, unit="rows"))
+
+    def padded(sampler: Sampler) -> PaddedGenerator:
+        return PaddedGenerator(loaded, tokenizer, ends, sampler, parameters.seed)
+
+    groups = declared_groups(loaded.model.config, max_length)
+    by_length = [name for name in asked if name not in _OF_ONE_TOKEN]
+    if by_length:
+        groups = replace(groups.equal(f"{', '.join(by_length)} may depend on the length of a batch"), same_limit=True)
+    groups = PaddedProbe(loaded, padded, calls, max_length=max_length).extend(groups)
+    on_shrink = partial(calls.on_shrink, unit="rows")
+    return PaddedGeneration(padded(sampler), budgets.generated_rows, reason, calls.attempt, on_shrink, groups)
 
 
-class _RecordingSampler(Sampler):
-    """A greedy sampler that records the logits."""
-
-    def __init__(self) -> None:
-        super().__init__(GenerationParameters(), 1.0)
-        self.logits: defaultdict[tuple[int, ...], list[torch.Tensor]] = defaultdict(list)
-        """By prompt, in the order of the tokens."""
-
-    def sample(self, logits: torch.Tensor, rows: Sequence[SamplerState], texts: Sequence[Sequence[int]]) -> list[int]:
-        """See `Sampler.sample`."""
-        for row, scores in zip(rows, logits, strict=True):
-            self.logits[row.prompt].append(scores)
-        return super().sample(logits, rows, texts)
+def unobeyed_settings(model: Any) -> str | None:
+    """Which settings of the model's generation_config nothing obeys, as a line for the user. None: none."""
+    own = own_settings(model)
+    asked = [f"{name}={getattr(own, name)}" for name in _asked(own, _UNOBEYED)]
+    return f"its generation_config asks for {', '.join(asked)}, which is ignored: texts are generated without beams" if asked else None
 
 
-def _find_disagreement(decoder: Decoder, recording: _RecordingSampler, loaded: LoadedModel, max_length: int) -> str | None:
+def _find_disagreement(decoder: Decoder, recording: RecordingSampler, loaded: LoadedModel, max_length: int) -> str | None:
     """Why rows cannot be generated in slots: how a small probe's logits differ from those of whole passes over its texts. None: they can.
 
     `recording` is the decoder's sampler. In half precision whole passes differ among themselves, but a wrong attention differs by far more.
@@ -162,8 +175,6 @@ def _find_ends(model: Any, tokenizer: PromptTokenizer) -> frozenset[int]:
     return frozenset(end for end in (*declared, tokenizer.special.end) if end is not None)
 
 
-def _unsupported_settings(model: Any) -> str | None:
-    """Which settings of the model's generation_config only `generate` of transformers obeys, as a reason. None: none."""
-    own = own_settings(model)
-    asked = [name for name, neutral in _UNSUPPORTED.items() if getattr(own, name, None) not in (None, neutral)]
-    return f"its generation_config asks for {', '.join(asked)}" if asked else None
+def _asked(own: Any, settings: Mapping[str, Any]) -> list[str]:
+    """Which of these settings a generation_config sets to more than the value that changes nothing."""
+    return [name for name, neutral in settings.items() if getattr(own, name, None) not in (None, neutral)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from pytest_lighteval.backends.accelerate.generation.sampler import Sampler, Sam
 from pytest_lighteval.backends.accelerate.generation.stopping import StopRule
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.memory import Attempt
+from pytest_lighteval.backends.accelerate.row_groups import RowGroups
 from pytest_lighteval.backends.common.generation_requests import GeneratedText
 from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
 
@@ -27,7 +29,7 @@ class PaddedGenerator:
     """A loaded causal model that continues one batch of padded prompts with `generate` of transformers.
 
     Prompts are padded on the left under an attention mask, and positions count from each prompt's own first token. So a row's answer is
-    the same as alone, up to rounding.
+    the same as alone, up to rounding, in most models: which rows may share a batch is found out by a probe.
     """
 
     def __init__(self, loaded: LoadedModel, tokenizer: PromptTokenizer, ends: Collection[int], sampler: Sampler, seed: int) -> None:
@@ -38,15 +40,18 @@ class PaddedGenerator:
             # our sampler samples each row in `_OnlyTheSampled`, which leaves one token to `generate`
             do_sample=False,
             num_beams=1,
+            num_beam_groups=None,
+            constraints=None,
+            force_words_ids=None,
             num_return_sequences=1,
             temperature=1.0,
             top_k=50,
             top_p=1.0,
             min_p=None,
-            # `generate` would penalize the padding as well
+            # `generate` would penalize the padding as well; our sampler also counts the new tokens
             repetition_penalty=1.0,
-            max_length=None,
             min_new_tokens=None,
+            max_length=None,
             eos_token_id=sorted(ends) or None,
             pad_token_id=tokenizer.special.start,
             return_dict_in_generate=False,
@@ -95,10 +100,12 @@ class PaddedGeneration:
         reason: str,
         attempt: Attempt,
         on_shrink: Callable[[int], None],
+        groups: RowGroups,
     ) -> None:
-        """`reason`: why not in slots. `on_shrink` gets the new number of rows when memory ran out."""
-        self.reason = reason
-        self._generator, self._limits, self._attempt, self._on_shrink = generator, limits, attempt, on_shrink
+        """`reason`: why not in slots. `on_shrink` gets the new number of rows when memory ran out. `groups`: which rows share a batch."""
+        self.reason = groups.explained(reason, scored=False)
+        self._generator, self._limits, self._attempt, self._on_shrink = generator, groups.limits(limits), attempt, on_shrink
+        self._groups = groups
 
     @property
     def tokens_computed(self) -> int:
@@ -107,12 +114,19 @@ class PaddedGeneration:
 
     def generate(self, rows: Sequence[PromptRow]) -> Iterator[tuple[PromptRow, GeneratedText | None]]:
         """See `Generation.generate`."""
-        rows = sorted(rows, key=lambda row: -len(row.prompt))
-        for batch in run_in_batches(rows, _prompt_size, self._limits, partial(self._attempt, self._generator.generate), self._on_shrink):
+        grouped: defaultdict[Hashable, list[PromptRow]] = defaultdict(list)
+        for row in sorted(rows, key=lambda row: -len(row.prompt)):
+            grouped[self._group(row)].append(row)
+        rows = [row for group in grouped.values() for row in group]
+        run = partial(self._attempt, self._generator.generate)
+        for batch in run_in_batches(rows, _prompt_size, self._limits, run, self._on_shrink, group=self._group):
             if isinstance(batch, TooBig):
                 yield batch.items[0], None
             else:
                 yield from zip(batch.items, batch.result, strict=True)
+
+    def _group(self, row: PromptRow) -> Hashable:
+        return self._groups.generated(len(row.prompt), row.max_new_tokens)
 
 
 class _RowsDone(transformers.StoppingCriteria):  # type: ignore[misc]  # a class without types

@@ -6,7 +6,6 @@ The numbers decide: at load both ways score a small probe, and the tree is used 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 from pytest_lighteval.backends.accelerate.budgets import Budgets
 from pytest_lighteval.backends.accelerate.loading import LoadedModel
 from pytest_lighteval.backends.accelerate.model_calls import ModelCalls
+from pytest_lighteval.backends.accelerate.row_groups import ANY_ROWS, RowGroups, changing_ropes, hidden_selection
+from pytest_lighteval.backends.accelerate.scoring.padding import PaddingProbe
 from pytest_lighteval.backends.accelerate.scoring.row_scorer import RowScorer, RowScoring
 from pytest_lighteval.backends.accelerate.scoring.scores import Failed, Scoring
 from pytest_lighteval.backends.accelerate.scoring.tree_scorer import TreeScorer, TreeScoring
@@ -30,26 +31,45 @@ class ChosenScoring:
     """Why by plain rows. None: over the prefix tree."""
     fused: bool
     """Whether fused kernels work here."""
+    groups: RowGroups = ANY_ROWS
+    """Which rows share a batch where plain rows run."""
 
 
 def choose_scoring(loaded: LoadedModel, rows: RowScorer, budgets: Budgets, calls: ModelCalls, *, max_length: int) -> ChosenScoring:
-    """Over the prefix tree if the model gives the same log-likelihoods with it, else by plain rows."""
-    plain = RowScoring(rows, budgets.plain_rows, calls.attempt, partial(calls.on_shrink, unit="rows"))
-    reason = unsupported(loaded.model.config)
+    """Over the prefix tree if the model gives the same log-likelihoods with it, else by plain rows.
+
+    Raises BackendError for a model that is not causal.
+    """
+    probe = PaddingProbe(loaded, rows, calls, max_length=max_length)
+    groups = probe.short()
+
+    def plain(groups: RowGroups) -> RowScoring:
+        return RowScoring(rows, budgets.plain_rows, calls.attempt, partial(calls.on_shrink, unit="rows"), groups=groups)
+
+    reason = unsupported(loaded.model.config, max_length)
     if reason is not None:
-        return ChosenScoring(scoring=plain, plain_reason=reason, fused=True)
+        groups = probe.long(groups)
+        return ChosenScoring(scoring=plain(groups), plain_reason=reason, fused=True, groups=groups)
     # kernels that a machine lacks, or that fail on a model's shapes, are not worth giving up the tree for
     for fused in (True, False):
         scorer = TreeScorer(loaded.model, loaded.device, takes_places=rows.keep != "all", fused=fused)
-        reason = _why_plain(scorer, loaded, rows, budgets, calls, max_length=max_length)
+        reason = _why_plain(scorer, loaded, rows, budgets, calls, groups, max_length=max_length)
         if reason is None:
-            tree = TreeScoring(scorer, budgets.tree, calls.attempt, partial(calls.on_shrink, unit="tokens"), plain=plain)
+            tree = TreeScoring(scorer, budgets.tree, calls.attempt, partial(calls.on_shrink, unit="tokens"), plain=plain(groups))
             return ChosenScoring(scoring=tree, plain_reason=None, fused=fused)
-    return ChosenScoring(scoring=plain, plain_reason=reason, fused=False)
+    groups = probe.long(groups)
+    return ChosenScoring(scoring=plain(groups), plain_reason=reason, fused=False, groups=groups)
 
 
 def _why_plain(
-    scorer: TreeScorer, loaded: LoadedModel, rows: RowScorer, budgets: Budgets, calls: ModelCalls, *, max_length: int
+    scorer: TreeScorer,
+    loaded: LoadedModel,
+    rows: RowScorer,
+    budgets: Budgets,
+    calls: ModelCalls,
+    groups: RowGroups,
+    *,
+    max_length: int,
 ) -> str | None:
     """Why this scorer cannot be used for the model. None: it can."""
     config = loaded.model.config
@@ -59,7 +79,7 @@ def _why_plain(
         reason = find_disagreement(
             # without any tolerated waste every shared path is a stem, however short
             TreeScoring(scorer, limits, calls.attempt, tolerated_waste=0),
-            RowScoring(rows, budgets.plain_rows, calls.attempt),
+            RowScoring(rows, budgets.plain_rows, calls.attempt, groups=groups),
             vocabulary=config.get_text_config().vocab_size,
             exact=loaded.is_exact,
             max_length=max_length,
@@ -67,8 +87,8 @@ def _why_plain(
     except BackendError as error:
         return str(error).removeprefix(f"{calls.name}: ")
     if reason is None and not scorer.windows_seen:
-        return hidden_window(config, max_length)
-    return reason
+        reason = hidden_window(config, max_length)
+    return reason or hidden_selection(config.get_text_config(), max_length)
 
 
 def find_disagreement(tree: Scoring, plain: Scoring, *, vocabulary: int, exact: bool, max_length: int) -> str | None:
@@ -93,16 +113,16 @@ def find_disagreement(tree: Scoring, plain: Scoring, *, vocabulary: int, exact: 
     return None
 
 
-def unsupported(config: Any) -> str | None:
-    """Why a model of this configuration is not even tried on a prefix tree. None: it is tried."""
+def unsupported(config: Any, max_length: int) -> str | None:
+    """Why a model of this configuration is not even tried on a prefix tree. None: it is tried. `max_length`: of its longest row."""
     text = config.get_text_config()
     if not getattr(text, "num_attention_heads", None):
         return "it has no attention heads"
     others = {kind for kind in getattr(text, "layer_types", None) or () if kind not in ("full_attention", "sliding_attention")}
     if others:
         return f"it has layers of {' and '.join(sorted(others))}"
-    for rope in _rope_kinds(text):
-        if rope in ("dynamic", "longrope"):
+    for rope, limit in changing_ropes(text):
+        if limit < max_length:
             return f"its {rope} positions depend on the longest sequence of a batch"
     return None
 
@@ -114,14 +134,6 @@ def hidden_window(config: Any, max_length: int) -> str | None:
     if window and used and window < max_length:
         return f"its sliding window of {window} tokens is applied where it cannot be seen"
     return None
-
-
-def _rope_kinds(config: Any) -> Iterator[str]:
-    parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    for one in (parameters, *(value for value in parameters.values() if isinstance(value, dict))):
-        kind = one.get("rope_type", one.get("type"))
-        if isinstance(kind, str):
-            yield kind
 
 
 def _probe_pairs(vocabulary: int, max_length: int) -> list[TokenPair]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -13,6 +13,7 @@ import torch
 from pytest_lighteval.backends.accelerate.batches import BatchLimits, TooBig, run_in_batches
 from pytest_lighteval.backends.accelerate.memory import Attempt
 from pytest_lighteval.backends.accelerate.model_calls import evaluating
+from pytest_lighteval.backends.accelerate.row_groups import ANY_ROWS, RowGroups
 from pytest_lighteval.backends.accelerate.scoring.rows import Row, plan_rows
 from pytest_lighteval.backends.accelerate.scoring.scores import Failed, Scored
 from pytest_lighteval.backends.common.token_pairs import TokenPair
@@ -96,21 +97,37 @@ class RowScoring:
     """The `Scoring` in which every distinct sequence is a padded row of its own."""
 
     def __init__(
-        self, scorer: RowScorer, limits: BatchLimits, attempt: Attempt, on_shrink: Callable[[int], None] = lambda rows: None
+        self,
+        scorer: RowScorer,
+        limits: BatchLimits,
+        attempt: Attempt,
+        on_shrink: Callable[[int], None] = lambda rows: None,
+        *,
+        groups: RowGroups = ANY_ROWS,
     ) -> None:
-        """`on_shrink` gets the new number of rows when memory ran out."""
-        self._scorer, self._limits, self._attempt, self._on_shrink = scorer, limits, attempt, on_shrink
+        """`on_shrink` gets the new number of rows when memory ran out. `groups`: which rows may share a batch."""
+        self._scorer, self._limits, self._attempt, self._on_shrink = scorer, groups.limits(limits), attempt, on_shrink
+        self._groups = groups
         self.tokens_computed = 0
 
     def score(self, pairs: Sequence[TokenPair]) -> Iterator[list[Scored | Failed]]:
         """See `Scoring.score`."""
-        for batch in run_in_batches(plan_rows(pairs), lambda row: row.size, self._limits, self._run, self._on_shrink):
+        rows = plan_rows(pairs)
+        causal = self._groups.causal
+        if causal is not None:
+            refused = [target.owner for row in rows if len(row.tokens) > causal for target in row.targets]
+            rows = [row for row in rows if len(row.tokens) <= causal]
+            yield [Failed(owner=owner, error=f"the model is not causal in rows of more than {causal} tokens") for owner in refused]
+        for batch in run_in_batches(rows, lambda row: row.size, self._limits, self._run, self._on_shrink, group=self._group):
             if isinstance(batch, TooBig):
                 (row,) = batch.items
                 error = f"memory ran out on a single row of {len(row.tokens)} tokens"
                 yield [Failed(owner=target.owner, error=error) for target in row.targets]
             else:
                 yield [scored for row_scores in batch.result for scored in row_scores]
+
+    def _group(self, row: Row) -> Hashable:
+        return self._groups.scored(len(row.tokens))
 
     def _run(self, rows: Sequence[Row]) -> list[list[Scored]] | None:
         scores = self._attempt(self._scorer.score, rows)

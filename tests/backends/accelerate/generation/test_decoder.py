@@ -134,7 +134,10 @@ def test_settings_that_generate_alone_obeys_are_left_to_it(llama: Any) -> None:
 
     found = tokens_of(backend, requests_of(PROMPTS[:1], (30,)))
 
-    assert backend.describe()["generation"] == "padded batches: its generation_config asks for no_repeat_ngram_size"
+    assert backend.describe()["generation"] == (
+        "padded batches: its generation_config asks for no_repeat_ngram_size; rows only beside rows of equal length and limit "
+        "(no_repeat_ngram_size may depend on the length of a batch)"
+    )
     assert found == [(by_transformers(llama, PROMPTS[0], 30),)]
 
 
