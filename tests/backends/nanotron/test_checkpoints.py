@@ -222,6 +222,10 @@ def test_it_answers_what_the_accelerate_backend_answers_of_the_same_model(tmp_pa
         "max_length": 128,
     }.items() <= facts.items()
     assert facts["architecture"] == "LlamaForCausalLM"
+    with NanotronBackendOf(checkpoint, generation_parameters={"max_new_tokens": 2}) as backend:
+        (short,) = dict(backend.generate(requests[:1])).values()
+        assert backend.describe()["notes"][-1].startswith("every text may have 2 new tokens, whatever its task says")
+    assert [len(tokens) for tokens in short.token_ids or ()] == [2]
     with pytest.raises(BackendError, match="the backend is closed"):
         list(backend.loglikelihood(REQUEST))
 

@@ -248,6 +248,16 @@ def test_sampling_asks_for_its_number_under_a_seed_of_the_prompts_own(llama: Any
         assert (parameters.stop, parameters.stop_token_ids) == (["x"], [2])
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, 6), (3, 3), (9, 9), (32_768, 126)])
+def test_the_users_limit_comes_before_the_tasks_and_not_before_the_models(llama: Any, given: int | None, expected: int) -> None:
+    ours, _, llm = engine(llama, generation_parameters={"max_new_tokens": given})
+
+    list(ours.generate([GenerateRequest(prompt="One two", max_new_tokens=6)]))
+
+    ((tokens, parameters),) = llm.calls[0]
+    assert parameters.max_tokens == min(expected, 126 - len(tokens))
+
+
 def test_greedy_means_temperature_zero(llama: Any) -> None:
     ours, _, llm = engine(llama)
 
