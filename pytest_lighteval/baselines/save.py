@@ -14,6 +14,7 @@ from pytest_lighteval.baselines.file_format import render_baseline
 from pytest_lighteval.baselines.model import Baseline, BaselineMetric, BaselineTask, HistoryEntry, Provenance
 from pytest_lighteval.baselines.read import read_baseline, read_baselines
 from pytest_lighteval.baselines.repeats import merge_runs
+from pytest_lighteval.common.file_names import file_name
 from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import RunReport, SampleValue, TaskKey, TaskResult
@@ -281,5 +282,5 @@ class SaveTarget:
 
 
 def _file_name(key: TaskKey) -> str:
-    name = f"{key.suite}.{key.task}.{key.few_shots}-shot{'.trunc' * key.truncate}".replace(":", ".")
-    return re.sub(r"[^\w.-]|^\.", "_", name, flags=re.ASCII) + ".json"
+    suite = file_name(key.suite).replace(".", "%3A")  # suite `a:b` with task `c` is not suite `a` with task `b:c`
+    return f"{suite}.{file_name(key.task)}.{key.few_shots}-shot{'.trunc' * key.truncate}.json"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import pytest
 
+from pytest_lighteval.common.file_names import folder_of_test
 from pytest_lighteval.errors import LightevalError, UnsupportedRequestError, UserInputError
 from pytest_lighteval.plugin.item_report import attach_own_run
 from pytest_lighteval.plugin.reference import facts_of
@@ -42,7 +42,7 @@ class Lighteval:
             task = selected.task
             key = TaskKey(suite=task.suite, task=task.name, few_shots=selected.few_shots, truncate=selected.truncate)
             # a folder of its own: this may be a part of a task that an item measures as a whole
-            folder = self._session.run_folder / "own" / re.sub(r"[^\w.-]+", "-", node.nodeid, flags=re.ASCII).strip("-.")
+            folder = self._session.run_folder / "own" / folder_of_test(node.nodeid)
             result = run_evaluation(self._session, node, task, key, engine, folder=folder, settings=settings)
         except UnsupportedRequestError as error:
             pytest.skip(str(error))

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pytest_lighteval.common.file_names import file_name
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.reports.serialize import to_json, to_plain
 from pytest_lighteval.types import Ask, Detail, TaskKey
 
 
 def details_path(report_dir: Path, key: TaskKey) -> Path:
-    """`details/<suite>/<task with : as .>.<n>-shot[.trunc].jsonl` below the run's folder."""
-    return report_dir / "details" / _file_name(key.suite) / f"{_stem(key)}.jsonl"
+    """`details/<suite>/<task with : as .>.<n>-shot[.trunc].jsonl` below the run's folder; no two keys have one path."""
+    return report_dir / "details" / file_name(key.suite) / f"{_stem(key)}.jsonl"
 
 
 def _stem(key: TaskKey) -> str:
-    return f"{_file_name(key.task)}.{key.few_shots}-shot" + (".trunc" if key.truncate else "")
-
-
-def _file_name(name: str) -> str:
-    """The name without characters that a file system or a shell treats specially."""
-    return re.sub(r"[^\w.-]|^\.|(?<=\.)\.", "_", name.replace(":", "."), flags=re.ASCII)
+    return f"{file_name(key.task)}.{key.few_shots}-shot" + (".trunc" if key.truncate else "")
 
 
 class DetailsWriter:

@@ -63,9 +63,13 @@ def _lines(path: Path) -> list[Any]:
         ("leaderboard|arc:challenge|25", "leaderboard/arc.challenge.25-shot.jsonl"),
         ("leaderboard|gsm8k|5|1", "leaderboard/gsm8k.5-shot.trunc.jsonl"),
         ("original|arc:c:letters|0", "original/arc.c.letters.0-shot.jsonl"),
-        ("../up|../../etc/a b\n|0", "___up/___.__etc_a_b_.0-shot.jsonl"),
+        ("my-suite_2|a_b-c:D|0", "my-suite_2/a_b-c.D.0-shot.jsonl"),
+        ("a.b|a.b|0", "a%2Eb/a%2Eb.0-shot.jsonl"),
+        ("a:b|a:b|0", "a.b/a.b.0-shot.jsonl"),
+        ("../up|../../etc/a b\n|0", "%2E%2E%2Fup/%2E%2E%2F%2E%2E%2Fetc%2Fa%20b%0A.0-shot.jsonl"),
+        ("::|:a::b:|0", "%3A%3A/%3Aa.%3Ab%3A.0-shot.jsonl"),
     ],
-    ids=["colon", "truncation", "two colons", "hostile"],
+    ids=["colon", "truncation", "two colons", "all plain characters", "point", "colon in a suite", "hostile", "colons alone"],
 )
 def test_an_items_details_have_a_name_of_their_own(text: str, name: str) -> None:
     assert details_path(Path("reports/run"), key(text)) == Path("reports/run/details") / name
