@@ -142,7 +142,7 @@ def run_evaluation(
     """
     progress = ProgressLine(item.config, item.nodeid, str(key))
     try:
-        with DetailsWriter(folder, key, mask=session.secrets.mask) as details:
+        with DetailsWriter(folder, key, mask=session.secrets.mask if session.secrets.pattern else None) as details:
             return evaluate(
                 task,
                 backend,

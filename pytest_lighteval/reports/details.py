@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pytest_lighteval.common.file_names import file_name
 from pytest_lighteval.errors import LightevalError
-from pytest_lighteval.reports.serialize import to_json, to_plain
+from pytest_lighteval.reports.line_encoder import Without, encode_line
 from pytest_lighteval.types import Ask, Detail, TaskKey
 
 
@@ -33,9 +33,9 @@ class DetailsWriter:
     LightevalError, and the file keeps every whole line before it.
     """
 
-    def __init__(self, report_dir: Path, key: TaskKey, *, mask: Callable[[str], str] = str) -> None:
+    def __init__(self, report_dir: Path, key: TaskKey, *, mask: Callable[[str], str] | None = None) -> None:
         self._mask = mask
-        """Removes secrets from a line."""
+        """Removes secrets from a line. None: there are none."""
         self.path = details_path(report_dir, key)
         """Where the details are once they are complete."""
         self.partial = self.path.with_suffix(".partial.jsonl")
@@ -64,8 +64,8 @@ class DetailsWriter:
 
     def write(self, detail: Detail) -> None:
         """Add one line."""
-        line = self._mask(to_json(detail_line(detail, seconds=time.perf_counter() - self._started)))
-        unwritten = memoryview((line + "\n").encode())
+        line = encode_line(detail_line(detail, seconds=time.perf_counter() - self._started))
+        unwritten = memoryview(line if self._mask is None else self._mask(line.decode()).encode())
         size = self._size + len(unwritten)
         try:
             while unwritten:
@@ -91,7 +91,7 @@ class DetailsWriter:
 
 
 def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
-    """The line's object; `seconds` is the time from the item's start until the document was scored.
+    """The line's object, to be encoded; `seconds` is the time from the item's start until the document was scored.
 
     `answers` has, by what was asked, the request and the response. A request's prompt is left out if it is the line's own.
     `not_judged` is only there where a metric gave up, `cut_in_thoughts` where a text ended within thoughts, `empty_reasons` where a text
@@ -101,29 +101,27 @@ def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
     return {
         "id": doc.id,
         "few_shot_seed": detail.few_shot_seed,
-        "doc": to_plain(doc),
-        "prompt": to_plain(detail.prompt),
+        "doc": doc,
+        "prompt": detail.prompt,
         "prompt_digest": detail.prompt_digest,
         "few_shot_ids": detail.few_shot_ids,
         "answers": {ask.value: _answer(detail, ask) for ask in sorted(detail.requests)},
-        "scores": to_plain(detail.values),
-        "baseline_scores": to_plain(detail.baseline),
+        "scores": dict(detail.values),
+        "baseline_scores": detail.baseline,
         "truncated": detail.truncated,
         "error": detail.error,
-        **({"not_judged": to_plain(detail.not_judged)} if detail.not_judged else {}),
+        **({"not_judged": dict(detail.not_judged)} if detail.not_judged else {}),
         **({"cut_in_thoughts": detail.cut_in_thoughts} if detail.cut_in_thoughts else {}),
         "seconds": round(seconds, 3),
     }
 
 
 def _answer(detail: Detail, ask: Ask) -> dict[str, Any]:
-    request = to_plain(detail.requests[ask])
-    if request.get("prompt") == to_plain(detail.prompt):
-        del request["prompt"]
-    response = to_plain(detail.responses.get(ask))
-    if isinstance(response, dict) and not response.get("empty_reasons", True):
-        del response["empty_reasons"]
-    answer = {"request": request, "response": response}
+    request, response = detail.requests[ask], detail.responses.get(ask)
+    answer: dict[str, Any] = {
+        "request": Without(request, "prompt") if getattr(request, "prompt", None) == detail.prompt else request,
+        "response": Without(response, "empty_reasons") if response and not getattr(response, "empty_reasons", True) else response,
+    }
     if ask in detail.scored_texts:
         answer["scored_texts"] = detail.scored_texts[ask]
     return answer

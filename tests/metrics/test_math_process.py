@@ -13,6 +13,7 @@ import pytest
 from math_verify import verify
 
 from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.metrics import math_process
 from pytest_lighteval.metrics.math_process import MathProcess, Target
 from tests.metrics.differences import COMPARISONS
 from tests.metrics.golden import read_lines
@@ -127,3 +128,23 @@ def test_a_library_that_cannot_be_imported_is_an_error_and_no_wrong_answer(tmp_p
         process.are_equal(["1"], "1", gold_targets=("expr",), text_targets=("expr",), precision=5)
 
     assert process.pid is None
+
+
+def test_answers_are_remembered_by_a_digest_and_not_with_their_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Process:
+        def are_equal(self, golds: Sequence[str], text: str, **_: Any) -> bool:
+            asked.append(text)
+            return text == golds[0]
+
+    monkeypatch.setattr(math_process, "_PROCESS", Process())
+    monkeypatch.setattr(math_process, "_ANSWERS", {})
+    monkeypatch.setattr(math_process, "_MOST_ANSWERS", 2)
+    texts = ["1", "2", "2", "1", "3", "1"]
+
+    equal = [math_process.are_equal(("1",), text, gold_targets=("expr",), text_targets=("expr",), precision=5) for text in texts]
+
+    assert equal == [text == "1" for text in texts]
+    assert asked == ["1", "2", "3", "1"]
+    assert [len(key) for key in math_process._ANSWERS] == [32, 32]
