@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.backends.openai.openai_server import Behaviour, TinyServer
+from tests.backends.openai.openai_server import Behaviour, Fault, TinyServer
 from tests.plugin.conftest import Results
 
 pytestmark = pytest.mark.skipif(
@@ -78,6 +78,32 @@ def test_a_key_that_cannot_be_sent_is_an_error_and_is_written_nowhere(
     for shown in (KEY, "of-two-lines"):
         assert shown not in result.stdout.str() + result.stderr.str()
         assert not [path for path in project.path.rglob("*") if path.is_file() and shown.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("trouble", ["proxy", "refusal"])
+def test_no_key_is_shown_with_the_local_variables_of_a_failure(
+    project: pytest.Pytester, server: TinyServer, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    more: dict[str, object] = {}
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    if trouble == "proxy":
+        monkeypatch.setenv("HTTPS_PROXY", "gopher://me:swordfish@127.0.0.1:9")
+        more["base_url"] = "https://server.invalid/v1"
+    server.faults = [Fault(status=401, body=json.dumps({"error": {"message": f"no: Bearer {KEY}"}}))] * 20
+    options = ("--showlocals", "--log-level=DEBUG", "--junitxml=junit.xml", "-vv", "-o", "junit_logging=all")
+
+    result = project.runpytest("suites", *arguments(server, **more), *options)
+
+    server.faults = []
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert result.parseoutcomes()["errors"] == 5
+    shown = result.stdout.str() + result.stderr.str()
+    assert ("no HTTP client for it" if more else "no: Bearer ***") in shown
+    written = [path.read_bytes() for path in project.path.rglob("*") if path.is_file()]
+    for secret in (KEY, "swordfish"):
+        assert secret not in shown
+        assert not [content for content in written if secret.encode() in content]
 
 
 def test_what_a_server_cannot_score_is_skipped_with_its_reason_and_red_where_it_is_gated(

@@ -16,6 +16,8 @@ _SAME_TOKEN = 0.5
 """Nats by which two values of one token may differ: far more than the rounding of bfloat16, far less than between two tokens."""
 _ROUNDING = 1e-3
 """Nats by which a log-probability may be above 0, and above that of the likeliest token."""
+_LOWEST = -1e9
+"""No finite log-probability is below this. vLLM writes -9999 for minus infinity."""
 _CONTEXTS = ("One, two,", "Once upon")
 _WORDS = (" the", " of", " and", "!")
 """Single tokens in nearly every vocabulary."""
@@ -56,7 +58,24 @@ class Echo:
         if first == len(self.tokens) or not self.tokens[first]:
             return None
         spelled = "".join(self.tokens[first:])
-        return len(self.tokens) - first if spelled == text[self.offsets[first] - shift :] else None
+        if spelled != text[self.offsets[first] - shift :]:
+            return None
+        before = self.tokens[first - 1] if first else ""
+        # offsets of another text may hide a token that starts after the border too
+        if before and PIECE not in before and len(text) - len(spelled) - len(before) >= border:
+            return None
+        return len(self.tokens) - first
+
+    def count_covering(self, characters: int) -> int | None:
+        """How many of the last tokens have the last characters of the text. None: their texts do not show it."""
+        covered = 0
+        for count, token in enumerate(reversed(self.tokens), 1):
+            if not token or PIECE in token:
+                return None
+            covered += len(token)
+            if covered >= characters:
+                return count
+        return None
 
     def score_last(self, count: int) -> tuple[float, bool]:
         """Summed log-probability (nats, float64) of the last tokens, and whether each is the likeliest. Raises UnansweredError."""
@@ -202,4 +221,6 @@ def _logprob(value: object) -> float:
     converted = number(value)
     if converted > _ROUNDING:
         raise ValueError(f"it is {converted:.6g}, above 0")
+    if converted < _LOWEST and math.isfinite(converted):
+        raise ValueError(f"it is {converted:.6g}")
     return converted

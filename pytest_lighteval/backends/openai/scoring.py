@@ -29,6 +29,8 @@ from pytest_lighteval.types import (
 )
 
 _UNLIMITED = 2**31
+_MERGED = 2
+"""Tokens by which a context alone and the same text at the start of a longer one may differ."""
 _NO_START = "an empty context needs a start: give tokenizer=, or start_text=, the text of the model's end-of-sequence token"
 
 
@@ -189,6 +191,9 @@ class EchoScorer:
             self._server.check_count(alone, self._server.expected_tokens(start))
             # if the continuation merged into the context's last token, it is that token
             count = max(1, echo.prompt_tokens - alone)
+            covering = echo.count_covering(len(moved.continuation))
+            if covering is not None and abs(count - covering) > _MERGED:
+                raise UnansweredError(f"the server counts {count} tokens in the continuation, whose text is in the last {covering}")
         return echo, count
 
     @property

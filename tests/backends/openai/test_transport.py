@@ -7,6 +7,7 @@ import json
 import logging
 import traceback
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -176,7 +177,12 @@ def test_a_short_key_may_be_a_word_of_an_answer(server: TinyServer, monkeypatch:
     ("name", "value", "shown"),
     [
         ("SSL_CERT_FILE", "/no/such/file.pem", "SSL_CERT_FILE"),
-        ("HTTPS_PROXY", "socks5://me:swordfish@127.0.0.1:9", "proxy"),
+        pytest.param(
+            "HTTPS_PROXY",
+            "socks5://me:swordfish@127.0.0.1:9",
+            "proxy",
+            marks=pytest.mark.skipif(find_spec("socksio") is not None, reason="httpx can use SOCKS proxies here"),
+        ),
         ("HTTPS_PROXY", "gopher://me:swordfish@127.0.0.1:9", "gopher"),
     ],
 )

@@ -164,6 +164,7 @@ OTHER_TEXT = "the server's echo is not the text that was sent"
         pytest.param(setting("token_logprobs", 5.0), NO_NUMBER, id="far above 0"),
         pytest.param(setting("token_logprobs", 0.01), NO_NUMBER, id="above a rounding error"),
         pytest.param(setting("token_logprobs", -(10**400)), NO_NUMBER, id="too large an integer"),
+        pytest.param(setting("token_logprobs", -1e308), NO_NUMBER, id="too small a number"),
         pytest.param(setting("token_logprobs", "-1.5"), NO_NUMBER, id="a text"),
         pytest.param(setting("token_logprobs", True), NO_NUMBER, id="a truth value"),
         pytest.param(setting("token_logprobs", [-1.0]), NO_NUMBER, id="a list"),
@@ -256,6 +257,15 @@ def test_a_prompt_that_the_server_counts_otherwise_was_not_read(
 
     assert answer.texts == ()
     assert "it did not read the prompt that was sent" in answer.error
+
+
+@pytest.mark.parametrize("counted", [1, 50])
+def test_a_context_that_the_server_counts_otherwise_does_not_move_the_border(ask: Ask, counted: int) -> None:
+    hide_offsets = Fault(change=lambda answer: held(answer).update(text_offset=[0] * len(held(answer)["tokens"])))
+
+    _, answer = ask(QUESTION, hide_offsets, Fault(change=using(prompt_tokens=counted)))
+
+    assert "tokens in the continuation, whose text is in the last" in answer.error
 
 
 def test_a_chat_is_not_held_to_a_number_of_tokens_nor_a_text_without_a_tokenizer(ask: Ask, tokenizer_folder: str) -> None:
