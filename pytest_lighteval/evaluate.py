@@ -6,7 +6,6 @@ Knows the module of each step, and nothing of pytest, torch or files.
 from __future__ import annotations
 
 import hashlib
-import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from pytest_lighteval.common.statistics import aggregate, standard_error
 from pytest_lighteval.data.data_sets import DataSets, rows_fingerprint
 from pytest_lighteval.errors import BackendError, DataError, NotJudgedError, RequestsFailedError, UserInputError
 from pytest_lighteval.metrics import metric
+from pytest_lighteval.metrics.equal_choices import EqualChoices, impossible_logprob
 from pytest_lighteval.prompts.assembly import build_prompt, truncate_few_shots
 from pytest_lighteval.prompts.documents import render_docs
 from pytest_lighteval.prompts.few_shots import pick_few_shots, resolve_few_shots_split, shuffle_docs
@@ -30,10 +30,8 @@ from pytest_lighteval.types import (
     DocumentScore,
     GenerateRequest,
     GenerateResponse,
-    LoglikelihoodResponse,
     Metric,
     MetricResult,
-    PerplexityResponse,
     Prompt,
     Request,
     RequestKind,
@@ -132,7 +130,8 @@ def evaluate(
     Raises:
         DataError, PromptError: The data set or a row is not as the task needs it; nothing was asked.
         BackendError: The backend failed.
-        RequestsFailedError: Requests have no answer. All others were asked, and `on_detail` got them all.
+        RequestsFailedError: Requests have no answer, or too many log-probabilities are all equal. Every document was asked, and
+            `on_detail` got it.
     """
     started = time.perf_counter()
     settings = settings or EvaluationSettings()
@@ -150,10 +149,11 @@ def evaluate(
     cut_in_thoughts = 0
     failures: list[str] = []
     thoughts = _thoughts(task, backend, prompted, settings)
+    equal = EqualChoices()
 
     def measured() -> TaskResult:
         notes = [_cut_note(cut_in_thoughts)] if cut_in_thoughts else []
-        notes += [_not_judged_note(name, len(not_judged[name])) for name in sorted(not_judged)]
+        notes += [*equal.notes, *(_not_judged_note(name, len(not_judged[name])) for name in sorted(not_judged))]
         return _result(task, key, data, prompted, scores, metrics, settings, notes=notes, seconds=time.perf_counter() - started)
 
     progress = Progress(done=0, total=sum(len(set(doc.requests.values())) for doc in prompted))
@@ -163,6 +163,7 @@ def evaluate(
             if detail.error is None:
                 cut_in_thoughts += detail.cut_in_thoughts > 0
                 scores[index] = _document_score(detail)
+                equal.count(detail.doc, responses)
                 for name in detail.not_judged:
                     not_judged.setdefault(name, set()).add(detail.doc.id)
             else:
@@ -172,6 +173,8 @@ def evaluate(
             break
     if failures:
         raise RequestsFailedError(f"{key}: {len(failures)} of {len(prompted)} documents have no answer; the first is {failures[0]}")
+    if equal.problem is not None:
+        raise RequestsFailedError(f"{key}: {equal.problem}")
     return measured()
 
 
@@ -392,13 +395,8 @@ def _score(prompted: PromptedDoc, responses: Mapping[Ask, Response], metrics: Se
 
 
 def _failure(response: Response) -> str | None:
-    """Why the response cannot be scored. A log-probability that is not a number is no answer, whichever backend returned it."""
-    numbers: tuple[float, ...] = ()
-    if isinstance(response, LoglikelihoodResponse):
-        numbers = (*response.logprobs, *(response.unconditioned_logprobs or ()))
-    elif isinstance(response, PerplexityResponse) and response.logprob is not None:
-        numbers = (response.logprob,)
-    return response.error or ("a log-probability is not a number (nan)" if any(map(math.isnan, numbers)) else None)
+    """Why the response cannot be scored, whichever backend returned it."""
+    return response.error or impossible_logprob(response)
 
 
 def _without_thoughts(response: GenerateResponse, thoughts: _Thoughts) -> tuple[GenerateResponse, int]:
