@@ -25,7 +25,8 @@ def metric_properties(metrics: Mapping[str, MetricResult], verdicts: Iterable[Ve
     """For each metric of a task or a superset: `lighteval.<metric>`, and with these suffixes its error, documents and verdict.
 
     `.stderr`, `.n`, `.min`, `.max` and `.verdict`, which agrees with the test case; for a number that was compared with a baseline also
-    `.baseline`, `.delta` (candidate minus baseline), `.p`, the comparison's own verdict as `.paired`, and its whole `.line`.
+    `.baseline`, `.delta` (candidate minus baseline), `.p`, the bounds `.lower` and `.upper` of the loss, what the gate requires as
+    `.max_drop`, `.min_effect` and `.alpha`, the comparison's own verdict as `.paired`, and its whole `.line`.
     """
     by_metric = {verdict.metric: verdict for verdict in verdicts}
     found: list[Property] = []
@@ -55,7 +56,11 @@ def _verdict_properties(prefix: str, verdict: Verdict) -> list[Property]:
             (f"{prefix}.baseline", comparison.baseline),
             (f"{prefix}.delta", comparison.candidate - comparison.baseline),
             (f"{prefix}.p", comparison.p),
+            (f"{prefix}.lower", comparison.lower),
+            (f"{prefix}.upper", comparison.upper),
         ]
+    policy = (("max_drop", paired.max_drop), ("min_effect", paired.min_effect), ("alpha", paired.alpha))
+    compared += [(f"{prefix}.{name}", float(number)) for name, number in policy if number is not None]
     waiver: list[Property] = [(f"{prefix}.waiver", verdict.waiver)] if verdict.waiver else []
     return [
         *thresholds,

@@ -48,7 +48,8 @@ def test_each_verdict_is_told_in_one_line(
     assert verdict["paired"]["outcome"] == outcome
     assert float(properties["lighteval.acc.baseline"]) == verdict["paired"]["baseline"]
     assert float(properties["lighteval.acc.delta"]) == pytest.approx(-verdict["paired"]["loss"])
-    assert float(properties["lighteval.acc.p"]) == verdict["paired"]["p"]
+    for name in ("p", "lower", "upper", "max_drop", "min_effect", "alpha"):
+        assert float(properties[f"lighteval.acc.{name}"]) == verdict["paired"][name]
 
 
 def test_a_task_that_the_baseline_does_not_hold_is_new_and_not_red(pytester: pytest.Pytester, suite: Path) -> None:

@@ -127,6 +127,8 @@ def test_junit_has_the_numbers_of_a_comparison_as_properties() -> None:
         ("lighteval.acc.baseline", 0.5),
         ("lighteval.acc.delta", -0.25),
         ("lighteval.acc.p", 0.01),
+        ("lighteval.acc.lower", 0.1),
+        ("lighteval.acc.upper", 0.4),
         ("lighteval.acc.verdict", "waived"),
         ("lighteval.acc.paired", "REGRESSED"),
         ("lighteval.acc.line", "acc REGRESSED"),
