@@ -20,6 +20,10 @@ Field = Sequence[str | int]
 
 _TAG = "tag:yaml.org,2002:"
 _MOST_NESTED = 100
+_MOST_VALUES = 200_000
+"""In one file, those behind aliases included: a few lines of aliases can stand for more values than fit into memory."""
+_LONGEST_NUMBER = 100
+_LARGEST_INT = 2**63
 # libyaml is about five times as fast; some builds of PyYAML lack it
 _BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -63,6 +67,7 @@ class YamlFile:
     def __init__(self, path: Path, *, shown: str | None = None) -> None:
         self.shown = shown if shown is not None else str(path)
         self._root = self._compose(read_utf8(path, shown=self.shown))
+        self._values = 0
         self.data: Any = None if self._root is None else self._plain(self._root, frozenset())
 
     def line(self, field: Field = ()) -> int:
@@ -148,13 +153,15 @@ class YamlFile:
 
     def _plain(self, node: Any, inside: frozenset[int]) -> Any:
         """The value of a node. `inside`: the nodes that contain it, since an alias can name one of them."""
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            raise self._node_error(node, f"more than {_MOST_VALUES} values, those behind aliases included: too many for one file")
         if isinstance(node, yaml.ScalarNode) and node.tag in _CONSTRUCTORS:
-            try:
-                return _CONSTRUCTORS[node.tag](node)
-            except (ValueError, KeyError) as error:
-                raise self._node_error(node, f"{node.value[:40]!r} is not a valid {node.tag.removeprefix(_TAG)}") from error
+            return self._scalar(node)
         if id(node) in inside:
             raise self._node_error(node, "contains itself through an alias")
+        if len(inside) >= _MOST_NESTED:
+            raise self._node_error(node, "nested too deeply, through aliases")
         inside |= {id(node)}
         if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
             return [self._plain(item, inside) for item in node.value]
@@ -162,6 +169,19 @@ class YamlFile:
             self._check_keys(node)
             return {key.value: self._plain(value, inside) for key, value in node.value}
         raise self._node_error(node, f"the tag {node.tag.removeprefix(_TAG)!r} is not supported")
+
+    def _scalar(self, node: Any) -> Any:
+        kind = node.tag.removeprefix(_TAG)
+        problem = f"{node.value[:40]!r} is not a valid {kind}"
+        if kind in ("int", "float") and len(node.value) > _LONGEST_NUMBER:
+            raise self._node_error(node, f"{problem}: it has more than {_LONGEST_NUMBER} characters")
+        try:
+            value = _CONSTRUCTORS[node.tag](node)
+        except (ValueError, KeyError, OverflowError) as error:
+            raise self._node_error(node, problem) from error
+        if kind == "int" and not -_LARGEST_INT <= value < _LARGEST_INT:
+            raise self._node_error(node, f"{problem}: it has more than 64 bits")
+        return value
 
     def _check_keys(self, node: Any) -> None:
         first_line: dict[str, int] = {}

@@ -19,9 +19,11 @@ What is random in Jinja2 (`lipsum`, the filter `random`) is removed, and everyth
 
 from __future__ import annotations
 
+import itertools
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, lru_cache, wraps
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,10 @@ if TYPE_CHECKING:  # importing Jinja2 takes 40 ms, which a run that renders noth
 
 Rendered = Callable[[Mapping[str, Any]], Any]
 
+_MOST_NESTED = 40
+_MOST_LOOPS = 10
+_LARGEST_PRODUCT = 1_000_000
+"""Characters or items that `*` makes, and the bits of a power."""
 _MARKS = ("{{", "{%", "{#")
 
 
@@ -55,7 +61,8 @@ def compile_template(source: str) -> Rendered:
     tree = _parse(source)
     if _is_one_expression(source, tree):
         return compile_expression(_inside(source))
-    template = _environment().from_string(tree)
+    with _one_line():
+        template = _environment().from_string(tree)
     return lambda row: _guarded(lambda: template.render(row))
 
 
@@ -65,7 +72,9 @@ def compile_expression(source: str) -> Rendered:
 
     An expression that gives an iterator gives a list. Raises as `compile_template`.
     """
-    expression = _environment().compile_expression(source, undefined_to_none=False)
+    _parse("{{ " + source + " }}")
+    with _one_line():
+        expression = _environment().compile_expression(source, undefined_to_none=False)
 
     def evaluate(row: Mapping[str, Any]) -> Any:
         value = expression(row)
@@ -148,7 +157,9 @@ def _parse(source: str) -> nodes.Template:
     from jinja2 import TemplateSyntaxError, nodes
 
     environment = _environment()
-    tree = environment.parse(source)
+    with _one_line():
+        tree = environment.parse(source)
+    _check_depth(tree)
     for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
         raise TemplateSyntaxError("a template cannot read another file", node.lineno)
     # Jinja2 itself finds these two only when it generates code, which takes twice as long as all the rest
@@ -159,6 +170,36 @@ def _parse(source: str) -> nodes.Template:
         if asked.name not in environment.tests:
             raise TemplateSyntaxError(f"no test named {asked.name!r}{did_you_mean(asked.name, environment.tests)}", asked.lineno)
     return tree
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Turn what Python raises for a template that it cannot hold into Jinja2's own error."""
+    from jinja2 import TemplateSyntaxError
+
+    try:
+        yield
+    except (RecursionError, MemoryError, OverflowError) as error:
+        raise TemplateSyntaxError("nested too deeply", 1) from error
+    except SyntaxError as error:  # of the code that Jinja2 generates
+        raise TemplateSyntaxError(f"nested too deeply ({error.msg})", 1) from error
+
+
+def _check_depth(tree: nodes.Template) -> None:
+    """Raise for a template that could be parsed here, but not everywhere: how deep Python can go depends on who calls."""
+    from jinja2 import TemplateSyntaxError, nodes
+
+    level: list[tuple[nodes.Node, int]] = [(tree, 0)]
+    for depth in itertools.count():
+        if not level:
+            return
+        below = []
+        for node, loops in level:
+            loops += isinstance(node, nodes.For)
+            if depth > _MOST_NESTED or loops > _MOST_LOOPS:
+                raise TemplateSyntaxError("nested too deeply", getattr(node, "lineno", 1) or 1)
+            below += [(child, loops) for child in node.iter_child_nodes()]
+        level = below
 
 
 def _is_one_expression(source: str, tree: nodes.Template) -> bool:
@@ -240,7 +281,7 @@ def _environment_class() -> type[ImmutableSandboxedEnvironment]:
 
     class Environment(ImmutableSandboxedEnvironment):
         code_generator_class = Generator
-        intercepted_binops = frozenset({"%"})
+        intercepted_binops = frozenset({"%", "*", "**"})
 
         def getattr(self, obj: Any, attribute: str) -> Any:
             if isinstance(obj, Mapping) and attribute in obj:
@@ -251,6 +292,11 @@ def _environment_class() -> type[ImmutableSandboxedEnvironment]:
             if isinstance(left, str):
                 for value in right if isinstance(right, tuple) else (right,):
                     _checked(value)
+            if operator == "**" and isinstance(right, int) and isinstance(left, int):
+                _check_size(left.bit_length() * right)
+            for times, item in ((left, right), (right, left)) if operator == "*" else ():
+                if isinstance(times, int) and isinstance(item, str | list | tuple):
+                    _check_size(times * len(item))
             return super().call_binop(context, operator, left, right)
 
         # the names of the first parameters are Jinja2's, and keep clear of keywords in a template's call
@@ -266,6 +312,11 @@ def _environment_class() -> type[ImmutableSandboxedEnvironment]:
             return "".join(str(as_text(part)) for part in parts)
 
     return Environment
+
+
+def _check_size(size: int) -> None:
+    if size > _LARGEST_PRODUCT:
+        raise RenderError("the result would be too large")
 
 
 def _checked(value: Any) -> Any:

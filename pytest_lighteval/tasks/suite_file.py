@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ _ADAPTER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 # skips whole Jinja2 blocks, so that braces inside of them are never taken for a placeholder
 _OUTSIDE_JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}|\{(\w+)\}", re.DOTALL)
+_MOST_TASKS = 50_000
+"""In one file. Lists of a dozen values each make more tasks than fit into memory."""
 _MERGED_BY_KEY = ("prompt", "gates")
 # fields that name something: an unknown placeholder in one of them is a mistake, while a prompt may contain "{x}"
 _IDENTIFIERS = (
@@ -51,7 +54,8 @@ def load_suite(path: Path, *, shown: str | None = None) -> list[Task]:
         merged = _merge(defaults, entry)
         matrix = merged.pop("matrix", None)
         _check_templates(source, index, merged)
-        for variables in _variants(source, index, merged, matrix):
+        variants = _variants(source, index, merged, matrix, room=_MOST_TASKS - len(tasks))
+        for variables in variants:
             fields = _convert(source, index, _substitute(merged, variables))
             _check_task(source, index, fields)
             tasks.append(_task(source, index, fields, suite, path))
@@ -273,8 +277,8 @@ def _texts(value: Any, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple[str
 # -------------------------------------------------------------------------------------------------------- the matrix
 
 
-def _variants(source: YamlFile, index: int, merged: Mapping[str, Any], matrix: Any) -> list[dict[str, str]]:
-    """The values of the matrix's variables, one mapping per task; the last variable varies fastest."""
+def _variants(source: YamlFile, index: int, merged: Mapping[str, Any], matrix: Any, *, room: int) -> list[dict[str, str]]:
+    """The values of the matrix's variables, one mapping per task; the last variable varies fastest. `room`: for so many tasks."""
     if matrix is None:
         _check_placeholders(source, index, merged, set())
         return [{}]
@@ -292,6 +296,9 @@ def _variants(source: YamlFile, index: int, merged: Mapping[str, Any], matrix: A
         names |= axis[0].keys()
     if wrong := next((name for name in names if not re.fullmatch(r"\w+", name)), None):
         raise source.error(("tasks", index, "matrix"), f"the variable {wrong!r} must be one word, to be written {{word}}")
+    if (count := math.prod(map(len, axes))) > room:
+        problem = f"makes {count} tasks, and one file has at most {_MOST_TASKS}"
+        raise source.error(("tasks", index, "matrix"), problem)
     _check_placeholders(source, index, merged, names)
     return [{name: value for values in chosen for name, value in values.items()} for chosen in itertools.product(*axes)]
 
