@@ -146,13 +146,14 @@ def evaluate(
 
     scores: dict[int, DocumentScore] = {}
     not_judged: dict[str, set[str]] = {}
-    cut_in_thoughts = 0
+    cut_in_thoughts = said_nothing = 0
     failures: list[str] = []
     thoughts = _thoughts(task, backend, prompted, settings)
     equal = EqualChoices()
 
     def measured() -> TaskResult:
         notes = [_cut_note(cut_in_thoughts)] if cut_in_thoughts else []
+        notes += [_empty_note(said_nothing)] if said_nothing else []
         notes += [*equal.notes, *(_not_judged_note(name, len(not_judged[name])) for name in sorted(not_judged))]
         return _result(task, key, data, prompted, scores, metrics, settings, notes=notes, seconds=time.perf_counter() - started)
 
@@ -162,6 +163,7 @@ def evaluate(
             detail = _score(prompted[index], responses, metrics, thoughts)
             if detail.error is None:
                 cut_in_thoughts += detail.cut_in_thoughts > 0
+                said_nothing += any(isinstance(said, GenerateResponse) and any(said.empty_reasons) for said in responses.values())
                 scores[index] = _document_score(detail)
                 equal.count(detail.doc, responses)
                 for name in detail.not_judged:
@@ -463,6 +465,10 @@ def _result(
 
 def _cut_note(count: int) -> str:
     return f"{count} document{'s have' if count > 1 else ' has'} an answer that ends within its thoughts: what is left of it is scored"
+
+
+def _empty_note(count: int) -> str:
+    return f"{count} document{'s have' if count > 1 else ' has'} an empty answer, as the model refused or only thought; the details say why"
 
 
 def _not_judged_note(name: str, count: int) -> str:

@@ -167,6 +167,23 @@ def test_reasoning_is_taken_out_of_what_is_scored_and_kept_in_the_details(task: 
     assert details[0].scored_texts[Ask.GENERATION] == (details[0].doc.golds[0].strip(),)
 
 
+def test_answers_that_are_empty_for_a_known_reason_are_scored_and_counted(task: Task) -> None:
+    class Refuser(FakeBackend):
+        def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+            for index, response in super().generate(requests):
+                yield index, response if index > 1 else replace(response, texts=("",), empty_reasons=("the model refused: No.",))
+
+    details: list[Detail] = []
+    result = evaluate(replace(task, metrics=("exact_match",)), Refuser(accuracy=1.0), few_shots=0, on_detail=details.append)
+
+    assert result["em"] == pytest.approx(10 / 12)
+    assert "2 documents have an empty answer, as the model refused or only thought; the details say why" in result.notes
+    answers = [detail.responses[Ask.GENERATION] for detail in details]
+    assert [isinstance(answer, GenerateResponse) and answer.empty_reasons for answer in answers] == [("the model refused: No.",)] * 2 + [
+        ()
+    ] * 10
+
+
 def test_stop_sequences_do_not_end_thoughts_and_thoughts_that_are_cut_are_counted(task: Task) -> None:
     class Thinker(FakeBackend):
         asked: ClassVar[set[tuple[str, ...]]] = set()

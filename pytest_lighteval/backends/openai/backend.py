@@ -13,7 +13,7 @@ from pytest_lighteval.backends.common.generation_parameters import limit_notes
 from pytest_lighteval.backends.common.model_reference import resolve_reference
 from pytest_lighteval.backends.openai.arguments import WITHOUT_EFFECT, OpenAIArguments
 from pytest_lighteval.backends.openai.client import Client
-from pytest_lighteval.backends.openai.generation import EMPTY_ANSWERS, TextGenerator
+from pytest_lighteval.backends.openai.generation import TextGenerator
 from pytest_lighteval.backends.openai.scoring import EchoScorer
 from pytest_lighteval.backends.openai.server import Server
 from pytest_lighteval.backends.openai.tokenizer import digest_tokenizer, load_prompt_tokenizer
@@ -112,8 +112,6 @@ class OpenAIBackend:
             facts["model_version"] = arguments.model_version
         counts = self._client.counts
         facts["use"] = {name: counts[name] for name in ("requests", "retries", "prompt_tokens", "completion_tokens")}
-        if counts[EMPTY_ANSWERS]:
-            facts["use"][EMPTY_ANSWERS] = counts[EMPTY_ANSWERS]
         facts |= self._server.describe() if "_server" in self.__dict__ else self._last_facts
         if notes := limit_notes(arguments.generation().max_new_tokens):
             facts["notes"] = [*facts.get("notes", ()), *notes]

@@ -89,11 +89,6 @@ class Client:
         line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line[: _SHOWN + 1])
         return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
 
-    def count(self, name: str) -> None:
-        """Add one to a count of `counts`."""
-        with self._lock:
-            self.counts[name] += 1
-
     def answer_text(self, text: str) -> str:
         """A model's text as it may be kept: without the key, and without half characters."""
         text = whole_text(text)

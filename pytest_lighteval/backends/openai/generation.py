@@ -19,8 +19,6 @@ _STOPS_SENT = 4
 """The most stop sequences that OpenAI's API takes. The plugin applies all of them to the text; those not sent only cost tokens."""
 _NEW_TOKENS = 1024
 """If there is no limit, and none follows from the model's length: the completions API would stop after 16 tokens."""
-EMPTY_ANSWERS = "empty_answers"
-"""What counts texts that are empty although the model answered: it refused, or only thought."""
 _WITHHELD = frozenset(("content_filter", "tool_calls", "function_call", "abort", "error"))
 """Finish reasons of texts that are not the model's answer."""
 _THOUGHTS = ("thinking", "reasoning", "reasoning_content")
@@ -195,15 +193,11 @@ class TextGenerator:
         if not isinstance(whole, str):
             raise UnansweredError("the server's answer has no text")
         whole = self._client.answer_text(whole)
-        if whole:
-            empty_reason = ""
-        elif empty_reason:
-            self._client.count(EMPTY_ANSWERS)
         text = cut_at_stop(whole, stops_of(one.request, self._parameters))
         return _Sample(
             text=text,
             finish_reason="length" if reason == "length" and text == whole else "stop",
-            empty_reason=self._client.shown(empty_reason),
+            empty_reason="" if whole else self._client.shown(empty_reason),
         )
 
     def _response(self, one: _PendingRequest) -> GenerateResponse:

@@ -360,16 +360,6 @@ def test_what_a_chat_says_is_its_answer_though_it_may_be_empty(ask: Ask, fault: 
     assert answer == GenerateResponse(texts=(text,), finish_reasons=("stop",), empty_reasons=(reason,) if reason else ())
 
 
-def test_empty_answers_are_counted(server: TinyServer) -> None:
-    backend = OpenAIBackend(OpenAIArguments(base_url=server.url, model="tiny", retries=0, concurrency=1))
-    server.faults = [saying(content=None, refusal="No."), saying(content="42"), saying(content=None, reasoning_content="hm")]
-
-    list(backend.generate([CHAT] * 3))
-
-    assert backend.describe()["use"]["empty_answers"] == 2
-    backend.close()
-
-
 @pytest.mark.parametrize(
     "message",
     [
