@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
@@ -146,6 +147,7 @@ def evaluate(
 
     scores: dict[int, DocumentScore] = {}
     not_judged: dict[str, set[str]] = {}
+    ends: Counter[str] = Counter()
     cut_in_thoughts = said_nothing = 0
     failures: list[str] = []
     thoughts = _thoughts(task, backend, prompted, settings)
@@ -155,13 +157,14 @@ def evaluate(
         notes = [_cut_note(cut_in_thoughts)] if cut_in_thoughts else []
         notes += [_empty_note(said_nothing)] if said_nothing else []
         notes += [*equal.notes, *(_not_judged_note(name, len(not_judged[name])) for name in sorted(not_judged))]
-        return _result(task, key, data, prompted, scores, metrics, settings, notes=notes, seconds=time.perf_counter() - started)
+        return _result(task, key, data, prompted, scores, metrics, settings, ends=ends, notes=notes, seconds=time.perf_counter() - started)
 
     progress = Progress(done=0, total=sum(len(set(doc.requests.values())) for doc in prompted))
     for part in stopping.parts(prompted) if stopping else [range(len(prompted))]:
         for index, responses in _ask(backend, {index: prompted[index] for index in part}, progress, on_progress):
             detail = _score(prompted[index], responses, metrics, thoughts)
             if detail.error is None:
+                ends.update(_ends(responses))
                 cut_in_thoughts += detail.cut_in_thoughts > 0
                 said_nothing += any(isinstance(said, GenerateResponse) and any(said.empty_reasons) for said in responses.values())
                 scores[index] = _document_score(detail)
@@ -391,9 +394,16 @@ def _score(prompted: PromptedDoc, responses: Mapping[Ask, Response], metrics: Se
         prompt_digest=prompted.prompt_digest,
         truncated=prompted.dropped_shots > 0 or any(response.truncated_tokens > 0 for response in responses.values()),
         not_judged=not_judged,
+        num_cut=_ends(responses).count("length"),
         cut_in_thoughts=cut_in_thoughts,
         error=error,
     )
+
+
+def _ends(responses: Mapping[Ask, Response]) -> list[str]:
+    """How the generated texts ended, where it is known; a response to several asks counts once."""
+    generated = {id(response): response for response in responses.values() if isinstance(response, GenerateResponse)}
+    return [reason for response in generated.values() for reason in response.finish_reasons if reason]
 
 
 def _failure(response: Response) -> str | None:
@@ -433,6 +443,7 @@ def _result(
     metrics: Sequence[Metric],
     settings: EvaluationSettings,
     *,
+    ends: Counter[str],
     notes: Sequence[str],
     seconds: float,
 ) -> TaskResult:
@@ -456,6 +467,8 @@ def _result(
         prompt_digest=hashlib.sha256("\n".join(doc.prompt_digest for doc in scored).encode()).hexdigest(),
         effective_few_shots=sum(len(doc.shots) for doc in scored) / len(scored),
         num_truncated=sum(document.truncated for document in documents),
+        num_cut=ends["length"],
+        num_texts=ends.total(),
         num_saved=len({doc.doc.id for doc in prompted} - {doc.doc.id for doc in scored}),
         max_samples=settings.max_samples,
         notes=notes,

@@ -212,6 +212,21 @@ def test_stop_sequences_do_not_end_thoughts_and_thoughts_that_are_cut_are_counte
     assert details[0].scored_texts[Ask.GENERATION] == ("",)
 
 
+def test_answers_that_end_at_the_limit_are_counted_once(task: Task) -> None:
+    class Cut(FakeBackend):
+        def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+            for index, response in super().generate(requests):
+                reasons = ("length" if index < 2 else "stop",) * len(response.texts)
+                yield index, replace(response, finish_reasons=reasons)
+
+    details: list[Detail] = []
+    task = replace(task, metrics=("exact_match", "maj_at_4_math"), generation_size=8)
+    result = evaluate(task, Cut(), few_shots=0, settings=EvaluationSettings(max_samples=3), on_detail=details.append)
+
+    assert (result.num_cut, result.num_texts) == (sum(detail.num_cut for detail in details), 3 * 5)
+    assert 0 < result.num_cut < result.num_texts
+
+
 def test_a_document_that_a_metric_gives_up_on_is_counted_and_its_other_metrics_are_scored(
     task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

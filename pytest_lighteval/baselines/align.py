@@ -15,6 +15,7 @@ from pytest_lighteval.types import DocumentScore, SampleValue, TaskKey, TaskResu
 
 _MOST_NAMED = 5
 _MOST_TRUNCATED = 0.05
+_MOST_CUT = 0.05
 
 
 class MismatchKind(StrEnum):
@@ -36,6 +37,8 @@ class MismatchKind(StrEnum):
     """Documents have no score on one side, or one that is not a number. If allowed, they are left out."""
     TRUNCATED = "truncated"
     """Too many documents lost part of their prompt."""
+    CUT = "cut"
+    """Many more or many fewer answers end at the limit of new tokens than in the baseline."""
 
 
 _NEVER = frozenset({MismatchKind.METRIC})
@@ -103,7 +106,7 @@ def align(
         most_truncated: the largest share of documents that may have lost part of their prompt.
         stopped_early: the evaluation stopped before it had asked all documents; those asked are compared, in any order.
     """
-    found = [*_identity(result, baseline, settings), *_truncation(result, most_truncated)]
+    found = [*_identity(result, baseline, settings), *_truncation(result, most_truncated), *_cut(result, baseline)]
     documents = _documents(result, baseline, stopped_early=stopped_early)
     found += documents.reasons
     found += _prompts(documents.paired, result, baseline, settings)
@@ -225,6 +228,17 @@ def truncation_problem(results: Sequence[TaskResult], *, most: float = _MOST_TRU
 def _truncation(result: TaskResult, most: float) -> Iterator[MismatchReason]:
     if (text := truncation_problem([result], most=most)) is not None:
         yield MismatchReason(kind=MismatchKind.TRUNCATED, text=text)
+
+
+def _cut(result: TaskResult, baseline: BaselineTask) -> Iterator[MismatchReason]:
+    """Of the same documents: other documents may need longer answers. A baseline of earlier versions does not know its share."""
+    measured = {(document.id, document.few_shot_seed) for document in result.documents}
+    if baseline.cut_share is None or not result.num_texts or measured != set(zip(baseline.ids, baseline.few_shot_seeds, strict=True)):
+        return
+    share = result.num_cut / result.num_texts
+    if abs(share - baseline.cut_share) > _MOST_CUT + 1e-9:
+        text = f"{share:.1%} of the answers end at the limit of new tokens, {baseline.cut_share:.1%} in the baseline; 5 points may differ"
+        yield MismatchReason(kind=MismatchKind.CUT, text=text)
 
 
 def _documents(result: TaskResult, baseline: BaselineTask, *, stopped_early: bool) -> _Documents:

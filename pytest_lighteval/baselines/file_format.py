@@ -74,6 +74,7 @@ def render_baseline(baseline: Baseline) -> str:
 def _task_to_plain(task: BaselineTask, *, measured_by: list[str]) -> dict[str, Any]:
     means = mean_metrics(task)
     return {
+        **({} if task.cut_share is None else {"cut_share": task.cut_share}),
         "data_revision": task.data_revision,
         "dataset_fingerprint": task.dataset_fingerprint,
         "documents": task.documents,
@@ -205,6 +206,7 @@ class _Task(msgspec.Struct, kw_only=True):
     version: int | None
     score_digest: str | None = None
     means: Any = None
+    cut_share: float | None = None
 
 
 class _Packed(msgspec.Struct, kw_only=True):
@@ -358,6 +360,7 @@ def _task(key: TaskKey, plain: Any, sources: Mapping[str, Provenance], where: st
         data_revision=file.data_revision,
         effective_few_shots=file.effective_few_shots,
         num_truncated=file.truncated,
+        cut_share=file.cut_share,
         max_samples=file.max_samples,
         provenance=tuple(sources[name] for name in file.measured_by),
     )

@@ -79,8 +79,9 @@ def problems(task: BaselineTask, *, digest: str | None, means: frozenset[str] | 
         ("truncated", task.num_truncated, 0),
         ("max_samples", task.max_samples, 1),
         ("effective_few_shots", task.effective_few_shots, 0),
+        ("cut_share", task.cut_share, 0),
     ):
-        if number is not None and not least <= number < math.inf:
+        if number is not None and not least <= number < (math.inf if name != "cut_share" else 1 + 1e-9):
             yield name, f"{number:g} is not possible"
     for name, metric in task.metrics.items():
         rows = task.scores[name]

@@ -70,6 +70,8 @@ class BaselineTask:
     """None: unknown."""
     num_truncated: int = 0
     """Rows whose prompt lost tokens: the largest number in any run."""
+    cut_share: float | None = None
+    """Of the generated texts, those that ended at the limit of new tokens: the mean over the runs. None: unknown, or nothing generated."""
     max_samples: int | None = None
     """The limit under which it was measured. None: all documents."""
     provenance: tuple[Provenance, ...] = ()

@@ -56,9 +56,16 @@ def _merged(tasks: Sequence[BaselineTask]) -> BaselineTask:
         data_revision=first.data_revision,
         effective_few_shots=few_shots[0] if few_shots else None,
         num_truncated=max(task.num_truncated for task in tasks),
+        cut_share=_mean_cut_share(tasks),
         max_samples=first.max_samples,
         provenance=tuple(source for index, source in enumerate(provenance) if source not in provenance[:index]),
     )
+
+
+def _mean_cut_share(tasks: Sequence[BaselineTask]) -> float | None:
+    """Over the runs, of which each task may have several."""
+    known = [(task.cut_share, task.repeats) for task in tasks if task.cut_share is not None]
+    return sum(share * runs for share, runs in known) / sum(runs for _, runs in known) if known else None
 
 
 def _difference(first: BaselineTask, other: BaselineTask) -> str | None:

@@ -94,7 +94,8 @@ def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
     """The line's object, to be encoded; `seconds` is the time from the item's start until the document was scored.
 
     `answers` has, by what was asked, the request and the response. A request's prompt is left out if it is the line's own.
-    `not_judged` is only there where a metric gave up, `cut_in_thoughts` where a text ended within thoughts, `empty_reasons` where a text
+    `not_judged` is only there where a metric gave up, `cut_texts` where texts ended at the limit of new tokens,
+    `cut_in_thoughts` where a text ended within thoughts, `empty_reasons` where a text
     is empty for a known reason.
     """
     doc = detail.doc
@@ -111,6 +112,7 @@ def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
         "truncated": detail.truncated,
         "error": detail.error,
         **({"not_judged": dict(detail.not_judged)} if detail.not_judged else {}),
+        **({"cut_texts": detail.num_cut} if detail.num_cut else {}),
         **({"cut_in_thoughts": detail.cut_in_thoughts} if detail.cut_in_thoughts else {}),
         "seconds": round(seconds, 3),
     }

@@ -112,6 +112,7 @@ def _summary_task(result: TaskResult) -> dict[str, Any]:
         "hashes": {"hash_examples": result.dataset_fingerprint, "hash_full_prompts": result.prompt_digest},
         "truncated": result.num_truncated,
         "non_truncated": len(result.documents) - result.num_truncated,
+        **({"cut_texts": result.num_cut, "texts": result.num_texts} if result.num_texts else {}),
         "saved_documents": result.num_saved,
         "effective_few_shots": result.effective_few_shots,
         "notes": list(result.notes),

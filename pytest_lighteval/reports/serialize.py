@@ -110,6 +110,8 @@ class _WireTaskResult(msgspec.Struct):
     prompt_digest: str
     effective_few_shots: float
     num_truncated: int
+    num_cut: int
+    num_texts: int
     num_saved: int
     max_samples: int | None
     notes: tuple[str, ...]

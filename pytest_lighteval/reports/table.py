@@ -63,6 +63,8 @@ def _below(report: RunReport) -> list[tuple[str, Style]]:
         if result.num_truncated:
             documents = "1 document was" if result.num_truncated == 1 else f"{result.num_truncated} documents were"
             lines.append((f"{result.key}: {documents} cut to the model's length", "plain"))
+        if result.num_cut:
+            lines.append((f"{result.key}: {result.num_cut} of {result.num_texts} answers ended at the limit of new tokens", "plain"))
         lines += [(f"{result.key}: {note}", "plain") for note in result.notes]
     lines += [(f"{key}: {text}", "plain") for key, text in saved_documents(report)]
     lines += [(line, "plain") for line in calibration_lines(report)]

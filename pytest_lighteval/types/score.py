@@ -122,6 +122,10 @@ class TaskResult:
     """Mean over documents. It is below the requested number after truncation, or if there are too few examples."""
     num_truncated: int = 0
     """Documents whose prompt was cut, or lost few-shot examples, to fit the model's length."""
+    num_cut: int = 0
+    """Generated texts that ended at the limit of new tokens."""
+    num_texts: int = 0
+    """Generated texts of which it is known how they ended."""
     num_saved: int = 0
     """Documents that early stopping left out, because the task's gates were decided without them. 0: the result is complete."""
     max_samples: int | None = None
@@ -160,6 +164,8 @@ class Detail:
     """The prompt was cut, or lost few-shot examples, to fit the model's length."""
     not_judged: Mapping[str, str] = field(default_factory=dict)
     """Metric -> why it gave up on this document; its values are then None."""
+    num_cut: int = 0
+    """Generated texts that ended at the limit of new tokens."""
     cut_in_thoughts: int = 0
     """How many of its texts ended within a model's thoughts; without `--strip-reasoning`, nobody looks."""
     error: str | None = None

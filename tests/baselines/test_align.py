@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -259,6 +260,30 @@ def test_too_many_truncated_documents_are_stale(truncated: int, stale: bool) -> 
     assert isinstance(found, Mismatch) is stale
     if isinstance(found, Mismatch):
         assert [reason.text for reason in found.reasons] == ["6 of 100 documents lost part of their prompt; at most 5% may"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "stale"),
+    [((10, 100), (15, 100), False), ((10, 100), (16, 100), True), ((16, 100), (10, 100), True), ((0, 0), (90, 100), False)],
+    ids=["at the share", "more", "fewer", "unknown"],
+)
+def test_another_share_of_cut_answers_is_stale(before: tuple[int, int], now: tuple[int, int], stale: bool) -> None:
+    old, new = (replace(result({"qem": [1.0] * 100}), num_cut=cut, num_texts=texts, max_samples=None) for cut, texts in (before, now))
+    baseline = saved(old)
+    found = align(new, baseline, "qem")
+
+    assert isinstance(found, Mismatch) is stale
+    if isinstance(found, Mismatch):
+        shares = f"{now[0]:.1f}% of the answers end at the limit of new tokens, {before[0]:.1f}% in the baseline"
+        assert [(reason.kind, reason.text) for reason in found.reasons] == [(MismatchKind.CUT, f"{shares}; 5 points may differ")]
+        assert not isinstance(align(new, baseline, "qem", allow=[MismatchKind.CUT]), Mismatch)
+
+
+def test_the_share_of_cut_answers_is_compared_over_the_same_documents_only() -> None:
+    old = replace(result({"qem": [1.0] * 100}), num_texts=100)
+    first = replace(result({"qem": [1.0] * 10}, ids=shuffled_ids(100)[:10], max_samples=10), num_cut=5, num_texts=10)
+
+    assert not isinstance(align(first, saved(old), "qem"), Mismatch)
 
 
 def test_all_reasons_are_listed_and_each_is_allowed_by_its_name() -> None:

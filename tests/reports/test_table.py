@@ -126,3 +126,10 @@ def test_a_word_is_in_the_singular_for_one() -> None:
     lines = [line for line, _ in terminal_table(run(replace(WIKITEXT, num_truncated=1), skipped={"a|b|0": "x", "a|c|0": "x"}), width=80)]
 
     assert lines[-2:] == ["lighteval|wikitext:2|0: 1 document was cut to the model's length", "2 tasks skipped: x"]
+
+
+def test_cut_answers_are_counted_below_the_table() -> None:
+    plain = result("mini|g|0", em=number(0.5))
+    lines = [line for line, _ in terminal_table(run(replace(plain, num_cut=3, num_texts=9)), width=120)]
+
+    assert "mini|g|0: 3 of 9 answers ended at the limit of new tokens" in lines
