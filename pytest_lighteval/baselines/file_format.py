@@ -68,6 +68,8 @@ def render_baseline(baseline: Baseline) -> str:
         "measured_by": sources,
         "tasks": tasks,
     }
+    if baseline.is_complete:
+        content["complete"] = True
     return _rendered(content) + "\n"
 
 
@@ -166,6 +168,7 @@ class _File(msgspec.Struct, kw_only=True):
     history: list[_History]
     measured_by: dict[str, _Provenance]
     tasks: dict[str, dict[str, Any]]
+    complete: bool = False
 
 
 class _History(msgspec.Struct, kw_only=True):
@@ -252,7 +255,12 @@ def _parsed(text: str, where: str) -> Baseline:
         if key in tasks:
             raise UserInputError(f"{where}: tasks.{name}: {key} is given twice")
         tasks[key] = _task(key, plain, sources, where, version=version, most_cells=_CELLS_PER_CHARACTER * len(text))
-    return Baseline(tasks=tasks, has_digests=version > 1, history=tuple(_history(entry, where) for entry in file.history))
+    return Baseline(
+        tasks=tasks,
+        history=tuple(_history(entry, where) for entry in file.history),
+        is_complete=file.complete,
+        has_digests=version > 1,
+    )
 
 
 class _UnfitError(Exception):

@@ -21,6 +21,9 @@ class MeasuredBaselines:
         provenance = provenance_of(backend=backend, environment=environment, settings=settings)
         self._tasks[result.key] = baseline_task(result, provenance)
 
+    are_complete = False
+    """A task that the reference has not measured is skipped, not new."""
+
     def find(self, key: TaskKey) -> BaselineTask | None:
         """The task's baseline. None: it is not measured yet."""
         return self._tasks.get(key)

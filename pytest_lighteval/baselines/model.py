@@ -101,5 +101,7 @@ class Baseline:
     tasks: Mapping[TaskKey, BaselineTask]
     history: tuple[HistoryEntry, ...] = ()
     """Oldest first."""
+    is_complete: bool = False
+    """The file says so itself: a task that it does not hold fails the session."""
     has_digests: bool = True
     """Its scores were checked against their digests. False: it was read from a file of version 1, which has none."""

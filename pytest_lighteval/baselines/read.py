@@ -43,6 +43,11 @@ class Baselines:
         return None
 
     @property
+    def are_complete(self) -> bool:
+        """Whether a file says that it has `complete: true`: every task that runs should be in the baseline."""
+        return any(file.baseline.is_complete for place in self.places for file in place)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What files lack that were written before, one line each."""
         return tuple(

@@ -200,7 +200,8 @@ def prepare_baseline(
         kept=tuple(sorted(old.tasks.keys() - baseline.tasks.keys())),
         worse=worse,
     )
-    return Prepared(path=path, text=render_baseline(Baseline(tasks={**old.tasks, **baseline.tasks}, history=history)), refresh=refresh)
+    refreshed = Baseline(tasks={**old.tasks, **baseline.tasks}, history=history, is_complete=old.is_complete)
+    return Prepared(path=path, text=render_baseline(refreshed), refresh=refresh)
 
 
 def _worsened(old: BaselineTask, new: BaselineTask) -> dict[str, tuple[float, float]]:

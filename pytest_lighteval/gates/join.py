@@ -12,10 +12,11 @@ from pytest_lighteval.types import MetricResult, PairedVerdict, TaskKey, Verdict
 _Outcome = Literal["passed", "failed", "inconclusive", "waived", "new", "advisory"]
 
 
-def new_verdict(metric: str, result: MetricResult) -> PairedVerdict:
-    """The verdict of a number that is not in the baseline."""
-    text = f"{metric} {result.value:.3f}  n = {result.n}  NEW (not in the baseline)"
-    return PairedVerdict(outcome="NEW", line=text, red=False, candidate=result.value, n=result.n)
+def new_verdict(metric: str, result: MetricResult, *, is_complete: bool = False) -> PairedVerdict:
+    """The verdict of a number that is not in the baseline; red if the baseline says that it is complete."""
+    why = "not in the baseline, which is complete: --save-baseline adds it" if is_complete else "not in the baseline"
+    text = f"{metric} {result.value:.3f}  n = {result.n}  NEW ({why})"
+    return PairedVerdict(outcome="NEW", line=text, red=is_complete, candidate=result.value, n=result.n)
 
 
 def join_verdicts(

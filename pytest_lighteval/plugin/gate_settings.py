@@ -22,10 +22,12 @@ from pytest_lighteval.gates.waivers import WaiverFile, load_waivers
 
 SKIPPED = "skipped"
 """`--gate-allow` of gated items that were skipped, or did not run for a reason that pytest does not report."""
+MISSING = "missing"
+"""`--gate-allow` of tasks of the baseline that a suite does not declare any more."""
 UNGATED = "ungated"
 """`--gate-allow` of a session with a baseline in which nothing is compared with it."""
 
-ALLOWANCES = (*(kind.value for kind in MismatchKind if kind is not MismatchKind.METRIC), SKIPPED, UNGATED)
+ALLOWANCES = (*(kind.value for kind in MismatchKind if kind is not MismatchKind.METRIC), SKIPPED, MISSING, UNGATED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,7 +103,8 @@ def judge_item(session: Session, task: Task, result: TaskResult, stopping: Early
     )
     paired = {}
     if session.gate_plan is not None:
-        paired = {name: new_verdict(name, result.metrics[name]) for name in session.gate_plan.new.get(result.key, ())}
+        complete = gate.baselines is not None and gate.baselines.are_complete
+        paired = {name: new_verdict(name, result.metrics[name], is_complete=complete) for name in session.gate_plan.new.get(result.key, ())}
         baseline = _baseline_of(session, result.key)
         for entry in session.gate_plan.tasks.get(result.key, ()) if baseline is not None else ():
             assert baseline is not None

@@ -18,7 +18,15 @@ from pytest_lighteval.plugin.item_report import ATTRIBUTE
 from pytest_lighteval.plugin.items import task_of
 from pytest_lighteval.plugin.reference import forget_exchange
 from pytest_lighteval.plugin.session import Session
-from pytest_lighteval.plugin.session_reports import UNENDED, SessionReport, judge_session, run_reports, save_baseline, unended_reports
+from pytest_lighteval.plugin.session_reports import (
+    UNENDED,
+    SessionReport,
+    judge_session,
+    missing_reports,
+    run_reports,
+    save_baseline,
+    unended_reports,
+)
 from pytest_lighteval.plugin.workers import start_of
 from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.reports.junit import metric_properties
@@ -149,14 +157,15 @@ class Reporter:
             verdicts=collected.verdicts,
             gates_are_required=self._config.getoption("lighteval_gates") is not None,
         )
-        collected.verdicts, self._notices = judged.verdicts, judged.notices
+        missing = missing_reports(self._session, self._config)
+        collected.verdicts, self._notices = judged.verdicts, [*judged.notices, *missing.notices]
         if plan is not None and plan.gates and (hits := collected.cache["hits"]):
             answers = f"{hits} of {hits + collected.cache['misses']} answers"
             self._notices.append(f"{answers} are remembered ones, of an engine with this version; --no-cache measures it")
         names = {*self._groups, *collected.verdicts}
         properties = {name: metric_properties(self._groups.get(name, {}), collected.verdicts.get(name, ())) for name in names}
         self._lost = bool(unended or others)
-        run_reports(session, [*unended_reports(unended, others), *judged.reports], properties)
+        run_reports(session, [*unended_reports(unended, others), *missing.reports, *judged.reports], properties)
         if self._session.settings.gate.save is not None and (problem := self._save(session)) is not None:
             run_reports(session, [SessionReport(name="save-baseline", problem=problem)], {})
 

@@ -20,8 +20,9 @@ from pytest_lighteval.gates.gate_file import gates_for, unmatched
 from pytest_lighteval.gates.join import join_verdicts
 from pytest_lighteval.gates.session_verdicts import POOLED, SessionGates
 from pytest_lighteval.gates.waivers import expired_waivers, misnamed_waivers, unmatched_waivers
-from pytest_lighteval.plugin.gate_settings import SKIPPED, UNGATED
+from pytest_lighteval.plugin.gate_settings import MISSING, SKIPPED, UNGATED
 from pytest_lighteval.plugin.gates import has_floor, unfit_for_floors
+from pytest_lighteval.plugin.missing_tasks import missing_tasks, unnamed_suites
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.reports.serialize import to_plain
 from pytest_lighteval.types import MetricResult, PairedVerdict, RunReport, TaskKey, TaskResult, Verdict
@@ -119,6 +120,19 @@ def unended_reports(keys: Sequence[TaskKey], ids: Sequence[str]) -> list[Session
         problem = f"{len(ids)} test{'s' * (len(ids) > 1)} that workers were to run ended without any report: {', '.join(ids[:3])}"
         reports.append(SessionReport(name="unreported", problem=problem + (", ..." if len(ids) > 3 else "")))
     return reports
+
+
+def missing_reports(session: Session, config: pytest.Config) -> SessionReports:
+    """A failure for each task that vanished from its suite, or a notice where that is allowed; and which suites were not named."""
+    told = SessionReports(notices=[*unnamed_suites(session)])
+    problems = {
+        str(key): f"{key}: the baseline holds it, and its suite does not declare it any more" for key in missing_tasks(session, config)
+    }
+    if MISSING in session.settings.gate.allowed:
+        told.notices += problems.values()
+    else:
+        told.reports += [SessionReport(name=key, problem=f"{text} (--gate-allow {MISSING})") for key, text in problems.items()]
+    return told
 
 
 def judge_session(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pytest_lighteval.common.losses import unit_problem
@@ -58,6 +58,11 @@ class Catalogue:
         """The task of a pattern, or all tasks of its superset. Raises FileError, UserInputError."""
         spec = TaskSpec(suite=pattern.suite, task=pattern.task, few_shots=0)
         return [selected.task for selected in select([spec], self._tasks({spec.suite}), suites=self._folders)]
+
+    def tasks_below(self, folder: Path) -> Iterator[Task]:
+        """All tasks of the suite files below a folder. Raises FileError."""
+        for path in _suite_files(folder):
+            yield from self.load(path)
 
     @property
     def _folders(self) -> list[str]:

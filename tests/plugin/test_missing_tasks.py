@@ -1,0 +1,90 @@
+"""A gate whose task vanished from its suite: red, unless the session selects among the tasks or the user allows it by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.gated import FAKE
+
+BASELINE = ("--baseline", "base.json")
+
+
+def without_alone(suite: Path) -> None:
+    lines = [line for line in suite.read_text().splitlines() if "name: alone" not in line]
+    suite.write_text("\n".join(lines) + "\n")
+
+
+def test_a_removed_task_is_red_and_can_be_allowed_by_name(pytester: pytest.Pytester, suite: Path) -> None:
+    without_alone(suite)
+
+    refused = pytester.runpytest(*FAKE, *BASELINE, "--junitxml=j.xml")
+    allowed = pytester.runpytest(*FAKE, *BASELINE, "--gate-allow", "missing")
+
+    why = "gated|alone|0: the baseline holds it, and its suite does not declare it any more"
+    assert refused.ret == pytest.ExitCode.TESTS_FAILED
+    refused.stdout.fnmatch_lines([f"FAILED lighteval::gated|alone|0 - *{why} (--gate-allow missing)"])
+    assert why in (pytester.path / "j.xml").read_text()
+    assert allowed.ret == pytest.ExitCode.OK
+    allowed.stdout.fnmatch_lines([why])
+
+
+def test_a_renamed_task_is_new_and_its_old_name_is_red(pytester: pytest.Pytester, suite: Path) -> None:
+    suite.write_text(suite.read_text().replace("name: alone,", "name: lonely,"))
+
+    result = pytester.runpytest_subprocess(*FAKE, *BASELINE, "-n", "2")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*gated|lonely|0*NEW*", "FAILED lighteval::gated|alone|0 - *does not declare it any more*"])
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [("-k", "many"), ("--max-samples", "100"), ("-x",), ("suites/gated/gated.yaml::many:first[0-shot]",), ("--lf",)],
+    ids=["keyword", "max-samples", "exit-first", "node-id", "last-failed"],
+)
+def test_a_selection_misses_no_task(pytester: pytest.Pytester, suite: Path, selection: tuple[str, ...]) -> None:
+    without_alone(suite)
+    paths = () if "::" in selection[0] else ("suites",)
+
+    result = pytester.runpytest(*paths, *FAKE[1:], *selection, *BASELINE)
+
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.no_fnmatch_line("*does not declare it any more*")
+
+
+def test_a_part_of_a_suites_files_is_a_selection_too(pytester: pytest.Pytester, suite: Path) -> None:
+    tasks = suite.read_text().splitlines()
+    (suite.parent / "other.yaml").write_text("\n".join(line for line in tasks if 'name: "many' not in line) + "\n")
+    without_alone(suite)
+
+    result = pytester.runpytest("suites/gated/gated.yaml", *FAKE[1:], *BASELINE)
+
+    assert result.ret == pytest.ExitCode.OK
+
+
+def test_a_suite_that_was_not_named_is_told_in_a_line(pytester: pytest.Pytester, suite: Path) -> None:
+    base = json.loads((pytester.path / "base.json").read_text())
+    base["tasks"]["other|task|0"] = base["tasks"]["gated|alone|0"]
+    (pytester.path / "more.json").write_text(json.dumps(base))
+
+    result = pytester.runpytest(*FAKE, "--baseline", "more.json")
+
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["not compared, as this session did not name the suites that the baseline also holds: other (1 task)"])
+
+
+def test_a_complete_baseline_makes_a_new_task_red_and_stays_complete(pytester: pytest.Pytester, suite: Path) -> None:
+    base = json.loads((pytester.path / "base.json").read_text())
+    del base["tasks"]["gated|alone|0"]
+    (pytester.path / "base.json").write_text(json.dumps({**base, "complete": True}))
+
+    result = pytester.runpytest(*FAKE, *BASELINE, "-k", "alone or first")
+    saved = pytester.runpytest(*FAKE, "--save-baseline", "base.json", "-k", "alone")
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["FAILED *alone[[]0-shot] - *acc 0.*NEW (not in the baseline, which is complete: --save-baseline adds it)"])
+    assert saved.ret == pytest.ExitCode.OK
+    assert json.loads((pytester.path / "base.json").read_text())["complete"] is True
