@@ -132,6 +132,8 @@ def decide(comparison: FullComparison, policy: Policy, *, alpha: float, certify_
         return Decision(outcome=GateOutcome.REGRESSED, comparison=comparison, policy=policy)
     if comparison.gained:
         return Decision(outcome=GateOutcome.IMPROVED, comparison=comparison, policy=policy)
+    if not math.isfinite(comparison.worst):
+        return Decision(outcome=GateOutcome.INCONCLUSIVE, comparison=comparison, policy=policy)
     required = required_sample(
         loss=comparison.loss,
         n=comparison.n,
@@ -223,6 +225,8 @@ def _because(decision: Decision, allowed: str) -> str:
         required = decision.required
         repeats = "" if required.repeats is None else f" or {required.repeats} repeats"
         return f"allowed {allowed}; about {required.documents} documents{repeats} would decide it"
+    if decision.outcome is GateOutcome.INCONCLUSIVE and not math.isfinite(decision.comparison.worst):
+        return f"allowed {allowed}; the metric states no range, so no loss can be certified to be small"
     if decision.tolerated:
         return f"allowed {allowed}; the loss is real but tolerated"
     return f"allowed {allowed}"

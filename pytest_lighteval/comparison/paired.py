@@ -42,7 +42,10 @@ class Paired:
     won: int
     """Documents that score better."""
     worst: float
-    """The most that one unit can lose. With it the bounds stay wide where few units differ, or none."""
+    """The most that one unit can lose. With it the bounds stay wide where few units differ, or none.
+
+    Infinite: nobody knows. Then there are no bounds, and no loss can be certified to be small; the test for a loss needs none.
+    """
     binary: bool
     """Every unit is one document with one 0/1 score on either side."""
 
@@ -53,11 +56,13 @@ class Paired:
 
     @property
     def variance(self) -> float:
-        """Variance of the loss times the number of documents, under no true change. Never zero: it counts one more lost unit.
+        """Variance of the loss times the number of documents, under no true change. It counts one more unit that lost the most possible.
 
-        For 0/1 scores this is the discordance, the share of documents that differ.
+        For 0/1 scores this is the discordance, the share of documents that differ. Where the most possible is unknown, it is what a unit
+        changed by.
         """
-        return float(self.gains @ self.gains + self.worst**2) / (self.n + 1)
+        unseen = self.worst if math.isfinite(self.worst) else float(np.abs(self.gains).max())
+        return float(self.gains @ self.gains + unseen**2) / (self.n + 1)
 
 
 def pair(
@@ -77,8 +82,8 @@ def pair(
         candidate: the same for the model that is judged.
         higher_is_better: False swaps the sign of the differences.
         clusters: one name per document; documents of one name are not independent. None: the document has no cluster.
-        most: the most that one document can lose. None: 1 if all scores are in 0..1; otherwise twice the largest change, or the range of
-            the scores if nothing changed.
+        most: the most that one document can lose, infinite if nobody knows; more if one changed by more. None: a guess, for tests and
+            plots: 1 if all scores are in 0..1; otherwise twice the largest change, or the range of the scores if nothing changed.
 
     Raises:
         ValueError: no documents, different numbers of documents, or a score that is not finite.
@@ -96,6 +101,7 @@ def pair(
     gains[np.abs(gains) <= 1e-12 * np.maximum(np.abs(before), np.abs(after))] = 0.0
     if most is None:
         most = _most(scores, gains)
+    most = max(most, float(np.abs(gains).max()))
     unit_of = _units(clusters, len(gains))
     units: FloatArray = np.bincount(unit_of, weights=gains).astype(np.float64)
     return Paired(
@@ -194,7 +200,7 @@ class FullComparison(Comparison):
     variance: float
     """Of the loss, times n, under no true change; never zero."""
     worst: float
-    """The most that one unit can lose."""
+    """The most that one unit can lose. Infinite: unknown, and then so are the bounds."""
 
 
 def mcnemar(lost: npt.ArrayLike, won: npt.ArrayLike) -> Any:
@@ -235,9 +241,12 @@ def compared(
     """
     per_document = paired.n / len(paired.gains)
     beyond_chance = paired.loss - loss.critical / paired.n if lower is None else lower
+    is_bounded = math.isfinite(paired.worst)
     if loss.significant:
         # rounding of a tie must not change the sign
         lower = max(beyond_chance, math.ulp(0.0))
+    elif not is_bounded:
+        lower = -math.inf
     else:
         gained = mean_upper_bound(paired.gains, worst=paired.worst, alpha=alpha) / per_document
         lower = min(beyond_chance, -gained, 0.0)
@@ -246,7 +255,7 @@ def compared(
         candidate=paired.candidate,
         loss=paired.loss,
         lower=lower,
-        upper=mean_upper_bound(-paired.gains, worst=paired.worst, alpha=certify_alpha) / per_document,
+        upper=mean_upper_bound(-paired.gains, worst=paired.worst, alpha=certify_alpha) / per_document if is_bounded else math.inf,
         p=loss.p,
         p_gain=gain.p,
         gained=gain.significant,

@@ -49,7 +49,9 @@ def compare_gate(
     policy = own_policy(gate, [side.baseline for side in sides], session)
     try:
         if gate.corpus.is_mean:
-            comparison = compare(concatenate([_paired(part) for part in aligned]), alpha=gate.alpha, certify_alpha=policy.alpha)
+            comparison = compare(
+                concatenate([_paired(part, most_of(gate.corpus)) for part in aligned]), alpha=gate.alpha, certify_alpha=policy.alpha
+            )
         else:
             comparison = _compare_corpus(aligned, gate.corpus, alpha=gate.alpha, certify_alpha=policy.alpha)
     except ValueError as error:
@@ -83,6 +85,8 @@ class PoolPart:
     """One per task."""
     policy: Policy
     """The gate's own, in its metric's unit."""
+    most: float | None = None
+    """The most that a document can lose. Infinite: the metric states no range. None: a guess of `pair`."""
 
 
 class LeftOut(StrEnum):
@@ -103,7 +107,7 @@ def pool_part(gate: PairedGate, sides: Sequence[Side], session: Policy, *, allow
     aligned, mismatches = _align_sides(gate, sides, settings=None, allow=allow)
     if mismatches:
         return LeftOut.MISMATCH
-    return PoolPart(aligned=tuple(aligned), policy=own_policy(gate, [side.baseline for side in sides], session))
+    return PoolPart(aligned=tuple(aligned), policy=own_policy(gate, [side.baseline for side in sides], session), most=most_of(gate.corpus))
 
 
 def pooled_documents(parts: Sequence[PoolPart], session: Policy) -> Paired:
@@ -114,22 +118,27 @@ def pooled_documents(parts: Sequence[PoolPart], session: Policy) -> Paired:
     each other, and the test needs independent units. The weights do not depend on any score. A task that stopped early contributes the
     documents that were asked.
     """
-    by_task: dict[TaskKey, list[tuple[AlignedScores, float]]] = {}
+    by_task: dict[TaskKey, list[_Scaled]] = {}
     for part in parts:
         for aligned in part.aligned:
-            by_task.setdefault(aligned.key, []).append((aligned, session.max_drop / part.policy.max_drop))
+            by_task.setdefault(aligned.key, []).append((aligned, session.max_drop / part.policy.max_drop, part.most))
     once = [
-        stratified([_paired(of_task[0][0])], [of_task[0][1]]) if len(of_task) == 1 else _averaged(of_task) for of_task in by_task.values()
+        stratified([_paired(of_task[0][0], of_task[0][2])], [of_task[0][1]]) if len(of_task) == 1 else _averaged(of_task)
+        for of_task in by_task.values()
     ]
     return concatenate(once)
 
 
-def _averaged(of_task: Sequence[tuple[AlignedScores, float]]) -> Paired:
+_Scaled = tuple[AlignedScores, float, float | None]
+"""A gate's documents, the factor of its losses, and the most that one of them can lose, as `PoolPart.most`."""
+
+
+def _averaged(of_task: Sequence[_Scaled]) -> Paired:
     """The documents of a task under several gates, with the mean of their scaled scores, signed so that higher is better."""
     before: dict[str, list[float]] = {}
     after: dict[str, list[float]] = {}
     clusters: dict[str, str | None] = {}
-    for aligned, factor in of_task:
+    for aligned, factor, _ in of_task:
         scale = factor if aligned.higher_is_better else -factor
         old, new = map(_averages, mean_scores(aligned))
         for place, document in enumerate(aligned.ids):
@@ -140,7 +149,7 @@ def _averaged(of_task: Sequence[tuple[AlignedScores, float]]) -> Paired:
         _averages([tuple(scores) for scores in before.values()]),
         _averages([tuple(scores) for scores in after.values()]),
         clusters=list(clusters.values()) if any(clusters.values()) else None,
-        most=max(factor * pair(*mean_scores(aligned)).worst for aligned, factor in of_task),
+        most=max(factor * pair(*mean_scores(aligned), most=most).worst for aligned, factor, most in of_task),
     )
 
 
@@ -190,9 +199,14 @@ def _values(metric: str, baselines: Sequence[BaselineTask]) -> list[SampleValue]
 # ------------------------------------------------------------------------------------------------------ the tests
 
 
-def _paired(aligned: AlignedScores) -> Paired:
+def most_of(corpus: CorpusMetric) -> float:
+    """The most that a document's score of a mean can lose. Infinite: the metric states no range."""
+    return math.inf if corpus.range is None else corpus.range[1] - corpus.range[0]
+
+
+def _paired(aligned: AlignedScores, most: float | None) -> Paired:
     before, after = mean_scores(aligned)
-    return pair(before, after, higher_is_better=aligned.higher_is_better, clusters=aligned.clusters)
+    return pair(before, after, higher_is_better=aligned.higher_is_better, clusters=aligned.clusters, most=most)
 
 
 def _compare_corpus(aligned: Sequence[AlignedScores], corpus: CorpusMetric, *, alpha: float, certify_alpha: float) -> FullComparison:

@@ -15,7 +15,7 @@ from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.paired import Paired, pair
 from pytest_lighteval.comparison.sequential import LookDecision, look, look_ends, stratified_order
 from pytest_lighteval.evaluate import PromptedDoc
-from pytest_lighteval.gates.compare import flips_of, in_points, own_policy, verdict_of
+from pytest_lighteval.gates.compare import flips_of, in_points, most_of, own_policy, verdict_of
 from pytest_lighteval.gates.plan import GatePlan, PairedGate
 from pytest_lighteval.types import PairedVerdict, TaskKey, TaskResult
 
@@ -88,7 +88,7 @@ class EarlyStopping:
         for gate in self._gates if self._part_of else ():
             aligned = None if gate.metric in self.decided else self._align(gate, result)
             if isinstance(aligned, AlignedScores):
-                parts = self._by_part(aligned)
+                parts = self._by_part(aligned, most_of(gate.corpus))
                 if list(itertools.accumulate(part.n for part in parts)) != list(self._ends[gate.metric][: len(parts)]):
                     continue  # the user allows documents without a score: alpha was divided over other numbers of documents
                 decision = look(parts, self._ends[gate.metric], self._policies[gate.metric], alpha=gate.alpha)
@@ -131,7 +131,7 @@ class EarlyStopping:
         scored = {name for name, repeats in rows if any(value is not None for value in repeats)}
         return tuple(itertools.accumulate(sum(name in scored for name in members) for members in by_part))
 
-    def _by_part(self, aligned: AlignedScores) -> list[Paired]:
+    def _by_part(self, aligned: AlignedScores, most: float) -> list[Paired]:
         before, after = mean_scores(aligned)
         members: dict[int, list[int]] = {}
         for position, name in enumerate(aligned.ids):
@@ -142,6 +142,7 @@ class EarlyStopping:
                 [after[position] for position in positions],
                 higher_is_better=aligned.higher_is_better,
                 clusters=None if aligned.clusters is None else [aligned.clusters[position] for position in positions],
+                most=most,
             )
             for _, positions in sorted(members.items())
         ]

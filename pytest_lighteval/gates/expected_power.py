@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.baselines.repeats import discordance
@@ -85,7 +85,9 @@ def expected_powers(
     for gate in plan.gates:
         members = [find(key) for key in gate.members or (gate.key,)]
         policy = own_policy(gate, [member for member in members if member is not None], session)
-        found.append(expected_power(str(gate.key), gate.metric, members, policy=policy, alpha=gate.alpha, max_samples=max_samples))
+        power = expected_power(str(gate.key), gate.metric, members, policy=policy, alpha=gate.alpha, max_samples=max_samples)
+        no_range = gate.corpus.is_mean and gate.corpus.range is None and power.n is not None
+        found.append(replace(power, unknown=power.unknown or "its metric states no range") if no_range else power)
     new = [(key, metric) for key, metrics in plan.new.items() for metric in metrics]
     return found + [expected_power(str(key), metric, (), policy=session, alpha=plan.family.gate_alpha) for key, metric in new]
 

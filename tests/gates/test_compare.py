@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,8 +20,10 @@ from pytest_lighteval.gates.plan import PairedGate
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.types import CorpusMetric, DocumentScore, GateSpec, MetricResult, SampleValue, TaskKey, TaskResult
 
-MEAN = CorpusMetric(aggregate=lambda values: sum(values) / len(values), higher_is_better=True)
-FALLING = CorpusMetric(aggregate=lambda values: sum(values) / len(values), higher_is_better=False)
+MEAN = CorpusMetric(aggregate=lambda values: sum(values) / len(values), higher_is_better=True, range=(0.0, 1.0))
+FALLING = CorpusMetric(aggregate=lambda values: sum(values) / len(values), higher_is_better=False, range=(0.0, 1.0))
+UNKNOWN = replace(MEAN, range=None)
+PERCENT = replace(MEAN, range=(0.0, 100.0))
 A, B = TaskKey(suite="s", task="m:a", few_shots=0), TaskKey(suite="s", task="m:b", few_shots=0)
 
 
@@ -169,9 +172,41 @@ def test_a_superset_lists_the_notes_of_its_first_tasks_and_counts_the_rest() -> 
 def test_a_loss_of_the_session_is_a_share_of_a_score_that_is_no_share(scores: list[float], points: bool, max_drop: float) -> None:
     known = [baseline(measured(scores))]
 
-    assert in_points(gate(), known) is points
-    assert own_policy(gate(), known, Policy()).max_drop == pytest.approx(max_drop)
-    assert own_policy(gate(spec=GateSpec(max_drop=0.7, min_effect=0.1)), known, Policy()) == Policy(max_drop=0.7, min_effect=0.1)
+    assert in_points(gate(UNKNOWN), known) is points
+    assert own_policy(gate(UNKNOWN), known, Policy()).max_drop == pytest.approx(max_drop)
+    assert own_policy(gate(UNKNOWN, spec=GateSpec(max_drop=0.7, min_effect=0.1)), known, Policy()) == Policy(max_drop=0.7, min_effect=0.1)
+
+
+@pytest.mark.parametrize("change", [0.0, -0.1, 0.1])
+def test_a_mean_without_a_range_has_no_certificate_and_says_so(change: float) -> None:
+    """A loss that is 0 but for few documents, each of which loses more than any that was seen."""
+    before = [5.0 + row % 7 for row in range(60)]
+    verdict = compare_gate(gate(UNKNOWN), [side(before, [score + change * (row % 2) for row, score in enumerate(before)])], Policy())
+
+    assert verdict.outcome == ("IMPROVED" if change > 0 else "INCONCLUSIVE")
+    assert verdict.upper == math.inf
+    assert ("the metric states no range, so no loss can be certified to be small" in verdict.line) is (change <= 0)
+
+
+def test_a_mean_without_a_range_can_lose_all_the_same() -> None:
+    before = [5.0 + row % 7 for row in range(60)]
+    verdict = compare_gate(gate(UNKNOWN), [side(before, [score - 1 for score in before])], Policy())
+
+    assert (verdict.outcome, verdict.red) == ("REGRESSED", True)
+
+
+def test_the_range_is_the_most_that_a_document_can_lose() -> None:
+    before = [50.0] * 60
+    few, many = (compare_gate(gate(PERCENT), [side([*before] * times, [*before] * times)], Policy()) for times in (1, 20))
+
+    assert (few.outcome, many.outcome) == ("INCONCLUSIVE", "PASSED")
+    assert few.upper == pytest.approx(100 * (1 - 0.05 ** (1 / 60)))
+
+
+def test_a_mean_without_a_range_may_be_pooled() -> None:
+    same = side([5.0 + row % 7 for row in range(60)], [5.0 + row % 7 for row in range(60)])
+
+    assert pooled((gate(UNKNOWN), [same]), (gate(), [side([1.0] * 60, [1.0] * 60, key=B)])).worst == math.inf
 
 
 # ------------------------------------------------------------------------------------------------- the pooled test
