@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,8 @@ def judged(pytester: pytest.Pytester, *options: str) -> tuple[object, ...]:
 
 
 def test_two_workers_judge_as_one_process_does(pytester: pytest.Pytester, suite: Path) -> None:
-    (pytester.path / "waivers.yaml").write_text("- {task: gated|alone, reason: a known bug, until: 2999-01-01, floor: 0.1}\n")
+    soon = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=30)
+    (pytester.path / "waivers.yaml").write_text(f"- {{task: gated|alone, reason: a known bug, until: {soon}, floor: 0.1}}\n")
 
     alone = judged(pytester)
     together = judged(pytester, "-n", "2")
