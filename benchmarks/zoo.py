@@ -60,7 +60,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
         "num_kv_shared_layers": 2,
         "layer_types": _MIXED,
         "intermediate_size": [48] * 4,
-        "activation_sparsity_pattern": [0.5, 0, 0, 0],
+        "activation_sparsity_pattern": [0.5, 0.0, 0.0, 0.0],
     },
     **dict.fromkeys(("gemma4_text", "gemma4", "gemma4_unified_text", "gemma4_unified"), _GEMMA_4),
     **dict.fromkeys(("gemma3_text", "gemma3"), _GEMMA_3),
