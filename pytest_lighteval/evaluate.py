@@ -249,9 +249,16 @@ def _prompted(
                     max_length=backend.max_length,
                     generation_size=task.generation_size,
                     system_prompt=settings.system_prompt,
+                    system_prompt_apart=task.system_prompt_apart,
                     use_chat_template=settings.use_chat_template,
                 )
-            prompt = build_prompt(doc, shots, system_prompt=settings.system_prompt, use_chat_template=settings.use_chat_template)
+            prompt = build_prompt(
+                doc,
+                shots,
+                system_prompt=settings.system_prompt,
+                system_prompt_apart=task.system_prompt_apart,
+                use_chat_template=settings.use_chat_template,
+            )
             requests = build_requests(
                 task,
                 doc,
@@ -450,7 +457,7 @@ def _result(
     """The result of the documents that were scored, `scores` by their position in `prompted`."""
     scored = [prompted[index] for index in sorted(scores)]
     documents = tuple(scores[index] for index in sorted(scores))
-    notes = (*data.notes, *notes)
+    notes = (*_defects(task, scored, settings), *data.notes, *notes)
     if key.few_shots and resolve_few_shots_split(task) is None:
         notes += ("few-shot examples come from the evaluated documents themselves: the data set has no other split",)
     # those that the truncation flag dropped are counted with the documents that were cut
@@ -474,6 +481,15 @@ def _result(
         notes=notes,
         seconds=seconds,
     )
+
+
+def _defects(task: Task, scored: Sequence[PromptedDoc], settings: EvaluationSettings) -> Iterator[str]:
+    """What the task's definition gets wrong, in this run."""
+    if task.known_defect is not None:
+        yield f"known defect: {task.known_defect}{task.corrected_hint}"
+    if settings.system_prompt and not task.system_prompt_apart and any(doc.doc.instruction for doc in scored):
+        place = "one message" if settings.use_chat_template else "one line"
+        yield f"the task's instruction follows the system prompt directly, in {place}{task.corrected_hint}"
 
 
 def _cut_note(count: int) -> str:

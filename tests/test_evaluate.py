@@ -377,3 +377,22 @@ def test_progress_of_parts_has_the_whole_task_for_its_total(task: Task) -> None:
     evaluate(task, FakeBackend(), few_shots=0, stopping=Backwards(6), on_progress=lambda now: seen.append((now.done, now.total)))
 
     assert sorted(set(seen)) == [(done, 12) for done in range(13)]
+
+
+def test_a_known_defect_is_a_note_of_every_result_and_names_the_sound_task(task: Task) -> None:
+    wrong = replace(task, known_defect="its last choice never counts", corrected_by="corrected|mini.choice")
+
+    assert evaluate(wrong, FakeBackend(), few_shots=0).notes == (
+        "known defect: its last choice never counts; corrected|mini.choice is the sound version",
+    )
+
+
+def test_an_instruction_glued_to_a_system_prompt_is_noted_unless_the_task_keeps_it_apart(task: Task) -> None:
+    in_chats = EvaluationSettings(system_prompt="Be brief.", use_chat_template=True)
+
+    def notes(one: Task, settings: EvaluationSettings) -> tuple[str, ...]:
+        return evaluate(one, FakeBackend(), few_shots=0, settings=settings).notes
+
+    assert notes(task, in_chats) == ("the task's instruction follows the system prompt directly, in one message",)
+    assert notes(replace(task, system_prompt_apart=True), in_chats) == ()
+    assert notes(task, replace(in_chats, system_prompt=None)) == ()

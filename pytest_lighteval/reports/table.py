@@ -65,7 +65,7 @@ def _below(report: RunReport) -> list[tuple[str, Style]]:
             lines.append((f"{result.key}: {documents} cut to the model's length", "plain"))
         if result.num_cut:
             lines.append((f"{result.key}: {result.num_cut} of {result.num_texts} answers ended at the limit of new tokens", "plain"))
-        lines += [(f"{result.key}: {note}", "plain") for note in result.notes]
+    lines += [(line, "plain") for line in _notes(report)]
     lines += [(f"{key}: {text}", "plain") for key, text in saved_documents(report)]
     lines += [(line, "plain") for line in calibration_lines(report)]
     lines += [(f"{key}: {one_line(report.errors[key])}", "error") for key in ordered_keys(report.errors)]
@@ -76,6 +76,15 @@ def _below(report: RunReport) -> list[tuple[str, Style]]:
     for node, results in report.own_runs.items():
         lines += [(f"{node}: {shown_key(result)}: {_numbers(result)}", "plain") for result in results]
     return lines
+
+
+def _notes(report: RunReport) -> list[str]:
+    """Each note once, with the first of the tasks that have it and the number of the others."""
+    keys: dict[str, list[str]] = {}
+    for result in report.results:
+        for note in result.notes:
+            keys.setdefault(note, []).append(str(result.key))
+    return [f"{first}{f' and {len(others)} more' if others else ''}: {note}" for note, (first, *others) in keys.items()]
 
 
 def _numbers(result: TaskResult) -> str:

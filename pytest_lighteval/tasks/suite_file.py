@@ -32,7 +32,7 @@ _MERGED_BY_KEY = ("prompt", "gates")
 # fields that name something: an unknown placeholder in one of them is a mistake, while a prompt may contain "{x}"
 _IDENTIFIERS = (
     "name", "aliases", "hf_repo", "hf_subset", "hf_revision", "data_files",
-    "hf_avail_splits", "evaluation_splits", "few_shots_split", "metrics", "cluster",
+    "hf_avail_splits", "evaluation_splits", "few_shots_split", "metrics", "cluster", "corrected_by",
 )  # fmt: skip
 
 
@@ -221,6 +221,8 @@ def _check_task(source: YamlFile, index: int, fields: TaskFields) -> None:
         values = getattr(fields, key)
         if isinstance(values, tuple) and (twice := next((value for value in values if values.count(value) > 1), None)) is not None:
             raise error(f"{twice!r} is given twice", key)
+    if fields.corrected_by is not None and not re.fullmatch(r"[^|\s]+\|[^|\s]+", fields.corrected_by):
+        raise error(f"{fields.corrected_by!r} is not of the form suite|task", "corrected_by")
     if fields.skip is not None:
         return
     if fields.metrics is UNSET:
@@ -372,6 +374,9 @@ def _task(source: YamlFile, index: int, fields: TaskFields, suite: str, path: Pa
         cluster=fields.cluster,
         aliases=(*_tuple(fields.aliases), *((fields.name,) if name != fields.name else ())),
         skip=fields.skip,
+        known_defect=fields.known_defect,
+        corrected_by=fields.corrected_by,
+        system_prompt_apart=fields.system_prompt_apart,
     )
 
 

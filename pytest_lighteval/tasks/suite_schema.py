@@ -162,6 +162,20 @@ class TaskDefaults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
         Annotated[str, Meta(min_length=1)] | None,
         Meta(description="Why the task cannot be run as the reference defines it; its items are skipped with this reason."),
     ] = None
+    known_defect: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="What the task's score gets wrong by its definition; every report of the task says so."),
+    ] = None
+    corrected_by: Annotated[
+        str | None, Meta(description="The task, or superset, that measures the same and gets it right: `suite|task`.")
+    ] = None
+    system_prompt_apart: Annotated[
+        bool,
+        Meta(
+            description="The system prompt is a message of its own; in plain text, an empty line follows it. "
+            "Default: the instruction follows it directly, in one message."
+        ),
+    ] = False
 
 
 class TaskFields(TaskDefaults, forbid_unknown_fields=True, kw_only=True, frozen=True):

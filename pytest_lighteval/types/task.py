@@ -161,11 +161,22 @@ class Task:
     """Other names that `--tasks` accepts."""
     skip: str | None = None
     """Why it cannot be run as the reference defines it; the item is skipped with this reason. None: it can."""
+    known_defect: str | None = None
+    """What its score gets wrong by definition, which every report of it says. None: nothing that is known."""
+    corrected_by: str | None = None
+    """`suite|task` of a task, or superset, that measures the same and gets it right. None: there is none."""
+    system_prompt_apart: bool = False
+    """The system prompt is a message of its own, and an empty line follows it in plain text. False: the instruction follows it directly."""
 
     @property
     def id(self) -> str:
         """`suite|task`."""
         return f"{self.suite}|{self.name}"
+
+    @property
+    def corrected_hint(self) -> str:
+        """The end of a sentence about a defect: which task is sound. Empty: none is known."""
+        return f"; {self.corrected_by} is the sound version" if self.corrected_by else ""
 
     @property
     def superset(self) -> str | None:

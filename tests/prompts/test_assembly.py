@@ -35,6 +35,24 @@ def test_plain_text(system_prompt: str | None, shots: tuple[Doc, ...], text: str
     assert build_prompt(DOC, shots, system_prompt=system_prompt) == text
 
 
+def test_a_system_prompt_that_stands_apart_is_followed_by_an_empty_line() -> None:
+    assert build_prompt(DOC, SHOTS[:1], system_prompt="Be brief.", system_prompt_apart=True) == "Be brief.\n\nAnswer.\n\nQ1: A1\n\nQ0:"
+    assert build_prompt(DOC, system_prompt_apart=True) == build_prompt(DOC)
+
+
+@pytest.mark.parametrize(
+    ("system_prompt", "turns"),
+    [
+        ("Be brief.", [("system", "Be brief."), ("user", "Answer.\n\nQ1:"), ("assistant", " A1"), ("user", "Q0:")]),
+        (None, [("user", "Answer.\n\nQ1:"), ("assistant", " A1"), ("user", "Q0:")]),
+    ],
+)
+def test_a_system_prompt_that_stands_apart_is_a_message_of_its_own(system_prompt: str | None, turns: list[tuple[str, str]]) -> None:
+    prompt = build_prompt(DOC, SHOTS[:1], system_prompt=system_prompt, system_prompt_apart=True, use_chat_template=True)
+
+    assert prompt == tuple(_message(role, content) for role, content in turns)
+
+
 @pytest.mark.parametrize(
     ("system_prompt", "shots", "turns"),
     [

@@ -256,6 +256,11 @@ def with_field(line: str) -> str:
         ),
         pytest.param("tasks:\n  - hf_repo: x\n", "2: tasks[0]: the field name is missing", id="no name"),
         pytest.param(
+            with_field("corrected_by: capitals"),
+            "6: tasks[0].corrected_by: 'capitals' is not of the form suite|task",
+            id="no task that corrects",
+        ),
+        pytest.param(
             with_field("few_shot: 5"),
             "6: tasks[0].few_shot: unknown field (did you mean 'few_shots' or 'few_shots_split' or 'few_shots_select'?)",
             id="unknown field",
