@@ -1,6 +1,6 @@
 """The pytest plugin. It imports pytest and its own option table; everything else waits until a session evaluates models.
 
-`options` -> `settings`, `gate_settings` -> `session` -> `items` -> `fixtures`, `run_item`, `gates` (an item's evaluation and verdict)
+`options` -> `settings` -> `session` -> `items` -> `gates` (which gates there are) -> `fixtures`, `run_item` (an item's evaluation)
 -> `item_report` (onto the pytest report) -> `reporter`, `session_reports` (in the controller). `active` holds the hooks of all that.
 """
 

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_lighteval.baselines.align import MismatchKind
 from pytest_lighteval.errors import UserInputError
-from pytest_lighteval.plugin.gate_settings import ALLOWANCES
+from pytest_lighteval.gates.gate_settings import ALLOWANCES
 
 _POLICY = ("gate_max_drop", "gate_min_effect", "gate_alpha", "gate_inconclusive")
 _WITHOUT_BASELINE = frozenset(ALLOWANCES) - {kind.value for kind in MismatchKind if kind is not MismatchKind.TRUNCATED}

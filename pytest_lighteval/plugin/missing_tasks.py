@@ -21,7 +21,7 @@ def missing_tasks(session: Session, config: pytest.Config) -> list[TaskKey]:
     baselines = session.settings.gate.baselines
     if not isinstance(baselines, Baselines) or _selects(session, config):
         return []
-    items = session.items or ()
+    items = session.judge.items
     planned = {key for key, _ in items}
     whole = {suite for suite in {key.suite for key in planned} if _is_whole(session, suite)}
     # no suite names the truncation flag: such a task was measured by --tasks
@@ -31,9 +31,9 @@ def missing_tasks(session: Session, config: pytest.Config) -> list[TaskKey]:
 def unnamed_suites(session: Session) -> Iterator[str]:
     """One line about the suites of the baseline of which this session runs nothing."""
     baselines = session.settings.gate.baselines
-    if not isinstance(baselines, Baselines) or not session.items:
+    if not isinstance(baselines, Baselines) or not session.judge.items:
         return
-    named = {key.suite for key, _ in session.items}
+    named = {key.suite for key, _ in session.judge.items}
     held: dict[str, int] = {}
     for key in baselines.keys:
         if key.suite not in named:
@@ -58,7 +58,7 @@ def _selects(session: Session, config: pytest.Config) -> bool:
 
 def _is_whole(session: Session, suite: str) -> bool:
     """Whether the session runs every task of a suite that the folders of its files declare."""
-    items = session.items or ()
+    items = session.judge.items
     planned = {key for key, _ in items}
     folders = {_folder(session, task.path.resolve()) for key, task in items if key.suite == suite}
     try:

@@ -11,22 +11,14 @@ import pytest
 from pytest_lighteval.baselines.calibration import calibrated
 from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.gates.session_reports import UNENDED, SessionReport, judge_session, unended_reports
 from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.environment import environment
-from pytest_lighteval.plugin.gates import has_floor
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
 from pytest_lighteval.plugin.items import task_of
 from pytest_lighteval.plugin.reference import forget_exchange
 from pytest_lighteval.plugin.session import Session
-from pytest_lighteval.plugin.session_reports import (
-    UNENDED,
-    SessionReport,
-    judge_session,
-    missing_reports,
-    run_reports,
-    save_baseline,
-    unended_reports,
-)
+from pytest_lighteval.plugin.session_reports import missing_reports, run_reports, save_baseline
 from pytest_lighteval.plugin.workers import start_of
 from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.reports.junit import metric_properties
@@ -123,14 +115,14 @@ class Reporter:
 
         What the ini file asks is not meant for a project's other tests.
         """
-        gate, items = self._session.settings.gate, self._session.items
+        gate, judge = self._session.settings.gate, self._session.judge
         if gate.plan_only or session.testscollected == 0:
             return False
         given = any(self._config.getoption(f"lighteval_{name}") is not None for name in _ASKING)
         return (
             given
             or bool(self._unended())
-            or bool(items and (gate.baselines is not None or any(has_floor(self._session, *item) for item in items)))
+            or bool(judge.items and (gate.baselines is not None or any(judge.has_floor(*item) for item in judge.items)))
         )
 
     def _unended(self) -> list[TaskKey]:
@@ -139,17 +131,17 @@ class Reporter:
             return []
         collected = self._collected
         ended = {*collected.results, *collected.errors, *collected.skipped}
-        return sorted(key for key, _ in self._session.items or () if str(key) not in ended)
+        return sorted(key for key, _ in self._session.judge.items if str(key) not in ended)
 
     def _judge(self, session: pytest.Session) -> None:
-        collected, plan = self._collected, self._session.gate_plan
+        collected, plan = self._collected, self._session.judge.plan
         unended = self._unended()
         collected.errors |= {str(key): UNENDED for key in unended}
         others = [nodeid for nodeid in self._handed_out or () if task_of(self._session, self._config.rootpath, nodeid) is None]
         results = {result.key: result for result in collected.results.values()}
         self._groups = group_results(list(results.values()))
         judged = judge_session(
-            self._session,
+            self._session.judge,
             results=results,
             errors=collected.errors,
             skipped=collected.skipped,

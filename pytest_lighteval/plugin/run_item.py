@@ -12,7 +12,7 @@ from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.errors import BackendError, BackendLostError, LightevalError, UnsupportedRequestError
 from pytest_lighteval.evaluate import EvaluationSettings, StoppingRule, evaluate, task_kinds
 from pytest_lighteval.plugin.environment import environment
-from pytest_lighteval.plugin.gates import BaselineScores, baseline_scores, early_stopping_of, is_gated, judge_item
+from pytest_lighteval.plugin.gates import BaselineScores, baseline_scores
 from pytest_lighteval.plugin.item_report import (
     Outcome,
     attach_cache_use,
@@ -51,16 +51,16 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
                 _compare_with(session, item, reference)
             try:
                 before = baseline_scores(session, key)
-                folder, stopping = session.run_folder, early_stopping_of(session, key, item.task)
+                folder, stopping = session.run_folder, session.judge.early_stopping(key, item.task)
                 result = run_evaluation(session, item, item.task, key, engine, folder=folder, before=before, stopping=stopping)
-                verdicts = judge_item(session, item.task, result, stopping)
+                verdicts = session.judge.verdicts(item.task, result, stopping)
                 for number in range(1, session.settings.gate.runs):
                     again = session.cache.around(repeated(model, number), repeat=number)
                     place = folder / "repeats" / str(number)
                     repeats.append(run_evaluation(session, item, item.task, key, again, folder=place, before=before))
             except UnsupportedRequestError as error:
                 lacking = str(error)
-        if lacking is not None and is_gated(session, key, item.task):
+        if lacking is not None and session.judge.is_gated(key, item.task):
             raise BackendError(f"{lacking}, and the task is gated")
     except LightevalError as error:
         attach_error(item, key, str(error))

@@ -13,7 +13,7 @@ from pytest_lighteval.data.data_sets import DataSets
 from pytest_lighteval.data.row_cache import RowCache
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.gates.gate_file import check_gates
-from pytest_lighteval.gates.plan import GatePlan
+from pytest_lighteval.gates.judge import Judge
 from pytest_lighteval.gates.waivers import check_waivers
 from pytest_lighteval.plugin.cache import SessionCache
 from pytest_lighteval.plugin.options import has_own_backend, is_asked_to_evaluate
@@ -24,6 +24,7 @@ from pytest_lighteval.plugin.torchrun import is_beside_first, scratch_folder
 from pytest_lighteval.plugin.workers import is_worker, may_use_cache, newest_answer_of_controller, start_of
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.run_folder import run_folder
+from pytest_lighteval.reports.serialize import to_plain
 from pytest_lighteval.tasks.catalogue import Catalogue
 from pytest_lighteval.tasks.task_spec import Selected
 from pytest_lighteval.types import Task, TaskKey
@@ -53,12 +54,12 @@ class Session:
     cache: SessionCache
     secrets: SecretTexts = field(repr=False)
     """Keys, which are shown nowhere."""
+    judge: Judge
+    """What the scores are held to; of the items that are left after deselection, once they are known."""
     declared: dict[TaskKey, str] = field(default_factory=dict)
     """Which file an item comes from, so that two files cannot declare the same one."""
-    items: tuple[tuple[TaskKey, Task], ...] | None = None
-    """What is left after deselection. None: nothing was collected yet."""
-    gate_plan: GatePlan | None = None
-    """What is compared with the baseline, known once the items are. None: there is no baseline, or nothing was collected yet."""
+    is_planned: bool = False
+    """The items are known."""
     reference: Reference | None = None
     """The model that the session's is compared with, once a fixture made it."""
 
@@ -157,6 +158,7 @@ def _make_session(config: pytest.Config) -> Session:
         run_folder=scratch_folder(config) if is_silent else run_folder(settings.report_dir, start.time, settings.label, start.token),
         writes_reports=not (is_silent or is_worker(config)),
         secrets=secret_texts([settings.arguments, against.arguments if (against := settings.against) else None], os.environ),
+        judge=Judge(gate=settings.gate, settings=to_plain(settings.evaluation)),
         cache=SessionCache(cache, newest=newest_answer_of_controller(config), on_close=config.add_cleanup),
     )
 

@@ -22,7 +22,7 @@ from pytest_lighteval.baselines.read import Baselines
 from pytest_lighteval.common.threads import Threads
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings
-from pytest_lighteval.plugin.gate_settings import GateSettings, read_gate_settings
+from pytest_lighteval.gates.gate_settings import GateSettings, read_gate_settings
 from pytest_lighteval.plugin.idle_options import check_idle_options
 from pytest_lighteval.plugin.options import OPTIONS, value_of
 from pytest_lighteval.prompts.reasoning import DEFAULT_TAGS, parse_tags

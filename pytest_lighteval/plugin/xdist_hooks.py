@@ -38,7 +38,7 @@ class XdistHooks:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         """The controller collects nothing itself: what the first worker found is what the session's gates are."""
-        is_first = self._session.items is None
+        is_first = not self._session.is_planned
         found = (task_of(self._session, self._config.rootpath, nodeid) for nodeid in ids)
         plan_session(self._session, [item for item in found if item is not None])
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")

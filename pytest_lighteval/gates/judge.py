@@ -1,0 +1,124 @@
+"""The gates of a session, planned when its tasks are known, and the verdicts of each task. The same in every process of the session."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_lighteval.baselines.align import MismatchKind, truncation_problem
+from pytest_lighteval.baselines.measured import MeasuredBaselines
+from pytest_lighteval.baselines.model import BaselineTask
+from pytest_lighteval.gates.compare import Side, compare_gate
+from pytest_lighteval.gates.early_stopping import EarlyStopping, stopping_gates
+from pytest_lighteval.gates.floors import judge
+from pytest_lighteval.gates.gate_file import gates_for
+from pytest_lighteval.gates.gate_settings import SKIPPED, GateSettings
+from pytest_lighteval.gates.join import join_verdicts, new_verdict
+from pytest_lighteval.gates.plan import GatePlan, plan_gates
+from pytest_lighteval.gates.waivers import waiver_for
+from pytest_lighteval.metrics import metric
+from pytest_lighteval.types import Task, TaskKey, TaskResult, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """What a session's scores are held to. Made by `planned`; without items it holds nothing to anything."""
+
+    gate: GateSettings
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The options that may change a score, as plain values: they explain changed prompts."""
+    items: tuple[tuple[TaskKey, Task], ...] = ()
+    """What the session evaluates."""
+    plan: GatePlan | None = None
+    """What is compared with the baseline. None: there is no baseline, or nothing is planned."""
+
+    @classmethod
+    def planned(cls, gate: GateSettings, settings: Mapping[str, Any], items: Sequence[tuple[TaskKey, Task]]) -> Judge:
+        """Fix which gates share the session's alpha. Raises UserInputError for a gate on a metric that is not reported."""
+        return cls(gate=gate, settings=settings, items=tuple(items), plan=_plan(gate, items))
+
+    def is_gated(self, key: TaskKey, task: Task) -> bool:
+        """Whether the session is red without a score of this task."""
+        if self.has_floor(key, task):
+            return True
+        return self.plan is not None and key in self.plan.expected and SKIPPED not in self.gate.allowed
+
+    def has_floor(self, key: TaskKey, task: Task) -> bool:
+        """Whether a score of the task has a threshold of its own."""
+        return any(spec.is_floor for spec in gates_for(key, task.gates, self.gate.file).values())
+
+    def ends_early(self, key: TaskKey, task: Task) -> bool:
+        """Whether a task may end before all documents are asked: it is one gate of its own, and nothing else needs the whole score."""
+        gate = self.gate
+        if gate.interim_checks is None or self.plan is None or self.has_floor(key, task):
+            return False
+        group = key.superset
+        # the floor of a superset is compared with its tasks' scores, whether or not it is a gate
+        if group is not None and any(spec.is_floor for spec in gates_for(group, {}, gate.file).values()):
+            return False
+        gates = stopping_gates(self.plan, key)
+        waived = gate.waivers is not None and any(waiver_for(gate.waivers, key, entry.metric, gate.today) for entry in gates)
+        return bool(gates) and not waived
+
+    def early_stopping(self, key: TaskKey, task: Task) -> EarlyStopping | None:
+        """How a task may stop early in sequential mode. None: every document is asked."""
+        gate, baseline = self.gate, self.baseline_of(key)
+        if baseline is None or self.plan is None or gate.interim_checks is None or not self.ends_early(key, task):
+            return None
+        return EarlyStopping(
+            stopping_gates(self.plan, key),
+            baseline,
+            gate.policy,
+            most=gate.interim_checks,
+            max_samples=self.settings.get("max_samples"),
+            settings=self.settings,
+            allow=gate.allowed_mismatches,
+        )
+
+    def verdicts(self, task: Task, result: TaskResult, stopping: EarlyStopping | None = None) -> tuple[Verdict, ...]:
+        """What thresholds, baseline and waivers say of a task. Raises LightevalError for a gate that cannot be judged."""
+        gate = self.gate
+        specs = gates_for(result.key, task.gates, gate.file)
+        floors = judge(result.metrics, specs, key=str(result.key), unfit=self.unfit_for_floors([result]))
+        paired = {}
+        if self.plan is not None:
+            complete = gate.baselines is not None and gate.baselines.are_complete
+            paired = {name: new_verdict(name, result.metrics[name], is_complete=complete) for name in self.plan.new.get(result.key, ())}
+            baseline = self.baseline_of(result.key)
+            for entry in self.plan.tasks.get(result.key, ()) if baseline is not None else ():
+                assert baseline is not None
+                early = stopping.verdict(entry) if stopping is not None else None
+                paired[entry.metric] = early or compare_gate(
+                    entry,
+                    [Side(result=result, baseline=baseline)],
+                    gate.policy,
+                    settings=self.settings,
+                    allow=gate.allowed_mismatches,
+                )
+        return join_verdicts(result.key, result.metrics, floors, paired, waivers=gate.waivers, today=gate.today)
+
+    def unfit_for_floors(self, results: Sequence[TaskResult]) -> str | None:
+        """Why the scores of these tasks meet no floor. None: they may."""
+        problem = None if MismatchKind.TRUNCATED in self.gate.allowed_mismatches else truncation_problem(results)
+        return None if problem is None else f"{problem} (--gate-allow {MismatchKind.TRUNCATED})"
+
+    def baseline_of(self, key: TaskKey) -> BaselineTask | None:
+        """What a task is compared with. None: nothing."""
+        return None if self.gate.baselines is None else self.gate.baselines.find(key)
+
+
+def _plan(gate: GateSettings, items: Sequence[tuple[TaskKey, Task]]) -> GatePlan | None:
+    baselines = gate.baselines
+    if baselines is None:
+        return None
+    # a reference will have measured whatever is selected
+    reported = {key: {name for entry in task.metrics for name in metric(entry).corpus} for key, task in items if task.skip is None}
+
+    def promised(key: TaskKey) -> Collection[str] | None:
+        if isinstance(baselines, MeasuredBaselines):
+            return reported.get(key)
+        task = baselines.find(key)
+        return None if task is None else task.metrics
+
+    return plan_gates(items, promised=promised, file=gate.file, policy=gate.policy)

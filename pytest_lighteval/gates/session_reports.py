@@ -1,0 +1,203 @@
+"""What is said of a whole session when its tasks are done: supersets, the pooled test, what should have run and did not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.gates.floors import judge as judge_floors
+from pytest_lighteval.gates.gate_file import gates_for, unmatched
+from pytest_lighteval.gates.gate_settings import SKIPPED, UNGATED
+from pytest_lighteval.gates.join import join_verdicts
+from pytest_lighteval.gates.judge import Judge
+from pytest_lighteval.gates.session_verdicts import POOLED, SessionGates
+from pytest_lighteval.gates.waivers import expired_waivers, misnamed_waivers, unmatched_waivers
+from pytest_lighteval.types import MetricResult, PairedVerdict, TaskKey, TaskResult, Verdict
+
+UNENDED = "it was planned, and ended without a result, an error or a skip"
+"""Why there is no score of a task that nothing else was said about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionReport:
+    """One report of the controller's own."""
+
+    name: str
+    """A superset, a task, or what else it is about."""
+    problem: str | None = None
+    """Why it fails. None: it passes."""
+    expected: str | None = None
+    """Why its failure is expected, if it is: a waiver's words."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SessionReports:
+    """All that is said at the end."""
+
+    reports: list[SessionReport] = field(default_factory=list)
+    verdicts: dict[str, tuple[Verdict, ...]] = field(default_factory=dict)
+    """Of supersets and the pooled test."""
+    notices: list[str] = field(default_factory=list)
+    """One line each: gates and waivers that are about nothing, or expired."""
+
+
+def unended_reports(keys: Sequence[TaskKey], ids: Sequence[str]) -> list[SessionReport]:
+    """A failure for each task that was planned and has no end, and one for all other tests of which a worker reported nothing."""
+    reports = [SessionReport(name=str(key), problem=f"{key}: {UNENDED}") for key in keys]
+    if ids:
+        problem = f"{len(ids)} test{'s' * (len(ids) > 1)} that workers were to run ended without any report: {', '.join(ids[:3])}"
+        reports.append(SessionReport(name="unreported", problem=problem + (", ..." if len(ids) > 3 else "")))
+    return reports
+
+
+def judge_session(
+    judge: Judge,
+    *,
+    results: Mapping[TaskKey, TaskResult],
+    errors: Mapping[str, str],
+    skipped: Mapping[str, str],
+    groups: dict[str, dict[str, MetricResult]],
+    verdicts: Mapping[str, tuple[Verdict, ...]],
+    gates_are_required: bool,
+) -> SessionReports:
+    """Judge what needs the whole session; the row of a superset with one task left is added to `groups` where it is judged.
+
+    `gates_are_required`: a gates file was named for this very session, so that none of its gates may be idle.
+    """
+    gate = judge.gate
+    ended = SessionReports(verdicts=dict(verdicts))
+    unscored = [key for text in (*errors, *skipped) if (key := TaskKey.parse(text)) is not None]
+    measured = [*results, *unscored]
+    session_gates = _session_gates(judge, results, skipped)
+    supersets = sorted({group for key in measured if (group := key.superset) is not None})
+    for group in supersets:
+        _judge_group(ended, judge, group, session_gates, results, [key for key in unscored if key.superset == group], groups)
+    if session_gates is not None:
+        _judge_pool(ended, session_gates)
+    _report_missing(ended, judge, results, errors, skipped)
+    if session_gates is not None:
+        ended.verdicts = session_gates.with_adjusted(ended.verdicts)
+    if gate.file is not None:
+        idle = unmatched(gate.file, [*measured, *supersets])
+        ended.notices += [f"{gate.file.path}:{entry.line}: {entry.pattern}: no task of this run matches it" for entry in idle]
+        # part of a session, such as --lf, may be held to a baseline or a suite's floor alone
+        is_compared = judge.plan is not None and bool(judge.plan.gates)
+        is_gated = is_compared or any(judge.has_floor(key, task) for key, task in judge.items)
+        is_idle = len(idle) == len(gate.file.entries) and not is_gated
+        if is_idle and UNGATED not in gate.allowed and gates_are_required:
+            problem = f"{gate.file.path}: no task of this session has any of its gates (--gate-allow {UNGATED})"
+            ended.reports.append(SessionReport(name="gates", problem=problem))
+    if gate.waivers is not None:
+        ended.notices += expired_waivers(gate.waivers, gate.today)
+        ended.notices += unmatched_waivers(gate.waivers, [*measured, *supersets])
+        ended.notices += misnamed_waivers(gate.waivers, judge.items)
+    return ended
+
+
+def _session_gates(judge: Judge, results: Mapping[TaskKey, TaskResult], skipped: Mapping[str, str]) -> SessionGates | None:
+    gate = judge.gate
+    if judge.plan is None or gate.baselines is None:
+        return None
+    return SessionGates(
+        plan=judge.plan,
+        find=gate.baselines.find,
+        results=results,
+        policy=gate.policy,
+        allow=gate.allowed_mismatches,
+        settings=judge.settings,
+        waivers=gate.waivers,
+        today=gate.today,
+        promised=gate.baselines.keys,
+        may_lack=frozenset(key for key in judge.plan.expected if str(key) in skipped) if SKIPPED in gate.allowed else frozenset(),
+    )
+
+
+def _judge_group(
+    ended: SessionReports,
+    judge: Judge,
+    group: TaskKey,
+    session_gates: SessionGates | None,
+    results: Mapping[TaskKey, TaskResult],
+    unscored: Sequence[TaskKey],
+    groups: dict[str, dict[str, MetricResult]],
+) -> None:
+    gate, text = judge.gate, str(group)
+    floored = {metric: spec for metric, spec in gates_for(group, {}, gate.file).items() if spec.is_floor}
+    paired = {} if session_gates is None else session_gates.group(group)
+    if not floored and not paired:
+        return
+    try:
+        # a member without a score is a member all the same: a floor for the others alone would be another floor
+        if floored and unscored:
+            raise LightevalError(f"{len(unscored)} of its tasks have no score: {', '.join(map(str, unscored))}")
+        # a superset of which one task is left has no row of its own, and its floor holds all the same
+        metrics = groups.get(text) or next((dict(result.metrics) for key, result in results.items() if key.superset == group), {})
+        groups.setdefault(text, metrics)
+        members = [result for key, result in results.items() if key.superset == group]
+        floors = judge_floors(metrics, floored, key=text, unfit=judge.unfit_for_floors(members))
+        ended.verdicts[text] = join_verdicts(group, metrics, floors, paired, waivers=gate.waivers, today=gate.today)
+        ended.reports.append(_report(text, ended.verdicts[text]))
+    except LightevalError as error:
+        ended.reports.append(SessionReport(name=text, problem=f"{text}: {str(error).removeprefix(f'{text}: ')}"))
+
+
+def _judge_pool(ended: SessionReports, session_gates: SessionGates) -> None:
+    paired = session_gates.pooled()
+    if paired is not None:
+        ended.verdicts[POOLED] = (_pooled_verdict(paired),)
+        ended.reports.append(_report(POOLED, ended.verdicts[POOLED]))
+
+
+def _pooled_verdict(paired: PairedVerdict) -> Verdict:
+    outcome: Literal["failed", "inconclusive", "passed"] = "failed" if paired.red else "passed"
+    if paired.outcome == "INCONCLUSIVE":
+        outcome = "inconclusive"
+    return Verdict(
+        metric=POOLED,
+        outcome=outcome,
+        message=paired.line,
+        value=float("nan") if paired.candidate is None else paired.candidate,
+        stderr=None,
+        n=paired.n or 0,
+        paired=paired,
+    )
+
+
+def _report(name: str, verdicts: Sequence[Verdict]) -> SessionReport:
+    failed = [verdict.message for verdict in verdicts if verdict.outcome == "failed"]
+    waived = [verdict.message for verdict in verdicts if verdict.outcome == "waived"]
+    messages = "; ".join(failed or waived)
+    return SessionReport(
+        name=name,
+        problem=f"{name}: {messages}" if failed else None,
+        expected=f"{name}: {messages}" if waived and not failed else None,
+    )
+
+
+def _report_missing(
+    ended: SessionReports, judge: Judge, results: Mapping[TaskKey, TaskResult], errors: Mapping[str, str], skipped: Mapping[str, str]
+) -> None:
+    """Fail where a selected task with a floor has no score, or a baseline was given and something was not compared with it."""
+    gates, gate = judge.plan, judge.gate
+    required = {key: "it has a floor" for key, task in judge.items if judge.has_floor(key, task)}
+    required |= dict.fromkeys(gates.expected if gates is not None else (), "the baseline promises it")
+    for key, because in sorted(required.items()):
+        text = str(key)
+        if key in results or text in errors or SKIPPED in gate.allowed:
+            continue
+        why = f"it was skipped: {skipped[text]}" if text in skipped else "it did not run"
+        ended.reports.append(SessionReport(name=text, problem=f"{text}: {because}, and {why} (--gate-allow {SKIPPED})"))
+    if gates is None:
+        return
+    known = {key for key, _ in judge.items}
+    if unplanned := [str(key) for key in results if key not in known]:
+        # under xdist the controller finds the tasks by their ids; a suite that it cannot find must not go unjudged
+        problem = f"{len(unplanned)} tasks ran that were not collected when the gates were planned: {', '.join(unplanned[:3])}"
+        ended.reports.append(SessionReport(name="unplanned", problem=problem))
+    if not gates.gates and UNGATED not in gate.allowed:
+        names, held = ", ".join(gate.baseline_names), [str(key) for key in gate.baselines.keys] if gate.baselines else []
+        keys = ", ".join(held[:3]) + (", ..." if len(held) > 3 else "")
+        problem = f"nothing in this session is compared with {names}, which holds {keys or 'no task'} (--gate-allow {UNGATED})"
+        ended.reports.append(SessionReport(name="baseline", problem=problem))
