@@ -134,9 +134,9 @@ def _history_to_plain(entry: HistoryEntry) -> dict[str, Any]:
     return {
         "date": entry.date,
         "reason": entry.reason,
-        "worsened": {
+        "changed": {
             key: {name: [_number_to_plain(before), _number_to_plain(after)] for name, (before, after) in metrics.items()}
-            for key, metrics in entry.worsened.items()
+            for key, metrics in entry.changed.items()
         },
     }
 
@@ -174,7 +174,9 @@ class _File(msgspec.Struct, kw_only=True):
 class _History(msgspec.Struct, kw_only=True):
     reason: str
     date: str | None = None
+    changed: dict[str, dict[str, tuple[float | str, float | str]]] = {}
     worsened: dict[str, dict[str, tuple[float | str, float | str]]] = {}
+    """Its name in files that earlier versions wrote."""
 
 
 class _Provenance(msgspec.Struct, kw_only=True):
@@ -383,14 +385,14 @@ def _task(key: TaskKey, plain: Any, sources: Mapping[str, Provenance], where: st
 
 
 def _history(entry: _History, where: str) -> HistoryEntry:
-    worsened = {
+    changed = {
         key: {
             name: (_number(before, where, f"history.{key}.{name}"), _number(after, where, f"history.{key}.{name}"))
             for name, (before, after) in metrics.items()
         }
-        for key, metrics in entry.worsened.items()
+        for key, metrics in (entry.changed | entry.worsened).items()
     }
-    return HistoryEntry(reason=entry.reason, date=entry.date, worsened=worsened)
+    return HistoryEntry(reason=entry.reason, date=entry.date, changed=changed)
 
 
 def _number(value: float | str, where: str, field: str) -> float:

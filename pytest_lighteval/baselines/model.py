@@ -90,8 +90,8 @@ class HistoryEntry:
     reason: str
     date: str | None = None
     """ISO 8601, from the caller."""
-    worsened: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
-    """Task key -> metric -> (before, after), for scores that became worse."""
+    changed: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    """Task key -> metric -> (before, after), for scores that changed by more than chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,11 @@
-"""From a run to a baseline, and into its file: a refresh that would lower a demand needs a reason."""
+"""From a run to a baseline, and into its file: a refresh that changes what is demanded needs a reason."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,37 @@ def _word(value: Any) -> str | None:
 
 # ----------------------------------------------------------------------------------------------- into its file
 
+MOST_REPEATS = 8
+"""Of a document, that merging may gather: more would hardly sharpen a gate, and could pull a baseline far in small steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A way in which a run is not what the file holds: a score that changed by more than chance, or another measurement."""
+
+    text: str
+    """One line."""
+    key: TaskKey | None = None
+    """None: it is about all tasks together."""
+    metric: str | None = None
+    """None: it is about the whole task."""
+
+
+Pairs = Mapping[TaskKey, tuple[BaselineTask, BaselineTask]]
+"""Of each task that is measured again: what the file holds, and what the run measured."""
+FindDifferences = Callable[[Pairs], Sequence[Difference]]
+
+
+def changed_values(pairs: Pairs) -> list[Difference]:
+    """Every score that is another number than before, by more than rounding: the rule where nothing can say what chance does."""
+    found = []
+    for key, (old, new) in sorted(pairs.items()):
+        for name in old.metrics.keys() & new.metrics.keys():
+            before, after = old.metrics[name].value, new.metrics[name].value
+            if not math.isclose(before, after, rel_tol=_TIE, abs_tol=0) and not (math.isnan(before) and math.isnan(after)):
+                found.append(Difference(key=key, metric=name, text=f"{key}: {name} {before:.4f} -> {after:.4f}"))
+    return sorted(found, key=lambda difference: difference.text)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refresh:
@@ -130,8 +161,8 @@ class Refresh:
     replaced: tuple[TaskKey, ...]
     kept: tuple[TaskKey, ...]
     """Tasks of the file that the run did not measure."""
-    worse: tuple[str, ...]
-    """Where the new baseline demands less than the old one, one line each; the reason covers all of them."""
+    changes: tuple[str, ...]
+    """What is demanded otherwise than before, one line each; the reason covers all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,87 +179,54 @@ class Prepared:
         return self.refresh
 
 
-def write_baseline(path: Path, baseline: Baseline, *, reason: str | None = None, date: str | None = None) -> Refresh:
-    """`prepare_baseline` and write. Raises UserInputError, OSError."""
-    return prepare_baseline(path, baseline, reason=reason, date=date).write()
-
-
-def prepare_baseline(
-    path: Path, baseline: Baseline, *, reason: str | None = None, date: str | None = None, is_repeat: bool = False
-) -> Prepared:
-    """The new content of the file: tasks of this run replace those of the file; all other tasks and the history stay.
-
-    Args:
-        path: the file; it and its folder are created if they do not exist.
-        baseline: of this run.
-        reason: why the new scores are right, kept in the file's history with the scores that it lowered. None or blank: no reason.
-        date: ISO 8601, kept with the reason.
-        is_repeat: the run's tasks are further repeats of those in the file, not a refresh: they need no reason.
-
-    Raises:
-        UserInputError: there is no reason, and the new baseline would demand less than the file (a score that is worse in its own
-            direction, a metric that is gone, fewer documents or repeats); a repeat is of another measurement; the run has no scores; the
-            path is a folder; the existing file is damaged.
-    """
-    if not baseline.tasks:
-        raise UserInputError(f"--save-baseline {path}: no task has a score, so there is nothing to save")
+def write_baseline(
+    path: Path, baseline: Baseline, *, reason: str | None = None, date: str | None = None, differences: FindDifferences = changed_values
+) -> Refresh:
+    """Refresh one file: as `SaveTarget.save`. Raises UserInputError, OSError."""
     if path.is_dir():
         raise UserInputError(f"--save-baseline {path}: is a folder; name a file in it, such as {path / 'baseline.json'}")
-    old = read_baseline(path) if path.exists() else Baseline(tasks={})
-    added = tuple(sorted(baseline.tasks.keys() - old.tasks.keys()))
-    if is_repeat:
-        repeated = {key: task for key, task in old.tasks.items() if key in baseline.tasks}
-        baseline = merge_runs([Baseline(tasks=repeated), baseline])
-    worsened = {key: _worsened(old.tasks[key], task) for key, task in baseline.tasks.items() if key in old.tasks and not is_repeat}
-    worse = tuple(
-        line for key in sorted(worsened) for line in (*_lines(key, worsened[key]), *_weakened(old.tasks[key], baseline.tasks[key]))
-    )
-    reason = (reason or "").strip()
-    if worse and not reason:
-        more = "" if len(worse) == 1 else f", and {len(worse) - 1} more"
-        raise UserInputError(
-            f"--save-baseline {path}: would demand less than the file does: {worse[0]}{more}; "
-            'if that is right, say why with --baseline-reason "..."'
-        )
+    reason = (reason or "").strip() or None
+    return SaveTarget(path=path, is_folder=False, reason=reason).save(baseline, date=date, differences=differences)[path]
+
+
+def _held(path: Path) -> Baseline:
+    return read_baseline(path) if path.exists() else Baseline(tasks={})
+
+
+def _prepare(path: Path, old: Baseline, new: Baseline, *, changes: Sequence[Difference], reason: str | None, date: str | None) -> Prepared:
+    """The new content of a file: `new` replaces the tasks that it has; all other tasks and the history stay."""
     history = old.history
-    if reason:
-        lowered = {str(key): metrics for key, metrics in worsened.items() if metrics}
-        history = (*history, HistoryEntry(reason=reason, date=date, worsened=lowered))
+    if reason is not None:
+        changed: dict[str, dict[str, tuple[float, float]]] = {}
+        for change in changes:
+            if change.key is not None and change.metric is not None:
+                before, after = (tasks.tasks[change.key].metrics[change.metric].value for tasks in (old, new))
+                changed.setdefault(str(change.key), {})[change.metric] = (before, after)
+        history = (*history, HistoryEntry(reason=reason, date=date, changed=changed))
     refresh = Refresh(
-        added=added,
-        replaced=tuple(sorted(baseline.tasks.keys() & old.tasks.keys())),
-        kept=tuple(sorted(old.tasks.keys() - baseline.tasks.keys())),
-        worse=worse,
+        added=tuple(sorted(new.tasks.keys() - old.tasks.keys())),
+        replaced=tuple(sorted(new.tasks.keys() & old.tasks.keys())),
+        kept=tuple(sorted(old.tasks.keys() - new.tasks.keys())),
+        changes=tuple(change.text for change in changes),
     )
-    refreshed = Baseline(tasks={**old.tasks, **baseline.tasks}, history=history, is_complete=old.is_complete)
+    refreshed = Baseline(tasks={**old.tasks, **new.tasks}, history=history, is_complete=old.is_complete)
     return Prepared(path=path, text=render_baseline(refreshed), refresh=refresh)
 
 
-def _worsened(old: BaselineTask, new: BaselineTask) -> dict[str, tuple[float, float]]:
-    """Metrics whose score is worse than before, in the direction of the old baseline."""
-    found = {}
-    for name, before in old.metrics.items():
-        after = new.metrics.get(name)
-        if after is None or math.isnan(before.value) or after.value == before.value:
-            continue
-        loss = before.value - after.value if before.higher_is_better else after.value - before.value
-        # `not ... <=`: a score that became not-a-number is worse
-        if not loss <= _TIE * max(abs(before.value), abs(after.value)):
-            found[name] = (before.value, after.value)
-    return found
+def _weakened(pairs: Pairs) -> Iterator[Difference]:
+    """Where the new baseline would promise less, whatever the scores are."""
+    for key, (old, new) in sorted(pairs.items()):
+        for name in old.metrics:
+            if name not in new.metrics:
+                yield Difference(key=key, text=f"{key}: {name} is not reported any more")
+        if new.documents < old.documents:
+            yield Difference(key=key, text=f"{key}: {new.documents} documents instead of {old.documents}")
+        if new.repeats < old.repeats:
+            yield Difference(key=key, text=f"{key}: {new.repeats} repeats of a document instead of {old.repeats}")
 
 
-def _lines(key: TaskKey, worsened: Mapping[str, tuple[float, float]]) -> list[str]:
-    return [f"{key}: {name} {before:.4f} -> {after:.4f}" for name, (before, after) in worsened.items()]
-
-
-def _weakened(old: BaselineTask, new: BaselineTask) -> list[str]:
-    gone = [f"{old.key}: {name} is not reported any more" for name in old.metrics if name not in new.metrics]
-    if new.documents < old.documents:
-        gone.append(f"{old.key}: {new.documents} documents instead of {old.documents}")
-    if new.repeats < old.repeats:
-        gone.append(f"{old.key}: {new.repeats} repeats of a document instead of {old.repeats}")
-    return gone
+def _and_more(lines: Sequence[str]) -> str:
+    return lines[0] if len(lines) == 1 else f"{lines[0]}, and {len(lines) - 1} more"
 
 
 # ------------------------------------------------------------------------------------- which file `--save-baseline` means
@@ -241,12 +239,19 @@ class SaveTarget:
     path: Path
     is_folder: bool
     """Tasks are refreshed in the file that has them; each new task gets a file of its own."""
-    reason: str | None
-    is_repeat: bool
+    reason: str | None = None
+    is_repeat: bool = False
     """The run is a further repeat of what is in the file."""
+    is_pinned: bool = False
+    """It is the file of `--baseline-pinned`, which only `--baseline-repin` writes, and always with a reason."""
+
+    @property
+    def option(self) -> str:
+        """The option with its path, as messages name it."""
+        return f"--baseline-repin: {self.path}" if self.is_pinned else f"--save-baseline {self.path}"
 
     @classmethod
-    def parse(cls, text: str, *, folder: Path, reason: str | None = None, is_repeat: bool = False) -> SaveTarget:
+    def parse(cls, text: str, *, folder: Path, reason: str | None = None, is_repeat: bool = False, is_pinned: bool = False) -> SaveTarget:
         """A folder is written with a slash at its end, or exists already.
 
         Existing files are read, so that a damaged one is reported before anything is evaluated. Raises UserInputError.
@@ -259,15 +264,82 @@ class SaveTarget:
             read_baseline(path)
         elif any(path.glob("*.json")):
             read_baselines([path])
-        return cls(path=path, is_folder=is_folder, reason=reason, is_repeat=is_repeat)
+        return cls(path=path, is_folder=is_folder, reason=(reason or "").strip() or None, is_repeat=is_repeat, is_pinned=is_pinned)
 
-    def save(self, baseline: Baseline, *, date: str | None = None) -> dict[Path, Refresh]:
-        """Write all files; none if one of them is refused. Raises UserInputError as `prepare_baseline`, and OSError."""
+    def save(
+        self,
+        baseline: Baseline,
+        *,
+        differences: FindDifferences = changed_values,
+        recalled: Mapping[TaskKey, int] | None = None,
+        date: str | None = None,
+    ) -> dict[Path, Refresh]:
+        """Write all files; none if one of them is refused. Tasks of the run replace those of the files; all others stay.
+
+        Args:
+            baseline: of this run.
+            differences: finds what is not as the files have it; each needs the reason.
+            recalled: answers of a task that came from the cache. None: none did.
+            date: ISO 8601, kept with the reason.
+
+        Raises:
+            UserInputError: there is no reason, and the run differs from the files, or would promise less (a metric that is gone, fewer
+                documents or repeats); a repeat is of another measurement, differs, came from the cache, or is one too many; the run has no
+                scores; an existing file is damaged.
+            OSError: a file cannot be written.
+        """
+        if not baseline.tasks:
+            raise UserInputError(f"{self.option}: no task has a score, so there is nothing to save")
+        parts = self._parts(baseline)
+        old = {path: _held(path) for path in parts}
+        pairs = {
+            key: (old[path].tasks[key], task) for path, part in parts.items() for key, task in part.tasks.items() if key in old[path].tasks
+        }
+        found = list(differences(pairs))
+        if self.is_repeat:
+            self._check_repeats(pairs, found, recalled or {})
+            parts = {
+                path: merge_runs([Baseline(tasks={key: task for key, task in old[path].tasks.items() if key in part.tasks}), part])
+                for path, part in parts.items()
+            }
+            found = []
+        else:
+            found += _weakened(pairs)
+        if found and self.reason is None:
+            raise UserInputError(
+                f"{self.option}: would change what the file demands: {_and_more([difference.text for difference in found])}; "
+                'if that is right, say why with --baseline-reason "..."'
+            )
         prepared = [
-            prepare_baseline(path, part, reason=self.reason, date=date, is_repeat=self.is_repeat)
-            for path, part in self._parts(baseline).items()
+            _prepare(
+                path,
+                old[path],
+                part,
+                changes=[difference for difference in found if difference.key is None or difference.key in part.tasks],
+                reason=self.reason,
+                date=date,
+            )
+            for path, part in parts.items()
         ]
         return {file.path: file.write() for file in prepared}
+
+    def _check_repeats(self, pairs: Pairs, found: Sequence[Difference], recalled: Mapping[TaskKey, int]) -> None:
+        """Raise UserInputError unless all tasks of the run are new measurements that differ by chance alone."""
+        merge_runs([Baseline(tasks={key: pair[side] for key, pair in pairs.items()}) for side in (0, 1)])
+        anew = "--save-baseline without --baseline-merge"
+        problems = [
+            f"{key}: {recalled[key]} answers came from the cache, and are no new measurement: --no-cache asks the model"
+            for key in sorted(pairs)
+            if recalled.get(key)
+        ]
+        problems += [
+            f"{key}: it would have {old.repeats + new.repeats} repeats, and {MOST_REPEATS} are the most; {anew} begins again"
+            for key, (old, new) in sorted(pairs.items())
+            if old.repeats + new.repeats > MOST_REPEATS
+        ]
+        problems += [f"{difference.text}: that is no repeat; {anew} replaces what is there" for difference in found]
+        if problems:
+            raise UserInputError(f"{self.option}: not merged: {_and_more(problems)}")
 
     def _parts(self, baseline: Baseline) -> Mapping[Path, Baseline]:
         if not self.is_folder or not baseline.tasks:

@@ -48,12 +48,7 @@ def compare_gate(
         return _stale(gate, mismatches)
     policy = own_policy(gate, [side.baseline for side in sides], session)
     try:
-        if gate.corpus.is_mean:
-            comparison = compare(
-                concatenate([_paired(part, most_of(gate.corpus)) for part in aligned]), alpha=gate.alpha, certify_alpha=policy.alpha
-            )
-        else:
-            comparison = _compare_corpus(aligned, gate.corpus, alpha=gate.alpha, certify_alpha=policy.alpha)
+        comparison = compare_aligned(aligned, gate.corpus, alpha=gate.alpha, certify_alpha=policy.alpha)
     except ValueError as error:
         problem = f"{gate.metric}: cannot be compared with the baseline: {error}"
         return PairedVerdict(outcome="STALE", line=problem, red=True, advisory=gate.advisory)
@@ -66,6 +61,16 @@ def compare_gate(
         flips=flips_of(aligned[0]) if len(aligned) == 1 and gate.corpus.is_mean else (),
         notes=_notes(aligned),
     )
+
+
+def compare_aligned(aligned: Sequence[AlignedScores], corpus: CorpusMetric, *, alpha: float, certify_alpha: float) -> FullComparison:
+    """Test and bound the loss of one metric over the documents of these tasks: the test that fits how its number is made.
+
+    Raises ValueError for scores that no test takes.
+    """
+    if corpus.is_mean:
+        return compare(concatenate([_paired(part, most_of(corpus)) for part in aligned]), alpha=alpha, certify_alpha=certify_alpha)
+    return _compare_corpus(aligned, corpus, alpha=alpha, certify_alpha=certify_alpha)
 
 
 def _notes(aligned: Sequence[AlignedScores]) -> tuple[str, ...]:

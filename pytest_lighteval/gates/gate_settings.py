@@ -59,6 +59,11 @@ class GateSettings:
     """The gates are reported, and nothing is evaluated."""
 
     @property
+    def written(self) -> tuple[SaveTarget, ...]:
+        """The baselines that the session writes."""
+        return tuple(target for target in (self.save,) if target is not None)
+
+    @property
     def allowed_mismatches(self) -> tuple[MismatchKind, ...]:
         """The part of `allowed` that is about a baseline that does not fit."""
         return tuple(kind for kind in MismatchKind if kind.value in self.allowed)
@@ -71,6 +76,8 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
         save = SaveTarget.parse(
             values["save_baseline"], folder=folder, reason=values["baseline_reason"], is_repeat=bool(values["baseline_merge"])
         )
+        if save.path.exists():
+            _needs_scipy()  # a refresh is told from chance
     else:
         for name in ("baseline_reason", "baseline_merge"):
             if values[name]:

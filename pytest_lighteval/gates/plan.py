@@ -144,7 +144,7 @@ class _Choice:
 
 
 def _choices(task: Task, specs: Mapping[str, GateSpec], held: Container[str]) -> dict[str, _Choice]:
-    reported = _reported(task)
+    reported = reported_metrics(task)
     if not specs:
         first = next((name for name in reported if name in held), next(iter(reported)))
         specs = {first: GateSpec()}
@@ -153,7 +153,8 @@ def _choices(task: Task, specs: Mapping[str, GateSpec], held: Container[str]) ->
     }
 
 
-def _reported(task: Task) -> dict[str, CorpusMetric]:
+def reported_metrics(task: Task) -> dict[str, CorpusMetric]:
+    """The numbers that a task reports, by name, in its order."""
     return {name: corpus for entry in task.metrics for name, corpus in registered(entry).corpus.items()}
 
 
@@ -162,7 +163,7 @@ def _group_choices(
 ) -> dict[str, _Choice]:
     """The metrics of a superset's gate: those that the gates file names for it, otherwise those on which all members are compared."""
     compared = [choices for _, choices in members.values()]
-    reported = [_reported(task) for task, _ in members.values()]
+    reported = [reported_metrics(task) for task, _ in members.values()]
     shared = [name for name in compared[0] if all(name in choices for choices in compared)]
     choices = {}
     for name in specs or shared:

@@ -17,6 +17,8 @@ class CacheUse:
     """How many answers came from the cache in a stretch of the session."""
 
     hits: int = 0
+    recalled: int = 0
+    """Of the hits, those that another session computed; the others are equal requests of one call."""
     misses: int = 0
     problem: str | None = None
     """Why the cache is not used any more. None: it is used."""
@@ -57,10 +59,10 @@ class SessionCache:
 
     def take_use(self) -> CacheUse:
         """What was found and computed since this was last asked."""
-        hits, misses = (sum(getattr(cached, count) for cached in self._around.values()) for count in ("hits", "misses"))
+        counts = {name: sum(getattr(cached, name) for cached in self._around.values()) for name in ("hits", "recalled", "misses")}
         problem = self._store.problem if self._store is not None else None
-        use = CacheUse(hits=hits - self._taken.hits, misses=misses - self._taken.misses, problem=problem)
-        self._taken = CacheUse(hits=hits, misses=misses)
+        use = CacheUse(**{name: count - getattr(self._taken, name) for name, count in counts.items()}, problem=problem)
+        self._taken = CacheUse(**counts)
         return use
 
     def newest_answer(self) -> int | None:

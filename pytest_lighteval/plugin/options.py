@@ -82,7 +82,7 @@ OPTIONS = (
     Option(name="gates", metavar="FILE", help="a YAML file of floors and gate policies by task, beside those in the suite files"),
     Option(name="baseline", kind="many", metavar="PATH", help="compare scores with this baseline, document by document; may be repeated"),
     Option(name="save-baseline", metavar="PATH", help="write the scores as a baseline: a file, or a folder/ with one a task"),
-    Option(name="baseline-reason", metavar="TEXT", help="why --save-baseline may lower what the file demands; kept in it"),
+    Option(name="baseline-reason", metavar="TEXT", help="why --save-baseline may change what the file demands; kept in it"),
     Option(name="baseline-merge", kind="flag", help="let --save-baseline add this run as a further repeat of the same model"),
     Option(name="gate-max-drop", metavar="LOSS", help="the loss that a gate allows: 0.02 or 2pt is two points (the default)"),
     Option(name="gate-min-effect", metavar="LOSS", help="a smaller loss is never red (default: half of --gate-max-drop)"),

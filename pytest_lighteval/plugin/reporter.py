@@ -10,6 +10,7 @@ import pytest
 
 from pytest_lighteval.baselines.calibration import calibrated
 from pytest_lighteval.baselines.measured import MeasuredBaselines
+from pytest_lighteval.baselines.save import SaveTarget
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gates.session_reports import UNENDED, SessionReport, judge_session, unended_reports
 from pytest_lighteval.plugin.end_signals import EndSignals
@@ -17,8 +18,9 @@ from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
 from pytest_lighteval.plugin.items import task_of
 from pytest_lighteval.plugin.reference import forget_exchange
+from pytest_lighteval.plugin.saved_baselines import save_baseline
 from pytest_lighteval.plugin.session import Session
-from pytest_lighteval.plugin.session_reports import missing_reports, run_reports, save_baseline
+from pytest_lighteval.plugin.session_reports import missing_reports, run_reports
 from pytest_lighteval.plugin.workers import start_of
 from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.reports.junit import metric_properties
@@ -62,7 +64,8 @@ class Reporter:
         self._collected = RunCollector()
         self._groups: dict[str, dict[str, MetricResult]] = {}
         self._notices: list[str] = []
-        self._saved: list[str] | None = None
+        self._saved: dict[SaveTarget, list[str]] = {}
+        """What became of each baseline that is written. Absent: nothing was written."""
         self._problem: str | None = None
         self._report: RunReport | None = None
         self._lost = False
@@ -158,16 +161,16 @@ class Reporter:
         properties = {name: metric_properties(self._groups.get(name, {}), collected.verdicts.get(name, ())) for name in names}
         self._lost = bool(unended or others)
         run_reports(session, [*unended_reports(unended, others), *missing.reports, *judged.reports], properties)
-        if self._session.settings.gate.save is not None and (problem := self._save(session)) is not None:
-            run_reports(session, [SessionReport(name="save-baseline", problem=problem)], {})
+        run_reports(session, [*self._save(session)], {})
 
-    def _save(self, session: pytest.Session) -> str | None:
-        """Write the baseline. Returns why not; None: it is written."""
-        try:
-            self._saved = save_baseline(self._session, self._run_report(session.exitstatus))
-        except LightevalError as error:
-            return str(error)
-        return None
+    def _save(self, session: pytest.Session) -> Iterator[SessionReport]:
+        """Write the baselines that the session is asked for. A failure for each that is not written."""
+        for target in self._session.settings.gate.written:
+            try:
+                report = self._run_report(session.exitstatus)
+                self._saved[target] = save_baseline(self._session, target, report, recalled=self._collected.recalled)
+            except LightevalError as error:
+                yield SessionReport(name="baseline-repin" if target.is_pinned else "save-baseline", problem=str(error))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
@@ -240,8 +243,6 @@ class Reporter:
             yield f"results: {results}", "plain"
 
     def _saving(self) -> list[str]:
-        """What became of `--save-baseline`."""
-        save = self._session.settings.gate.save
-        if save is None:
-            return []
-        return [f"--save-baseline {save.path}: nothing was written"] if self._saved is None else self._saved
+        """What became of `--save-baseline` and `--baseline-repin`."""
+        targets = self._session.settings.gate.written
+        return [line for target in targets for line in self._saved.get(target, [f"{target.option}: nothing was written"])]

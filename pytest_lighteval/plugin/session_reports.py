@@ -1,4 +1,4 @@
-"""What the controller reports when all items are done: supersets, the pooled test, what should have run and did not, the saved baseline.
+"""What the controller reports when all items are done: supersets, the pooled test, what should have run and did not.
 
 Each is an item that the controller runs, so that the terminal, JUnit and the exit status show it.
 """
@@ -12,13 +12,10 @@ from typing import Any
 
 import pytest
 
-from pytest_lighteval.baselines.save import baseline_of
-from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gates.gate_settings import MISSING
 from pytest_lighteval.gates.session_reports import SessionReport, SessionReports
 from pytest_lighteval.plugin.missing_tasks import missing_tasks, unnamed_suites
 from pytest_lighteval.plugin.session import Session
-from pytest_lighteval.types import RunReport
 
 GROUP_NODE = "lighteval"
 """In the place of a file in the ids of session reports."""
@@ -91,29 +88,3 @@ def missing_reports(session: Session, config: pytest.Config) -> SessionReports:
     else:
         told.reports += [SessionReport(name=key, problem=f"{text} (--gate-allow {MISSING})") for key, text in problems.items()]
     return told
-
-
-# ------------------------------------------------------------------------------------------------------- saving
-
-
-def save_baseline(session: Session, report: RunReport) -> list[str]:
-    """Write what `--save-baseline` asks for, and say so in one line a file. Raises LightevalError: nothing was written."""
-    gate = session.settings.gate
-    assert gate.save is not None
-    measured = {result.key for result in report.results}
-    lacking = [str(key) for key, _ in session.judge.items if key not in measured and str(key) not in report.skipped]
-    if lacking:
-        named = ", ".join(lacking[:3]) + (", ..." if len(lacking) > 3 else "")
-        raise LightevalError(f"--save-baseline {gate.save.path}: not written, as the run is not complete: no score of {named}")
-    revisions = {key: task.hf_revision for key, task in session.judge.items if task.hf_revision is not None}
-    try:
-        saved = gate.save.save(baseline_of(report, data_revisions=revisions), date=gate.today.isoformat())
-    except OSError as error:
-        raise LightevalError(f"--save-baseline {error.filename or gate.save.path}: cannot be written: {error.strerror}") from error
-    lines = []
-    for path, refresh in saved.items():
-        counts = {"new": refresh.added, "measured again": refresh.replaced, "kept": refresh.kept}
-        summary = ", ".join(f"{len(keys)} {what}" for what, keys in counts.items() if keys)
-        lines.append(f"baseline: {path} ({summary})")
-        lines += [f"baseline: accepted: {worse}" for worse in refresh.worse]
-    return lines

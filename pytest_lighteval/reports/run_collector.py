@@ -31,6 +31,8 @@ class RunCollector:
     uses: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """Worker -> what it has used so far. Without workers the only key is ""."""
     cache: dict[str, int] = field(default_factory=lambda: {"hits": 0, "misses": 0})
+    recalled: dict[str, int] = field(default_factory=dict)
+    """Task key -> answers in its result, and in its repeats, that an earlier session computed. Absent: none."""
     cache_problems: list[str] = field(default_factory=list)
 
     @property
@@ -64,6 +66,8 @@ class RunCollector:
         self.backend |= payload.get("backend", {})
         if "use" in payload.get("backend", {}):
             self.uses[worker] = payload["backend"]["use"]
+        recalled = sum(lookups.get("recalled", 0) for lookups in payload.get("cache", ()))
+        self.recalled |= {key: recalled for key in payload.get("outcomes", {}) if recalled}
         for lookups in payload.get("cache", ()):
             self.cache = {name: count + lookups[name] for name, count in self.cache.items()}
             if lookups["problem"] is not None and lookups["problem"] not in self.cache_problems:
@@ -72,7 +76,7 @@ class RunCollector:
 
     def _forget(self, key: str) -> None:
         """Drop what an earlier try of the item left."""
-        for left in (self.results, self.verdicts, self.errors, self.skipped, self.repeats):
+        for left in (self.results, self.verdicts, self.errors, self.skipped, self.repeats, self.recalled):
             left.pop(key, None)
 
     def _take_references(self, payload: Mapping[str, Any], *, is_reference: bool) -> tuple[TaskResult, ...]:

@@ -77,7 +77,7 @@ history = st.builds(
     HistoryEntry,
     reason=st.text(),
     date=st.none() | st.dates().map(str),
-    worsened=st.dictionaries(names, st.dictionaries(names, st.tuples(finite, finite), max_size=2), max_size=2),
+    changed=st.dictionaries(names, st.dictionaries(names, st.tuples(finite, finite), max_size=2), max_size=2),
 )
 
 

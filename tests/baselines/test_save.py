@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_lighteval.baselines.model import Baseline, HistoryEntry
 from pytest_lighteval.baselines.read import read_baseline, read_baselines
 from pytest_lighteval.baselines.repeats import merge_runs
-from pytest_lighteval.baselines.save import Refresh, baseline_of, write_baseline
+from pytest_lighteval.baselines.save import Refresh, SaveTarget, baseline_of, write_baseline
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import TaskKey, TaskResult
 from tests.baselines.samples import GSM8K, report, result
@@ -34,33 +35,34 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     refresh = write_baseline(tmp_path / "new" / "b.json", baseline)
 
     assert read_baseline(tmp_path / "new" / "b.json") == baseline
-    assert refresh == Refresh(added=(GSM8K,), replaced=(), kept=(), worse=())
+    assert refresh == Refresh(added=(GSM8K,), replaced=(), kept=(), changes=())
 
 
 def test_refreshing_replaces_the_tasks_of_the_run_alone(tmp_path: Path) -> None:
     path = tmp_path / "b.json"
     old_arc = saved(result({"acc": [1.0, 0.0]}, key=ARC))
     write_baseline(path, Baseline(tasks={**saved(result({"qem": [1.0, 0.0]})).tasks, **old_arc.tasks}))
-    better = saved(result({"qem": [1.0, 1.0]}))
+    better = saved(result({"qem": [0.0, 1.0]}))
 
     refresh = write_baseline(path, better)
 
     assert read_baseline(path) == Baseline(tasks={**better.tasks, **old_arc.tasks})
-    assert refresh == Refresh(added=(), replaced=(GSM8K,), kept=(ARC,), worse=())
+    assert refresh == Refresh(added=(), replaced=(GSM8K,), kept=(ARC,), changes=())
 
 
 @pytest.mark.parametrize(
     ("after", "line"),
     [
         (result({"qem": [1.0, 0.0, 0.0, 0.0], "ppl": [5.0] * 4}), "leaderboard|gsm8k|5: qem 0.5000 -> 0.2500"),
+        (result({"qem": [1.0, 1.0, 1.0, 0.0], "ppl": [5.0] * 4}), "leaderboard|gsm8k|5: qem 0.5000 -> 0.7500"),
         (result({"qem": [float("nan")] * 4, "ppl": [5.0] * 4}), "leaderboard|gsm8k|5: qem 0.5000 -> nan"),
         (result({"ppl": [5.0] * 4}), "leaderboard|gsm8k|5: qem is not reported any more"),
         (result({"qem": [1.0, 0.0], "ppl": [5.0] * 2}), "leaderboard|gsm8k|5: 2 documents instead of 4"),
         (result({"qem": [1.0, 0.0, 0.0, 0.0], "ppl": [4.0] * 4}), "leaderboard|gsm8k|5: ppl 5.0000 -> 4.0000, and 1 more"),
     ],
-    ids=["lower", "not a number", "metric gone", "fewer documents", "two"],
+    ids=["lower", "higher", "not a number", "metric gone", "fewer documents", "two"],
 )
-def test_demanding_less_needs_a_reason(tmp_path: Path, after: TaskResult, line: str) -> None:
+def test_another_demand_needs_a_reason(tmp_path: Path, after: TaskResult, line: str) -> None:
     path = tmp_path / "b.json"
     write_baseline(path, saved(result({"qem": [1.0, 0.0, 1.0, 0.0], "ppl": [5.0] * 4})))
     before = path.read_bytes()
@@ -69,7 +71,7 @@ def test_demanding_less_needs_a_reason(tmp_path: Path, after: TaskResult, line: 
         with pytest.raises(UserInputError) as raised:
             write_baseline(path, saved(after), reason=reason)
         assert str(raised.value) == (
-            f"--save-baseline {path}: would demand less than the file does: {line}; "
+            f"--save-baseline {path}: would change what the file demands: {line}; "
             'if that is right, say why with --baseline-reason "..."'
         )  # fmt: skip
     assert path.read_bytes() == before
@@ -87,16 +89,36 @@ def test_fewer_repeats_need_a_reason(tmp_path: Path) -> None:
     assert read_baseline(path).tasks[GSM8K].repeats == 1
 
 
-def test_a_higher_score_of_a_metric_that_is_better_lower_needs_a_reason(tmp_path: Path) -> None:
+def merge(path: Path, baseline: Baseline, **options: Any) -> None:
+    SaveTarget(path=path, is_folder=False, is_repeat=True).save(baseline, **options)
+
+
+def test_a_ninth_repeat_is_not_merged(tmp_path: Path) -> None:
     path = tmp_path / "b.json"
-    write_baseline(path, saved(result({"ppl": [5.0, 6.0]}, higher_is_better=False)))
-    write_baseline(path, saved(result({"ppl": [5.0, 5.0]}, higher_is_better=False)))
+    once = saved(result({"qem": [1.0, 0.0]}))
+    for _ in range(8):
+        merge(path, once)
 
-    with pytest.raises(UserInputError, match=r"ppl 5\.0000 -> 5\.5000"):
-        write_baseline(path, saved(result({"ppl": [5.0, 6.0]}, higher_is_better=False)))
+    with pytest.raises(UserInputError, match=r"not merged: leaderboard\|gsm8k\|5: it would have 9 repeats, and 8 are the most; --save-b"):
+        merge(path, once)
+    assert read_baseline(path).tasks[GSM8K].repeats == 8
 
 
-def test_reasons_are_kept_with_what_they_lowered(tmp_path: Path) -> None:
+def test_remembered_answers_and_other_scores_are_no_repeat(tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    once = saved(result({"qem": [1.0, 0.0]}))
+    merge(path, once, recalled={GSM8K: 2})  # the first measurement may be from wherever it was computed
+
+    with pytest.raises(UserInputError, match=r"gsm8k\|5: 2 answers came from the cache, and are no new measurement: --no-cache asks"):
+        merge(path, once, recalled={GSM8K: 2})
+    with pytest.raises(UserInputError, match=r"qem 0\.5000 -> 1\.0000: that is no repeat; --save-baseline without --baseline-merge rep"):
+        merge(path, saved(result({"qem": [1.0, 1.0]})))
+    merge(path, once)
+
+    assert read_baseline(path).tasks[GSM8K].repeats == 2
+
+
+def test_reasons_are_kept_with_what_they_changed(tmp_path: Path) -> None:
     path = tmp_path / "b.json"
     write_baseline(path, saved(result({"qem": [1.0, 1.0]})))
 
@@ -104,10 +126,10 @@ def test_reasons_are_kept_with_what_they_lowered(tmp_path: Path) -> None:
     write_baseline(path, saved(result({"qem": [0.0, 0.0]})), reason="int8")
     write_baseline(path, saved(result({"acc": [0.0, 0.0]}, key=ARC)))
 
-    assert refresh.worse == ("leaderboard|gsm8k|5: qem 1.0000 -> 0.5000",)
+    assert refresh.changes == ("leaderboard|gsm8k|5: qem 1.0000 -> 0.5000",)
     assert read_baseline(path).history == (
-        HistoryEntry(reason="new kernels", date="2026-11-23", worsened={"leaderboard|gsm8k|5": {"qem": (1.0, 0.5)}}),
-        HistoryEntry(reason="int8", date=None, worsened={"leaderboard|gsm8k|5": {"qem": (0.5, 0.0)}}),
+        HistoryEntry(reason="new kernels", date="2026-11-23", changed={"leaderboard|gsm8k|5": {"qem": (1.0, 0.5)}}),
+        HistoryEntry(reason="int8", date=None, changed={"leaderboard|gsm8k|5": {"qem": (0.5, 0.0)}}),
     )
 
 

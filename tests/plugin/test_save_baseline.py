@@ -47,14 +47,81 @@ def test_a_lower_score_is_saved_only_with_a_reason_which_is_kept(pytester: pytes
 
     refused.assert_outcomes(passed=1, failed=1)
     refused.stdout.fnmatch_lines(
-        ["FAILED lighteval::save-baseline - *would demand less than the file does: gated|many:first|0: acc 0.* -> 0.*"]
+        ["FAILED lighteval::save-baseline - *would change what the file demands: gated|many:first|0: acc 0.* -> 0.* (p = *, two-sided)*"]
     )
     assert untouched == before
     accepted.assert_outcomes(passed=1)
     accepted.stdout.fnmatch_lines(["baseline: *base.json (1 measured again, 3 kept)", "baseline: accepted: gated|many:first|0: acc 0.*"])
     (entry,) = json.loads((pytester.path / "base.json").read_text())["history"]
     assert entry["reason"] == "int4 weights"
-    assert list(entry["worsened"]["gated|many:first|0"]) == ["acc", "acc_norm"]
+    assert list(entry["changed"]["gated|many:first|0"]) == ["acc", "acc_norm"]
+
+
+def test_a_higher_score_needs_a_reason_too_and_chance_needs_none(pytester: pytest.Pytester, suite: Path) -> None:
+    pytester.runpytest(*LOSING, "--save-baseline", "low.json", *ONE).assert_outcomes(passed=1)
+    noisy = ("suites", "--backend", "fake", "--model-args")
+
+    better = pytester.runpytest(*FAKE, "--save-baseline", "low.json", *ONE)
+    first = pytester.runpytest(*noisy, "accuracy=0.7,noise=0.1,run=1", "--save-baseline", "noisy.json", *ONE)
+    again = pytester.runpytest(*noisy, "accuracy=0.7,noise=0.1,run=2", "--save-baseline", "noisy.json", *ONE)
+
+    better.assert_outcomes(passed=1, failed=1)
+    better.stdout.fnmatch_lines(["FAILED lighteval::save-baseline - *would change what the file demands: gated|many:first|0: acc *"])
+    first.assert_outcomes(passed=1)
+    again.assert_outcomes(passed=1)
+    again.stdout.fnmatch_lines(["baseline: *noisy.json (1 measured again)"])
+    assert read_baseline(pytester.path / "noisy.json").history == ()
+
+
+KNOWING = """
+import os
+import pytest
+from pytest_lighteval.backends.fake import FakeBackend
+
+class Engine(FakeBackend):
+    fingerprint = "one model"
+
+@pytest.fixture(scope="session")
+def lighteval_backend():
+    yield Engine(accuracy=0.7, lose=float(os.environ.get("LOSE", "0")))
+"""
+REMEMBERED = KNOWING.replace('"one model"', '"one model"\n    cacheable = True\n    learn = None')
+"""What it is asked does not tell it the right answer, so its answers may be kept."""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "two workers"])
+def test_remembered_answers_are_not_merged(
+    pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("LIGHTEVAL_CACHE", str(pytester.path / "cache"))
+    pytester.makeconftest(REMEMBERED)
+    merging = ("suites", "--save-baseline", "merged.json", "--baseline-merge", "-k", "first or alone")
+
+    pytester.runpytest(*merging).assert_outcomes(passed=2)
+    remembered = pytester.runpytest(*merging, *workers)
+    pytester.runpytest(*merging, "--no-cache").assert_outcomes(passed=2)
+
+    remembered.assert_outcomes(passed=2, failed=1)
+    remembered.stdout.fnmatch_lines(
+        [
+            "FAILED lighteval::save-baseline - *not merged: gated|alone|0: 400 answers came from the cache, and are no new measurement: "
+            "--no-cache asks the model, and 1 more*"
+        ]
+    )
+    assert read_baseline(pytester.path / "merged.json").tasks[FIRST].repeats == 2
+
+
+def test_a_run_that_differs_beyond_chance_is_not_merged(pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytester.makeconftest(KNOWING)
+    merging = ("suites", "--save-baseline", "merged.json", "--baseline-merge", *ONE)
+
+    pytester.runpytest(*merging).assert_outcomes(passed=1)
+    monkeypatch.setenv("LOSE", "0.1")
+    worse = pytester.runpytest(*merging)
+
+    worse.assert_outcomes(passed=1, failed=1)
+    worse.stdout.fnmatch_lines(["FAILED lighteval::save-baseline - *not merged: gated|many:first|0: acc 0.7700 -> 0.6900 (p = *"])
+    assert read_baseline(pytester.path / "merged.json").tasks[FIRST].repeats == 1
 
 
 def test_a_run_that_is_not_complete_is_not_saved(pytester: pytest.Pytester, suite: Path) -> None:

@@ -56,6 +56,8 @@ class CachedBackend:
         self.name = backend.name
         self.hits = 0
         """Requests that were answered from the cache."""
+        self.recalled = 0
+        """Of the hits, those that another session computed."""
         self.misses = 0
         """Requests that the inner backend answered. Of equal requests in one call the first is a miss, the others are hits."""
         self._store = store
@@ -126,6 +128,7 @@ class CachedBackend:
             if response is not None:
                 answered = waiting.pop(found.key)
                 self.hits += len(answered)
+                self.recalled += len(answered)
                 for index in answered:
                     yield index, response
 

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     harness.add_argument("results", type=Path, help="results_<date>.json")
     harness.add_argument("samples", type=Path, nargs="*", help="samples_<task>_<date>.jsonl (default: those beside the results)")
     harness.add_argument("--output", type=Path, required=True, help="the baseline to write")
-    harness.add_argument("--reason", help="why a lower score than the file's is right")
+    harness.add_argument("--reason", help="why another score than the file's is right")
     return parser
 
 
