@@ -160,16 +160,18 @@ class Family:
 
     alpha: float
     gates: int
+    share: float = 1.0
+    """What these gates and their pooled test have of alpha; a pinned baseline has the rest."""
 
     @property
     def gate_alpha(self) -> float:
         """The alpha of each gate's test for a loss."""
-        return self.alpha if self.gates <= 1 else 0.8 * self.alpha / self.gates
+        return self.share * (self.alpha if self.gates <= 1 else 0.8 * self.alpha / self.gates)
 
     @property
     def pooled_alpha(self) -> float | None:
         """The alpha of the pooled test. None: there is none."""
-        return None if self.gates <= 1 else 0.2 * self.alpha
+        return None if self.gates <= 1 else 0.2 * self.share * self.alpha
 
 
 def holm(p_values: Mapping[str, float], family: Family) -> dict[str, float]:

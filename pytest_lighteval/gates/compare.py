@@ -43,9 +43,9 @@ def compare_gate(
         settings: the run's, to explain changed prompts.
         allow: kinds of mismatch that the user allows.
     """
-    aligned, mismatches = _align_sides(gate, sides, settings=settings, allow=allow)
+    aligned, mismatches = align_sides(gate, sides, settings=settings, allow=allow)
     if mismatches:
-        return _stale(gate, mismatches)
+        return stale(gate, mismatches)
     policy = own_policy(gate, [side.baseline for side in sides], session)
     try:
         comparison = compare_aligned(aligned, gate.corpus, alpha=gate.alpha, certify_alpha=policy.alpha)
@@ -59,7 +59,7 @@ def compare_gate(
         advisory=gate.advisory,
         points=in_points(gate, [side.baseline for side in sides]),
         flips=flips_of(aligned[0]) if len(aligned) == 1 and gate.corpus.is_mean else (),
-        notes=_notes(aligned),
+        notes=notes_of(aligned),
     )
 
 
@@ -69,11 +69,11 @@ def compare_aligned(aligned: Sequence[AlignedScores], corpus: CorpusMetric, *, a
     Raises ValueError for scores that no test takes.
     """
     if corpus.is_mean:
-        return compare(concatenate([_paired(part, most_of(corpus)) for part in aligned]), alpha=alpha, certify_alpha=certify_alpha)
+        return compare(concatenate([paired_scores(part, most_of(corpus)) for part in aligned]), alpha=alpha, certify_alpha=certify_alpha)
     return _compare_corpus(aligned, corpus, alpha=alpha, certify_alpha=certify_alpha)
 
 
-def _notes(aligned: Sequence[AlignedScores]) -> tuple[str, ...]:
+def notes_of(aligned: Sequence[AlignedScores]) -> tuple[str, ...]:
     """The notes of a task; of a superset the first few, as each of its tasks may have its own."""
     if len(aligned) == 1:
         return tuple(dict.fromkeys(aligned[0].notes))
@@ -109,7 +109,7 @@ def pool_part(gate: PairedGate, sides: Sequence[Side], session: Policy, *, allow
         return LeftOut.CORPUS
     if not sides:
         return LeftOut.NO_SCORE
-    aligned, mismatches = _align_sides(gate, sides, settings=None, allow=allow)
+    aligned, mismatches = align_sides(gate, sides, settings=None, allow=allow)
     if mismatches:
         return LeftOut.MISMATCH
     return PoolPart(aligned=tuple(aligned), policy=own_policy(gate, [side.baseline for side in sides], session), most=most_of(gate.corpus))
@@ -128,7 +128,7 @@ def pooled_documents(parts: Sequence[PoolPart], session: Policy) -> Paired:
         for aligned in part.aligned:
             by_task.setdefault(aligned.key, []).append((aligned, session.max_drop / part.policy.max_drop, part.most))
     once = [
-        stratified([_paired(of_task[0][0], of_task[0][2])], [of_task[0][1]]) if len(of_task) == 1 else _averaged(of_task)
+        stratified([paired_scores(of_task[0][0], of_task[0][2])], [of_task[0][1]]) if len(of_task) == 1 else _averaged(of_task)
         for of_task in by_task.values()
     ]
     return concatenate(once)
@@ -158,13 +158,14 @@ def _averaged(of_task: Sequence[_Scaled]) -> Paired:
     )
 
 
-def _align_sides(
+def align_sides(
     gate: PairedGate,
     sides: Sequence[Side],
     *,
     settings: Mapping[str, Any] | None,
     allow: Collection[MismatchKind],
 ) -> tuple[list[AlignedScores], list[Mismatch]]:
+    """Each side's documents, and each side's reasons against a comparison."""
     found = [
         align(side.result, side.baseline, gate.metric, settings=settings, allow=allow, stopped_early=side.result.num_saved > 0)
         for side in sides
@@ -209,7 +210,8 @@ def most_of(corpus: CorpusMetric) -> float:
     return math.inf if corpus.range is None else corpus.range[1] - corpus.range[0]
 
 
-def _paired(aligned: AlignedScores, most: float | None) -> Paired:
+def paired_scores(aligned: AlignedScores, most: float | None) -> Paired:
+    """The documents of one task for the tests. `most`: as `pair` takes it."""
     before, after = mean_scores(aligned)
     return pair(before, after, higher_is_better=aligned.higher_is_better, clusters=aligned.clusters, most=most)
 
@@ -250,12 +252,13 @@ def _averages(documents: Sequence[float | tuple[float, ...]]) -> list[float]:
 # --------------------------------------------------------------------------------------------------- the verdicts
 
 
-def _stale(gate: PairedGate, mismatches: Sequence[Mismatch]) -> PairedVerdict:
+def stale(gate: PairedGate, mismatches: Sequence[Mismatch], *, of: str = "the baseline") -> PairedVerdict:
+    """The verdict of a gate that cannot be compared with `of`, with the first of the reasons."""
     texts = [f"{mismatch.key}: {reason.text}" if gate.members else reason.text for mismatch in mismatches for reason in mismatch.reasons]
     kinds = dict.fromkeys(reason.kind for mismatch in mismatches for reason in mismatch.reasons)
     more = f"; and {len(texts) - 3} more" if len(texts) > 3 else ""
     way_out = "" if MismatchKind.METRIC in kinds else f" (--gate-allow {','.join(kinds)} compares anyway)"
-    text = f"{gate.metric}: the baseline does not fit: {'; '.join(texts[:3])}{more}{way_out}"
+    text = f"{gate.metric}: {of} does not fit: {'; '.join(texts[:3])}{more}{way_out}"
     return PairedVerdict(outcome="STALE", line=text, red=True, advisory=gate.advisory)
 
 

@@ -49,6 +49,12 @@ class GateSettings:
     """In UTC, the same in the controller and in its workers."""
     save: SaveTarget | None
     """None: nothing is saved."""
+    pinned: Baselines | None = None
+    """`--baseline-pinned`, compared beside `baselines`. None: nothing is compared with it."""
+    pinned_name: str | None = None
+    """As the user wrote it."""
+    repin: SaveTarget | None = None
+    """`--baseline-repin`: the pinned baseline is replaced. None: it stays."""
     interim_checks: int | None = None
     """Sequential mode: how often a task is looked at, at most. None: every document is asked."""
     sequential_off: str | None = None
@@ -61,7 +67,7 @@ class GateSettings:
     @property
     def written(self) -> tuple[SaveTarget, ...]:
         """The baselines that the session writes."""
-        return tuple(target for target in (self.save,) if target is not None)
+        return tuple(target for target in (self.save, self.repin) if target is not None)
 
     @property
     def allowed_mismatches(self) -> tuple[MismatchKind, ...]:
@@ -78,10 +84,11 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
         )
         if save.path.exists():
             _needs_scipy()  # a refresh is told from chance
-    else:
-        for name in ("baseline_reason", "baseline_merge"):
-            if values[name]:
-                raise UserInputError(f"--{name.replace('_', '-')} is given without --save-baseline")
+    elif values["baseline_merge"]:
+        raise UserInputError("--baseline-merge is given without --save-baseline")
+    pinned, repin = _pinned(values, folder, save)
+    if values["baseline_reason"] and save is None and repin is None:
+        raise UserInputError("--baseline-reason is given without --save-baseline or --baseline-repin")
     recovers = values["against_backend"] is not None or values["against_model_args"] is not None
     if recovers and values["baseline"]:
         raise UserInputError("--baseline and --against-model-args: scores are compared with one or the other")
@@ -95,7 +102,9 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
     if recovers and runs > 1:
         raise UserInputError("--gate-calibrate and --against-model-args: calibrate one model at a time")
     checks = _interim_checks(values["gate_sequential"])
-    whole = "--save-baseline keeps all of them" if save is not None else "--gate-calibrate compares all of them" if runs > 1 else None
+    whole = "--gate-calibrate compares all of them" if runs > 1 else None
+    if save is not None or repin is not None:
+        whole = f"--{'save-baseline' if save is not None else 'baseline-repin'} keeps all of them"
     return GateSettings(
         file=load_gates(folder / values["gates"]) if values["gates"] else None,
         baselines=baselines,
@@ -105,11 +114,37 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
         waivers=load_waivers(folder / values["waivers"], today=today) if values["waivers"] else None,
         today=today,
         save=save,
+        pinned=pinned,
+        pinned_name=values["baseline_pinned"],
+        repin=repin,
         interim_checks=checks if whole is None else None,
         sequential_off=whole if checks is not None else None,
         runs=runs,
         plan_only=bool(values["gate_plan"]),
     )
+
+
+def _pinned(values: Mapping[str, Any], folder: Path, save: SaveTarget | None) -> tuple[Baselines | None, SaveTarget | None]:
+    """The pinned baseline, and where it is written. None: there is none, and nothing is written."""
+    name, repins = values["baseline_pinned"], bool(values["baseline_repin"])
+    if name is None:
+        if repins:
+            raise UserInputError("--baseline-repin is given without --baseline-pinned, which names the file")
+        return None, None
+    path = (folder / name).resolve()
+    if not repins and not values["baseline"]:
+        raise UserInputError("--baseline-pinned is given without --baseline: it is compared beside the newest baseline")
+    for other in values["baseline"] or ():
+        if (folder / other).resolve() == path:
+            raise UserInputError(f"--baseline-pinned {name}: is --baseline too; copy the file under another name to pin it")
+    if save is not None and (save.path.resolve() == path or (save.is_folder and path.is_relative_to(save.path.resolve()))):
+        raise UserInputError(f"--save-baseline {values['save_baseline']}: would refresh the pinned baseline; --baseline-repin does that")
+    if not repins:
+        return _baselines([name], folder), None
+    if not (values["baseline_reason"] or "").strip():
+        raise UserInputError('--baseline-repin needs a reason, which the file keeps: --baseline-reason "..."')
+    repin = SaveTarget.parse(name, folder=folder, reason=values["baseline_reason"], is_pinned=True)
+    return _baselines([name], folder) if values["baseline"] and path.exists() else None, repin
 
 
 def _baselines(names: Sequence[str], folder: Path) -> Baselines:

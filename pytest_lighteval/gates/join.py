@@ -24,6 +24,7 @@ def join_verdicts(
     metrics: Mapping[str, MetricResult],
     floors: Sequence[Verdict],
     paired: Mapping[str, PairedVerdict],
+    pinned: Mapping[str, PairedVerdict] | None = None,
     *,
     waivers: WaiverFile | None,
     today: datetime.date,
@@ -34,9 +35,17 @@ def join_verdicts(
     that does not fit: then nothing was compared.
     """
     by_threshold = {verdict.metric: verdict for verdict in floors}
+    pinned = pinned or {}
     return tuple(
-        _joined(metric, metrics.get(metric), by_threshold.get(metric), paired.get(metric), _waiver(waivers, key, metric, today))
-        for metric in dict.fromkeys([*by_threshold, *paired])
+        _joined(
+            metric,
+            metrics.get(metric),
+            by_threshold.get(metric),
+            paired.get(metric),
+            pinned.get(metric),
+            _waiver(waivers, key, metric, today),
+        )
+        for metric in dict.fromkeys([*by_threshold, *paired, *pinned])
     )
 
 
@@ -45,16 +54,27 @@ def _waiver(file: WaiverFile | None, key: TaskKey, metric: str, today: datetime.
 
 
 def _joined(
-    metric: str, result: MetricResult | None, floor: Verdict | None, paired: PairedVerdict | None, waiver: Waiver | None
+    metric: str,
+    result: MetricResult | None,
+    floor: Verdict | None,
+    paired: PairedVerdict | None,
+    pinned: PairedVerdict | None,
+    waiver: Waiver | None,
 ) -> Verdict:
     value = float("nan") if result is None else result.value
-    outcome = _outcome(floor, paired)
+    outcome = _outcome(floor, paired, pinned)
     messages = [
         # a failure says why, and nothing that is well
         *([floor.message] if floor is not None and (outcome != "failed" or floor.outcome == "failed") else []),
         *([paired.line] if paired is not None and (outcome != "failed" or paired.red) else []),
+        *([f"pinned: {pinned.line}"] if pinned is not None and (outcome != "failed" or pinned.red) else []),
     ]
-    if outcome == "failed" and waiver is not None and result is not None and (paired is None or paired.outcome != "STALE"):
+    if (
+        outcome == "failed"
+        and waiver is not None
+        and result is not None
+        and not any(of and of.outcome == "STALE" for of in (paired, pinned))
+    ):
         if within_floor(waiver, value, higher_is_better=result.higher_is_better):
             outcome = "waived"
             messages.append(f"waived until {waiver.until}: {waiver.reason}")
@@ -71,12 +91,13 @@ def _joined(
         min=None if floor is None else floor.min,
         max=None if floor is None else floor.max,
         paired=paired,
+        pinned=pinned,
         waiver=None if waiver is None else f"{waiver.reason} (until {waiver.until})",
     )
 
 
-def _outcome(floor: Verdict | None, paired: PairedVerdict | None) -> _Outcome:
-    if (floor is not None and floor.outcome == "failed") or (paired is not None and paired.red):
+def _outcome(floor: Verdict | None, paired: PairedVerdict | None, pinned: PairedVerdict | None) -> _Outcome:
+    if (floor is not None and floor.outcome == "failed") or any(of is not None and of.red for of in (paired, pinned)):
         return "failed"
     if paired is not None and not paired.advisory and paired.outcome == "INCONCLUSIVE":
         return "inconclusive"

@@ -15,10 +15,11 @@ from pytest_lighteval.gates.floors import judge
 from pytest_lighteval.gates.gate_file import gates_for
 from pytest_lighteval.gates.gate_settings import SKIPPED, GateSettings
 from pytest_lighteval.gates.join import join_verdicts, new_verdict
+from pytest_lighteval.gates.pinned import PINNED_SHARE, compare_pinned, plan_pinned
 from pytest_lighteval.gates.plan import GatePlan, plan_gates
 from pytest_lighteval.gates.waivers import waiver_for
 from pytest_lighteval.metrics import metric
-from pytest_lighteval.types import Task, TaskKey, TaskResult, Verdict
+from pytest_lighteval.types import PairedVerdict, Task, TaskKey, TaskResult, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +33,16 @@ class Judge:
     """What the session evaluates."""
     plan: GatePlan | None = None
     """What is compared with the baseline. None: there is no baseline, or nothing is planned."""
+    pinned: GatePlan | None = None
+    """What is compared with the pinned baseline. None: there is none."""
 
     @classmethod
     def planned(cls, gate: GateSettings, settings: Mapping[str, Any], items: Sequence[tuple[TaskKey, Task]]) -> Judge:
         """Fix which gates share the session's alpha. Raises UserInputError for a gate on a metric that is not reported."""
-        return cls(gate=gate, settings=settings, items=tuple(items), plan=_plan(gate, items))
+        pinned = None
+        if gate.pinned is not None:
+            pinned = plan_pinned(items, find=gate.pinned.find, file=gate.file, policy=gate.policy)
+        return cls(gate=gate, settings=settings, items=tuple(items), plan=_plan(gate, items), pinned=pinned)
 
     def is_gated(self, key: TaskKey, task: Task) -> bool:
         """Whether the session is red without a score of this task."""
@@ -56,6 +62,9 @@ class Judge:
         group = key.superset
         # the floor of a superset is compared with its tasks' scores, whether or not it is a gate
         if group is not None and any(spec.is_floor for spec in gates_for(group, {}, gate.file).values()):
+            return False
+        # its loss is compared with an allowance, for which documents at hand at a stop are no fair sample
+        if self.pinned is not None and key in self.pinned.tasks:
             return False
         gates = stopping_gates(self.plan, key)
         waived = gate.waivers is not None and any(waiver_for(gate.waivers, key, entry.metric, gate.today) for entry in gates)
@@ -96,7 +105,25 @@ class Judge:
                     settings=self.settings,
                     allow=gate.allowed_mismatches,
                 )
-        return join_verdicts(result.key, result.metrics, floors, paired, waivers=gate.waivers, today=gate.today)
+        pinned = self._pinned_verdicts(result)
+        return join_verdicts(result.key, result.metrics, floors, paired, pinned, waivers=gate.waivers, today=gate.today)
+
+    def _pinned_verdicts(self, result: TaskResult) -> dict[str, PairedVerdict]:
+        gate = self.gate
+        baseline = None if gate.pinned is None else gate.pinned.find(result.key)
+        if baseline is None or self.pinned is None:
+            return {}
+        return {
+            entry.metric: compare_pinned(
+                entry,
+                [Side(result=result, baseline=baseline)],
+                gate.policy,
+                settings=self.settings,
+                allow=gate.allowed_mismatches,
+                is_accepted=gate.repin is not None,
+            )
+            for entry in self.pinned.tasks.get(result.key, ())
+        }
 
     def unfit_for_floors(self, results: Sequence[TaskResult]) -> str | None:
         """Why the scores of these tasks meet no floor. None: they may."""
@@ -121,4 +148,5 @@ def _plan(gate: GateSettings, items: Sequence[tuple[TaskKey, Task]]) -> GatePlan
         task = baselines.find(key)
         return None if task is None else task.metrics
 
-    return plan_gates(items, promised=promised, file=gate.file, policy=gate.policy)
+    share = 1.0 if gate.pinned is None else 1 - PINNED_SHARE
+    return plan_gates(items, promised=promised, file=gate.file, policy=gate.policy, share=share)

@@ -58,7 +58,9 @@ class GatePlan:
         return tuple(gate for gates in every for gate in gates if not gate.advisory)
 
 
-def plan_gates(items: Iterable[tuple[TaskKey, Task]], *, promised: Promised, file: GateFile | None, policy: Policy) -> GatePlan:
+def plan_gates(
+    items: Iterable[tuple[TaskKey, Task]], *, promised: Promised, file: GateFile | None, policy: Policy, share: float = 1.0
+) -> GatePlan:
     """Choose the gates among the selected tasks.
 
     - A task is compared on the metrics that its suite or the gates file names; if none is named, on the first that it reports and the
@@ -66,6 +68,8 @@ def plan_gates(items: Iterable[tuple[TaskKey, Task]], *, promised: Promised, fil
     - Two or more tasks of a superset are one gate: on the metrics that the gates file names for the superset, otherwise on the metrics on
       which all of them are compared. The tasks themselves are then advisory, except one that says `paired: gate`.
     - A task all of whose metrics are ignored is left out of its superset's gate.
+
+    `share`: of the session's alpha; a pinned baseline has the rest.
 
     Raises UserInputError for a metric of a superset that its tasks do not report.
     """
@@ -98,7 +102,7 @@ def plan_gates(items: Iterable[tuple[TaskKey, Task]], *, promised: Promised, fil
             for key in keys:
                 chosen[key] = {name: replace(choice, covered=True) for name, choice in chosen[key].items()}
     every = [*chosen.values(), *groups.values()]
-    family = Family(alpha=policy.alpha, gates=sum(not choice.advisory for choices in every for choice in choices.values()))
+    family = Family(alpha=policy.alpha, gates=sum(not choice.advisory for choices in every for choice in choices.values()), share=share)
 
     def gate(key: TaskKey, name: str, choice: _Choice, siblings: Sequence[TaskKey], own: Sequence[TaskKey] = ()) -> PairedGate:
         # advisory siblings share one alpha, so that of many subtasks few are reported by chance

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 from pytest_lighteval.errors import LightevalError
@@ -12,6 +13,7 @@ from pytest_lighteval.gates.gate_file import gates_for, unmatched
 from pytest_lighteval.gates.gate_settings import SKIPPED, UNGATED
 from pytest_lighteval.gates.join import join_verdicts
 from pytest_lighteval.gates.judge import Judge
+from pytest_lighteval.gates.pinned import compare_pinned
 from pytest_lighteval.gates.session_verdicts import POOLED, SessionGates
 from pytest_lighteval.gates.waivers import expired_waivers, misnamed_waivers, unmatched_waivers
 from pytest_lighteval.types import MetricResult, PairedVerdict, TaskKey, TaskResult, Verdict
@@ -71,9 +73,12 @@ def judge_session(
     unscored = [key for text in (*errors, *skipped) if (key := TaskKey.parse(text)) is not None]
     measured = [*results, *unscored]
     session_gates = _session_gates(judge, results, skipped)
+    pinned_gates = _pinned_gates(judge, results, skipped)
     supersets = sorted({group for key in measured if (group := key.superset) is not None})
     for group in supersets:
-        _judge_group(ended, judge, group, session_gates, results, [key for key in unscored if key.superset == group], groups)
+        _judge_group(
+            ended, judge, group, (session_gates, pinned_gates), results, [key for key in unscored if key.superset == group], groups
+        )
     if session_gates is not None:
         _judge_pool(ended, session_gates)
     _report_missing(ended, judge, results, errors, skipped)
@@ -114,19 +119,28 @@ def _session_gates(judge: Judge, results: Mapping[TaskKey, TaskResult], skipped:
     )
 
 
+def _pinned_gates(judge: Judge, results: Mapping[TaskKey, TaskResult], skipped: Mapping[str, str]) -> SessionGates | None:
+    gates = _session_gates(judge, results, skipped)
+    if gates is None or judge.pinned is None or judge.gate.pinned is None:
+        return None
+    pinned = judge.gate.pinned
+    compare = partial(compare_pinned, is_accepted=judge.gate.repin is not None)
+    return replace(gates, plan=judge.pinned, find=pinned.find, promised=pinned.keys, compare=compare)
+
+
 def _judge_group(
     ended: SessionReports,
     judge: Judge,
     group: TaskKey,
-    session_gates: SessionGates | None,
+    gates: tuple[SessionGates | None, SessionGates | None],
     results: Mapping[TaskKey, TaskResult],
     unscored: Sequence[TaskKey],
     groups: dict[str, dict[str, MetricResult]],
 ) -> None:
     gate, text = judge.gate, str(group)
     floored = {metric: spec for metric, spec in gates_for(group, {}, gate.file).items() if spec.is_floor}
-    paired = {} if session_gates is None else session_gates.group(group)
-    if not floored and not paired:
+    paired, pinned = ({} if of is None else of.group(group) for of in gates)
+    if not floored and not paired and not pinned:
         return
     try:
         # a member without a score is a member all the same: a floor for the others alone would be another floor
@@ -137,7 +151,7 @@ def _judge_group(
         groups.setdefault(text, metrics)
         members = [result for key, result in results.items() if key.superset == group]
         floors = judge_floors(metrics, floored, key=text, unfit=judge.unfit_for_floors(members))
-        ended.verdicts[text] = join_verdicts(group, metrics, floors, paired, waivers=gate.waivers, today=gate.today)
+        ended.verdicts[text] = join_verdicts(group, metrics, floors, paired, pinned, waivers=gate.waivers, today=gate.today)
         ended.reports.append(_report(text, ended.verdicts[text]))
     except LightevalError as error:
         ended.reports.append(SessionReport(name=text, problem=f"{text}: {str(error).removeprefix(f'{text}: ')}"))

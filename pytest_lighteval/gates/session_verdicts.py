@@ -39,6 +39,8 @@ class SessionGates:
     """All tasks of the baseline, selected or not."""
     may_lack: Collection[TaskKey] = ()
     """Members of supersets that may be without a score, because the user allows it."""
+    compare: Callable[..., PairedVerdict] = compare_gate
+    """Takes what `compare_gate` takes."""
 
     def group(self, key: TaskKey) -> dict[str, PairedVerdict]:
         """A superset's comparisons by metric; empty if it is not a gate."""
@@ -52,7 +54,7 @@ class SessionGates:
         sides = self._sides(gate)
         if not sides:
             return PairedVerdict(outcome="STALE", line=f"{gate.metric}: none of its tasks has a score", red=True, advisory=gate.advisory)
-        verdict = compare_gate(gate, sides, self.policy, settings=self.settings, allow=self.allow)
+        verdict = self.compare(gate, sides, self.policy, settings=self.settings, allow=self.allow)
         siblings = [key for key in self.promised if _is_member(key, gate.key)]
         if len(siblings) > len(sides):
             note = f"{len(sides)} of the {len(siblings)} tasks of the baseline are compared"

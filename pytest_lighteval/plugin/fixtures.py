@@ -81,8 +81,8 @@ def lighteval_result(
 def lighteval_verdicts(request: pytest.FixtureRequest, lighteval_result: TaskResult) -> tuple[Verdict, ...]:
     """What the gates of the item's task say about its result. A baseline that cannot be compared with is an error."""
     verdicts = outcome_of(request.node, lighteval_result.key).verdicts
-    paired = [verdict.paired for verdict in verdicts if verdict.paired is not None]
-    mismatches = [comparison.line for comparison in paired if comparison.outcome == "STALE" and comparison.red]
+    compared = [comparison for verdict in verdicts for comparison in (verdict.paired, verdict.pinned) if comparison is not None]
+    mismatches = [comparison.line for comparison in compared if comparison.outcome == "STALE" and comparison.red]
     if mismatches:
         fail(f"{lighteval_result.key}: " + "; ".join(mismatches))
     return verdicts

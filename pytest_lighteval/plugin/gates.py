@@ -9,6 +9,7 @@ import pytest
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gates.expected_power import expected_powers, plan_lines, power_lines
 from pytest_lighteval.gates.judge import Judge
+from pytest_lighteval.gates.pinned import PINNED_SHARE
 from pytest_lighteval.gates.plan import GatePlan, plan_gates
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.reports.printable import printable
@@ -72,8 +73,17 @@ def gate_lines(session: Session, *, collect_only: bool, verbosity: int) -> list[
     except LightevalError as error:
         raise pytest.UsageError(printable(str(error))) from error
     if session.settings.gate.plan_only:
-        return plan_lines(found)
-    return [*power_lines(found, most=None if asked else SHOWN), *_sequential(session)]
+        return [*plan_lines(found), *_pinned(session)]
+    return [*power_lines(found, most=None if asked else SHOWN), *_pinned(session), *_sequential(session)]
+
+
+def _pinned(session: Session) -> list[str]:
+    plan, gate = session.judge.pinned, session.settings.gate
+    if plan is None or gate.pinned is None:
+        return []
+    alpha = PINNED_SHARE * gate.policy.alpha
+    gates = f"{len(plan.gates)} gate{'s' * (len(plan.gates) != 1)}"
+    return [f"pinned: {gates} also compared with {gate.pinned_name}; they share alpha {alpha:g}, a fifth of the session's"]
 
 
 def _without_baseline(session: Session) -> GatePlan:

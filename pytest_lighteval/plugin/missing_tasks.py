@@ -14,7 +14,7 @@ from pytest_lighteval.types import TaskKey
 
 
 def missing_tasks(session: Session, config: pytest.Config) -> list[TaskKey]:
-    """The baseline's tasks that did not run, of every suite of which this session runs all that there is; sorted.
+    """The tasks of the baseline, and of the pinned one, that did not run, of every suite that this session runs as a whole; sorted.
 
     A session that selects among the tasks misses none.
     """
@@ -24,8 +24,10 @@ def missing_tasks(session: Session, config: pytest.Config) -> list[TaskKey]:
     items = session.judge.items
     planned = {key for key, _ in items}
     whole = {suite for suite in {key.suite for key in planned} if _is_whole(session, suite)}
+    pinned = session.settings.gate.pinned
+    held = {*baselines.keys, *(pinned.keys if pinned is not None else ())}
     # no suite names the truncation flag: such a task was measured by --tasks
-    return [key for key in baselines.keys if key.suite in whole and key not in planned and not key.truncate]
+    return sorted(key for key in held if key.suite in whole and key not in planned and not key.truncate)
 
 
 def unnamed_suites(session: Session) -> Iterator[str]:

@@ -84,6 +84,12 @@ OPTIONS = (
     Option(name="save-baseline", metavar="PATH", help="write the scores as a baseline: a file, or a folder/ with one a task"),
     Option(name="baseline-reason", metavar="TEXT", help="why --save-baseline may change what the file demands; kept in it"),
     Option(name="baseline-merge", kind="flag", help="let --save-baseline add this run as a further repeat of the same model"),
+    Option(
+        name="baseline-pinned",
+        metavar="PATH",
+        help="a second baseline, beside --baseline, that no refresh moves: red when a loss of --gate-max-drop since then is certain",
+    ),
+    Option(name="baseline-repin", kind="flag", help="replace the pinned baseline by this run; needs --baseline-reason"),
     Option(name="gate-max-drop", metavar="LOSS", help="the loss that a gate allows: 0.02 or 2pt is two points (the default)"),
     Option(name="gate-min-effect", metavar="LOSS", help="a smaller loss is never red (default: half of --gate-max-drop)"),
     Option(name="gate-alpha", metavar="ALPHA", help="the share of sessions that may be red although nothing changed (default 0.05)"),

@@ -50,7 +50,7 @@ class CacheSettings:
     """Of the answers, and of the data sets."""
 
 
-_BESIDE_THE_INI = ("gates", "baseline", "save_baseline", "waivers")
+_BESIDE_THE_INI = ("gates", "baseline", "baseline_pinned", "save_baseline", "waivers")
 """Options that name files of the project."""
 
 

@@ -26,7 +26,8 @@ def metric_properties(metrics: Mapping[str, MetricResult], verdicts: Iterable[Ve
 
     `.stderr`, `.n`, `.min`, `.max` and `.verdict`, which agrees with the test case; for a number that was compared with a baseline also
     `.baseline`, `.delta` (candidate minus baseline), `.p`, the bounds `.lower` and `.upper` of the loss, what the gate requires as
-    `.max_drop`, `.min_effect` and `.alpha`, the comparison's own verdict as `.paired`, and its whole `.line`.
+    `.max_drop`, `.min_effect` and `.alpha`, the comparison's own verdict as `.paired`, and its whole `.line`. With a pinned baseline also
+    `.pinned`, `.pinned.baseline`, `.lower`, `.upper`, `.alpha`, `.used` (the share of `max_drop`) and `.line`.
     """
     by_metric = {verdict.metric: verdict for verdict in verdicts}
     found: list[Property] = []
@@ -49,7 +50,7 @@ def _verdict_properties(prefix: str, verdict: Verdict) -> list[Property]:
     thresholds: list[Property] = [(f"{prefix}.{name}", float(bound)) for name, bound in bounds if bound is not None]
     paired = verdict.paired
     if paired is None:
-        return [*thresholds, (f"{prefix}.verdict", verdict.outcome)]
+        return [*thresholds, (f"{prefix}.verdict", verdict.outcome), *_pinned_properties(prefix, verdict)]
     compared: list[Property] = []
     if (comparison := paired.comparison) is not None:
         compared = [
@@ -68,5 +69,16 @@ def _verdict_properties(prefix: str, verdict: Verdict) -> list[Property]:
         (f"{prefix}.verdict", verdict.outcome),
         (f"{prefix}.paired", paired.outcome),
         (f"{prefix}.line", paired.line),
+        *_pinned_properties(prefix, verdict),
         *waiver,
     ]
+
+
+def _pinned_properties(prefix: str, verdict: Verdict) -> list[Property]:
+    """`.pinned`, the verdict of the comparison with the pinned baseline, its `.pinned.line`, and its numbers."""
+    pinned = verdict.pinned
+    if pinned is None:
+        return []
+    numbers = {name: getattr(pinned, name) for name in ("baseline", "lower", "upper", "alpha", "used")}
+    found: list[Property] = [(f"{prefix}.pinned.{name}", float(number)) for name, number in numbers.items() if number is not None]
+    return [(f"{prefix}.pinned", pinned.outcome), *found, (f"{prefix}.pinned.line", pinned.line)]

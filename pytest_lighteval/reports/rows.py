@@ -94,11 +94,15 @@ def ordered_keys(keys: Iterable[str]) -> list[str]:
 def gate_cell(verdict: Verdict, *, with_thresholds: bool = True) -> str:
     """What a gate says: one word that its colour agrees with, its thresholds, and the comparison's own verdict if that is another.
 
-    `REGRESSED`, `failed, min 0.4, paired PASSED`, `waived, paired REGRESSED`, `PASSED (advisory)`.
+    `REGRESSED`, `failed, min 0.4, paired PASSED`, `waived, paired REGRESSED`, `PASSED (advisory)`. A pinned baseline is named where it is
+    red: `failed, paired PASSED, pinned REGRESSED`.
     """
     paired = verdict.paired
     bounds = (("min", verdict.min), ("max", verdict.max))
     shown = [f"{name} {format_number(bound)}" for name, bound in bounds if bound is not None and with_thresholds]
+    if verdict.pinned is not None and verdict.pinned.red:
+        of = [f"{name} {comparison.outcome}" for name, comparison in (("paired", paired), ("pinned", verdict.pinned)) if comparison]
+        return ", ".join([verdict.outcome, *shown, *of])
     if paired is None:
         return ", ".join([verdict.outcome, *shown])
     word = f"{paired.outcome} (advisory)" if paired.advisory else paired.outcome

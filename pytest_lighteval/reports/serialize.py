@@ -156,9 +156,10 @@ def task_result_from_plain(obj: Any) -> TaskResult:
 def verdict_from_plain(obj: Any) -> Verdict:
     """The verdict of which `to_plain` made this. Raises msgspec.ValidationError for anything else."""
     plain = msgspec.convert(obj, dict[str, Any])
-    paired = plain.get("paired")
-    if isinstance(paired, dict) and paired.get("method") is not None:
-        plain = plain | {"paired": paired | {"comparison": paired}}
+    for name in ("paired", "pinned"):
+        of = plain.get(name)
+        if isinstance(of, dict) and of.get("method") is not None:
+            plain = plain | {name: of | {"comparison": of}}
     return msgspec.convert(plain, Verdict)
 
 

@@ -22,7 +22,7 @@ from pytest_lighteval.reports.rows import (
     saved_documents,
     task_rows,
 )
-from pytest_lighteval.reports.verdict_lines import compared_lines
+from pytest_lighteval.reports.verdict_lines import compared_lines, pinned_comparisons
 from pytest_lighteval.types import RunReport
 
 STEP_SUMMARY_BYTES = 1024 * 1024
@@ -44,6 +44,7 @@ def summary_markdown(report: RunReport) -> str:
     lines += _list("Failed gates", ((key, verdict.message) for key, verdict in failed))
     lines += _list("Errors", ((key, report.errors[key]) for key in ordered_keys(report.errors)))
     lines += _list("Compared with the baseline", compared_lines(report))
+    lines += _list("Compared with the pinned baseline", ((key, pinned.line) for key, pinned in pinned_comparisons(report)))
     lines += _table("Tasks", task_rows(report))
     lines += _table("Averages over tasks", group_rows(report))
     cut = {str(result.key): result.num_truncated for result in report.results if result.num_truncated}

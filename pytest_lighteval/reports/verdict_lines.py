@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from pytest_lighteval.reports.rows import STYLES, Style, comparison_outcome, format_number, one_line, ordered_keys
-from pytest_lighteval.types import Flip, RunReport, Verdict
+from pytest_lighteval.types import Flip, PairedVerdict, RunReport, Verdict
 
 _MOST_FLIPS = 100
 """For one task at -v; -vv lists all."""
@@ -29,7 +31,23 @@ def verdict_lines(report: RunReport, *, verbosity: int) -> list[tuple[str, Style
         if verbosity > 0 and verdict.paired is not None:
             lines += [(f"    {text}", "plain") for text in _flips(verdict.paired.flips, all_of_them=verbosity > 1)]
     other = "the reference" if report.reference_backend else "the baseline"
-    return [(f"compared with {other}", "plain"), *lines] if lines else []
+    return [*([(f"compared with {other}", "plain"), *lines] if lines else []), *_pinned_lines(report)]
+
+
+def pinned_comparisons(report: RunReport) -> list[tuple[str, PairedVerdict]]:
+    """Key and comparison with the pinned baseline, those first that have used up the most of what is allowed."""
+    found = [
+        (key, verdict.pinned) for key in ordered_keys(report.verdicts) for verdict in report.verdicts[key] if verdict.pinned is not None
+    ]
+    return sorted(found, key=lambda entry: -math.inf if entry[1].used is None else -entry[1].used)
+
+
+def _pinned_lines(report: RunReport) -> list[tuple[str, Style]]:
+    lines: list[tuple[str, Style]] = []
+    for key, pinned in pinned_comparisons(report):
+        is_over = pinned.used is None or pinned.used >= 1
+        lines.append((f"{key}: {_with_notes(pinned.line, [*pinned.notes])}", "failed" if pinned.red else "open" if is_over else "plain"))
+    return [("compared with the pinned baseline", "plain"), *lines] if lines else []
 
 
 def _ordered(report: RunReport) -> list[tuple[str, Verdict]]:

@@ -69,6 +69,8 @@ class PairedVerdict:
     documents_needed: int | None = None
     """For INCONCLUSIVE: documents in all that would decide it. None: no number would."""
     repeats_needed: int | None = None
+    used: float | None = None
+    """Of a comparison with a pinned baseline: the measured loss as a share of `max_drop`; below 0 for a gain. None: of any other."""
     flips: tuple[Flip, ...] = ()
     """In the baseline's order."""
     notes: tuple[str, ...] = ()
@@ -101,5 +103,7 @@ class Verdict:
     max: float | None = None
     paired: PairedVerdict | None = None
     """None: it was not compared with a baseline."""
+    pinned: PairedVerdict | None = None
+    """The comparison with the pinned baseline. None: there is none."""
     waiver: str | None = None
     """The reason of the waiver that covers it, used or not. None: none does."""

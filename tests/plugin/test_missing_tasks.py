@@ -88,3 +88,15 @@ def test_a_complete_baseline_makes_a_new_task_red_and_stays_complete(pytester: p
     result.stdout.fnmatch_lines(["FAILED *alone[[]0-shot] - *acc 0.*NEW (not in the baseline, which is complete: --save-baseline adds it)"])
     assert saved.ret == pytest.ExitCode.OK
     assert json.loads((pytester.path / "base.json").read_text())["complete"] is True
+
+
+def test_a_task_of_the_pinned_baseline_alone_is_missed_too(pytester: pytest.Pytester, suite: Path) -> None:
+    without_alone(suite)
+    content = json.loads((pytester.path / "base.json").read_text())
+    (pytester.path / "pinned.json").write_text(json.dumps(content))
+    del content["tasks"]["gated|alone|0"]
+    (pytester.path / "base.json").write_text(json.dumps(content))
+
+    result = pytester.runpytest(*FAKE, *BASELINE, "--baseline-pinned", "pinned.json")
+
+    result.stdout.fnmatch_lines(["FAILED lighteval::gated|alone|0 - *the baseline holds it, and its suite does not declare it any more*"])

@@ -93,6 +93,7 @@ def test_everything_of_a_run_is_in_it() -> None:
                     "min": 0.42,
                     "max": None,
                     "paired": None,
+                    "pinned": None,
                     "waiver": None,
                 }
             ]

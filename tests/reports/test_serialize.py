@@ -145,6 +145,7 @@ def test_the_numbers_of_a_comparison_are_fields_of_its_verdict_and_come_back(pai
         "line": "acc",
         "red": paired.red,
         "advisory": False,
+        "used": None,
         "flips": [],
         "notes": [],
         **numbers,
