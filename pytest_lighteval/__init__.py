@@ -15,6 +15,8 @@ The map: what happens to a sample, from a line of YAML to a verdict.
 9.  `gates` says what was promised and whether it was kept; `comparison` has the statistics, `baselines` what was measured before.
 10. `plugin/item_report` carries the result to the controller; `reports` writes it: results.json, details, JUnit, the table.
 
+`checks` is the linter for benchmarks: it goes the same way with the gold in the model's place.
+
 `types` has the values that travel this way, `errors` what can go wrong, `testing` the test that a backend of your own must pass.
 docs/ARCHITECTURE.md says who may import whom.
 """

@@ -98,6 +98,17 @@ class LearnsAnswers(Protocol):
         """Called once for every request, before the backend is asked."""
 
 
+class Lengths(Protocol):
+    """How long prompts are, and may be. Every backend knows that."""
+
+    @property
+    def max_length(self) -> int | None:
+        """Longest sequence in tokens. None: unknown."""
+
+    def count_tokens(self, prompt: Prompt) -> int | None:
+        """Number of tokens of a prompt. None: unknown."""
+
+
 class StoppingRule(Protocol):
     """How an evaluation may end early: the parts in which its documents are asked, and whether those asked so far are enough."""
 
@@ -141,7 +152,7 @@ def evaluate(
     metrics = tuple(metric(name) for name in task.metrics)
 
     data = _load_docs(task, metrics, data_sets)
-    prompted = list(_prompted(task, data.docs, key, metrics, settings, data_sets, backend))
+    prompted = list(prompt_docs(task, data.docs, key, metrics, settings, data_sets, backend))
     if isinstance(backend, LearnsAnswers):
         _teach(backend, prompted)
 
@@ -212,7 +223,7 @@ def _load_docs(task: Task, metrics: Sequence[Metric], data_sets: DataSets) -> _L
         rows = data_sets.rows(task, split)
         rendered = render_docs(task, rows, split, multiple_choice=scores_choices)
         docs += rendered.docs
-        unlabeled += rendered.dropped_unlabeled
+        unlabeled += len(rendered.unlabeled)
         digests.append(rows_fingerprint(rows))
     if not docs:
         raise DataError(f"{task.id}: no document is left of the split{'s' * (len(digests) > 1)} {', '.join(task.evaluation_splits)}")
@@ -223,17 +234,20 @@ def _load_docs(task: Task, metrics: Sequence[Metric], data_sets: DataSets) -> _L
     )
 
 
-def _prompted(
+def prompt_docs(
     task: Task,
     docs: list[Doc],
     key: TaskKey,
     metrics: Sequence[Metric],
     settings: EvaluationSettings,
     data_sets: DataSets,
-    backend: Backend,
+    lengths: Lengths,
 ) -> Iterator[PromptedDoc]:
-    """The documents in the order of evaluation, few-shot seed by few-shot seed, each with its prompt."""
-    pool = _few_shot_pool(task, data_sets) if key.few_shots else []
+    """The documents in the order of evaluation, few-shot seed by few-shot seed, each with its prompt.
+
+    `lengths` is asked only under the truncation flag. Raises DataError, PromptError, and BackendError if nobody knows the lengths.
+    """
+    pool = few_shot_pool(task, data_sets) if key.few_shots else []
     for seed in range(settings.few_shot_seeds):
         # every seed starts afresh, so that seed 0 is the plain run and no seed depends on how many there are
         stream = random.Random(SHUFFLE_SEED)
@@ -245,8 +259,8 @@ def _prompted(
                 shots = truncate_few_shots(
                     doc,
                     picked,
-                    count_tokens=backend.count_tokens,
-                    max_length=backend.max_length,
+                    count_tokens=lengths.count_tokens,
+                    max_length=lengths.max_length,
                     generation_size=task.generation_size,
                     system_prompt=settings.system_prompt,
                     system_prompt_apart=task.system_prompt_apart,
@@ -278,7 +292,8 @@ def _prompted(
             )
 
 
-def _few_shot_pool(task: Task, data_sets: DataSets) -> list[Doc]:
+def few_shot_pool(task: Task, data_sets: DataSets) -> list[Doc]:
+    """The documents that few-shot examples are taken from, in stored order. Raises DataError, PromptError."""
     split = resolve_few_shots_split(task)
     splits = task.evaluation_splits if split is None else (split,)
     return [doc for name in splits for doc in render_docs(task, data_sets.rows(task, name), name, few_shots=True).docs]

@@ -75,5 +75,6 @@ METRICS = (
             "prompt_level_loose_acc": MEAN,
             "inst_level_loose_acc": _SHARE,
         },
+        judges_answers=False,
     ),
 )

@@ -264,5 +264,5 @@ METRICS = (
     _sentence_bleu(4),
     Metric(name="drop", ask=Ask.GENERATION, sample=_drop, corpus={"qem": MEAN, "f1": MEAN}),
     Metric(name="copyright", ask=Ask.GENERATION, sample=_copyright, corpus=_COPYRIGHT),
-    Metric(name="extractiveness", ask=Ask.GENERATION, sample=_extractiveness, corpus=_SUMMARY),
+    Metric(name="extractiveness", ask=Ask.GENERATION, sample=_extractiveness, corpus=_SUMMARY, judges_answers=False),
 )

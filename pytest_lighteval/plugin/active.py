@@ -12,6 +12,7 @@ import pytest
 
 from pytest_lighteval.common.threads import ENVIRONMENT_VARIABLE, Threads, choose_threads, set_threads, usable_cores
 from pytest_lighteval.plugin import fixtures
+from pytest_lighteval.plugin.check_reporter import CheckReporter, OnlyChecks
 from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.gates import gate_lines, plan_session
 from pytest_lighteval.plugin.item_report import ATTRIBUTE, attach_reason, is_explained, payload_of, reset, sendable, sent
@@ -38,7 +39,12 @@ def activated(config: pytest.Config) -> Session:
         config.pluginmanager.register(fixtures, "lighteval-fixtures")
         config.pluginmanager.register(ActiveSession(config, session), "lighteval-session")
         config.pluginmanager.register(XdistHooks(config, session), "lighteval-xdist")
-        if session.writes_reports:
+        if session.settings.checks is not None:
+            config.pluginmanager.register(OnlyChecks(), "lighteval-only-checks")
+            if session.writes_reports:
+                reporter = CheckReporter(config, session, EndSignals(config.add_cleanup))
+                config.pluginmanager.register(reporter, "lighteval-check-reporter")
+        elif session.writes_reports:
             config.pluginmanager.register(Reporter(config, session, EndSignals(config.add_cleanup)), "lighteval-reporter")
     return session
 

@@ -21,7 +21,7 @@ def check_idle_options(config: pytest.Config, values: Mapping[str, Any]) -> None
 
     The ini file may have it for other sessions; so may `addopts`. `values`: all options, from wherever they come.
     """
-    typed = {name for name, value in values.items() if value not in (None, [], "") and _is_typed(config, name)}
+    typed = {name for name, value in values.items() if value not in (None, [], "") and is_typed(config, name)}
     is_compared = any(values[name] for name in ("baseline", "against_backend", "against_model_args"))
     shows_plan = bool(values["gate_plan"]) or bool(config.option.collectonly)
     allowed = {kind.strip() for text in values["gate_allow"] or () for kind in text.split(",")}
@@ -34,19 +34,20 @@ def check_idle_options(config: pytest.Config, values: Mapping[str, Any]) -> None
     }
     for name, lacks in idle.items():
         if name in typed:
-            raise UserInputError(f"{_written(name)} is given without {lacks}")
+            raise UserInputError(f"{written(name)} is given without {lacks}")
     if "few_shots" in typed and values["tasks"]:
         raise UserInputError("--few-shots is given beside --tasks, whose specs have counts of their own: write the counts there")
     for name in ("cache_dir", "cache_size"):
         if {name, "no_cache"} <= typed:
-            raise UserInputError(f"{_written(name)} is given beside --no-cache: nothing is kept")
+            raise UserInputError(f"{written(name)} is given beside --no-cache: nothing is kept")
 
 
-def _written(name: str) -> str:
+def written(name: str) -> str:
+    """An option as users write it."""
     return f"--{name.replace('_', '-')}"
 
 
-def _is_typed(config: pytest.Config, name: str) -> bool:
+def is_typed(config: pytest.Config, name: str) -> bool:
     """Whether the command line itself has the option, not `addopts`."""
-    long, short = _written(f"lighteval_{name}"), _written(name)
+    long, short = written(f"lighteval_{name}"), written(name)
     return any(str(argument).partition("=")[0] in (long, short) for argument in config.invocation_params.args)

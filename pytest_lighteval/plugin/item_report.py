@@ -12,7 +12,7 @@ from pytest_lighteval.plugin.secret_texts import SecretTexts
 from pytest_lighteval.reports.printable import encodable, map_texts
 from pytest_lighteval.reports.run_collector import REFERENCE
 from pytest_lighteval.reports.serialize import to_plain
-from pytest_lighteval.types import TaskKey, TaskResult, Verdict
+from pytest_lighteval.types import TaskCheck, TaskKey, TaskResult, Verdict
 
 ATTRIBUTE = "lighteval"
 """The attribute of a `TestReport` that holds the payload; xdist serialises whatever plain values a report has."""
@@ -82,10 +82,23 @@ def attach_reference(item: pytest.Item, result: TaskResult, *, backend: Mapping[
     payload.setdefault("references", {})[str(result.key)] = to_plain(result)
 
 
+def attach_check(item: pytest.Item, check: TaskCheck) -> None:
+    """Keep what the linter found in the item's task."""
+    _payload(item)["check"] = to_plain(check)
+
+
+def attach_check_error(item: pytest.Item, task: str, message: str) -> None:
+    """Keep why the linter could not check a task, `suite|task`."""
+    _payload(item).setdefault("check_errors", {})[task] = message.removeprefix(f"{task}: ")
+
+
 def attach_reason(item: pytest.Item, message: str, *, skipped: bool) -> None:
     """Keep why an item did not get as far as its task. The mark says which task it is; other items have no such mark."""
     mark = item.get_closest_marker("lighteval")
-    if mark is not None:
+    if mark is not None and mark.kwargs.get("check"):
+        name = "check_skipped" if skipped else "check_errors"
+        _payload(item).setdefault(name, {})[f"{mark.kwargs['suite']}|{mark.kwargs['task']}"] = message
+    elif mark is not None:
         identity = ("suite", "task", "few_shots", "truncate")
         attach_error(item, TaskKey(**{name: mark.kwargs[name] for name in identity}), message, skipped=skipped)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.evaluate import task_kinds
+from pytest_lighteval.plugin.check_item import CheckItem
 from pytest_lighteval.plugin.options import looks_like_suite
 from pytest_lighteval.plugin.session import Session, session_of
 from pytest_lighteval.reports.printable import printable
@@ -39,8 +40,8 @@ class SuiteFile(pytest.Module):
     is_named_badly = False
     """Its name has characters that its id has not."""
 
-    def collect(self) -> Iterator[TaskItem]:
-        """The file's tasks, one item for each few-shot count, in file order."""
+    def collect(self) -> Iterator[TaskItem | CheckItem]:
+        """The file's tasks in its order: one item for each few-shot count, or under the linter one for each task."""
         session = session_of(self.config)
         if self.is_named_badly:
             raise self.CollectError(f"{self.nodeid}: the file's name has characters that cannot be shown: rename it")
@@ -48,12 +49,24 @@ class SuiteFile(pytest.Module):
             tasks = session.catalogue.load(self.path)
         except LightevalError as error:
             raise self.CollectError(printable(str(error))) from None
+        if session.settings.checks is not None:
+            yield from self._checks(session, tasks)
+            return
         for task in tasks:
             for few_shots, truncate in session.counts(task):
                 key = TaskKey(suite=task.suite, task=task.name, few_shots=few_shots, truncate=truncate)
                 if (other := session.declared.setdefault(key, self.nodeid)) != self.nodeid:
                     raise self.CollectError(f"{self.nodeid}:{task.line}: {task.id} is declared in {other} too")
                 yield TaskItem.from_parent(self, name=f"{task.name}[{_shots(key)}]", task=task, key=key)
+
+    def _checks(self, session: Session, tasks: Iterable[Task]) -> Iterator[CheckItem]:
+        """One item for each task, whatever its few-shot counts are."""
+        for task in tasks:
+            if counts := list(dict.fromkeys(few_shots for few_shots, _ in session.counts(task))):
+                key = TaskKey(suite=task.suite, task=task.name, few_shots=0)
+                if (other := session.declared.setdefault(key, self.nodeid)) != self.nodeid:
+                    raise self.CollectError(f"{self.nodeid}:{task.line}: {task.id} is declared in {other} too")
+                yield CheckItem.from_parent(self, name=f"{task.name}[{CheckItem.MARK}]", task=task, few_shots=counts)
 
 
 def _shots(key: TaskKey) -> str:

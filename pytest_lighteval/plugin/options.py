@@ -117,6 +117,10 @@ OPTIONS = (
     Option(name="gate-calibrate", metavar="K", help="run the model K times, and report how much its runs differ"),
     Option(name="gate-plan", kind="flag", help="report what each gate can detect and how many documents max_drop needs; evaluate nothing"),
     Option(name="waivers", metavar="FILE", help="a YAML file of known regressions, expected to fail until a date"),
+    Option(name="check-tasks", kind="flag", help="check the benchmarks themselves, without a model: can a right answer score?"),
+    Option(name="check-fail-on", metavar="SEVERITY", help="the least finding that fails a task: error (the default), warning or note"),
+    Option(name="check-accept", metavar="FILE", help="a YAML file of findings of --check-tasks that are known, each with its reason"),
+    Option(name="check-model", metavar="NAME", help="whose tokenizer and length --check-tasks uses: a folder or a hub id"),
 )
 
 

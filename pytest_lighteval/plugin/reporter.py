@@ -25,7 +25,7 @@ from pytest_lighteval.plugin.workers import start_of
 from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.reports.junit import metric_properties
 from pytest_lighteval.reports.printable import printable
-from pytest_lighteval.reports.rows import Style
+from pytest_lighteval.reports.rows import COLOURS, Style
 from pytest_lighteval.reports.run_collector import REFERENCE, RunCollector
 from pytest_lighteval.reports.run_folder import write_run
 from pytest_lighteval.reports.serialize import to_plain
@@ -36,14 +36,6 @@ from pytest_lighteval.types import MetricResult, RunReport, TaskKey, TaskResult
 
 _ASKING = ("baseline", "against_backend", "against_model_args", "gates", "save_baseline")
 """Options after which a session that evaluates nothing is a mistake."""
-
-_COLOURS: dict[Style, dict[str, bool]] = {
-    "failed": {"red": True},
-    "error": {"red": True},
-    "passed": {"green": True},
-    "open": {"yellow": True},
-    "plain": {},
-}
 
 
 def _exit_word(status: int | pytest.ExitCode) -> str:
@@ -220,7 +212,7 @@ class Reporter:
             return
         terminalreporter.section("lighteval")
         for line, style in self._summary(self._report):
-            terminalreporter.write_line(printable(self._session.secrets.mask(line)).replace("\n", " "), **_COLOURS[style])
+            terminalreporter.write_line(printable(self._session.secrets.mask(line)).replace("\n", " "), **COLOURS[style])
 
     def _summary(self, report: RunReport) -> Iterator[tuple[str, Style]]:
         yield from terminal_table(report, width=self._config.get_terminal_writer().fullwidth)

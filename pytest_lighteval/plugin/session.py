@@ -66,6 +66,9 @@ class Session:
     @property
     def header(self) -> str:
         """One line for the top of pytest's output."""
+        if self.settings.checks is not None:
+            data = f", data from {self.settings.data_home}" if self.settings.data_home else ""
+            return f"lighteval: checks benchmarks without a model; a finding of severity {self.settings.checks.fail_on} fails a task{data}"
         evaluation, own = self.settings.evaluation, "backend of the project's conftest" if self.has_own_backend else "no backend"
         facts = [
             f"backend {self.settings.backend}" if self.settings.backend else own,
@@ -182,7 +185,9 @@ def _named_paths(config: pytest.Config, arguments: Sequence[str]) -> Iterator[Pa
 
 
 def _may_hold_suites(path: Path, config: pytest.Config, settings: Settings) -> bool:
-    """A file, any folder once a backend is chosen, and with a conftest's backend a folder inside of the project."""
+    """A file, any folder for the linter or once a backend is chosen, and with a conftest's backend a folder inside of the project."""
+    if settings.checks is not None:
+        return True
     return path.is_file() or settings.backend is not None or (has_own_backend(config) and not config.rootpath.is_relative_to(path))
 
 

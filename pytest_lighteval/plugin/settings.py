@@ -23,6 +23,7 @@ from pytest_lighteval.common.threads import Threads
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings
 from pytest_lighteval.gates.gate_settings import GateSettings, read_gate_settings
+from pytest_lighteval.plugin.check_settings import CheckSettings, read_check_settings, without_model_options
 from pytest_lighteval.plugin.idle_options import check_idle_options
 from pytest_lighteval.plugin.options import OPTIONS, value_of
 from pytest_lighteval.prompts.reasoning import DEFAULT_TAGS, parse_tags
@@ -50,7 +51,7 @@ class CacheSettings:
     """Of the answers, and of the data sets."""
 
 
-_BESIDE_THE_INI = ("gates", "baseline", "baseline_pinned", "save_baseline", "waivers")
+_BESIDE_THE_INI = ("gates", "baseline", "baseline_pinned", "save_baseline", "waivers", "check_accept")
 """Options that name files of the project."""
 
 
@@ -73,12 +74,16 @@ class Settings:
     cache: CacheSettings | None = None
     """None: nothing is kept."""
     threads: Threads = None
+    checks: CheckSettings | None = None
+    """What `--check-tasks` asks. None: the session evaluates models."""
     notes: tuple[str, ...] = ()
     """Lines for the top of pytest's output: from a file that the model arguments name, and about baselines."""
 
     @property
     def label(self) -> str:
         """A few words for the name of the run's folder: the backend, and the model if an argument names it."""
+        if self.checks is not None:
+            return "check"
         model = model_name(self.arguments) or ""
         return "-".join(part for part in (self.backend or "own", model.rstrip("/").rpartition("/")[2]) if part)
 
@@ -90,6 +95,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
     """
     values = {option.dest.removeprefix("lighteval_"): value_of(config, option) for option in OPTIONS}
     folder = config.invocation_params.dir
+    values = without_model_options(config, values)
     values |= {name: _from_home(config, values[name]) for name in _BESIDE_THE_INI if config.getoption(f"lighteval_{name}") is None}
     backend = values["backend"]
     if backend is not None:
@@ -118,6 +124,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
         against=_against(values, folder),
         cache=None if values["no_cache"] else _cache(config, values),
         threads=_threads(values["threads"]),
+        checks=read_check_settings(values, folder),
         notes=(*defaults.notes, *(gate.baselines.notes if isinstance(gate.baselines, Baselines) else ())),
     )
     # a wrong value is said first

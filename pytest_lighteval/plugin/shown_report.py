@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pytest_lighteval.plugin.check_item import CheckItem
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
 from pytest_lighteval.plugin.items import ReferenceItem, TaskItem
 from pytest_lighteval.plugin.session_reports import ReportItem
@@ -21,7 +22,7 @@ def shown_report(item: pytest.Item, report: pytest.TestReport, mask: Callable[[s
 
     A user's own test keeps the colours of its comparisons. `mask` removes the session's secrets from a text.
     """
-    is_ours = isinstance(item, TaskItem | ReferenceItem | ReportItem)
+    is_ours = isinstance(item, TaskItem | ReferenceItem | ReportItem | CheckItem)
     asks_model = is_ours or not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
     colours = not is_ours and item.config.get_terminal_writer().hasmarkup
 

@@ -30,35 +30,47 @@ class RenderedDocs:
     """The documents of a split."""
 
     docs: list[Doc]
-    dropped_unlabeled: int = 0
-    """Documents that were left out, as their right answer is not published."""
+    unlabeled: tuple[str, ...] = ()
+    """Ids of documents that were left out, as their right answer is not published."""
 
 
 def render_docs(
-    task: Task, rows: Iterable[tuple[int, Row]], split: str, *, few_shots: bool = False, multiple_choice: bool = False
+    task: Task,
+    rows: Iterable[tuple[int, Row]],
+    split: str,
+    *,
+    few_shots: bool = False,
+    multiple_choice: bool = False,
+    on_error: Callable[[PromptError], None] | None = None,
 ) -> RenderedDocs:
     """The documents of rows, in their order. Each row has its number in the stored split.
 
     `few_shots`: the documents become examples, which a task may write differently; equal queries are kept.
     `multiple_choice`: the choices will be scored, so there must be some, and none may be empty.
-    A document with a gold index below 0 (how data sets write "not published") is left out and counted.
+    `on_error`: gets what is wrong with a row, the rest of which is then left out. None: the first such row ends it all.
+    A document with a gold index below 0 (how data sets write "not published") is left out, and its id kept.
     Raises PromptError, one line that names task, row, field and the problem.
     """
     maker = _DocMaker(task, split, few_shots, multiple_choice)
-    docs = []
-    dropped_unlabeled = 0
+    docs: list[Doc] = []
+    unlabeled: list[str] = []
     for index, row in rows:
-        for doc in maker.make(index, row):
-            if doc is None:
-                dropped_unlabeled += 1
-            else:
-                docs.append(doc)
+        try:
+            for doc_id, doc in maker.make(index, row):
+                if doc is None:
+                    unlabeled.append(doc_id)
+                else:
+                    docs.append(doc)
+        except PromptError as error:
+            if on_error is None:
+                raise
+            on_error(error)
     if task.must_remove_duplicate_docs and not few_shots:
         first: dict[str, Doc] = {}
         for doc in docs:
             first.setdefault(doc.query, doc)
         docs = list(first.values())
-    return RenderedDocs(docs=docs, dropped_unlabeled=dropped_unlabeled)
+    return RenderedDocs(docs=docs, unlabeled=tuple(unlabeled))
 
 
 class _DocMaker:
@@ -70,13 +82,14 @@ class _DocMaker:
         sources = {field.name: getattr(task.prompt, field.name) for field in fields(PromptTemplate) if field.name != "adapter"}
         self.fields = {name: _Field(task, name, source) for name, source in sources.items() if source is not None}
 
-    def make(self, index: int, row: Row) -> Iterator[Doc | None]:
-        """The documents of one row; None for each that has no right answer."""
+    def make(self, index: int, row: Row) -> Iterator[tuple[str, Doc | None]]:
+        """The documents of one row with their ids; None for each that has no right answer."""
         where = f"{self.task.id}: {self.split}:{index}"
         adapted = self.adapt(where, index, row)
         for number, columns in enumerate(adapted):
             suffix = f":{number}" if len(adapted) > 1 else ""
-            yield self.make_doc(where + suffix, f"{self.split}:{index}{suffix}", index, columns)
+            doc_id = f"{self.split}:{index}{suffix}"
+            yield doc_id, self.make_doc(where + suffix, doc_id, index, columns)
 
     def adapt(self, where: str, index: int, row: Row) -> Sequence[Row]:
         if self.adapter is None:

@@ -13,6 +13,15 @@ from pytest_lighteval.types import MetricResult, RunReport, TaskKey, TaskResult,
 Style = Literal["passed", "failed", "open", "plain", "error"]
 """What a line is about, for its colour. Open: neither good nor bad, somebody should look at it."""
 
+COLOURS: Mapping[Style, Mapping[str, bool]] = {
+    "failed": {"red": True},
+    "error": {"red": True},
+    "passed": {"green": True},
+    "open": {"yellow": True},
+    "plain": {},
+}
+"""Style -> arguments of pytest's terminal writer."""
+
 STYLES: Mapping[str, Style] = {
     "passed": "passed",
     "failed": "failed",

@@ -19,6 +19,7 @@ from pytest_lighteval.errors import FileError, UserInputError, did_you_mean
 from pytest_lighteval.prompts.templates import check_syntax
 from pytest_lighteval.tasks.suite_schema import WORDS, GateFields, PromptFields, SuiteFields, TaskDefaults, TaskFields
 from pytest_lighteval.types import PromptTemplate, Task
+from pytest_lighteval.types.check import FINDING_KINDS
 
 # pytest's `-k` and node ids can carry exactly this
 _NAME = re.compile(r"[A-Za-z0-9]+([_.:-][A-Za-z0-9]+)*")
@@ -196,8 +197,8 @@ def _merge(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, A
 def _check_templates(source: YamlFile, index: int, merged: Mapping[str, Any]) -> None:
     """Raise for a text that Jinja2 cannot compile. Runs before the matrix, which changes no syntax."""
     texts = [found for found in _texts(merged.get("prompt"), ("prompt",)) if found[0] != ("prompt", "adapter")]
-    if merged.get("hf_filter") is not None:
-        texts.append((("hf_filter",), "{{ " + merged["hf_filter"] + " }}"))
+    expressions = [name for name in ("hf_filter", "published_answers") if merged.get(name) is not None]
+    texts += [((name,), "{{ " + merged[name] + " }}") for name in expressions]
     for steps, text in texts:
         if "{" not in text:
             continue
@@ -223,6 +224,9 @@ def _check_task(source: YamlFile, index: int, fields: TaskFields) -> None:
             raise error(f"{twice!r} is given twice", key)
     if fields.corrected_by is not None and not re.fullmatch(r"[^|\s]+\|[^|\s]+", fields.corrected_by):
         raise error(f"{fields.corrected_by!r} is not of the form suite|task", "corrected_by")
+    for kind in fields.accepted_findings:
+        if kind not in FINDING_KINDS:
+            raise error(f"there is no finding {kind!r}{did_you_mean(kind, FINDING_KINDS)}", "accepted_findings", kind)
     if fields.skip is not None:
         return
     if fields.metrics is UNSET:
@@ -373,6 +377,8 @@ def _task(source: YamlFile, index: int, fields: TaskFields, suite: str, path: Pa
         gates={metric: gate.spec for metric, gate in fields.gates.items() if gate is not None},
         cluster=fields.cluster,
         aliases=(*_tuple(fields.aliases), *((fields.name,) if name != fields.name else ())),
+        published_answers=fields.published_answers,
+        accepted_findings=fields.accepted_findings,
         skip=fields.skip,
         known_defect=fields.known_defect,
         corrected_by=fields.corrected_by,

@@ -158,6 +158,18 @@ class TaskDefaults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
         dict[str, GateFields | None], Meta(description="Reported value -> what it must satisfy. null removes a gate of the defaults.")
     ] = msgspec.field(default_factory=dict)
     cluster: Annotated[str | None, Meta(description="Column whose value groups documents of one source, such as a passage.")] = None
+    published_answers: Annotated[
+        str | None,
+        Meta(
+            description="For --check-tasks: Jinja2 expression without braces that gives the right answers as the row has them, where "
+            "choices are made of them.",
+            examples=["[answer.value] + answer.aliases"],
+        ),
+    ] = None
+    accepted_findings: Annotated[
+        dict[str, Annotated[str, Meta(min_length=1)]],
+        Meta(description="For --check-tasks: kind of finding -> why it is accepted."),
+    ] = msgspec.field(default_factory=dict)
     skip: Annotated[
         Annotated[str, Meta(min_length=1)] | None,
         Meta(description="Why the task cannot be run as the reference defines it; its items are skipped with this reason."),

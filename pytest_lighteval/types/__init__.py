@@ -3,11 +3,19 @@
 All are frozen: no value here computes a score, reads a file or knows pytest.
 A document's way: row -> `Doc` -> `Request`s -> `Response`s -> `DocumentScore` -> `TaskResult` -> `Verdict`.
 
-Chapters: `task` (what is asked), `model` (requests, responses, backends), `score`, `verdict`, `run`.
+Chapters: `task` (what is asked), `model` (requests, responses, backends), `score`, `verdict`, `run`, `check`
+(what the linter finds).
 """
 
 from __future__ import annotations
 
+from pytest_lighteval.types.check import (
+    CheckReport,
+    Example,
+    Finding,
+    Severity,
+    TaskCheck,
+)
 from pytest_lighteval.types.model import (
     Backend,
     GenerateRequest,
@@ -57,12 +65,15 @@ __all__ = [
     "Ask",
     "Backend",
     "Calibration",
+    "CheckReport",
     "Comparison",
     "CorpusMetric",
     "Detail",
     "Doc",
     "DocumentScore",
+    "Example",
     "FewShotsSelect",
+    "Finding",
     "Flip",
     "GateSpec",
     "GenerateRequest",
@@ -84,7 +95,9 @@ __all__ = [
     "Row",
     "RunReport",
     "SampleValue",
+    "Severity",
     "Task",
+    "TaskCheck",
     "TaskKey",
     "TaskResult",
     "Verdict",

@@ -78,6 +78,8 @@ class Metric:
     """By reported name, e.g. `acc_norm`, in the order of the report."""
     num_samples: int = 1
     """Number of sampled texts that it reads; only for `Ask.SAMPLES`."""
+    judges_answers: bool = True
+    """Whether the gold as the answer is to have the best value. False: it compares an answer with no gold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

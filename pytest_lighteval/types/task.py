@@ -159,6 +159,11 @@ class Task:
     """The column whose value groups documents of one source. None: each document has its own."""
     aliases: tuple[str, ...] = ()
     """Other names that `--tasks` accepts."""
+    published_answers: str | None = None
+    """An expression over the row's columns that gives the answers which the data set publishes as right, where `prompt.choices` are made
+    of them. Only the linter reads it. None: the choices are what is published."""
+    accepted_findings: Mapping[str, str] = field(default_factory=dict)
+    """Findings of the linter that are known -> why they are accepted."""
     skip: str | None = None
     """Why it cannot be run as the reference defines it; the item is skipped with this reason. None: it can."""
     known_defect: str | None = None

@@ -87,7 +87,7 @@ def test_documents_whose_answer_is_not_published_are_left_out_and_counted() -> N
     task = _task(choices="{{ options }}", gold="{{ answer }}")
     rendered = _render(task, {**ROW, "answer": -1}, ROW, {**ROW, "answer": [0, -1]})
 
-    assert ([doc.id for doc in rendered.docs], rendered.dropped_unlabeled) == (["test:1"], 2)
+    assert ([doc.id for doc in rendered.docs], rendered.unlabeled) == (["test:1"], ("test:0", "test:2"))
 
 
 def test_equal_queries_are_kept_once_when_asked_and_always_for_examples() -> None:

@@ -1,0 +1,294 @@
+"""The published gold as the answer: does it score the best value, through stop sequences, limits, extraction and normalization?
+
+And the other way round: does an answer score that is none, such as an empty text, a refusal or a wrong choice?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pytest_lighteval.checks.findings import Cases, CasesByMetric, listed, shown
+from pytest_lighteval.checks.oracle import Cut, Tokens, cut, prefers, says
+from pytest_lighteval.common.statistics import aggregate
+from pytest_lighteval.errors import MissingExtraError, NotJudgedError, in_one_line
+from pytest_lighteval.types import (
+    Ask,
+    CorpusMetric,
+    Doc,
+    Finding,
+    GenerateRequest,
+    LoglikelihoodRequest,
+    Metric,
+    Request,
+    Response,
+    SampleValue,
+    Severity,
+)
+
+REFUSALS = ("Don't know.", "I cannot answer this question.")
+"""Texts that answer no question."""
+_ROUNDING = 1e-6
+
+
+_Values = Mapping[str, SampleValue | None] | None
+"""What a metric reports of one answer. None: it raised."""
+
+
+def best_value(corpus: CorpusMetric) -> float | None:
+    """What a perfect model scores. None: nobody knows, as of a perplexity."""
+    if corpus.range is None:
+        return None
+    return corpus.range[1] if corpus.higher_is_better else corpus.range[0]
+
+
+def is_best(value: SampleValue | None, corpus: CorpusMetric) -> bool:
+    """Whether a document's value of a mean is the best one."""
+    best = best_value(corpus)
+    return best is not None and isinstance(value, int | float) and abs(value - best) <= _ROUNDING * max(1.0, abs(best))
+
+
+def _share(value: SampleValue | None, corpus: CorpusMetric) -> float:
+    """How far a value is from the worst one to the best one, 0 to 1."""
+    if corpus.range is None or not isinstance(value, int | float):
+        return 0.0
+    least, most = corpus.range
+    share = (value - least) / (most - least)
+    return share if corpus.higher_is_better else 1 - share
+
+
+def _means(entry: Metric) -> list[str]:
+    """Names of the reported means whose best value is known."""
+    return [name for name, corpus in entry.corpus.items() if corpus.is_mean and best_value(corpus) is not None]
+
+
+@dataclass(slots=True, kw_only=True)
+class GoldCheck:
+    """Scores golds, refusals and wrong choices of documents, one document at a time."""
+
+    metrics: Sequence[Metric]
+    tokens: Tokens
+    asks_in_chat: bool = False
+    """A chat model does not begin its turn with the space that belongs to a choice."""
+
+    documents: int = 0
+    """With a gold, and a metric that compares with it."""
+    unanswered: int = 0
+    """Documents whose gold is not published as a text, and whose metrics need none."""
+    failures: CasesByMetric = field(default_factory=CasesByMetric)
+    by_stop: CasesByMetric = field(default_factory=CasesByMetric)
+    by_limit: CasesByMetric = field(default_factory=CasesByMetric)
+    marked_wrong: CasesByMetric = field(default_factory=CasesByMetric)
+    in_part: CasesByMetric = field(default_factory=CasesByMetric)
+    published: int = 0
+    """Documents whose row publishes answers of its own."""
+    published_lost: CasesByMetric = field(default_factory=CasesByMetric)
+    partly: CasesByMetric = field(default_factory=CasesByMetric)
+    equals_wrong: CasesByMetric = field(default_factory=CasesByMetric)
+    empty: CasesByMetric = field(default_factory=CasesByMetric)
+    refusals: CasesByMetric = field(default_factory=CasesByMetric)
+    wrong_choices: CasesByMetric = field(default_factory=CasesByMetric)
+    corpora: dict[str, tuple[CorpusMetric, list[SampleValue]]] = field(default_factory=dict)
+    not_judged: set[str] = field(default_factory=set)
+
+    @property
+    def not_checked(self) -> list[str]:
+        """Metrics that nobody looked at, and why."""
+        lines = []
+        unknown = [
+            name for entry in self.metrics if entry.judges_answers for name, corpus in entry.corpus.items() if best_value(corpus) is None
+        ]
+        if unknown:
+            lines.append(f"{', '.join(unknown)}: no best value is known")
+        if others := [name for entry in self.metrics if not entry.judges_answers for name in entry.corpus]:
+            lines.append(f"{', '.join(others)}: no gold is compared")
+        if self.unanswered:
+            lines.append(f"{self.unanswered} documents publish no answer that could be tried")
+        lines += [f"{name} gives up on a gold: judging it takes too long" for name in sorted(self.not_judged)]
+        return lines
+
+    def look(self, doc: Doc, requests: Mapping[Ask, Request]) -> None:
+        """Try one document."""
+        checked = [
+            entry
+            for entry in self.metrics
+            if entry.judges_answers and any(best_value(corpus) is not None for corpus in entry.corpus.values())
+        ]
+        if not checked:
+            return
+        if not doc.gold:
+            self.unanswered += 1
+            return
+        self.documents += 1
+        for entry in checked:
+            request = requests[entry.ask]
+            if isinstance(request, GenerateRequest):
+                self._generated(doc, entry, request)
+            elif isinstance(request, LoglikelihoodRequest):
+                self._ranked(doc, entry, request)
+
+    def look_at_published(self, doc: Doc, requests: Mapping[Ask, Request], answers: Sequence[str]) -> None:
+        """Try the answers that the document's row publishes as right."""
+        self.published += 1
+        for entry in self.metrics:
+            request = requests[entry.ask]
+            if not isinstance(request, GenerateRequest) or not entry.judges_answers:
+                continue
+            scored = [(answer, self._values(doc, entry, says(cut(answer, request, self.tokens).text, request)) or {}) for answer in answers]
+            for name in _means(entry):
+                lost = [answer for answer, values in scored if not is_best(values.get(name), entry.corpus[name])]
+                if lost:
+                    self.published_lost.add(name, doc.id, f"published {listed(lost)}", f"gold {shown(doc.golds[0])}")
+
+    # -------------------------------------------------------------------------------------------- texts
+
+    def _generated(self, doc: Doc, entry: Metric, request: GenerateRequest) -> None:
+        golds = list(dict.fromkeys(gold.strip() if self.asks_in_chat else gold for gold in doc.golds))
+        cuts = [cut(gold, request, self.tokens) for gold in golds]
+        values = [self._values(doc, entry, says(one.text, request)) for one in cuts]
+        means = _means(entry)
+        self._keep_for_corpus(entry, values[0])
+        for name in means:
+            corpus = entry.corpus[name]
+            right = [value is not None and is_best(value.get(name), corpus) for value in values]
+            if not any(right):
+                self._unreachable(doc, entry, name, request, golds, cuts, values)
+            elif not all(right):
+                lost = [gold for gold, is_right in zip(golds, right, strict=True) if not is_right]
+                self.partly.add(name, doc.id, f"accepted answers that do not score: {listed(lost)}")
+        self._no_answers(doc, entry, request, means)
+
+    def _unreachable(
+        self,
+        doc: Doc,
+        entry: Metric,
+        name: str,
+        request: GenerateRequest,
+        golds: Sequence[str],
+        cuts: Sequence[Cut],
+        values: Sequence[_Values],
+    ) -> None:
+        """Find out what is to blame: the stop sequence or the limit, if the gold would score without it, otherwise the metric."""
+        corpus = entry.corpus[name]
+        for gold, kept in zip(golds, cuts, strict=True):
+            if kept.text == gold:
+                continue
+            whole = self._values(doc, entry, says(gold, request))
+            if whole is None or not is_best(whole.get(name), corpus):
+                continue
+            texts = (f"gold {shown(gold)}", f"left {shown(kept.text)}")
+            if kept.stop is not None:
+                self.by_stop.add(name, doc.id, *texts, cause=repr(kept.stop))
+            else:
+                self.by_limit.add(name, doc.id, *texts)
+            return
+        text = f"golds {listed(golds)}" if len(golds) > 1 else f"gold {shown(golds[0])}"
+        share = max(_share(value.get(name), corpus) for value in (*values, {}) if value is not None)
+        if share > 0:
+            self.in_part.add(name, doc.id, text, f"{share:.0%} of the best value")
+        else:
+            self.marked_wrong.add(name, doc.id, text)
+
+    def _no_answers(self, doc: Doc, entry: Metric, request: GenerateRequest, means: Sequence[str]) -> None:
+        """Texts that are no answer, and answers that are published as wrong."""
+        golds = {gold.strip().casefold() for gold in doc.golds}
+        tried = [("", self.empty), *((text, self.refusals) for text in REFUSALS)]
+        tried += [(choice, self.wrong_choices) for choice in dict.fromkeys(doc.choices)]
+        for text, cases in tried:
+            if text.strip().casefold() in golds:
+                continue
+            values = self._values(doc, entry, says(cut(text, request, self.tokens).text, request)) or {}
+            for name in means:
+                if is_best(values.get(name), entry.corpus[name]) and doc.id != cases.last(name):
+                    cases.add(name, doc.id, f"answer {shown(text)}", f"gold {shown(doc.golds[0])}")
+
+    # -------------------------------------------------------------------------------------------- choices
+
+    def _ranked(self, doc: Doc, entry: Metric, request: LoglikelihoodRequest) -> None:
+        golds = list(dict.fromkeys(doc.golds))
+        answers: list[tuple[str, ...]] = [(gold,) for gold in golds]
+        if len(golds) > 1:
+            answers.append(tuple(golds))
+        values = [self._values(doc, entry, prefers(answer, request)) for answer in answers]
+        self._keep_for_corpus(entry, values[0])
+        for name in _means(entry):
+            corpus = entry.corpus[name]
+            if any(value is not None and is_best(value.get(name), corpus) for value in values):
+                continue
+            wrong = {choice for index, choice in enumerate(doc.choices) if index not in doc.gold}
+            twins = [gold for gold in golds if gold in wrong]
+            cases = self.equals_wrong if twins else self.marked_wrong
+            cases.add(name, doc.id, f"gold {shown((twins or golds)[0])}", f"choices {listed(doc.choices, most=6)}")
+
+    # -------------------------------------------------------------------------------------------- values
+
+    def _values(self, doc: Doc, entry: Metric, response: Response) -> _Values:
+        """What a metric reports. None: it raised, which is counted."""
+        try:
+            return entry.sample(doc, response)
+        except NotJudgedError:
+            self.not_judged.add(entry.name)
+        except MissingExtraError:
+            raise
+        except Exception as error:  # a metric may raise anything on a document that is not as it expects
+            if doc.id != self.failures.last(entry.name):
+                self.failures.add(entry.name, doc.id, f"{type(error).__name__}: {in_one_line(error)}")
+        return None
+
+    def _keep_for_corpus(self, entry: Metric, values: _Values) -> None:
+        for name, corpus in entry.corpus.items():
+            if not corpus.is_mean and best_value(corpus) is not None and values is not None and (value := values.get(name)) is not None:
+                self.corpora.setdefault(name, (corpus, []))[1].append(value)
+
+    # -------------------------------------------------------------------------------------------- findings
+
+    def findings(self) -> Iterator[Finding]:
+        """What was found, over all documents."""
+        of = self.documents
+        for name, cases in self.failures.merged():
+            yield cases.finding("metric-fails", Severity.ERROR, f"{name} cannot score a document", of=of)
+        for name, cases in self.by_stop.merged():
+            stops = ", ".join(stop for stop, _ in cases.causes.most_common())
+            yield cases.finding(
+                "gold-cut-by-stop",
+                Severity.ERROR,
+                f"the stop sequence {stops} cuts every accepted answer, and the rest does not score in {name}",
+                of=of,
+            )
+        for name, cases in self.by_limit.merged():
+            yield cases.finding(
+                "gold-cut-by-limit",
+                Severity.ERROR,
+                f"every accepted answer is longer than the limit of new tokens, and what fits does not score in {name}",
+                of=of,
+            )
+        for name, cases in self.marked_wrong.merged():
+            yield cases.finding(
+                "gold-marked-wrong", Severity.ERROR, f"no accepted answer scores in {name}, although nothing cuts it", of=of
+            )
+        for name, cases in self.published_lost.merged():
+            message = f"an answer that the row publishes as right does not score in {name}"
+            yield cases.finding("published-answer-marked-wrong", Severity.ERROR, message, of=self.published)
+        for name, cases in self.in_part.merged():
+            message = f"the best accepted answer has more than nothing and less than the best value of {name}"
+            yield cases.finding("gold-scores-in-part", Severity.WARNING, message, of=of)
+        for name, cases in self.equals_wrong.merged():
+            yield cases.finding(
+                "gold-equals-wrong-choice", Severity.ERROR, f"a wrong choice is the same text and wins the tie in {name}", of=of
+            )
+        for name, cases in self.wrong_choices.merged():
+            yield cases.finding("wrong-choice-scores", Severity.ERROR, f"a choice that is published as wrong scores in {name}", of=of)
+        for name, cases in self.empty.merged():
+            yield cases.finding("empty-answer-scores", Severity.ERROR, f"an empty answer scores in {name}", of=of)
+        for name, cases in self.refusals.merged():
+            yield cases.finding("refusal-scores", Severity.ERROR, f"an answer that refuses scores in {name}", of=of)
+        for name, cases in self.partly.merged():
+            yield cases.finding("gold-partly-unreachable", Severity.WARNING, f"some accepted answers do not score in {name}", of=of)
+        yield from self._corpus_findings()
+
+    def _corpus_findings(self) -> Iterator[Finding]:
+        for name, (corpus, values) in self.corpora.items():
+            best, found = best_value(corpus), aggregate(values, corpus)
+            if best is not None and not abs(found - best) <= _ROUNDING * max(1.0, abs(best)):
+                message = f"a model that answers with the first gold everywhere has {name} {found:.4g}, not {best:g}"
+                yield Cases(ids=["*"] * len(values)).finding("best-score-unreachable", Severity.WARNING, message, of=len(values))
