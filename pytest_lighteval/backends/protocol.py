@@ -64,6 +64,15 @@ def cached_apart(backend: object) -> list[tuple[str, Any]]:
     return [(name, getattr(arguments, name)) for name in getattr(backend, "cached_apart", ())]
 
 
+def batches_itself(backend: object) -> bool:
+    """Asked of the backend before each task: whether the engine behind it decides what runs together, as a server does.
+
+    `batches_itself = True`: it is asked all requests at once, and only those that the cache lacks. Absent: it is asked in chunks, and a
+    chunk is asked whole (`backends.chunks`).
+    """
+    return getattr(backend, "batches_itself", False) is True
+
+
 def repeated(backend: Backend, number: int) -> Backend:
     """The backend for a further run of `--gate-calibrate`; see `Repeatable`. Absent: the same backend answers again."""
     return backend.repeat(number) if isinstance(backend, Repeatable) else backend

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pytest_lighteval.backends.cache.answer_store import AnswerStore, newest_number
 from pytest_lighteval.backends.cache.cached_backend import CachedBackend
+from pytest_lighteval.backends.chunked import chunked
 from pytest_lighteval.backends.protocol import is_cacheable
 from pytest_lighteval.plugin.settings import CacheSettings
 from pytest_lighteval.types import Backend
@@ -43,12 +44,12 @@ class SessionCache:
         self._taken = CacheUse()
 
     def around(self, backend: Backend, *, repeat: int = 0) -> Backend:
-        """The backend with a cache, the same one each time; itself, if nothing is cached or it may not be.
+        """The backend, asked in chunks and with a cache, the same one each time; without one, if nothing is cached or it may not be.
 
         Answers of one `repeat` never serve another: they measure how much a model differs from itself.
         """
         if self._settings is None or not is_cacheable(backend):
-            return backend
+            return chunked(backend)
         if self._store is None:
             self._store = AnswerStore(self._settings.folder, limit_bytes=self._settings.limit_bytes, newest=self._newest)
             self._on_close(self._store.close)

@@ -124,9 +124,9 @@ class Backend(Protocol):
     The constructor is cheap: weights and tokenizer load at the first request. `fingerprint`, `supports` and `max_length` need only files
     and arguments.
 
-    `loglikelihood`, `generate` and `perplexity` take all requests of one task. They yield `(index, response)` exactly once for each
-    request, in any order, as soon as it is known. A request that fails is a response with `error`. They raise `BackendError` only when
-    they cannot continue, and `UnsupportedRequestError` when the model cannot answer this kind of request; the task is then skipped.
+    `loglikelihood`, `generate` and `perplexity` take the requests of one chunk of a task. They yield `(index, response)` exactly once for
+    each request, in any order, as soon as it is known. A request that fails is a response with `error`. They raise `BackendError` only
+    when they cannot continue, and `UnsupportedRequestError` when the model cannot answer this kind of request; the task is then skipped.
     `close` may be called twice.
     """
 

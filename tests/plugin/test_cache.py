@@ -62,6 +62,14 @@ def lighteval_backend():
 '''
 
 
+TINY_CHUNKS = """
+from pytest_lighteval.backends import chunks
+
+chunks.USUAL = chunks.ChunkLimits(size=256, per_stem=0)
+"""
+"""Makes chunks of a few documents."""
+
+
 class Project:
     """A project with an engine of its own, whose every session writes into one folder of reports."""
 
@@ -158,13 +166,14 @@ def test_the_cache_may_lie_elsewhere(project: Project) -> None:
     assert not project.database.exists()
 
 
-def test_more_documents_ask_only_for_those_that_are_new(project: Project) -> None:
+def test_more_documents_ask_whole_only_the_chunks_that_are_new(project: Project) -> None:
+    project.pytester.makeconftest(ENGINE + TINY_CHUNKS)
     project.run("--max-samples", "10", "-k", "choice and not 2-shot", passed=1)
-    project.asked()
+    assert len(project.asked()) == 10
 
     project.run("--max-samples", "25", "-k", "choice and not 2-shot", passed=1)
 
-    assert len(project.asked()) == 15
+    assert 15 <= len(project.asked()) < 15 + 8
 
 
 def kept(database: Path) -> int:
@@ -179,28 +188,31 @@ def kept(database: Path) -> int:
     return int(count)
 
 
-def test_a_killed_run_goes_on_without_repeating_an_answer_that_was_written(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_goes_on_with_the_chunk_in_which_it_stopped(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["-k", "choice and not 2-shot"]
+    project.pytester.makeconftest(ENGINE + TINY_CHUNKS)
     monkeypatch.setenv("PAUSE", "0.05")
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *project.command(*arguments)], cwd=project.pytester.path, stdout=subprocess.DEVNULL
     )
-    while kept(project.database) < 8:
+    while kept(project.database) < 12:
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     written, before = kept(project.database), project.asked()
-    assert 8 <= written < 40
+    assert 12 <= written < 40
     assert not list(project.pytester.path.glob("reports/*/results.json"))
     monkeypatch.setenv("PAUSE", "0")
 
     project.run(*arguments, passed=1)
 
     resumed, after = project.results(), project.asked()
-    assert use(resumed) == (written, 40 - written)
-    assert len(after) == 40 - written
-    assert len(set(before) & set(after)) == len(before) - written
+    hits, misses = use(resumed)
+    assert hits + misses == 40
+    assert len(after) == misses
+    assert written - 8 < hits <= written  # but for the rest of one chunk, which is asked whole
+    assert len(set(before) & set(after)) == len(before) - hits
     project.run("--no-cache", *arguments, passed=1)
     whole = project.results()
     assert len(project.asked()) == 40

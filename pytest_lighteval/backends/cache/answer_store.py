@@ -91,13 +91,18 @@ class AnswerStore:
             if newest is None:
                 self._newest = _newest(self._reader)
 
-    def find(self, keys: Sequence[bytes], call: bytes) -> Iterator[StoredAnswer]:
-        """The stored answers of these keys, in no order, each once. An answer of the same call is preferred."""
+    def find(self, keys: Sequence[bytes], call: bytes, *, any_call: bool = False) -> Iterator[StoredAnswer]:
+        """The stored answers of these keys and this call, in no order, each once.
+
+        `any_call`: if there is none of this call, one of another call will do.
+        """
         for start in range(0, len(keys), _KEYS_AT_ONCE):
             chosen: dict[bytes, tuple[int, bytes, bytes, int]] = {}
             with self._giving_up_on_failure():
                 # among other calls the smallest: that does not depend on which was written first
                 for number, key, other, used, value in self._rows(keys[start : start + _KEYS_AT_ONCE]):
+                    if other != call and not any_call:
+                        continue
                     if key not in chosen or other == call or (chosen[key][1] != call and other < chosen[key][1]):
                         chosen[key] = (number, other, value, used)
             whole = {key: found for key, found in chosen.items() if _checksum(key, found[2]) == found[2][:_CHECKSUM_BYTES]}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -14,46 +15,46 @@ import msgspec
 
 from pytest_lighteval.backends.cache.answer_store import AnswerStore
 from pytest_lighteval.backends.cache.environment_key import environment_key
-from pytest_lighteval.backends.protocol import cached_apart, is_cacheable
-from pytest_lighteval.errors import BackendError
-from pytest_lighteval.types import (
-    Backend,
-    GenerateRequest,
-    GenerateResponse,
-    LoglikelihoodRequest,
-    LoglikelihoodResponse,
-    Message,
-    PerplexityRequest,
-    PerplexityResponse,
-    Prompt,
-    RequestKind,
-)
+from pytest_lighteval.backends.chunked import AnyRequest, AnyResponse, Chunk, ChunkedBackend, ask_chunks
+from pytest_lighteval.backends.chunks import ChunkLimits
+from pytest_lighteval.backends.protocol import batches_itself, cached_apart, is_cacheable
+from pytest_lighteval.types import Backend, Message, Prompt, Request
 
-AnyRequest = TypeVar("AnyRequest", LoglikelihoodRequest, GenerateRequest, PerplexityRequest)
-AnyResponse = TypeVar("AnyResponse", LoglikelihoodResponse, GenerateResponse, PerplexityResponse)
 Fact = TypeVar("Fact")
 
 _CALL_BYTES = 8
 
 
-class CachedBackend:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A chunk that is asked, because the cache has not all of it."""
+
+    chunk: Chunk
+    keys: list[bytes | None]
+    call: bytes
+    positions: Sequence[int]
+    """Those that are asked: all of them, unless the engine decides itself what runs together."""
+
+    @property
+    def requests(self) -> list[Request]:
+        return [self.chunk.requests[position] for position in self.positions]
+
+
+class CachedBackend(ChunkedBackend):
     """A backend with a cache. Cached answers are the same, bit by bit. An answer with an error is never cached.
 
-    The inner backend loads nothing for cached answers, and answers equal requests of one call once. An answer of the very same call comes
-    first: which requests run together changes the last digits, and a repeated run must get its own answers. `describe` gives the facts of
-    the engine that computed the answers. `close` leaves the store open: its owner closes it.
+    The inner backend loads nothing for cached answers. A chunk that is not wholly cached is asked whole, so that the scores do not depend
+    on what is cached. `describe` gives the facts of the engine that computed the answers. `close` leaves the store open: its owner closes
+    it.
 
     `backends.protocol` has the optional members of the inner backend: `cacheable` and `cached_apart`. Answers of one `repeat` never serve
     another, so that repeats measure how much an engine differs from itself.
     """
 
-    cacheable = False  # one cache is enough
-
-    def __init__(self, backend: Backend, store: AnswerStore, *, repeat: int = 0) -> None:
+    def __init__(self, backend: Backend, store: AnswerStore, *, repeat: int = 0, limits: ChunkLimits | None = None) -> None:
         if not is_cacheable(backend):
             raise ValueError(f"backend {backend.name!r} does not say cacheable = True")
-        self.inner = backend
-        self.name = backend.name
+        super().__init__(backend, limits=limits)
         self.hits = 0
         """Requests that were answered from the cache."""
         self.recalled = 0
@@ -63,16 +64,6 @@ class CachedBackend:
         self._store = store
         self._repeat = repeat
         self._has_computed = False
-
-    @property
-    def fingerprint(self) -> str:
-        """The inner backend's."""
-        return self.inner.fingerprint
-
-    @property
-    def supports(self) -> frozenset[RequestKind]:
-        """What the inner backend supports."""
-        return self.inner.supports
 
     @cached_property
     def max_length(self) -> int | None:
@@ -94,62 +85,54 @@ class CachedBackend:
             return facts
         return {**facts, **(self._find_fact("facts", None, dict[str, Any]) or {})}
 
-    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
-        """See `Backend.loglikelihood`."""
-        yield from self._answer(requests, self.inner.loglikelihood, LoglikelihoodResponse)
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
-        """See `Backend.generate`."""
-        yield from self._answer(requests, self.inner.generate, GenerateResponse)
-
-    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
-        """See `Backend.perplexity`."""
-        yield from self._answer(requests, self.inner.perplexity, PerplexityResponse)
-
-    def close(self) -> None:
-        """Close the inner backend."""
-        self.inner.close()
-
-    def _answer(
-        self,
-        requests: Sequence[AnyRequest],
-        ask: Callable[[Sequence[AnyRequest]], Iterator[tuple[int, AnyResponse]]],
-        kind: type[AnyResponse],
-    ) -> Iterator[tuple[int, AnyResponse]]:
-        keys = [self._key(request.kind.value, request) for request in requests]
-        call = hashlib.blake2b(b"".join(key or b"?" for key in keys), digest_size=_CALL_BYTES).digest()
-        waiting: dict[bytes, list[int]] = {}
-        for index, key in enumerate(keys):
-            # a request without a key waits alone, under its number
-            waiting.setdefault(key or str(index).encode(), []).append(index)
-
-        for found in self._store.find(list(waiting), call):
-            response = _decode(found.value, kind)
-            if response is not None:
-                answered = waiting.pop(found.key)
-                self.hits += len(answered)
-                self.recalled += len(answered)
-                for index in answered:
-                    yield index, response
-
-        misses = list(waiting.values())
-        if not misses:
+    def _answer(self, requests: Sequence[AnyRequest], kind: type[AnyResponse]) -> Iterator[tuple[int, AnyResponse]]:
+        asked: list[_Asked] = []
+        for chunk in self._chunks(requests):
+            keys = [self._key(request.kind.value, request) for request in chunk.requests]
+            call = hashlib.blake2b(b"".join(key or b"?" for key in keys), digest_size=_CALL_BYTES).digest()
+            known = self._known(keys, call, kind)
+            for position, found in known.items():
+                self.hits += len(chunk.indices[position])
+                self.recalled += len(chunk.indices[position])
+                for index in chunk.indices[position]:
+                    yield index, found
+            if missing := [position for position in range(len(keys)) if position not in known]:
+                asked.append(_Asked(chunk=chunk, keys=keys, call=call, positions=missing))
+        if not asked:
             return
-        for position, response in ask([requests[indices[0]] for indices in misses]):
-            if not 0 <= position < len(misses):
-                raise BackendError(f"backend {self.name!r} answered request {position} of {len(misses)}, which it was never asked")
-            indices = misses[position]
+        for number, position, response in ask_chunks(self.inner, [one.requests for one in asked]):
+            one = asked[number]
+            self._check(position, len(one.positions))
+            assert isinstance(response, kind)
+            indices = one.chunk.indices[one.positions[position]]
             self._has_computed = True
             self.misses += 1
             self.hits += len(indices) - 1
             if response.error is None:
-                self._write(keys[indices[0]], call, response)
+                self._write(one.keys[one.positions[position]], one.call, response)
             for index in indices:
                 yield index, response
         # `use` is what this run took, not a fact about the engine
         facts = {name: fact for name, fact in self.inner.describe().items() if name != "use"}
         self._write(self._key("facts", None), b"", facts)
         self._store.flush()
+
+    def _known(self, keys: Sequence[bytes | None], call: bytes, kind: type[AnyResponse]) -> dict[int, AnyResponse]:
+        """The responses that are taken from the cache, by position.
+
+        Of a chunk all or none, and only those of the same chunk: what runs together changes the last digits. Of an engine that decides
+        itself what runs together, all that there are.
+        """
+        places = {key: position for position, key in enumerate(keys) if key is not None}
+        alone = batches_itself(self.inner)
+        if not alone and len(places) < len(keys):
+            return {}
+        known = {}
+        for found in self._store.find(list(places), call, any_call=alone):
+            response = _decode(found.value, kind)
+            if response is not None:
+                known[places[found.key]] = response
+        return known if alone or len(known) == len(keys) else {}
 
     def _recall(self, what: str, subject: object, kind: type[Fact], ask: Callable[[], Fact | None]) -> Fact | None:
         """A small fact about the model, from the cache or from the inner backend. None is no fact, and is not cached."""

@@ -42,6 +42,7 @@ class OpenAIBackend:
     """A server that speaks the OpenAI protocol, as a `Backend`; docs/backends/openai.md explains its arguments."""
 
     Arguments = OpenAIArguments
+    batches_itself = True
     name = "openai"
 
     def __init__(self, arguments: OpenAIArguments) -> None:

@@ -19,6 +19,7 @@ from pytest_lighteval.backends.cache import cached_backend
 from pytest_lighteval.backends.cache.answer_store import AnswerStore
 from pytest_lighteval.backends.cache.cached_backend import CachedBackend
 from pytest_lighteval.backends.cache.environment_key import environment_key
+from pytest_lighteval.backends.chunks import ChunkLimits
 from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.backends.protocol import is_cacheable
 from pytest_lighteval.errors import BackendError
@@ -158,7 +159,31 @@ def test_floats_come_back_bit_by_bit(sessions: Any, monkeypatch: pytest.MonkeyPa
     assert [struct.pack("d", value) for value in found.logprobs] == [struct.pack("d", value) for value in odd]
 
 
-def test_only_what_is_not_known_is_asked(sessions: Any) -> None:
+def test_a_chunk_that_is_not_wholly_known_is_asked_whole(sessions: Any) -> None:
+    ask(sessions(), CHOICES[1:3])
+    second = sessions()
+
+    answers = ask(second, CHOICES)
+
+    assert answers == ask(Engine(), CHOICES)
+    assert second.inner.asked == CHOICES
+    assert (second.hits, second.misses) == (0, 5)
+
+
+def test_of_several_chunks_only_those_that_are_not_known_are_asked(sessions: Any) -> None:
+    one_each = ChunkLimits(size=1, per_stem=0)
+    ask(sessions(limits=one_each), CHOICES[1:3])
+    second = sessions(limits=one_each)
+
+    answers = ask(second, CHOICES)
+
+    assert sorted(answers) == [0, 1, 2, 3, 4]
+    assert second.inner.asked == [CHOICES[0], CHOICES[3], CHOICES[4]]
+    assert (second.hits, second.misses) == (2, 3)
+
+
+def test_an_engine_that_batches_itself_is_asked_only_what_is_not_known(sessions: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "batches_itself", True, raising=False)
     ask(sessions(), CHOICES[1:3])
     second = sessions()
 
@@ -246,7 +271,7 @@ def test_an_answer_with_an_error_is_never_kept(sessions: Any) -> None:
     answers = ask(second, CHOICES)
 
     assert answers[1].error is None
-    assert second.inner.asked == [CHOICES[1]]
+    assert second.inner.asked == CHOICES  # the whole chunk
 
 
 def test_equal_requests_of_a_call_are_asked_once(sessions: Any) -> None:
@@ -276,19 +301,20 @@ def test_what_was_answered_before_an_engine_broke_is_kept(sessions: Any, monkeyp
 
     def breaking(self: Engine, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         for index, response in whole(self, requests):
-            if index == 3:
+            if requests[index] == texts[3]:
                 raise BackendError("the server went away")
             yield index, response
 
-    texts = [PerplexityRequest(text="x" * number) for number in range(1, 6)]
+    texts = [PerplexityRequest(text=letter * 20) for letter in "abcde"]
     monkeypatch.setattr(Engine, "perplexity", breaking)
+    limits = ChunkLimits(size=40)  # two of them
     with pytest.raises(BackendError, match="the server went away"):
-        ask(sessions(), texts)
+        ask(sessions(limits=limits), texts)
     monkeypatch.undo()
-    second = sessions()
+    second = sessions(limits=limits)
 
     assert ask(second, texts) == ask(Engine(), texts)
-    assert second.inner.asked == texts[3:]
+    assert second.inner.asked == texts[2:]
 
 
 def test_tokens_and_templates_are_known_without_a_tokenizer(sessions: Any) -> None:
@@ -325,7 +351,7 @@ def test_what_has_no_bytes_is_asked_every_time(sessions: Any) -> None:
 
     ask(second, [half, PerplexityRequest(text="whole"), half])
 
-    assert second.inner.asked == [half, half]
+    assert second.inner.asked == [half, PerplexityRequest(text="whole")]
 
 
 def test_a_store_that_cannot_be_used_leaves_the_backend_as_it_is(tmp_path: Path) -> None:

@@ -1,0 +1,156 @@
+"""A backend that is asked chunk by chunk, so that no answer depends on how many engines answer, or on what was answered before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from pytest_lighteval.backends.chunks import ChunkLimits, cut
+from pytest_lighteval.backends.protocol import batches_itself
+from pytest_lighteval.errors import BackendError
+from pytest_lighteval.types import (
+    Backend,
+    GenerateRequest,
+    GenerateResponse,
+    LoglikelihoodRequest,
+    LoglikelihoodResponse,
+    Message,
+    PerplexityRequest,
+    PerplexityResponse,
+    Prompt,
+    Request,
+    RequestKind,
+    Response,
+)
+
+AnyRequest = TypeVar("AnyRequest", LoglikelihoodRequest, GenerateRequest, PerplexityRequest)
+AnyResponse = TypeVar("AnyResponse", LoglikelihoodResponse, GenerateResponse, PerplexityResponse)
+
+
+@runtime_checkable
+class AnswersChunks(Protocol):
+    """A backend that takes many chunks at once, because it has several engines."""
+
+    def answer_chunks(self, chunks: Sequence[Sequence[Request]]) -> Iterator[tuple[int, int, Response]]:
+        """The number of a chunk, a position in it and the response, each once and in any order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """What is asked at once."""
+
+    requests: tuple[Request, ...]
+    indices: tuple[tuple[int, ...], ...]
+    """For each request, the indices at which the caller asked it."""
+
+
+class ChunkedBackend:
+    """A backend around another one, which is asked one chunk after the other, or all chunks at once if it has several engines."""
+
+    cacheable = False  # one that is cached is a `CachedBackend`
+
+    def __init__(self, backend: Backend, *, limits: ChunkLimits | None = None) -> None:
+        """`limits`: of a chunk. None: the usual ones."""
+        self.inner = backend
+        self.name = backend.name
+        self._limits = limits
+
+    @property
+    def fingerprint(self) -> str:
+        """The inner backend's."""
+        return self.inner.fingerprint
+
+    @property
+    def supports(self) -> frozenset[RequestKind]:
+        """What the inner backend supports."""
+        return self.inner.supports
+
+    @property
+    def max_length(self) -> int | None:
+        """The inner backend's."""
+        return self.inner.max_length
+
+    def count_tokens(self, prompt: Prompt) -> int | None:
+        """See `Backend.count_tokens`."""
+        return self.inner.count_tokens(prompt)
+
+    def render(self, messages: Sequence[Message]) -> str | None:
+        """See `Backend.render`."""
+        return self.inner.render(messages)
+
+    def describe(self) -> Mapping[str, Any]:
+        """The inner backend's facts."""
+        return self.inner.describe()
+
+    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
+        """See `Backend.loglikelihood`."""
+        return self._answer(requests, LoglikelihoodResponse)
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+        """See `Backend.generate`."""
+        return self._answer(requests, GenerateResponse)
+
+    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
+        """See `Backend.perplexity`."""
+        return self._answer(requests, PerplexityResponse)
+
+    def close(self) -> None:
+        """Close the inner backend."""
+        self.inner.close()
+
+    def _answer(self, requests: Sequence[AnyRequest], kind: type[AnyResponse]) -> Iterator[tuple[int, AnyResponse]]:
+        """Every request's index and response."""
+        chunks = self._chunks(requests)
+        for number, position, response in ask_chunks(self.inner, [chunk.requests for chunk in chunks]):
+            self._check(position, len(chunks[number].requests))
+            assert isinstance(response, kind)
+            for index in chunks[number].indices[position]:
+                yield index, response
+
+    def _chunks(self, requests: Sequence[Request]) -> list[Chunk]:
+        """Of equal requests one is asked. An engine that decides itself what runs together gets them all."""
+        places: dict[Request, list[int]] = {}
+        for index, request in enumerate(requests):
+            places.setdefault(request, []).append(index)
+        chunks = [tuple(chosen[0] for chosen in places.values())] if batches_itself(self.inner) else cut(requests, self._limits)
+        return [
+            Chunk(requests=tuple(requests[index] for index in chunk), indices=tuple(tuple(places[requests[index]]) for index in chunk))
+            for chunk in chunks
+            if chunk
+        ]
+
+    def _check(self, position: int, count: int) -> None:
+        """Raise BackendError for an answer to what was not asked."""
+        if not 0 <= position < count:
+            raise BackendError(f"backend {self.name!r} answered request {position} of {count}, which it was never asked")
+
+
+class ChunkedLearner(ChunkedBackend):
+    """The same around a backend that is given the documents (`evaluate.LearnsAnswers`)."""
+
+    @property
+    def learn(self) -> Callable[[Request, Any], None]:
+        """The inner backend's."""
+        learn: Callable[[Request, Any], None] = getattr(self.inner, "learn")  # noqa: B009  # `Backend` has no such member
+        return learn
+
+
+def chunked(backend: Backend) -> Backend:
+    """The backend, asked chunk by chunk; itself, if its engine decides what runs together."""
+    if batches_itself(backend):
+        return backend
+    return (ChunkedLearner if callable(getattr(backend, "learn", None)) else ChunkedBackend)(backend)
+
+
+def ask_chunks(backend: Backend, chunks: Sequence[Sequence[Request]]) -> Iterator[tuple[int, int, Response]]:
+    """What a backend answers: all chunks at once if it can take them so, else one after the other."""
+    if not chunks:
+        return
+    if isinstance(backend, AnswersChunks):
+        yield from backend.answer_chunks(chunks)
+        return
+    for number, chunk in enumerate(chunks):
+        # each kind has its own request type, which the method of that name takes
+        for position, response in getattr(backend, chunk[0].kind.value)(chunk):
+            yield number, position, response
