@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import gate_repeats
 from benchmarks.gate_simulation import (
     INCONCLUSIVE,
     LOSSES,
@@ -92,6 +93,17 @@ def bars(measured: Measured) -> list[Bar]:
     made.append(
         Bar(what="n = 200, 4 repeats: red though nothing changed", value=measured.repeats[0], bound=false, at_most=True, slack=slack(5))
     )
+    for (n, right, (before, after), kind), found in measured.cells.items():
+        made += [
+            Bar(
+                what=f"{before} runs against {after}, {kind}, {n} documents, {100 * right:g} % right: a loss at {100 * alpha:g} %",
+                value=share,
+                bound=100 * alpha + 1,
+                at_most=True,
+                slack=slack(100 * alpha),
+            )
+            for alpha, share in zip(gate_repeats.ALPHAS, found, strict=True)
+        ]
     for name in ("made up", "recorded"):
         power = measured.verdicts[name, 1319, "fixed"][LOSSES.index(0.03)][REGRESSED]
         quiet, loud = (measured.documents[name, 1319, 0.03][LOSSES.index(loss)] for loss in (0.0, 0.05))
@@ -146,6 +158,9 @@ def tables(measured: Measured, sizes: Sequence[int]) -> str:
     parts.append(_table(["what is true", "gates", "rule", *map(str, sizes)], rows))
     parts.append("### 200 documents, 4 runs of either model: share REGRESSED, %, by true loss in points\n")
     parts.append(_table(head, [[*map(_share, measured.repeats)]]))
+    first, second = (f"{100 * alpha:g} %" for alpha in gate_repeats.ALPHAS)
+    parts.append(f"### Several runs, nothing changed: share in which a loss is found, %, at an alpha of {first} / {second}\n")
+    parts.append(_table(*gate_repeats.table(measured.cells)))
     return "\n".join(parts)
 
 

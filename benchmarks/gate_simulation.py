@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
+from benchmarks import gate_repeats
+from pytest_lighteval.comparison.compare import mcnemar
 from pytest_lighteval.comparison.decision import Family, Policy
+from pytest_lighteval.comparison.exchange import Runs, exchange_test, exchanges
 from pytest_lighteval.comparison.mean_bounds import mean_tail
-from pytest_lighteval.comparison.paired import mcnemar
 from pytest_lighteval.comparison.sequential import look_ends, nominal_levels, spent_alpha
-from pytest_lighteval.comparison.sign_flips import sign_flip_test
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -155,14 +156,19 @@ def sequential(lost: Ints, won: Ints, *, ends: Sequence[int], policy: Policy, al
         passed = certified(losses, gains, n=end, max_drop=policy.max_drop, alpha=levels[number - 1])
         # the walk's p is never below the plain one, so only these can have crossed its boundary
         for draw in going[~passed & ~found[going] & (mcnemar(losses, gains) <= spent[number - 1] * (1 + 1e-9))]:
-            walk = [np.repeat([1.0, -1.0], [lost[draw, part], won[draw, part]]) for part in range(number)]
-            found[draw] = sign_flip_test(walk, spent[:number])[-1].significant
+            walk = [[single_runs(np.repeat([1.0, -1.0], [lost[draw, part], won[draw, part]]))] for part in range(number)]
+            found[draw] = exchange_test(exchanges(walk), spent[:number])[-1].significant
         least = policy.least_loss if end == ends[-1] else policy.max_drop
         regressed = ~passed & found[going] & (losses - gains >= least * end - 1e-9)
         verdicts[going[passed]], verdicts[going[regressed]] = PASSED, REGRESSED
         stopped[going[passed | regressed]] = number
         going = going[~passed & ~regressed]
     return verdicts, stopped
+
+
+def single_runs(losses: Floats) -> Runs:
+    """Documents with one run on either side and these losses."""
+    return Runs(losses[:, None], np.zeros((len(losses), 1)))
 
 
 def session_is_red(lost: Ints, won: Ints, *, n: int, policy: Policy, family: Family, in_looks: bool) -> Bools:
@@ -253,6 +259,8 @@ class Measured:
     """(situation, gates, mode or rule) -> share of sessions that are red, at each of SIZES."""
     repeats: list[float] = field(default_factory=list)
     """200 documents, 4 runs of either model: share REGRESSED at each of LOSSES."""
+    cells: dict[gate_repeats.Cell, gate_repeats.Shares] = field(default_factory=dict)
+    """Several runs of a side: share in which a loss is found although nothing changed, at each of `gate_repeats.ALPHAS`."""
 
 
 def percent(of: npt.NDArray[Any]) -> float:
@@ -284,6 +292,8 @@ def simulate(draws: int, sizes: Sequence[int], say: Callable[[str], None]) -> Me
         say(f"sessions, {situation}")
     measured.repeats = [_repeats(loss, 200, 4, draws, seed) for seed, loss in enumerate(LOSSES)]
     say("repeats")
+    units = [count for count in gate_repeats.UNITS if count < max(sizes)]
+    measured.cells = gate_repeats.simulate_cells(draws, say, units=units)
     return measured
 
 
@@ -340,11 +350,11 @@ def _repeats(loss: float, n: int, repeats: int, draws: int, seed: int) -> float:
     flagged = 0
     for _ in range(draws):
         coins, lost, *_ = rng.multinomial(n, weights)
-        losses = (
-            np.append(rng.binomial(repeats, 0.5, size=coins) - rng.binomial(repeats, 0.5, size=coins), np.full(lost, repeats)) / repeats
-        )
+        before, after = rng.integers(0, 2, size=(2, coins, repeats)).astype(np.float64)
+        runs = Runs(np.concatenate([before, np.ones((lost, repeats))]), np.concatenate([after, np.zeros((lost, repeats))]))
+        losses = runs.baseline.mean(axis=1) - runs.candidate.mean(axis=1)
         if losses.sum() < POLICY.least_loss * n - 1e-9:
             continue
         if mean_tail(np.append(losses, np.zeros(n - len(losses))), worst=1, mean=POLICY.max_drop) > POLICY.alpha:
-            flagged += sign_flip_test([losses], [POLICY.alpha])[0].significant
+            flagged += exchange_test(exchanges([[runs]]), [POLICY.alpha])[0].significant
     return 100 * flagged / draws

@@ -76,6 +76,11 @@ class AlignedScores:
     baseline: tuple[tuple[SampleValue, ...], ...]
     """For each document its repeats (few-shot seeds count as repeats); never empty."""
     candidate: tuple[tuple[SampleValue, ...], ...]
+    seeds: tuple[int, ...]
+    """For each document, how many few-shot seeds its repeats are of, in their order; every seed has the same number of repeats.
+
+    1 where the numbers differ.
+    """
     clusters: tuple[str | None, ...] | None
     """The candidate's. None: no document belongs to a cluster."""
     notes: tuple[str, ...]
@@ -131,6 +136,7 @@ def align(
         ids=scored.ids,
         baseline=scored.baseline,
         candidate=scored.candidate,
+        seeds=scored.seeds,
         clusters=scored.clusters if any(name is not None for name in scored.clusters) else None,
         notes=(*documents.notes, *(f"allowed ({reason.kind}): {reason.text}" for reason in found)),
     )
@@ -140,20 +146,28 @@ def align(
 
 
 def mean_scores(aligned: AlignedScores) -> tuple[list[float | tuple[float, ...]], list[float | tuple[float, ...]]]:
-    """Baseline and candidate for `comparison.paired.pair`: per document a number, or a tuple if it has several repeats.
+    """Baseline and candidate for `comparison.paired.pair`: per document a number, or a tuple if it has several runs.
+
+    A run asks a document under each of its few-shot seeds; its score is their mean.
 
     Raises ValueError for a metric of the whole corpus, whose documents have no number; use `corpus_rows`.
     """
-    return [_numbers(repeats) for repeats in aligned.baseline], [_numbers(repeats) for repeats in aligned.candidate]
+    return (
+        [_numbers(repeats, seeds) for repeats, seeds in zip(aligned.baseline, aligned.seeds, strict=True)],
+        [_numbers(repeats, seeds) for repeats, seeds in zip(aligned.candidate, aligned.seeds, strict=True)],
+    )
 
 
-def _numbers(repeats: tuple[SampleValue, ...]) -> float | tuple[float, ...]:
+def _numbers(repeats: tuple[SampleValue, ...], seeds: int) -> float | tuple[float, ...]:
     numbers = []
     for value in repeats:
         if isinstance(value, tuple):
             raise ValueError("a document's value is a tuple, which has no mean")
         numbers.append(float(value))
-    return numbers[0] if len(numbers) == 1 else tuple(numbers)
+    runs = len(numbers) // seeds
+    if seeds > 1:
+        numbers = [math.fsum(numbers[run::runs]) / seeds for run in range(runs)]
+    return numbers[0] if runs == 1 else tuple(numbers)
 
 
 def rows_of(aligned: AlignedScores) -> int:
@@ -200,6 +214,7 @@ class _Scores:
     ids: tuple[str, ...]
     baseline: tuple[tuple[SampleValue, ...], ...]
     candidate: tuple[tuple[SampleValue, ...], ...]
+    seeds: tuple[int, ...]
     clusters: tuple[str | None, ...]
     reasons: tuple[MismatchReason, ...]
 
@@ -380,6 +395,7 @@ def _metric(result: TaskResult, baseline: BaselineTask, metric: str) -> list[Mis
 def _scores(paired: Sequence[tuple[int, DocumentScore]], rows: Sequence[Repeated], metric: str) -> _Scores:
     before: dict[str, list[SampleValue]] = {}
     after: dict[str, list[SampleValue]] = {}
+    repeats: dict[str, list[int]] = {}
     clusters: dict[str, str | None] = {}
     one_sided: dict[str, None] = {}
     not_numbers: dict[str, None] = {}
@@ -395,6 +411,7 @@ def _scores(paired: Sequence[tuple[int, DocumentScore]], rows: Sequence[Repeated
         else:
             before.setdefault(document.id, []).extend(old)
             after.setdefault(document.id, []).append(value)
+            repeats.setdefault(document.id, []).append(len(old))
             clusters[document.id] = document.cluster
     reasons = []
     if one_sided:
@@ -409,6 +426,7 @@ def _scores(paired: Sequence[tuple[int, DocumentScore]], rows: Sequence[Repeated
         ids=ids,
         baseline=tuple(tuple(before[name]) for name in ids),
         candidate=tuple(tuple(after[name]) for name in ids),
+        seeds=tuple(len(repeats[name]) if len(set(repeats[name])) == 1 else 1 for name in ids),
         clusters=tuple(clusters[name] for name in ids),
         reasons=tuple(MismatchReason(kind=MismatchKind.SCORES, text=text) for text in reasons),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from pytest_lighteval.comparison.paired import FullComparison
+from pytest_lighteval.comparison.compare import FullComparison
 from pytest_lighteval.comparison.power import RequiredSample, required_sample
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.types import GateSpec

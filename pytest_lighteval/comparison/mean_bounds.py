@@ -13,13 +13,16 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from pytest_lighteval.comparison.sign_flips import FloatArray, scipy_module
+from pytest_lighteval.comparison.lazy_scipy import scipy_module
+from pytest_lighteval.comparison.sums import FloatArray
 
 _STEP = 0.2
 _MOST_NODES = 100
 """Nodes of the contour integral reach to sinh(20): even with two values the integrand is below 1e-17 of its start there."""
 _NODES_AT_ONCE = 20
 _NEGLIGIBLE = 1e-17
+_MOST_POINTS = 512
+"""More different values are divided among so many points."""
 
 
 def mean_upper_bound(values: npt.ArrayLike, *, worst: float, alpha: float) -> float:
@@ -54,7 +57,21 @@ def _augmented(values: npt.ArrayLike, worst: float, counts: npt.ArrayLike | None
     points, places = np.unique(given[weights > 0], return_inverse=True)
     if points[-1] > worst:
         raise ValueError(f"a value of {points[-1]} exceeds the worst possible one, {worst}")
-    return points, np.bincount(places, weights=weights[weights > 0]).astype(np.float64)
+    counted = np.bincount(places, weights=weights[weights > 0]).astype(np.float64)
+    return (points, counted) if len(points) <= _MOST_POINTS else _divided(points, counted)
+
+
+def _divided(points: FloatArray, counts: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Every value as shares of the two points beside it that have its mean. The spread grows a little, so the bound is no lower.
+
+    The largest value keeps its own point: it may be the worst one, far from all others.
+    """
+    grid = np.linspace(points[0], points[-2], _MOST_POINTS)
+    places = np.clip(np.searchsorted(grid, points[:-1], side="right") - 1, 0, _MOST_POINTS - 2)
+    above = (points[:-1] - grid[places]) / (grid[places + 1] - grid[places])
+    shares = np.bincount(places, counts[:-1] * (1 - above), _MOST_POINTS) + np.bincount(places + 1, counts[:-1] * above, _MOST_POINTS)
+    used = shares > 0
+    return np.append(grid[used], points[-1]), np.append(shares[used], counts[-1])
 
 
 def _tail(points: FloatArray, counts: FloatArray, x: float) -> float:

@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from pytest_lighteval.comparison.sign_flips import scipy_module
+from pytest_lighteval.comparison.lazy_scipy import scipy_module
 
 POWER = 0.8
 """The chance of success for which every number here is computed."""

@@ -13,9 +13,10 @@ from statistics import NormalDist
 
 import numpy as np
 
+from pytest_lighteval.comparison.compare import beyond_chance, compared
 from pytest_lighteval.comparison.decision import Decision, GateOutcome, Policy, decide
-from pytest_lighteval.comparison.paired import Paired, compared, concatenate
-from pytest_lighteval.comparison.sign_flips import SignFlipResult, sign_flip_test
+from pytest_lighteval.comparison.exchange import LookResult, exchange_test, exchanges
+from pytest_lighteval.comparison.paired import Paired, concatenate
 
 LOOKS = 5
 """Looks at a task, the one at the end included."""
@@ -139,14 +140,12 @@ class LookDecision:
     """Documents that are not evaluated, if it stops here."""
 
 
-def look(
-    parts: Sequence[Paired], ends: Sequence[int], policy: Policy, *, alpha: float, certify_alpha: float | None = None, seed: int = 0
-) -> LookDecision:
+def look(parts: Sequence[Paired], ends: Sequence[int], policy: Policy, *, alpha: float, certify_alpha: float | None = None) -> LookDecision:
     """Judge a task at one of its looks. A pure function of the documents seen so far: no state is kept between looks.
 
-    A loss is tested by the random walk of the differing documents. Given how many differ in each look, the boundary of every look is
-    exact (for graded scores it comes from seeded signs), so the chance to cross any boundary is at most the alpha spent. A loss that one
-    look has found stays found. The certificate is a separate claim with its own alpha: it uses the bound of each look at its nominal level.
+    A loss is tested by the random walk of the differing documents (`exchange_test`): the chance to cross the boundary of any look is at
+    most the alpha spent. A loss that one look has found stays found. The certificate is a separate claim with its own alpha: it uses the
+    bound of each look at its nominal level.
 
     A run stops early when the loss is certified, or when a loss is found and the measured loss is at least `max_drop`. With a smaller loss
     the run goes on, because all documents may show that it is tolerated.
@@ -157,7 +156,6 @@ def look(
         policy: what the gate requires.
         alpha: the gate's share of the session's, spent over all looks.
         certify_alpha: of the certificate, spent over all looks. None: the policy's.
-        seed: of random signs, where they are needed.
 
     Raises:
         ValueError: the parts do not have the planned sizes.
@@ -168,8 +166,9 @@ def look(
     if not parts or seen != list(ends[:number]):
         raise ValueError(f"looks at {seen} documents were made where {list(ends)} are planned")
     spent, certifying = spent_alpha(alpha, ends), spent_alpha(certify_alpha, ends)
-    losses = sign_flip_test([-part.gains for part in parts], spent[:number], seed=seed)
-    gains = sign_flip_test([part.gains for part in parts], certifying[:number], seed=seed)
+    found = exchanges([part.runs for part in parts])
+    losses = exchange_test(found, spent[:number])
+    gains = exchange_test(found.mirrored, certifying[:number])
     comparison = compared(
         concatenate(parts),
         loss=_first_found(losses),
@@ -184,14 +183,13 @@ def look(
     return LookDecision(stop=stop, decision=decision, look=number, seen=seen[-1], saved=ends[-1] - seen[-1] if stop else 0)
 
 
-def _first_found(looks: Sequence[SignFlipResult]) -> SignFlipResult:
+def _first_found(looks: Sequence[LookResult]) -> LookResult:
     """The first significant look; the last look if none is."""
     return next((look for look in looks if look.significant), looks[-1])
 
 
-def _best_lower(parts: Sequence[Paired], looks: Sequence[SignFlipResult]) -> float | None:
+def _best_lower(parts: Sequence[Paired], looks: Sequence[LookResult]) -> float | None:
     """The highest of the looks' lower bounds, which hold simultaneously. None: no look found a loss."""
-    reached = np.cumsum([-part.gains.sum() for part in parts])
-    seen = np.cumsum([part.n for part in parts])
-    found = [(total - look.critical) / n for total, n, look in zip(reached, seen, looks, strict=True) if look.significant]
-    return max(map(float, found), default=None)
+    whole = [concatenate(parts[: number + 1]) for number in range(len(parts))]
+    found = [beyond_chance(part.loss, part.n, look) for part, look in zip(whole, looks, strict=True) if look.significant]
+    return max(found, default=None)

@@ -10,8 +10,10 @@ from typing import Any
 
 from pytest_lighteval.baselines.align import AlignedScores, Mismatch, MismatchKind, align, corpus_rows, mean_scores, rows_of
 from pytest_lighteval.baselines.model import BaselineTask, Repeated
+from pytest_lighteval.comparison.compare import FullComparison, compare
+from pytest_lighteval.comparison.corpus import compare_corpus
 from pytest_lighteval.comparison.decision import Decision, Policy, decide, decision_line, policy_for
-from pytest_lighteval.comparison.paired import FullComparison, Paired, compare, compare_corpus, concatenate, pair, stratified
+from pytest_lighteval.comparison.paired import Paired, concatenate, pair, stratified
 from pytest_lighteval.gates.plan import PairedGate
 from pytest_lighteval.types import CorpusMetric, Flip, PairedVerdict, SampleValue, TaskKey, TaskResult
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from pytest_lighteval.baselines.align import MismatchKind
 from pytest_lighteval.baselines.model import BaselineTask
+from pytest_lighteval.comparison.compare import compare
 from pytest_lighteval.comparison.decision import Policy, decide, holm
-from pytest_lighteval.comparison.paired import compare
 from pytest_lighteval.gates.compare import LeftOut, PoolPart, Side, compare_gate, pool_part, pooled_documents, verdict_of
 from pytest_lighteval.gates.plan import GatePlan, PairedGate
 from pytest_lighteval.gates.waivers import WaiverFile, waiver_for

@@ -49,6 +49,7 @@ def test_documents_are_aligned_in_the_order_of_the_baseline() -> None:
         ids=tuple(ids),
         baseline=((1.0,), (1.0,), (0.0,), (0.0,)),
         candidate=((1.0,), (0.0,), (0.0,), (1.0,)),
+        seeds=(1, 1, 1, 1),
         clusters=None,
         notes=(),
     )
@@ -65,6 +66,15 @@ def test_a_test_of_means_takes_numbers_for_one_repeat_and_tuples_for_several() -
     pairs = paired(result({"qem": [1.0, 0.0]}), saved(result({"qem": [1.0, 1.0]}), result({"qem": [0.0, 1.0]})))
 
     assert mean_scores(pairs) == ([(1.0, 0.0), (1.0, 1.0)], [1.0, 0.0])
+
+
+def test_a_run_over_several_few_shot_seeds_is_one_run_with_their_mean() -> None:
+    """Two runs of the baseline under three seeds each, one of the candidate."""
+    one, other = under_seeds(1, [0, 1, 2], [1.0, 0.0, 1.0]), under_seeds(1, [0, 1, 2], [0.0, 0.0, 1.0])
+    pairs = paired(one, saved(one, other))
+
+    assert (len(pairs.ids), pairs.seeds, pairs.baseline) == (1, (3,), ((1.0, 0.0, 0.0, 0.0, 1.0, 1.0),))
+    assert mean_scores(pairs) == ([(2 / 3, 1 / 3)], [2 / 3])
 
 
 def test_documents_without_a_score_on_both_sides_are_left_out() -> None:

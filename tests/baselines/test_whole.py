@@ -12,7 +12,9 @@ from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.baselines.align import AlignedScores, Mismatch, align, corpus_rows, mean_scores
 from pytest_lighteval.baselines.read import read_baselines
 from pytest_lighteval.baselines.save import baseline_of, write_baseline
-from pytest_lighteval.comparison.paired import compare, compare_corpus, pair
+from pytest_lighteval.comparison.compare import compare
+from pytest_lighteval.comparison.corpus import compare_corpus
+from pytest_lighteval.comparison.paired import pair
 from pytest_lighteval.evaluate import EvaluationSettings, evaluate
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.tasks.suite_file import load_suite

@@ -57,7 +57,7 @@ def test_a_short_run_holds_every_bar(capsys: pytest.CaptureFixture[str]) -> None
     assert gate.main(["--quick"]) == 0
 
     printed = capsys.readouterr().out
-    assert "87 of 87 bars held" in printed
+    assert "357 of 357 bars held" in printed
     assert "MISS" not in printed
 
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import gate_simulation as simulation
+from pytest_lighteval.comparison.compare import FullComparison, compare
 from pytest_lighteval.comparison.decision import Decision, Family, GateOutcome, Policy, decide, decision_line, holm
-from pytest_lighteval.comparison.paired import FullComparison, Paired, compare, concatenate, pair
+from pytest_lighteval.comparison.paired import Paired, concatenate, pair
 from pytest_lighteval.comparison.power import RequiredSample
 from pytest_lighteval.errors import UserInputError
 

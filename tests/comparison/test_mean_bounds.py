@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_lighteval.comparison.mean_bounds import mean_tail, mean_upper_bound
-from pytest_lighteval.comparison.sign_flips import FloatArray
+from pytest_lighteval.comparison.sums import FloatArray
 
 
 def _trinomial(lost: int, won: int, n: int) -> FloatArray:

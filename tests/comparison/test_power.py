@@ -10,8 +10,8 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_lighteval.comparison.compare import mcnemar
 from pytest_lighteval.comparison.mean_bounds import mean_tail
-from pytest_lighteval.comparison.paired import mcnemar
 from pytest_lighteval.comparison.power import (
     RequiredSample,
     averaged_discordance,

@@ -13,8 +13,9 @@ from scipy import stats
 from pytest_lighteval.baselines.model import Baseline, BaselineTask
 from pytest_lighteval.baselines.repeats import merge_runs
 from pytest_lighteval.baselines.save import baseline_task, provenance_of
+from pytest_lighteval.comparison.compare import compare
 from pytest_lighteval.comparison.decision import Policy
-from pytest_lighteval.comparison.paired import Paired, compare, pair
+from pytest_lighteval.comparison.paired import Paired, pair
 from pytest_lighteval.gates.compare import LeftOut, PoolPart, Side, compare_gate, in_points, own_policy, pool_part, pooled_documents
 from pytest_lighteval.gates.plan import PairedGate
 from pytest_lighteval.metrics import metric
