@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pytest_lighteval.comparison.compare import mcnemar
 from pytest_lighteval.comparison.mean_bounds import mean_upper_bound
-from pytest_lighteval.comparison.paired import mcnemar
 from pytest_lighteval.gates.pinned import PINNED_SHARE
 
 ALPHA, MAX_DROP, MIN_EFFECT, DISCORDANCE = 0.05, 0.02, 0.01, 0.06

@@ -170,13 +170,18 @@ def _numbers(repeats: tuple[SampleValue, ...], seeds: int) -> float | tuple[floa
     return numbers[0] if runs == 1 else tuple(numbers)
 
 
+def seeds_of(repeats: Sequence[tuple[int, int]]) -> int:
+    """The few-shot seeds of a document, as `AlignedScores.seeds`, from the numbers of repeats on either side under each."""
+    return len(repeats) if len(set(repeats)) == 1 else 1
+
+
 def rows_of(aligned: AlignedScores) -> int:
     """Rows per document such that the repeats of either side occur equally often: their least common multiple."""
     return math.lcm(*{len(repeats) for repeats in (*aligned.baseline, *aligned.candidate)})
 
 
 def corpus_rows(aligned: AlignedScores, *, rows: int | None = None) -> tuple[list[SampleValue], list[SampleValue], list[str | None] | None]:
-    """Baseline, candidate and clusters for `comparison.paired.compare_corpus`: one value per row.
+    """Baseline, candidate and clusters for `comparison.corpus.compare_corpus`: one value per row.
 
     With one repeat on either side, a row is a document. With more, each document has `rows_of` rows, or `rows`, a multiple of it, so that
     all tasks of a superset have the same number. An aggregate of sums or means is then that of all repeats, and the rows of a document are
@@ -395,7 +400,7 @@ def _metric(result: TaskResult, baseline: BaselineTask, metric: str) -> list[Mis
 def _scores(paired: Sequence[tuple[int, DocumentScore]], rows: Sequence[Repeated], metric: str) -> _Scores:
     before: dict[str, list[SampleValue]] = {}
     after: dict[str, list[SampleValue]] = {}
-    repeats: dict[str, list[int]] = {}
+    repeats: dict[str, list[tuple[int, int]]] = {}
     clusters: dict[str, str | None] = {}
     one_sided: dict[str, None] = {}
     not_numbers: dict[str, None] = {}
@@ -411,7 +416,7 @@ def _scores(paired: Sequence[tuple[int, DocumentScore]], rows: Sequence[Repeated
         else:
             before.setdefault(document.id, []).extend(old)
             after.setdefault(document.id, []).append(value)
-            repeats.setdefault(document.id, []).append(len(old))
+            repeats.setdefault(document.id, []).append((len(old), 1))
             clusters[document.id] = document.cluster
     reasons = []
     if one_sided:
@@ -426,7 +431,7 @@ def _scores(paired: Sequence[tuple[int, DocumentScore]], rows: Sequence[Repeated
         ids=ids,
         baseline=tuple(tuple(before[name]) for name in ids),
         candidate=tuple(tuple(after[name]) for name in ids),
-        seeds=tuple(len(repeats[name]) if len(set(repeats[name])) == 1 else 1 for name in ids),
+        seeds=tuple(seeds_of(repeats[name]) for name in ids),
         clusters=tuple(clusters[name] for name in ids),
         reasons=tuple(MismatchReason(kind=MismatchKind.SCORES, text=text) for text in reasons),
     )

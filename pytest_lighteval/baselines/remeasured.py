@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from pytest_lighteval.baselines.align import AlignedScores
+from pytest_lighteval.baselines.align import AlignedScores, seeds_of
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.types import SampleValue
 
@@ -44,6 +44,7 @@ def align_measurements(old: BaselineTask, new: BaselineTask, metric: str, cluste
     rows = {place: row for row, place in enumerate(zip(new.ids, new.few_shot_seeds, strict=True))}
     before: dict[str, list[SampleValue]] = {}
     after: dict[str, list[SampleValue]] = {}
+    repeats: dict[str, list[tuple[int, int]]] = {}
     unfit = 0
     for place, then in zip(zip(old.ids, old.few_shot_seeds, strict=True), old.scores[metric], strict=True):
         if (row := rows.get(place)) is None:
@@ -54,6 +55,7 @@ def align_measurements(old: BaselineTask, new: BaselineTask, metric: str, cluste
         if all(scores) and all(isinstance(value, tuple) or math.isfinite(value) for values in scores for value in values):
             before.setdefault(place[0], []).extend(scores[0])
             after.setdefault(place[0], []).extend(scores[1])
+            repeats.setdefault(place[0], []).append((len(scores[0]), len(scores[1])))
         else:
             unfit += 1
     if unfit:
@@ -71,6 +73,7 @@ def align_measurements(old: BaselineTask, new: BaselineTask, metric: str, cluste
         ids=ids,
         baseline=tuple(tuple(before[name]) for name in ids),
         candidate=tuple(tuple(after[name]) for name in ids),
+        seeds=tuple(seeds_of(repeats[name]) for name in ids),
         clusters=names if any(name is not None for name in names) else None,
         notes=(),
     )

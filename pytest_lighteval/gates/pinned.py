@@ -13,9 +13,10 @@ from typing import Any
 
 from pytest_lighteval.baselines.align import AlignedScores, MismatchKind
 from pytest_lighteval.baselines.model import BaselineTask
+from pytest_lighteval.comparison.compare import FullComparison
 from pytest_lighteval.comparison.decision import Decision, GateOutcome, Policy
 from pytest_lighteval.comparison.mean_bounds import mean_upper_bound
-from pytest_lighteval.comparison.paired import FullComparison, concatenate
+from pytest_lighteval.comparison.paired import concatenate
 from pytest_lighteval.gates.compare import (
     Side,
     align_sides,

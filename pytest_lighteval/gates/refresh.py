@@ -13,8 +13,8 @@ from pytest_lighteval.baselines.align import AlignedScores
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.baselines.remeasured import align_measurements, other_measurement
 from pytest_lighteval.baselines.save import Difference, Pairs
+from pytest_lighteval.comparison.compare import FullComparison, compare
 from pytest_lighteval.comparison.decision import Family, Policy
-from pytest_lighteval.comparison.paired import FullComparison, compare
 from pytest_lighteval.gates.compare import PoolPart, compare_aligned, most_of, pooled_documents
 from pytest_lighteval.types import CorpusMetric, TaskKey
 
