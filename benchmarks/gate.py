@@ -159,7 +159,8 @@ def tables(measured: Measured, sizes: Sequence[int]) -> str:
     parts.append("### 200 documents, 4 runs of either model: share REGRESSED, %, by true loss in points\n")
     parts.append(_table(head, [[*map(_share, measured.repeats)]]))
     first, second = (f"{100 * alpha:g} %" for alpha in gate_repeats.ALPHAS)
-    parts.append(f"### Several runs, nothing changed: share in which a loss is found, %, at an alpha of {first} / {second}\n")
+    parts.append("### Several runs, nothing changed: share in which a loss is found, %\n")
+    parts.append(f"Before the stroke at an alpha of {first}, behind it at {second}.\n")
     parts.append(_table(*gate_repeats.table(measured.cells)))
     return "\n".join(parts)
 
