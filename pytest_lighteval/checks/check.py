@@ -113,7 +113,7 @@ class _Check:
             severity = Severity.WARNING if self.docs else Severity.ERROR
             yield unlabeled.finding("no-gold", severity, "the right answer is not published, so the document is left out", of=rows)
         if not self.docs:
-            yield Cases().finding("no-document", Severity.ERROR, "no document is left", of=rows)
+            yield Cases(ids=["*"] * rows).finding("no-document", Severity.ERROR, "no document is left", of=rows)
 
     def _published(self) -> Mapping[str, Sequence[str]]:
         """Row (`<split>:<row>`) -> the answers that it publishes as right."""
@@ -135,9 +135,9 @@ class _Check:
                 published[f"{split}:{index}"] = tuple(dict.fromkeys(answers))
         return published
 
-    def _golds(self, docs: Sequence[Doc], published: Mapping[str, Sequence[str]] | None = None) -> GoldCheck:
+    def _golds(self, docs: Sequence[Doc], published: Mapping[str, Sequence[str]] | None = None, *, tries_wrong: bool = True) -> GoldCheck:
         chat = self.settings.use_chat_template
-        check = GoldCheck(metrics=self.metrics, tokens=self.tokens, asks_in_chat=chat)
+        check = GoldCheck(metrics=self.metrics, tokens=self.tokens, tries_wrong=tries_wrong, asks_in_chat=chat)
         for doc in docs:
             # what scores is the same whatever the prompt says before the question
             prompt = build_prompt(doc, use_chat_template=chat)
@@ -161,7 +161,7 @@ class _Check:
         yield from overlap_finding(self.docs, pool)
         if not self.writes_answers:
             return
-        for finding in self._golds(pool).findings():
+        for finding in self._golds(pool, tries_wrong=False).findings():
             if finding.kind in ("gold-cut-by-stop", "gold-cut-by-limit", "gold-marked-wrong"):
                 message = f"a model that imitates the few-shot examples is marked wrong: {finding.message}"
                 yield replace(finding, kind=finding.kind.replace("gold", "example"), severity=Severity.WARNING, message=message)
@@ -178,7 +178,7 @@ class _Check:
                     check.look(prompted)
             except (DataError, PromptError) as error:
                 problem = str(error).removeprefix(f"{self.task.id}: ")
-                yield Cases().finding(
+                yield Cases(ids=list(order)).finding(
                     "no-few-shots", Severity.ERROR, f"{count} few-shot examples cannot be had: {problem}", of=len(self.docs)
                 )
                 continue

@@ -62,19 +62,31 @@ def _means(entry: Metric) -> list[str]:
     return [name for name, corpus in entry.corpus.items() if corpus.is_mean and best_value(corpus) is not None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answers:
+    """What is tried on a document."""
+
+    golds: tuple[str, ...]
+    cuts: tuple[Cut, ...]
+    """One for each gold."""
+    wrong: tuple[tuple[str, str, CasesByMetric], ...]
+    """Texts that must not score: whole, cut, and where one that does is counted."""
+
+
 @dataclass(slots=True, kw_only=True)
 class GoldCheck:
     """Scores golds, refusals and wrong choices of documents, one document at a time."""
 
     metrics: Sequence[Metric]
     tokens: Tokens
+    tries_wrong: bool = True
+    """Whether refusals and wrong choices are tried too."""
     asks_in_chat: bool = False
     """A chat model does not begin its turn with the space that belongs to a choice."""
 
     documents: int = 0
     """With a gold, and a metric that compares with it."""
-    unanswered: int = 0
-    """Documents whose gold is not published as a text, and whose metrics need none."""
+    goldless: Cases = field(default_factory=Cases)
     failures: CasesByMetric = field(default_factory=CasesByMetric)
     by_stop: CasesByMetric = field(default_factory=CasesByMetric)
     by_limit: CasesByMetric = field(default_factory=CasesByMetric)
@@ -102,8 +114,6 @@ class GoldCheck:
             lines.append(f"{', '.join(unknown)}: no best value is known")
         if others := [name for entry in self.metrics if not entry.judges_answers for name in entry.corpus]:
             lines.append(f"{', '.join(others)}: no gold is compared")
-        if self.unanswered:
-            lines.append(f"{self.unanswered} documents publish no answer that could be tried")
         lines += [f"{name} gives up on a gold: judging it takes too long" for name in sorted(self.not_judged)]
         return lines
 
@@ -116,14 +126,17 @@ class GoldCheck:
         ]
         if not checked:
             return
-        if not doc.gold:
-            self.unanswered += 1
-            return
         self.documents += 1
+        if not doc.gold:
+            self.goldless.add(doc.id, f"query {shown(doc.query)}")
+            return
+        answers: dict[Request, _Answers] = {}
         for entry in checked:
             request = requests[entry.ask]
             if isinstance(request, GenerateRequest):
-                self._generated(doc, entry, request)
+                if request not in answers:
+                    answers[request] = self._answers(doc, request)
+                self._generated(doc, entry, request, answers[request])
             elif isinstance(request, LoglikelihoodRequest):
                 self._ranked(doc, entry, request)
 
@@ -142,9 +155,19 @@ class GoldCheck:
 
     # -------------------------------------------------------------------------------------------- texts
 
-    def _generated(self, doc: Doc, entry: Metric, request: GenerateRequest) -> None:
-        golds = list(dict.fromkeys(gold.strip() if self.asks_in_chat else gold for gold in doc.golds))
-        cuts = [cut(gold, request, self.tokens) for gold in golds]
+    def _answers(self, doc: Doc, request: GenerateRequest) -> _Answers:
+        golds = tuple(dict.fromkeys(gold.strip() if self.asks_in_chat else gold for gold in doc.golds))
+        wrong: list[tuple[str, str, CasesByMetric]] = []
+        if self.tries_wrong:
+            right = {gold.strip().casefold() for gold in doc.golds}
+            tried = [("", self.empty), *((text, self.refusals) for text in REFUSALS)]
+            tried += [(choice, self.wrong_choices) for choice in dict.fromkeys(doc.choices)]
+            texts = [(text, cases) for text, cases in tried if text.strip().casefold() not in right]
+            wrong = [(text, cut(text, request, self.tokens).text, cases) for text, cases in texts]
+        return _Answers(golds=golds, cuts=tuple(cut(gold, request, self.tokens) for gold in golds), wrong=tuple(wrong))
+
+    def _generated(self, doc: Doc, entry: Metric, request: GenerateRequest, answers: _Answers) -> None:
+        golds, cuts = answers.golds, answers.cuts
         values = [self._values(doc, entry, says(one.text, request)) for one in cuts]
         means = _means(entry)
         self._keep_for_corpus(entry, values[0])
@@ -156,7 +179,11 @@ class GoldCheck:
             elif not all(right):
                 lost = [gold for gold, is_right in zip(golds, right, strict=True) if not is_right]
                 self.partly.add(name, doc.id, f"accepted answers that do not score: {listed(lost)}")
-        self._no_answers(doc, entry, request, means)
+        for text, left, cases in answers.wrong:
+            scored = self._values(doc, entry, says(left, request)) or {}
+            for name in means:
+                if is_best(scored.get(name), entry.corpus[name]) and doc.id != cases.last(name):
+                    cases.add(name, doc.id, f"answer {shown(text)}", f"gold {shown(doc.golds[0])}")
 
     def _unreachable(
         self,
@@ -171,36 +198,22 @@ class GoldCheck:
         """Find out what is to blame: the stop sequence or the limit, if the gold would score without it, otherwise the metric."""
         corpus = entry.corpus[name]
         for gold, kept in zip(golds, cuts, strict=True):
-            if kept.text == gold:
-                continue
-            whole = self._values(doc, entry, says(gold, request))
-            if whole is None or not is_best(whole.get(name), corpus):
-                continue
             texts = (f"gold {shown(gold)}", f"left {shown(kept.text)}")
-            if kept.stop is not None:
-                self.by_stop.add(name, doc.id, *texts, cause=repr(kept.stop))
-            else:
+            if kept.text != kept.before_limit and self._scores(doc, entry, name, kept.before_limit, request):
                 self.by_limit.add(name, doc.id, *texts)
-            return
+                return
+            if kept.text != gold and self._scores(doc, entry, name, gold, request):
+                if kept.stop is None:
+                    self.by_limit.add(name, doc.id, *texts)
+                else:
+                    self.by_stop.add(name, doc.id, *texts, cause=repr(kept.stop))
+                return
         text = f"golds {listed(golds)}" if len(golds) > 1 else f"gold {shown(golds[0])}"
         share = max(_share(value.get(name), corpus) for value in (*values, {}) if value is not None)
         if share > 0:
             self.in_part.add(name, doc.id, text, f"{share:.0%} of the best value")
         else:
             self.marked_wrong.add(name, doc.id, text)
-
-    def _no_answers(self, doc: Doc, entry: Metric, request: GenerateRequest, means: Sequence[str]) -> None:
-        """Texts that are no answer, and answers that are published as wrong."""
-        golds = {gold.strip().casefold() for gold in doc.golds}
-        tried = [("", self.empty), *((text, self.refusals) for text in REFUSALS)]
-        tried += [(choice, self.wrong_choices) for choice in dict.fromkeys(doc.choices)]
-        for text, cases in tried:
-            if text.strip().casefold() in golds:
-                continue
-            values = self._values(doc, entry, says(cut(text, request, self.tokens).text, request)) or {}
-            for name in means:
-                if is_best(values.get(name), entry.corpus[name]) and doc.id != cases.last(name):
-                    cases.add(name, doc.id, f"answer {shown(text)}", f"gold {shown(doc.golds[0])}")
 
     # -------------------------------------------------------------------------------------------- choices
 
@@ -221,6 +234,10 @@ class GoldCheck:
             cases.add(name, doc.id, f"gold {shown((twins or golds)[0])}", f"choices {listed(doc.choices, most=6)}")
 
     # -------------------------------------------------------------------------------------------- values
+
+    def _scores(self, doc: Doc, entry: Metric, name: str, text: str, request: GenerateRequest) -> bool:
+        values = self._values(doc, entry, says(text, request))
+        return values is not None and is_best(values.get(name), entry.corpus[name])
 
     def _values(self, doc: Doc, entry: Metric, response: Response) -> _Values:
         """What a metric reports. None: it raised, which is counted."""
@@ -245,6 +262,8 @@ class GoldCheck:
     def findings(self) -> Iterator[Finding]:
         """What was found, over all documents."""
         of = self.documents
+        if self.goldless.ids:
+            yield self.goldless.finding("no-gold", Severity.ERROR, "a document has no gold that its metrics could compare with", of=of)
         for name, cases in self.failures.merged():
             yield cases.finding("metric-fails", Severity.ERROR, f"{name} cannot score a document", of=of)
         for name, cases in self.by_stop.merged():

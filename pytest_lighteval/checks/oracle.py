@@ -56,10 +56,10 @@ class Cut:
     """What is left of an answer."""
 
     text: str
+    before_limit: str
+    """What the stop sequences alone leave."""
     stop: str | None = None
     """The stop sequence that cut it. None: none did."""
-    limit: bool = False
-    """It was longer than the limit of new tokens, which cut it."""
 
 
 def cut(answer: str, request: GenerateRequest, tokens: Tokens) -> Cut:
@@ -70,7 +70,7 @@ def cut(answer: str, request: GenerateRequest, tokens: Tokens) -> Cut:
         stop = next(stop for stop in request.stop_sequence if stop and answer.startswith(stop, len(before)))
     limit = request.max_new_tokens
     within = before if limit is None else tokens.head(before, limit)
-    return Cut(text=within, stop=stop, limit=within != before)
+    return Cut(text=within, before_limit=before, stop=stop)
 
 
 def says(text: str, request: GenerateRequest) -> GenerateResponse:

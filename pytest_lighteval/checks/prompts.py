@@ -28,6 +28,8 @@ class PromptCheck:
     _own: dict[str, str] = field(default_factory=dict)
     _long: dict[str, str] = field(default_factory=dict)
     _prompts: int = 0
+    _shots: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The content of each example, most of which stand in many prompts."""
 
     def look(self, prompted: PromptedDoc) -> None:
         """Look at one prompt, of any few-shot seed."""
@@ -35,7 +37,7 @@ class PromptCheck:
         self._prompts += prompted.few_shot_seed == 0
         if prompted.shots and doc.id not in self._own:
             asked = content(doc)
-            twin = next((shot for shot in prompted.shots if content(shot) == asked), None)
+            twin = next((shot for shot in prompted.shots if self._content(shot) == asked), None)
             if twin is not None:
                 self._own[doc.id] = f"example {twin.id} is the document: {shown(doc.query)}"
         limit = self.tokens.max_length
@@ -43,6 +45,11 @@ class PromptCheck:
             length, room = self._length(prompted)
             if length + room > limit:
                 self._long[doc.id] = f"{length} tokens, and {room} for the answer"
+
+    def _content(self, shot: Doc) -> tuple[str, ...]:
+        if shot.id not in self._shots:
+            self._shots[shot.id] = content(shot)
+        return self._shots[shot.id]
 
     def _length(self, prompted: PromptedDoc) -> tuple[int, int]:
         """Tokens of the prompt and of the longest answer."""

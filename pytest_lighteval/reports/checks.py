@@ -123,21 +123,25 @@ def check_lines(report: CheckReport, *, width: int) -> Iterator[tuple[str, Style
     shown = [check for check in by_badness(report.checks) if check.open(Severity.WARNING)][::-1]
     if shown:
         numbers = [(*map(str, open_counts(check)), str(check.documents)) for check in shown]
-        widest = max(_LEAST_TASK_WIDTH, width - 60)
-        names = [_fit(check.task, widest) for check in shown]
+        names = [_fit(check.task, max(_LEAST_TASK_WIDTH, width - 55)) for check in shown]
         head = max(len("task"), *map(len, names))
-        yield f"{'task':<{head}}  errors  warnings  notes  documents  first finding", "plain"
+        yield f"{'task':<{head}}  error  warn  note   docs  worst finding", "plain"
         for check, name, (errors, warnings, notes, documents) in zip(shown, names, numbers, strict=True):
             worst = check.open(Severity.WARNING)[0]
-            line = f"{name:<{head}}  {errors:>6}  {warnings:>8}  {notes:>5}  {documents:>9}  "
-            yield line + _fit(f"{worst.kind} {worst.count}/{worst.of}", max(width - len(line) - 1, 12)), _STYLES[worst.severity]
+            line = f"{name:<{head}}  {errors:>5}  {warnings:>4}  {notes:>4}  {documents:>5}  "
+            count = f" {worst.count}/{worst.of}"
+            yield line + _fit(worst.kind, max(width - len(line) - len(count) - 1, 8)) + count, _STYLES[worst.severity]
     yield counts_line(report), "failed" if report.errors or any(check.open(report.fail_on) for check in report.checks) else "passed"
     for line in report.idle:
         yield line, "open"
 
 
 def _fit(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."
+    """The text within a width, without its middle: tasks of a superset differ at their ends."""
+    if len(text) <= width:
+        return text
+    begin = (width - 2) // 2
+    return f"{text[:begin]}..{text[begin + 2 - width :]}"
 
 
 def failure_text(findings: Sequence[Finding]) -> str:

@@ -41,6 +41,22 @@ def test_a_gold_that_cannot_score_is_an_error_that_says_why(tmp_path: Path, answ
     assert [(example.id, example.text) for example in finding.examples] == [("test:0", left)]
 
 
+def test_a_gold_that_is_cut_by_both_is_the_fault_of_what_it_would_score_without(tmp_path: Path) -> None:
+    """The stop sequence stands behind the answer, and the limit before its end."""
+    rows = [{"q": "5 + 2?", "a": r"It is quite certainly \boxed{7}." + "\nSo"}]
+    task = written(tmp_path, rows, metric="quasi_exact_match_math", stop_sequence=("\n",), generation_size=3)
+
+    assert set(found(task)) == {"gold-cut-by-limit"}
+
+
+def test_a_document_without_a_gold_is_an_error_where_the_metric_needs_one(tmp_path: Path) -> None:
+    prompt = PromptTemplate(query="Q: {{ q }}")
+
+    finding = found(written(tmp_path, one("x"), prompt=prompt))["no-gold"]
+
+    assert (finding.severity, finding.count) == (Severity.ERROR, 2)
+
+
 def test_a_gold_that_fits_the_limit_exactly_is_not_cut(tmp_path: Path) -> None:
     assert found(written(tmp_path, one("a b c"), generation_size=3)) == {}
 

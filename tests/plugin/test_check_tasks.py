@@ -65,7 +65,7 @@ def test_each_task_is_one_item_and_an_error_fails_it(lint: pytest.Pytester) -> N
             "*lint.yaml::cut?check? FAILED*",
             "gold-cut-by-stop: 1 of 2: the stop sequence '.' cuts every accepted answer, and the rest does not score in em (error)",
             "    test:0: gold ' 2.5'; left ' 2'",
-            "task * errors  warnings  notes  documents  first finding",
+            "task * error  warn  note   docs  worst finding",
             "lint|twice *1 *duplicate-document 1/2",
             "lint|cut *1 *gold-cut-by-stop 1/2",
             "3 tasks checked: 1 with errors, 1 with warnings alone, 1 with neither; 1 task skipped",

@@ -43,9 +43,9 @@ def test_the_terminal_has_open_errors_and_warnings_the_worst_last_then_the_count
     lines = list(check_lines(REPORT, width=100))
 
     assert lines == [
-        ("task     errors  warnings  notes  documents  first finding", "plain"),
-        ("s|twice       0         1      0          4  duplicate-document 1/4", "open"),
-        ("s|cut         1         1      1          4  gold-cut-by-stop 2/4", "failed"),
+        ("task     error  warn  note   docs  worst finding", "plain"),
+        ("s|twice      0     1     0      4  duplicate-document 1/4", "open"),
+        ("s|cut        1     1     1      4  gold-cut-by-stop 2/4", "failed"),
         ("4 tasks checked: 1 with errors, 1 with warnings alone, 2 with neither; 1 task could not be checked; 1 task skipped", "failed"),
         ("accepted.yaml:3: s|t has no no-gold: remove the entry", "open"),
     ]
@@ -67,7 +67,8 @@ def test_a_long_name_leaves_room_for_the_numbers(width: int) -> None:
     header, row, _ = [line for line, _ in check_lines(report, width=width)]
 
     assert max(len(header), len(row)) < width
-    assert "gold-cut-by-" in row
+    assert row.startswith("s|long")
+    assert row.endswith("-stop 2/4")
 
 
 def test_json_has_everything_and_times_apart() -> None:
