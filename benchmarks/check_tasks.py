@@ -115,7 +115,7 @@ def _example(row: Row) -> str:
         if row.first.examples and not row.kind.startswith(("gold-is", "gold-in-one", "one-label"))
         else row.first.message
     )
-    return re.sub(r"([*_<>`$])", r"\\\1", example if len(example) <= 120 else example[:117] + "...")
+    return re.sub(r"([*_<>`$])", r"\\\1", example if len(example) <= 80 else example[:77] + "...")
 
 
 def page(checks: Sequence[TaskCheck], *, runnable: int, seconds: float) -> str:

@@ -81,7 +81,7 @@ class _Check:
             return
         compares = any(best_value(corpus) is not None for entry in self.metrics for corpus in entry.corpus.values())
         yield from document_findings(self.docs, Kinds(scores_choices=self.scores_choices, compares_golds=compares))
-        if self.scores_choices:
+        if self.scores_choices or _have_wrong_choices(self.docs):
             yield from choice_shortcuts(self.docs)
         elif self.writes_answers and compares:
             yield from answer_in_prompt(self.docs)
@@ -189,3 +189,8 @@ class _Check:
             self.not_checked.append(f"the limit of {self.task.generation_size} new tokens: without a tokenizer, a word counts as one token")
         if self.tokens.max_length is None:
             self.not_checked.append("the length of prompts: no model was named")
+
+
+def _have_wrong_choices(docs: Sequence[Doc]) -> bool:
+    """Whether the documents are multiple choice, even if the answer is written: then each has a choice that is wrong."""
+    return all(len(doc.choices) > len(doc.gold) for doc in docs)

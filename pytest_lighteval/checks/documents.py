@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_lighteval.checks.findings import Cases, listed, shown
+from pytest_lighteval.checks.options import listed_options, unnamed_letters
 from pytest_lighteval.types import Doc, Finding, Severity
 
 
@@ -22,6 +23,7 @@ class Kinds:
 def document_findings(docs: Sequence[Doc], kinds: Kinds) -> Iterator[Finding]:
     """What is wrong with documents, whatever a model answers; in linear time."""
     yield from _repeated(docs, kinds)
+    yield from _options(docs)
     if kinds.scores_choices:
         yield from _choices(docs)
         yield from _spaces(docs)
@@ -64,6 +66,23 @@ def _repeated(docs: Sequence[Doc], kinds: Kinds) -> Iterator[Finding]:
     if against.ids:
         message = "the same question as an earlier document, with another gold: nobody can be right in both"
         yield against.finding("contradicting-golds", Severity.ERROR, message, of=len(docs))
+
+
+def _options(docs: Sequence[Doc]) -> Iterator[Finding]:
+    """Letters as choices, whether they are compared or written."""
+    equal, unnamed = Cases(), Cases()
+    for doc in docs:
+        options = listed_options(doc)
+        if options is not None and (twins := _repeats(options)):
+            equal.add(doc.id, f"twice {listed(twins)}", f"gold {shown(doc.golds[0])}" if doc.gold else "")
+        if names := unnamed_letters(doc):
+            unnamed.add(doc.id, f"no {', '.join(names)} in the query, which ends {shown(doc.query[-80:])}")
+    if unnamed.ids:
+        yield unnamed.finding(
+            "unnamed-choice", Severity.WARNING, "the choices are letters, and the prompt does not say what one means", of=len(docs)
+        )
+    if equal.ids:
+        yield equal.finding("equal-options", Severity.WARNING, "the prompt lists the same text for two letters", of=len(docs))
 
 
 def _choices(docs: Sequence[Doc]) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pytest_lighteval.checks.chance import is_pattern
 from pytest_lighteval.checks.documents import competing
 from pytest_lighteval.checks.findings import Cases, shown
+from pytest_lighteval.checks.options import letters, listed_options
 from pytest_lighteval.types import Doc, Finding, Severity
 
 _LARGE = 0.05
@@ -62,11 +63,12 @@ class _Strategy:
 
 
 def choice_shortcuts(docs: Sequence[Doc]) -> Iterator[Finding]:
-    """Shortcuts among the choices of documents whose log-likelihoods are compared."""
+    """Shortcuts among the choices of documents, or among the options that the prompt lists for letters."""
     if _are_labels(docs):
         yield from _one_label(docs)
+        yield from _by_length([doc for doc in docs if letters(doc)], listed_options)
         return
-    yield from _by_length(docs)
+    yield from _by_length(docs, lambda doc: competing(doc)[0][0])
     yield from _by_place(docs)
     yield from _in_the_query(docs)
 
@@ -95,12 +97,12 @@ def _one_label(docs: Sequence[Doc]) -> Iterator[Finding]:
         yield strategy.finding("one-label-dominates", f"the constant answer {best!r}", severity=severity)
 
 
-def _by_length(docs: Sequence[Doc]) -> Iterator[Finding]:
+def _by_length(docs: Sequence[Doc], texts_of: Callable[[Doc], Sequence[str] | None]) -> Iterator[Finding]:
     extremes: tuple[tuple[str, Callable[[Sequence[int]], int]], ...] = (("longest", max), ("shortest", min))
     for name, extreme in extremes:
         strategy = _Strategy()
         for doc in docs:
-            choices, gold = competing(doc)[0]
+            choices, gold = texts_of(doc) or (), competing(doc)[0][1]
             lengths = [len(choice) for choice in choices]
             if len(lengths) < 2 or not gold or lengths.count(extreme(lengths)) > 1:
                 continue

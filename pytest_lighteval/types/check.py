@@ -49,6 +49,8 @@ FINDING_KINDS: Mapping[str, str] = {
     "duplicate-document": "A document has the query, the choices and the gold of an earlier one.",
     "document-among-examples": "The split of the few-shot examples has the document too.",
     "equal-choices": "Two choices are the same text.",
+    "equal-options": "The choices are letters, and the prompt lists the same text for two of them.",
+    "unnamed-choice": "The choices are letters, and the prompt does not say what one of them means.",
     "similar-choices": "Two choices differ in case or white space alone.",
     "uneven-spaces": "Some choices begin with a space and some do not.",
     "double-space": "The query ends with a space, and the choices begin with one.",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pytest_lighteval.checks.check import check_task
-from pytest_lighteval.types import Severity
+from pytest_lighteval.checks.options import listed_options
+from pytest_lighteval.types import Doc, Severity
 from tests.checks.samples import Rows, choosing, found, written
 
 
@@ -36,13 +39,13 @@ def test_golds_with_a_common_answer_do_not_contradict_each_other(tmp_path: Path)
 
 def test_the_same_query_with_other_choices_is_another_question(tmp_path: Path) -> None:
     """As in BLiMP, where every query is empty."""
-    rows = [{"q": "", "c": ["a", "b"], "g": 0}, {"q": "", "c": ["c", "d"], "g": 1}]
+    rows = [{"q": "", "c": ["v", "w"], "g": 0}, {"q": "", "c": ["x", "y"], "g": 1}]
 
     assert found(choosing(tmp_path, rows)) == {}
 
 
 def test_the_same_choices_in_another_order_are_the_same_question(tmp_path: Path) -> None:
-    rows = [{"q": "", "c": ["a", "b"], "g": 0}, {"q": "", "c": ["b", "a"], "g": 0}]
+    rows = [{"q": "", "c": ["v", "w"], "g": 0}, {"q": "", "c": ["w", "v"], "g": 0}]
 
     assert set(found(choosing(tmp_path, rows))) == {"contradicting-golds"}
 
@@ -84,3 +87,35 @@ def test_a_perplexity_task_is_looked_at_for_repeated_texts_alone(tmp_path: Path)
 
     assert check.findings == ()
     assert "word_perplexity: no best value is known" in check.not_checked
+
+
+@pytest.mark.parametrize(
+    ("query", "choices", "options"),
+    [
+        ("Which?\nA. one\nB. two\nAnswer:", [" A", " B"], ("one", "two")),
+        ("Which?\n (A) one\n (B) two: B. three", ["(A)", "(B)"], ("one", "two: B. three")),
+        ("a) one\nb) two", ["a", "b"], ("one", "two")),
+        ("Which?\nA. one\nB.\n", ["A", "B"], None),
+        ("Which?\nA. one\nB. two\n", ["yes", "no"], None),
+        ("Which?\nB. one\nA. two\n", ["B", "A"], None),
+    ],
+)
+def test_letters_stand_for_the_options_that_the_prompt_lists(query: str, choices: list[str], options: tuple[str, ...] | None) -> None:
+    assert listed_options(Doc(id="test:0", query=query, choices=tuple(choices), gold=(0,))) == options
+
+
+def test_two_letters_for_one_text_are_told(tmp_path: Path) -> None:
+    rows = [{"q": "Which?\nA. one\nB. two\nC. one", "c": ["A", "B", "C"], "g": 2}]
+
+    assert set(found(choosing(tmp_path, rows))) == {"equal-options"}
+
+
+@pytest.mark.parametrize(
+    ("query", "count"), [("Is A. one or B. two right?", 0), ("Is it a bee?", 1), ("A. one\nB. two\nC", 0), ("A. ABC", 1)]
+)
+def test_a_letter_that_the_prompt_does_not_name_is_told(tmp_path: Path, query: str, count: int) -> None:
+    """As in HELM's OpenBookQA, whose choices are A to E where the prompt lists A to D."""
+    findings = found(choosing(tmp_path, [{"q": query, "c": ["A", "B"], "g": 0}]))
+
+    assert len(findings) == count
+    assert count == 0 or "no " in findings["unnamed-choice"].examples[0].text

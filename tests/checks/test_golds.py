@@ -137,7 +137,7 @@ def test_a_metric_that_raises_is_told_and_the_other_documents_are_looked_at(tmp_
     ],
 )
 def test_a_wrong_choice_or_a_refusal_that_scores_is_an_error(tmp_path: Path, metric: str, choices: list[str], kinds: set[str]) -> None:
-    task = choosing(tmp_path, [{"q": "?", "c": choices, "g": 0}], metric=metric)
+    task = choosing(tmp_path, [{"q": "A or B?", "c": choices, "g": 0}], metric=metric)
 
     assert set(found(task)) == kinds
 

@@ -60,7 +60,7 @@ def test_a_label_that_is_mostly_right_is_found(tmp_path: Path, share: float, sev
 
 
 def test_letters_of_tasks_with_four_and_five_choices_are_labels(tmp_path: Path) -> None:
-    made = [{"q": n, "c": ["A", "B", "C", "D", "E"][: 4 + n % 2], "g": 0} for n in range(60)]
+    made = [{"q": f"{n}: A, B, C, D or E", "c": ["A", "B", "C", "D", "E"][: 4 + n % 2], "g": 0} for n in range(60)]
 
     assert set(found(choosing(tmp_path, made))) == {"one-label-dominates"}
 
@@ -91,3 +91,17 @@ def test_a_prompt_that_holds_the_written_answer_is_told(tmp_path: Path, query: s
     task = written(tmp_path, [{"q": query, "a": answer}, {"q": "who?", "a": "nobody"}, {"q": "when?", "a": "never"}], prompt=prompt)
 
     assert set(found(task)) == ({kind} if kind else set())
+
+
+@pytest.mark.parametrize("metric", ["loglikelihood_acc", "exact_match"])
+def test_the_length_of_an_option_counts_where_the_choices_are_letters(tmp_path: Path, metric: str) -> None:
+    """As in MMLU: the prompt lists the options, and the answer is compared or written."""
+    made = []
+    for row in rows(60, "abcdefgh"):
+        options = "\n".join(f"{letter}. {text}" for letter, text in zip("ABCD", row["c"], strict=True))
+        made.append({"q": f"Which?\n{options}\nAnswer:", "c": [" A", " B", " C", " D"], "g": row["g"]})
+
+    finding = found(choosing(tmp_path, made, metric=metric))["gold-is-longest"]
+
+    assert finding.count == 60
+    assert finding.examples[0].text.startswith("gold 'abcdefgh")
