@@ -43,7 +43,7 @@ def baseline_of(report: RunReport, *, data_revisions: Mapping[TaskKey, str] | No
     for result in report.results:
         if not result.num_saved:
             revision = revisions.get(result.key)
-            runs = [baseline_task(run, provenance, data_revision=revision) for run in (result, *report.repeats.get(str(result.key), ()))]
+            runs = [baseline_task(run, provenance, data_revision=revision) for run in report.runs_of(result)]
             tasks |= merge_runs([Baseline(tasks={run.key: run}) for run in runs]).tasks
     return Baseline(tasks=tasks)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pytest_lighteval.types import CorpusMetric, SampleValue
+from pytest_lighteval.types import CorpusMetric, MetricResult, SampleValue, TaskResult
 
 PADDING = -1
 """Fills up a row of resampled indices whose clusters have fewer documents than those of another row."""
@@ -133,3 +134,21 @@ def _expand(picked: npt.NDArray[np.int32], groups: Sequence[Sequence[int]]) -> n
 
 def _finite(error: float) -> float | None:
     return error if math.isfinite(error) else None
+
+
+def mean_of_runs(runs: Sequence[TaskResult]) -> dict[str, MetricResult]:
+    """The metrics of several runs of one task over the same documents: the means of the values; the error is that of one run.
+
+    Only metrics that every run reports; not empty.
+    """
+    shared = [name for name in runs[-1].metrics if all(name in run.metrics for run in runs)]
+    return {name: _mean_metric([run.metrics[name] for run in runs]) for name in shared}
+
+
+def _mean_metric(numbers: Sequence[MetricResult]) -> MetricResult:
+    errors = [number.stderr for number in numbers if number.stderr is not None]
+    return replace(
+        numbers[-1],
+        value=mean([number.value for number in numbers]),
+        stderr=math.sqrt(mean([error**2 for error in errors])) if len(errors) == len(numbers) else None,
+    )

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from pytest_lighteval.baselines.align import AlignedScores, Mismatch, MismatchKind, align, corpus_rows, mean_scores, rows_of
+from pytest_lighteval.baselines.attempts import join_attempts
 from pytest_lighteval.baselines.model import BaselineTask, Repeated
 from pytest_lighteval.comparison.compare import FullComparison, compare
 from pytest_lighteval.comparison.corpus import compare_corpus
@@ -26,6 +27,18 @@ class Side:
 
     result: TaskResult
     baseline: BaselineTask
+    earlier: tuple[TaskResult, ...] = ()
+    """Results of earlier attempts in the same session, which are judged together with this one."""
+
+    @property
+    def attempts(self) -> int:
+        """How often the task was measured."""
+        return 1 + len(self.earlier)
+
+
+def most_attempts(sides: Sequence[Side]) -> int:
+    """Of all tasks of a gate: a certificate after so many attempts uses that part of its alpha."""
+    return max((side.attempts for side in sides), default=1)
 
 
 def compare_gate(
@@ -49,20 +62,27 @@ def compare_gate(
     if mismatches:
         return stale(gate, mismatches)
     policy = own_policy(gate, [side.baseline for side in sides], session)
+    attempts = most_attempts(sides)
+    certify_alpha = policy.alpha / attempts
     try:
-        comparison = compare_aligned(aligned, gate.corpus, alpha=gate.alpha, certify_alpha=policy.alpha)
+        comparison = compare_aligned(aligned, gate.corpus, alpha=gate.alpha, certify_alpha=certify_alpha)
     except ValueError as error:
         problem = f"{gate.metric}: cannot be compared with the baseline: {error}"
         return PairedVerdict(outcome="STALE", line=problem, red=True, advisory=gate.advisory)
     return verdict_of(
         gate.metric,
-        decide(comparison, policy, alpha=gate.alpha, certify_alpha=policy.alpha),
+        decide(comparison, policy, alpha=gate.alpha, certify_alpha=certify_alpha),
         alpha=gate.alpha,
         advisory=gate.advisory,
         points=in_points(gate, [side.baseline for side in sides]),
         flips=flips_of(aligned[0]) if len(aligned) == 1 and gate.corpus.is_mean else (),
-        notes=notes_of(aligned),
+        notes=(*attempts_note(attempts), *notes_of(aligned)),
     )
+
+
+def attempts_note(attempts: int) -> tuple[str, ...]:
+    """What a reader should know of a gate whose tasks were measured more than once."""
+    return (f"{attempts} attempts, judged together",) if attempts > 1 else ()
 
 
 def compare_aligned(aligned: Sequence[AlignedScores], corpus: CorpusMetric, *, alpha: float, certify_alpha: float) -> FullComparison:
@@ -92,6 +112,8 @@ class PoolPart:
     """One per task."""
     policy: Policy
     """The gate's own, in its metric's unit."""
+    attempts: int = 1
+    """The most that one of its tasks was measured."""
     most: float | None = None
     """The most that a document can lose. Infinite: the metric states no range. None: a guess of `pair`."""
 
@@ -114,7 +136,12 @@ def pool_part(gate: PairedGate, sides: Sequence[Side], session: Policy, *, allow
     aligned, mismatches = align_sides(gate, sides, settings=None, allow=allow)
     if mismatches:
         return LeftOut.MISMATCH
-    return PoolPart(aligned=tuple(aligned), policy=own_policy(gate, [side.baseline for side in sides], session), most=most_of(gate.corpus))
+    return PoolPart(
+        aligned=tuple(aligned),
+        policy=own_policy(gate, [side.baseline for side in sides], session),
+        attempts=most_attempts(sides),
+        most=most_of(gate.corpus),
+    )
 
 
 def pooled_documents(parts: Sequence[PoolPart], session: Policy) -> Paired:
@@ -168,11 +195,19 @@ def align_sides(
     allow: Collection[MismatchKind],
 ) -> tuple[list[AlignedScores], list[Mismatch]]:
     """Each side's documents, and each side's reasons against a comparison."""
-    found = [
-        align(side.result, side.baseline, gate.metric, settings=settings, allow=allow, stopped_early=side.result.num_saved > 0)
-        for side in sides
-    ]
-    return [entry for entry in found if isinstance(entry, AlignedScores)], [entry for entry in found if isinstance(entry, Mismatch)]
+    joined: list[AlignedScores] = []
+    mismatches: list[Mismatch] = []
+    for side in sides:
+        found = [
+            align(result, side.baseline, gate.metric, settings=settings, allow=allow, stopped_early=result.num_saved > 0)
+            for result in (*side.earlier, side.result)
+        ]
+        misfits = [entry for entry in found if isinstance(entry, Mismatch)]
+        if misfits:
+            mismatches.append(misfits[-1])
+        else:
+            joined.append(join_attempts([entry for entry in found if isinstance(entry, AlignedScores)], side.baseline))
+    return joined, mismatches
 
 
 # ------------------------------------------------------------------------------------------------------------ units

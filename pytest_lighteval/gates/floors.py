@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.types import GateSpec, MetricResult, Verdict
 
 
 def judge(
-    result_metrics: Mapping[str, MetricResult], gates: Mapping[str, GateSpec], *, key: str, unfit: str | None = None
+    result_metrics: Mapping[str, MetricResult], gates: Mapping[str, GateSpec], *, key: str, unfit: str | None = None, attempts: int = 1
 ) -> tuple[Verdict, ...]:
     """One verdict for each metric of a task or superset that has a threshold, in the order of the gates.
 
-    A score that is not a number fails every threshold. Every score fails if `unfit` says what is wrong with the scores. Raises
-    UserInputError for a gate on a metric that is not reported.
+    A score that is not a number fails every threshold. Every score fails if `unfit` says what is wrong with the scores. `attempts`: of how
+    many attempts the scores are the means. Raises UserInputError for a gate on a metric that is not reported.
     """
-    return tuple(_judge(result_metrics, metric, gate, key, unfit) for metric, gate in gates.items() if gate.is_floor)
+    verdicts = [_judge(result_metrics, metric, gate, key, unfit) for metric, gate in gates.items() if gate.is_floor]
+    if attempts > 1:
+        verdicts = [replace(verdict, message=f"{verdict.message}, the mean of {attempts} attempts") for verdict in verdicts]
+    return tuple(verdicts)
 
 
 def _judge(result_metrics: Mapping[str, MetricResult], metric: str, gate: GateSpec, key: str, unfit: str | None) -> Verdict:

@@ -18,6 +18,7 @@ from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.sequential import LOOKS
 from pytest_lighteval.errors import MissingExtraError, UserInputError, did_you_mean
 from pytest_lighteval.gates.gate_file import GateFile, load_gates
+from pytest_lighteval.gates.red_gates import RETRIED
 from pytest_lighteval.gates.waivers import WaiverFile, load_waivers
 
 SKIPPED = "skipped"
@@ -27,7 +28,7 @@ MISSING = "missing"
 UNGATED = "ungated"
 """`--gate-allow` of a session with a baseline in which nothing is compared with it."""
 
-ALLOWANCES = (*(kind.value for kind in MismatchKind if kind is not MismatchKind.METRIC), SKIPPED, MISSING, UNGATED)
+ALLOWANCES = (*(kind.value for kind in MismatchKind if kind is not MismatchKind.METRIC), SKIPPED, MISSING, UNGATED, RETRIED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_lighteval.baselines.align import MismatchKind, truncation_problem
 from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.baselines.model import BaselineTask
+from pytest_lighteval.common.statistics import mean_of_runs
 from pytest_lighteval.gates.compare import Side, compare_gate
 from pytest_lighteval.gates.early_stopping import EarlyStopping, stopping_gates
 from pytest_lighteval.gates.floors import judge
@@ -17,6 +18,7 @@ from pytest_lighteval.gates.gate_settings import SKIPPED, GateSettings
 from pytest_lighteval.gates.join import join_verdicts, new_verdict
 from pytest_lighteval.gates.pinned import PINNED_SHARE, compare_pinned, plan_pinned
 from pytest_lighteval.gates.plan import GatePlan, plan_gates
+from pytest_lighteval.gates.red_gates import RedGates
 from pytest_lighteval.gates.waivers import waiver_for
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.types import PairedVerdict, Task, TaskKey, TaskResult, Verdict
@@ -24,7 +26,7 @@ from pytest_lighteval.types import PairedVerdict, Task, TaskKey, TaskResult, Ver
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
-    """What a session's scores are held to. Made by `planned`; without items it holds nothing to anything."""
+    """What a session's scores are held to. Without items, before `planned`, it holds nothing to anything."""
 
     gate: GateSettings
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -35,14 +37,15 @@ class Judge:
     """What is compared with the baseline. None: there is no baseline, or nothing is planned."""
     pinned: GatePlan | None = None
     """What is compared with the pinned baseline. None: there is none."""
+    red: RedGates = field(default_factory=RedGates)
+    """What earlier sessions found, if this one continues them."""
 
-    @classmethod
-    def planned(cls, gate: GateSettings, settings: Mapping[str, Any], items: Sequence[tuple[TaskKey, Task]]) -> Judge:
-        """Fix which gates share the session's alpha. Raises UserInputError for a gate on a metric that is not reported."""
-        pinned = None
+    def planned(self, items: Sequence[tuple[TaskKey, Task]]) -> Judge:
+        """With the items: which gates share the session's alpha. Raises UserInputError for a gate on a metric that is not reported."""
+        gate, pinned = self.gate, None
         if gate.pinned is not None:
             pinned = plan_pinned(items, find=gate.pinned.find, file=gate.file, policy=gate.policy)
-        return cls(gate=gate, settings=settings, items=tuple(items), plan=_plan(gate, items), pinned=pinned)
+        return replace(self, items=tuple(items), plan=_plan(gate, items), pinned=pinned)
 
     def is_gated(self, key: TaskKey, task: Task) -> bool:
         """Whether the session is red without a score of this task."""
@@ -85,30 +88,52 @@ class Judge:
             allow=gate.allowed_mismatches,
         )
 
-    def verdicts(self, task: Task, result: TaskResult, stopping: EarlyStopping | None = None) -> tuple[Verdict, ...]:
-        """What thresholds, baseline and waivers say of a task. Raises LightevalError for a gate that cannot be judged."""
+    def verdicts(
+        self,
+        task: Task,
+        result: TaskResult,
+        stopping: EarlyStopping | None = None,
+        *,
+        earlier: Sequence[TaskResult] = (),
+        model: str | None,
+    ) -> tuple[Verdict, ...]:
+        """What thresholds, baseline and waivers say of a task.
+
+        Args:
+            task: what was evaluated.
+            result: what it measured.
+            stopping: how it stopped early. None: every document was asked.
+            earlier: what earlier attempts in this session measured: their answers are judged together with those of `result`.
+            model: the fingerprint of the model.
+
+        Raises:
+            LightevalError: a gate cannot be judged.
+        """
         gate = self.gate
         specs = gates_for(result.key, task.gates, gate.file)
-        floors = judge(result.metrics, specs, key=str(result.key), unfit=self.unfit_for_floors([result]))
+        runs = [*earlier, result]
+        metrics = mean_of_runs(runs)
+        floors = judge(metrics, specs, key=str(result.key), unfit=self.unfit_for_floors(runs), attempts=len(runs))
         paired = {}
         if self.plan is not None:
             complete = gate.baselines is not None and gate.baselines.are_complete
-            paired = {name: new_verdict(name, result.metrics[name], is_complete=complete) for name in self.plan.new.get(result.key, ())}
+            paired = {name: new_verdict(name, metrics[name], is_complete=complete) for name in self.plan.new.get(result.key, ())}
             baseline = self.baseline_of(result.key)
             for entry in self.plan.tasks.get(result.key, ()) if baseline is not None else ():
                 assert baseline is not None
                 early = stopping.verdict(entry) if stopping is not None else None
                 paired[entry.metric] = early or compare_gate(
                     entry,
-                    [Side(result=result, baseline=baseline)],
+                    [Side(result=result, baseline=baseline, earlier=tuple(earlier))],
                     gate.policy,
                     settings=self.settings,
                     allow=gate.allowed_mismatches,
                 )
-        pinned = self._pinned_verdicts(result)
-        return join_verdicts(result.key, result.metrics, floors, paired, pinned, waivers=gate.waivers, today=gate.today)
+        pinned = self._pinned_verdicts(result, earlier)
+        verdicts = join_verdicts(result.key, metrics, floors, paired, pinned, waivers=gate.waivers, today=gate.today)
+        return self.red.reviewed(str(result.key), verdicts, model=model)
 
-    def _pinned_verdicts(self, result: TaskResult) -> dict[str, PairedVerdict]:
+    def _pinned_verdicts(self, result: TaskResult, earlier: Sequence[TaskResult]) -> dict[str, PairedVerdict]:
         gate = self.gate
         baseline = None if gate.pinned is None else gate.pinned.find(result.key)
         if baseline is None or self.pinned is None:
@@ -116,7 +141,7 @@ class Judge:
         return {
             entry.metric: compare_pinned(
                 entry,
-                [Side(result=result, baseline=baseline)],
+                [Side(result=result, baseline=baseline, earlier=tuple(earlier))],
                 gate.policy,
                 settings=self.settings,
                 allow=gate.allowed_mismatches,

@@ -20,8 +20,10 @@ from pytest_lighteval.comparison.paired import concatenate
 from pytest_lighteval.gates.compare import (
     Side,
     align_sides,
+    attempts_note,
     compare_aligned,
     in_points,
+    most_attempts,
     most_of,
     notes_of,
     own_policy,
@@ -65,13 +67,20 @@ def compare_pinned(
     baselines = [side.baseline for side in sides]
     policy = own_policy(gate, baselines, session)
     try:
-        comparison = compare_aligned(aligned, gate.corpus, alpha=gate.alpha, certify_alpha=policy.alpha)
+        certify_alpha = policy.alpha / most_attempts(sides)
+        comparison = compare_aligned(aligned, gate.corpus, alpha=gate.alpha, certify_alpha=certify_alpha)
     except ValueError as error:
         problem = f"{gate.metric}: cannot be compared with the pinned baseline: {error}"
         return PairedVerdict(outcome="STALE", line=problem, red=not is_accepted)
     comparison = _bounded(comparison, aligned, gate)
     decision = Decision(outcome=_outcome(comparison, policy), comparison=comparison, policy=policy)
-    verdict = verdict_of(gate.metric, decision, alpha=gate.alpha, points=in_points(gate, baselines), notes=notes_of(aligned))
+    verdict = verdict_of(
+        gate.metric,
+        decision,
+        alpha=gate.alpha,
+        points=in_points(gate, baselines),
+        notes=(*attempts_note(most_attempts(sides)), *notes_of(aligned)),
+    )
     used = comparison.loss / policy.max_drop
     way_out = "; --baseline-repin --baseline-reason accepts it" if decision.red and not is_accepted else ""
     line = f"{verdict.line}: {max(used, 0.0):.0%} of the allowed loss is used up since the pinned baseline{way_out}"

@@ -14,6 +14,7 @@ from pytest_lighteval.gates.gate_settings import SKIPPED, UNGATED
 from pytest_lighteval.gates.join import join_verdicts
 from pytest_lighteval.gates.judge import Judge
 from pytest_lighteval.gates.pinned import compare_pinned
+from pytest_lighteval.gates.red_gates import RedGates
 from pytest_lighteval.gates.session_verdicts import POOLED, SessionGates
 from pytest_lighteval.gates.waivers import expired_waivers, misnamed_waivers, unmatched_waivers
 from pytest_lighteval.types import MetricResult, PairedVerdict, TaskKey, TaskResult, Verdict
@@ -54,38 +55,65 @@ def unended_reports(keys: Sequence[TaskKey], ids: Sequence[str]) -> list[Session
     return reports
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """How the items of a session ended."""
+
+    results: Mapping[TaskKey, TaskResult]
+    """Of a task with several attempts the last result, with the means of their metrics."""
+    earlier: Mapping[TaskKey, tuple[TaskResult, ...]] = field(default_factory=dict)
+    """Results of earlier attempts that are judged together with those of `results`."""
+    unjoined: Mapping[TaskKey, TaskResult] = field(default_factory=dict)
+    """Last attempts that were judged without the earlier ones, because those ran in another process."""
+    errors: Mapping[str, str]
+    """Task key -> why it has no score."""
+    skipped: Mapping[str, str]
+    """Task key -> reason."""
+    model: str | None = None
+    """The fingerprint of the model. None: no backend was used."""
+
+    @property
+    def unscored(self) -> list[TaskKey]:
+        """The tasks without a score."""
+        return [key for text in (*self.errors, *self.skipped) if (key := TaskKey.parse(text)) is not None]
+
+    def members(self, group: TaskKey) -> list[TaskResult]:
+        """What was measured of a superset's tasks."""
+        return [result for key, result in self.results.items() if key.superset == group]
+
+
 def judge_session(
     judge: Judge,
+    measured: Measured,
     *,
-    results: Mapping[TaskKey, TaskResult],
-    errors: Mapping[str, str],
-    skipped: Mapping[str, str],
     groups: dict[str, dict[str, MetricResult]],
     verdicts: Mapping[str, tuple[Verdict, ...]],
     gates_are_required: bool,
 ) -> SessionReports:
-    """Judge what needs the whole session; the row of a superset with one task left is added to `groups` where it is judged.
+    """Judge what needs the whole session.
 
-    `gates_are_required`: a gates file was named for this very session, so that none of its gates may be idle.
+    Args:
+        judge: what the scores are held to.
+        measured: what came of every item.
+        groups: the rows of supersets; that of a superset with one task left is added where it is judged.
+        verdicts: of the tasks, by key.
+        gates_are_required: a gates file was named for this very session, so that none of its gates may be idle.
     """
     gate = judge.gate
     ended = SessionReports(verdicts=dict(verdicts))
-    unscored = [key for text in (*errors, *skipped) if (key := TaskKey.parse(text)) is not None]
-    measured = [*results, *unscored]
-    session_gates = _session_gates(judge, results, skipped)
-    pinned_gates = _pinned_gates(judge, results, skipped)
-    supersets = sorted({group for key in measured if (group := key.superset) is not None})
+    _judge_unjoined(ended, judge, measured)
+    keys = [*measured.results, *measured.unscored]
+    session_gates, pinned_gates = _session_gates(judge, measured), _pinned_gates(judge, measured)
+    supersets = sorted({group for key in keys if (group := key.superset) is not None})
     for group in supersets:
-        _judge_group(
-            ended, judge, group, (session_gates, pinned_gates), results, [key for key in unscored if key.superset == group], groups
-        )
+        _judge_group(ended, judge, group, (session_gates, pinned_gates), measured, groups)
     if session_gates is not None:
-        _judge_pool(ended, session_gates)
-    _report_missing(ended, judge, results, errors, skipped)
+        _judge_pool(ended, session_gates, judge.red, measured.model)
+    _report_missing(ended, judge, measured)
     if session_gates is not None:
         ended.verdicts = session_gates.with_adjusted(ended.verdicts)
     if gate.file is not None:
-        idle = unmatched(gate.file, [*measured, *supersets])
+        idle = unmatched(gate.file, [*keys, *supersets])
         ended.notices += [f"{gate.file.path}:{entry.line}: {entry.pattern}: no task of this run matches it" for entry in idle]
         # part of a session, such as --lf, may be held to a baseline or a suite's floor alone
         is_compared = judge.plan is not None and bool(judge.plan.gates)
@@ -96,31 +124,44 @@ def judge_session(
             ended.reports.append(SessionReport(name="gates", problem=problem))
     if gate.waivers is not None:
         ended.notices += expired_waivers(gate.waivers, gate.today)
-        ended.notices += unmatched_waivers(gate.waivers, [*measured, *supersets])
+        ended.notices += unmatched_waivers(gate.waivers, [*keys, *supersets])
         ended.notices += misnamed_waivers(gate.waivers, judge.items)
     return ended
 
 
-def _session_gates(judge: Judge, results: Mapping[TaskKey, TaskResult], skipped: Mapping[str, str]) -> SessionGates | None:
+def _judge_unjoined(ended: SessionReports, judge: Judge, measured: Measured) -> None:
+    """Judge all attempts at a task together where its item could not."""
+    tasks = dict(judge.items)
+    for key, last in sorted(measured.unjoined.items(), key=lambda entry: entry[0]):
+        earlier = measured.earlier.get(key, ())
+        if not earlier or key not in tasks:
+            continue
+        verdicts = judge.verdicts(tasks[key], last, earlier=earlier, model=measured.model)
+        ended.verdicts[str(key)] = verdicts
+        ended.reports.append(_report(str(key), verdicts))
+
+
+def _session_gates(judge: Judge, measured: Measured) -> SessionGates | None:
     gate = judge.gate
     if judge.plan is None or gate.baselines is None:
         return None
     return SessionGates(
         plan=judge.plan,
         find=gate.baselines.find,
-        results=results,
+        results=measured.results,
+        earlier=measured.earlier,
         policy=gate.policy,
         allow=gate.allowed_mismatches,
         settings=judge.settings,
         waivers=gate.waivers,
         today=gate.today,
         promised=gate.baselines.keys,
-        may_lack=frozenset(key for key in judge.plan.expected if str(key) in skipped) if SKIPPED in gate.allowed else frozenset(),
+        may_lack=frozenset(key for key in judge.plan.expected if str(key) in measured.skipped) if SKIPPED in gate.allowed else frozenset(),
     )
 
 
-def _pinned_gates(judge: Judge, results: Mapping[TaskKey, TaskResult], skipped: Mapping[str, str]) -> SessionGates | None:
-    gates = _session_gates(judge, results, skipped)
+def _pinned_gates(judge: Judge, measured: Measured) -> SessionGates | None:
+    gates = _session_gates(judge, measured)
     if gates is None or judge.pinned is None or judge.gate.pinned is None:
         return None
     pinned = judge.gate.pinned
@@ -133,8 +174,7 @@ def _judge_group(
     judge: Judge,
     group: TaskKey,
     gates: tuple[SessionGates | None, SessionGates | None],
-    results: Mapping[TaskKey, TaskResult],
-    unscored: Sequence[TaskKey],
+    measured: Measured,
     groups: dict[str, dict[str, MetricResult]],
 ) -> None:
     gate, text = judge.gate, str(group)
@@ -144,23 +184,25 @@ def _judge_group(
         return
     try:
         # a member without a score is a member all the same: a floor for the others alone would be another floor
+        unscored = [key for key in measured.unscored if key.superset == group]
         if floored and unscored:
             raise LightevalError(f"{len(unscored)} of its tasks have no score: {', '.join(map(str, unscored))}")
         # a superset of which one task is left has no row of its own, and its floor holds all the same
-        metrics = groups.get(text) or next((dict(result.metrics) for key, result in results.items() if key.superset == group), {})
+        members = measured.members(group)
+        metrics = groups.get(text) or next((dict(result.metrics) for result in members), {})
         groups.setdefault(text, metrics)
-        members = [result for key, result in results.items() if key.superset == group]
         floors = judge_floors(metrics, floored, key=text, unfit=judge.unfit_for_floors(members))
-        ended.verdicts[text] = join_verdicts(group, metrics, floors, paired, pinned, waivers=gate.waivers, today=gate.today)
+        verdicts = join_verdicts(group, metrics, floors, paired, pinned, waivers=gate.waivers, today=gate.today)
+        ended.verdicts[text] = judge.red.reviewed(text, verdicts, model=measured.model)
         ended.reports.append(_report(text, ended.verdicts[text]))
     except LightevalError as error:
         ended.reports.append(SessionReport(name=text, problem=f"{text}: {str(error).removeprefix(f'{text}: ')}"))
 
 
-def _judge_pool(ended: SessionReports, session_gates: SessionGates) -> None:
+def _judge_pool(ended: SessionReports, session_gates: SessionGates, red: RedGates, model: str | None) -> None:
     paired = session_gates.pooled()
     if paired is not None:
-        ended.verdicts[POOLED] = (_pooled_verdict(paired),)
+        ended.verdicts[POOLED] = red.reviewed(POOLED, (_pooled_verdict(paired),), model=model)
         ended.reports.append(_report(POOLED, ended.verdicts[POOLED]))
 
 
@@ -190,23 +232,21 @@ def _report(name: str, verdicts: Sequence[Verdict]) -> SessionReport:
     )
 
 
-def _report_missing(
-    ended: SessionReports, judge: Judge, results: Mapping[TaskKey, TaskResult], errors: Mapping[str, str], skipped: Mapping[str, str]
-) -> None:
+def _report_missing(ended: SessionReports, judge: Judge, measured: Measured) -> None:
     """Fail where a selected task with a floor has no score, or a baseline was given and something was not compared with it."""
     gates, gate = judge.plan, judge.gate
     required = {key: "it has a floor" for key, task in judge.items if judge.has_floor(key, task)}
     required |= dict.fromkeys(gates.expected if gates is not None else (), "the baseline promises it")
     for key, because in sorted(required.items()):
         text = str(key)
-        if key in results or text in errors or SKIPPED in gate.allowed:
+        if key in measured.results or text in measured.errors or SKIPPED in gate.allowed:
             continue
-        why = f"it was skipped: {skipped[text]}" if text in skipped else "it did not run"
+        why = f"it was skipped: {measured.skipped[text]}" if text in measured.skipped else "it did not run"
         ended.reports.append(SessionReport(name=text, problem=f"{text}: {because}, and {why} (--gate-allow {SKIPPED})"))
     if gates is None:
         return
     known = {key for key, _ in judge.items}
-    if unplanned := [str(key) for key in results if key not in known]:
+    if unplanned := [str(key) for key in measured.results if key not in known]:
         # under xdist the controller finds the tasks by their ids; a suite that it cannot find must not go unjudged
         problem = f"{len(unplanned)} tasks ran that were not collected when the gates were planned: {', '.join(unplanned[:3])}"
         ended.reports.append(SessionReport(name="unplanned", problem=problem))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_lighteval.baselines.align import MismatchKind
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.comparison.compare import compare
 from pytest_lighteval.comparison.decision import Policy, decide, holm
-from pytest_lighteval.gates.compare import LeftOut, PoolPart, Side, compare_gate, pool_part, pooled_documents, verdict_of
+from pytest_lighteval.gates.compare import LeftOut, PoolPart, Side, attempts_note, compare_gate, pool_part, pooled_documents, verdict_of
 from pytest_lighteval.gates.plan import GatePlan, PairedGate
 from pytest_lighteval.gates.waivers import WaiverFile, waiver_for
 from pytest_lighteval.types import PairedVerdict, TaskKey, TaskResult, Verdict
@@ -37,6 +37,8 @@ class SessionGates:
     today: datetime.date
     promised: Collection[TaskKey] = ()
     """All tasks of the baseline, selected or not."""
+    earlier: Mapping[TaskKey, tuple[TaskResult, ...]] = field(default_factory=dict)
+    """Results of earlier attempts, which are judged together with those of `results`."""
     may_lack: Collection[TaskKey] = ()
     """Members of supersets that may be without a score, because the user allows it."""
     compare: Callable[..., PairedVerdict] = compare_gate
@@ -66,7 +68,7 @@ class SessionGates:
         for key in gate.members or (gate.key,):
             result, baseline = self.results.get(key), self.find(key)
             if result is not None and baseline is not None:
-                sides.append(Side(result=result, baseline=baseline))
+                sides.append(Side(result=result, baseline=baseline, earlier=self.earlier.get(key, ())))
         return sides
 
     def pooled(self) -> PairedVerdict | None:
@@ -80,10 +82,12 @@ class SessionGates:
         if alpha is None or len(parts) < 2:
             return None
         policy = self.policy.pooled
+        attempts = max(part.attempts for part in parts)
+        certify_alpha = policy.alpha / attempts
         paired = pooled_documents(parts, self.policy)
-        comparison = compare(paired, alpha=alpha, certify_alpha=policy.alpha)
-        decision = decide(comparison, policy, alpha=alpha, certify_alpha=policy.alpha)
-        notes = [f"{len(parts)} gates"]
+        comparison = compare(paired, alpha=alpha, certify_alpha=certify_alpha)
+        decision = decide(comparison, policy, alpha=alpha, certify_alpha=certify_alpha)
+        notes = [f"{len(parts)} gates", *attempts_note(attempts)]
         if sum(len(aligned.ids) for part in parts for aligned in part.aligned) > paired.n:
             notes.append("a document of several gates counts once, with the mean of its losses")
         if any(part.policy.max_drop != self.policy.max_drop for part in parts):

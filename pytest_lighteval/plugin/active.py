@@ -15,7 +15,7 @@ from pytest_lighteval.plugin import fixtures
 from pytest_lighteval.plugin.check_reporter import CheckReporter, OnlyChecks
 from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.gates import gate_lines, plan_session
-from pytest_lighteval.plugin.item_report import ATTRIBUTE, attach_reason, is_explained, payload_of, reset, sendable, sent
+from pytest_lighteval.plugin.item_report import ATTRIBUTE, attach_reason, is_explained, payload_of, sendable, sent, start_attempt
 from pytest_lighteval.plugin.items import ReferenceItem, SuiteFile, TaskItem, collect_file, put_references_first
 from pytest_lighteval.plugin.reporter import Reporter
 from pytest_lighteval.plugin.session import Session, find_session, make_session
@@ -110,8 +110,8 @@ class ActiveSession:
         return True if self._session.settings.gate.plan_only else None
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """A rerun starts with nothing measured."""
-        reset(item)
+        """Another attempt at an item starts with nothing measured."""
+        start_attempt(item)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(

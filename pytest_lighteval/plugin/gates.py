@@ -8,7 +8,6 @@ import pytest
 
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gates.expected_power import expected_powers, plan_lines, power_lines
-from pytest_lighteval.gates.judge import Judge
 from pytest_lighteval.gates.pinned import PINNED_SHARE
 from pytest_lighteval.gates.plan import GatePlan, plan_gates
 from pytest_lighteval.plugin.session import Session
@@ -24,7 +23,7 @@ def plan_session(session: Session, items: Sequence[tuple[TaskKey, Task]]) -> Non
     if session.is_planned:
         return
     try:
-        session.judge = Judge.planned(session.settings.gate, session.judge.settings, items)
+        session.judge = session.judge.planned(items)
     except LightevalError as error:
         raise pytest.UsageError(printable(str(error))) from error
     session.is_planned = True

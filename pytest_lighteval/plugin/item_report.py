@@ -12,7 +12,7 @@ from pytest_lighteval.plugin.secret_texts import SecretTexts
 from pytest_lighteval.reports.printable import encodable, map_texts
 from pytest_lighteval.reports.run_collector import REFERENCE
 from pytest_lighteval.reports.serialize import to_plain
-from pytest_lighteval.types import TaskCheck, TaskKey, TaskResult, Verdict
+from pytest_lighteval.types import Attempt, TaskCheck, TaskKey, TaskResult, Verdict
 
 ATTRIBUTE = "lighteval"
 """The attribute of a `TestReport` that holds the payload; xdist serialises whatever plain values a report has."""
@@ -23,10 +23,13 @@ class Outcome:
     """One evaluated task with what its gates say."""
 
     result: TaskResult
+    """Of this attempt alone."""
     verdicts: tuple[Verdict, ...]
+    """Of this attempt together with the earlier ones that count."""
 
 
 _OUTCOMES = pytest.StashKey[dict[TaskKey, Outcome]]()
+_ATTEMPTS = pytest.StashKey[dict[TaskKey, list[Attempt]]]()
 _PAYLOAD = pytest.StashKey[dict[str, Any]]()
 
 
@@ -109,12 +112,27 @@ def is_explained(item: pytest.Item) -> bool:
 
 
 def payload_of(item: pytest.Item) -> dict[str, Any] | None:
-    """What the item's report is to carry. None: nothing was evaluated in it."""
-    return item.stash.get(_PAYLOAD, None) or None
+    """What the item's report is to carry, with its attempts before this one. None: nothing was evaluated in it."""
+    payload = item.stash.get(_PAYLOAD, None)
+    if payload and (attempts := item.stash.get(_ATTEMPTS, None)):
+        payload["attempts"] = {str(key): to_plain(earlier) for key, earlier in attempts.items()}
+    return payload or None
 
 
-def reset(item: pytest.Item) -> None:
-    """Forget it all and start again, as `--reruns` does."""
+def attempts_of(item: pytest.Item, key: TaskKey) -> tuple[Attempt, ...]:
+    """The attempts at a key that ended in this item before the one that runs."""
+    return tuple(item.stash.get(_ATTEMPTS, {}).get(key, ()))
+
+
+def start_attempt(item: pytest.Item) -> None:
+    """Start with nothing measured. What an earlier attempt at the item ended with is kept apart: a plugin may run an item again."""
+    attempts = item.stash.setdefault(_ATTEMPTS, {})
+    for key, outcome in item.stash.get(_OUTCOMES, {}).items():
+        attempts.setdefault(key, []).append(Attempt(result=outcome.result, verdicts=outcome.verdicts))
+    payload = item.stash.get(_PAYLOAD, {})
+    for text, reason in (*payload.get("errors", {}).items(), *payload.get("skipped", {}).items()):
+        if (failed := TaskKey.parse(text)) is not None:
+            attempts.setdefault(failed, []).append(Attempt(error=reason))
     item.stash[_OUTCOMES] = {}
     item.stash[_PAYLOAD] = {}
     item.user_properties[:] = [(name, value) for name, value in item.user_properties if not name.startswith("lighteval.")]

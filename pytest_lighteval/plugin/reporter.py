@@ -12,11 +12,12 @@ from pytest_lighteval.baselines.calibration import calibrated
 from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.baselines.save import SaveTarget
 from pytest_lighteval.errors import LightevalError
-from pytest_lighteval.gates.session_reports import UNENDED, SessionReport, judge_session, unended_reports
+from pytest_lighteval.gates.session_reports import UNENDED, Measured, SessionReport, judge_session, unended_reports
 from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
 from pytest_lighteval.plugin.items import task_of
+from pytest_lighteval.plugin.red_gates import RedSession
 from pytest_lighteval.plugin.reference import forget_exchange
 from pytest_lighteval.plugin.saved_baselines import save_baseline
 from pytest_lighteval.plugin.session import Session
@@ -60,6 +61,10 @@ class Reporter:
         """What became of each baseline that is written. Absent: nothing was written."""
         self._problem: str | None = None
         self._report: RunReport | None = None
+        self._ids: dict[str, str] = {}
+        """Task key -> id of its item."""
+        self._red: RedSession | None = None
+        """What is kept for the next session. None: nothing was judged."""
         self._lost = False
         """Whether a planned item has no end."""
         self._handed_out: dict[str, None] | None = None
@@ -80,6 +85,8 @@ class Reporter:
         if payload is None:
             return
         is_reference = report.nodeid.endswith(f"-{REFERENCE}]")
+        if not is_reference:
+            self._ids |= {key: report.nodeid for name in ("outcomes", "errors", "skipped") for key in payload.get(name, {})}
         for result in self._collected.take(
             payload, nodeid=report.nodeid, worker=getattr(report, "worker_id", ""), is_reference=is_reference
         ):
@@ -137,13 +144,20 @@ class Reporter:
         self._groups = group_results(list(results.values()))
         judged = judge_session(
             self._session.judge,
-            results=results,
-            errors=collected.errors,
-            skipped=collected.skipped,
+            Measured(
+                results=results,
+                earlier=collected.earlier,
+                unjoined=collected.unjoined,
+                errors=collected.errors,
+                skipped=collected.skipped,
+                model=collected.backend.get("fingerprint"),
+            ),
             groups=self._groups,
             verdicts=collected.verdicts,
             gates_are_required=self._config.getoption("lighteval_gates") is not None,
         )
+        self._red = RedSession(judge=self._session.judge, ids=self._ids)
+        self._red.note_reports(judged.reports)
         missing = missing_reports(self._session, self._config)
         collected.verdicts, self._notices = judged.verdicts, [*judged.notices, *missing.notices]
         if plan is not None and plan.gates and (hits := collected.cache["hits"]):
@@ -171,6 +185,8 @@ class Reporter:
             self._write(session)
             self._signals.is_written = True
             yield
+            if self._red is not None:  # pytest has written its last failures
+                self._red.keep(self._config, self._collected.verdicts, model=self._collected.backend.get("fingerprint"))
         if (status := self._signals.exit_status) is not None:
             session.exitstatus = status
 

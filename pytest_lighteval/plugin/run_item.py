@@ -9,6 +9,7 @@ import pytest
 
 from pytest_lighteval.backends.protocol import repeated
 from pytest_lighteval.baselines.measured import MeasuredBaselines
+from pytest_lighteval.common.statistics import mean_of_runs
 from pytest_lighteval.errors import BackendError, BackendLostError, LightevalError, UnsupportedRequestError
 from pytest_lighteval.evaluate import EvaluationSettings, StoppingRule, evaluate, task_kinds
 from pytest_lighteval.plugin.environment import environment
@@ -21,6 +22,7 @@ from pytest_lighteval.plugin.item_report import (
     attach_reference,
     attach_repeats,
     attach_use,
+    attempts_of,
 )
 from pytest_lighteval.plugin.items import ReferenceItem, TaskItem
 from pytest_lighteval.plugin.progress import ProgressLine
@@ -30,16 +32,20 @@ from pytest_lighteval.reports.details import DetailsWriter
 from pytest_lighteval.reports.junit import properties
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.serialize import to_plain
-from pytest_lighteval.types import Backend, Task, TaskKey, TaskResult
+from pytest_lighteval.types import Attempt, Backend, Task, TaskKey, TaskResult, results_that_count
 
 
 def run_item(session: Session, item: TaskItem, backend: object, reference: Reference | None = None) -> TaskResult:
     """Evaluate an item's task and judge it. Skips what the backend cannot do, unless a gate waits for it; raises LightevalError.
 
+    If an earlier attempt at the item in this session has a verdict, the answers of both are judged together, and the metrics of the
+    returned result are the means: whoever tries again until a score is good enough proves nothing.
     With a reference, its own result comes first, measured here if nobody did so yet, and its model is out of memory before the other one
     is asked.
     """
     key = item.key
+    attempts = attempts_of(item, key)
+    earlier = results_that_count(attempts)
     repeats: list[TaskResult] = []
     model: Backend | None = None
     try:
@@ -52,8 +58,10 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
             try:
                 before = baseline_scores(session, key)
                 folder, stopping = session.run_folder, session.judge.early_stopping(key, item.task)
+                if earlier:  # a verdict was red, so every document is asked again
+                    folder, stopping = folder / "attempts" / str(len(earlier) + 1), None
                 result = run_evaluation(session, item, item.task, key, engine, folder=folder, before=before, stopping=stopping)
-                verdicts = session.judge.verdicts(item.task, result, stopping)
+                verdicts = session.judge.verdicts(item.task, result, stopping, earlier=earlier, model=engine.fingerprint)
                 for number in range(1, session.settings.gate.runs):
                     again = session.cache.around(repeated(model, number), repeat=number)
                     place = folder / "repeats" / str(number)
@@ -75,8 +83,9 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
         pytest.skip(lacking)
     attach_outcome(item, Outcome(result=result, verdicts=verdicts), backend=facts_of(engine))
     attach_repeats(item, key, repeats)
-    item.user_properties += properties(result, verdicts)
-    return result
+    shown = replace(result, metrics=mean_of_runs([*earlier, result]))
+    item.user_properties += properties(shown, verdicts, attempts=(*attempts, Attempt(result=result, verdicts=verdicts)))
+    return shown
 
 
 def run_reference_item(session: Session, item: ReferenceItem, reference: Reference) -> TaskResult:

@@ -17,6 +17,7 @@ from pytest_lighteval.gates.judge import Judge
 from pytest_lighteval.gates.waivers import check_waivers
 from pytest_lighteval.plugin.cache import SessionCache
 from pytest_lighteval.plugin.options import has_own_backend, is_asked_to_evaluate
+from pytest_lighteval.plugin.red_gates import red_gates
 from pytest_lighteval.plugin.reference import Reference
 from pytest_lighteval.plugin.secret_texts import SecretTexts, mask_likely, secret_texts
 from pytest_lighteval.plugin.settings import Settings, check_rootdir, read_settings
@@ -161,7 +162,7 @@ def _make_session(config: pytest.Config) -> Session:
         run_folder=scratch_folder(config) if is_silent else run_folder(settings.report_dir, start.time, settings.label, start.token),
         writes_reports=not (is_silent or is_worker(config)),
         secrets=secret_texts([settings.arguments, against.arguments if (against := settings.against) else None], os.environ),
-        judge=Judge(gate=settings.gate, settings=to_plain(settings.evaluation)),
+        judge=Judge(gate=settings.gate, settings=to_plain(settings.evaluation), red=red_gates(config, allowed=settings.gate.allowed)),
         cache=SessionCache(cache, newest=newest_answer_of_controller(config), on_close=config.add_cleanup),
     )
 

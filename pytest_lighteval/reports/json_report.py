@@ -10,7 +10,7 @@ from typing import Any
 from pytest_lighteval.errors import DataError
 from pytest_lighteval.reports.rows import model_name
 from pytest_lighteval.reports.serialize import to_json
-from pytest_lighteval.types import MetricResult, RunReport, TaskResult
+from pytest_lighteval.types import Attempt, MetricResult, RunReport, TaskResult
 
 SCHEMA = 1
 """Version of the layout; to be raised when a key moves, is removed or changes its meaning."""
@@ -47,6 +47,7 @@ def results_json(report: RunReport) -> str:
         },
         "metrics": {key: dict(metrics) for key, metrics in numbers.items()},
         "verdicts": {key: list(verdicts) for key, verdicts in report.verdicts.items()},
+        "attempts": {key: [_attempt(attempt) for attempt in attempts] for key, attempts in report.attempts.items()},
         "errors": report.errors,
         "skipped": report.skipped,
         "own_runs": {
@@ -104,6 +105,11 @@ def _config_task(result: TaskResult) -> dict[str, Any]:
         "max_samples": result.max_samples,
         "dataset_fingerprint": result.dataset_fingerprint,
     }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    metrics = None if attempt.result is None else dict(attempt.result.metrics)
+    return {"metrics": metrics, "verdicts": list(attempt.verdicts), "error": attempt.error}
 
 
 def _summary_task(result: TaskResult) -> dict[str, Any]:

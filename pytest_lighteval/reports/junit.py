@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from pytest_lighteval.types import MetricResult, TaskResult, Verdict
+from pytest_lighteval.types import Attempt, MetricResult, TaskResult, Verdict
 
 Property = tuple[str, str | float | int]
 
 
-def properties(result: TaskResult, verdicts: Iterable[Verdict]) -> list[Property]:
-    """An item's task, version and number of few-shot examples, so that a chart needs no node ids, and its `metric_properties`."""
+def properties(result: TaskResult, verdicts: Iterable[Verdict], *, attempts: Sequence[Attempt] = ()) -> list[Property]:
+    """An item's task, version and number of few-shot examples, so that a chart needs no node ids, and its `metric_properties`.
+
+    Of an item that was tried more than once also `lighteval.attempts`, their number, and for each `lighteval.<metric>.attempt.<number>`,
+    or why there is no score as `lighteval.attempt.<number>.error`.
+    """
     found: list[Property] = [("lighteval.task", str(result.key)), ("lighteval.version", result.version)]
     if result.key.few_shots:
         found.append(("lighteval.effective_few_shots", result.effective_few_shots))
@@ -18,16 +22,32 @@ def properties(result: TaskResult, verdicts: Iterable[Verdict]) -> list[Property
         found.append(("lighteval.truncated", result.num_truncated))
     if result.num_saved:
         found.append(("lighteval.saved_documents", result.num_saved))
-    return [*found, *metric_properties(result.metrics, verdicts)]
+    return [*found, *metric_properties(result.metrics, verdicts), *_attempt_properties(attempts)]
+
+
+def _attempt_properties(attempts: Sequence[Attempt]) -> list[Property]:
+    if len(attempts) < 2:
+        return []
+    found: list[Property] = [("lighteval.attempts", len(attempts))]
+    for number, attempt in enumerate(attempts, start=1):
+        if attempt.result is None:
+            found.append((f"lighteval.attempt.{number}.error", attempt.error or ""))
+            continue
+        outcomes = {verdict.metric: verdict.outcome for verdict in attempt.verdicts}
+        for name, metric in attempt.result.metrics.items():
+            found.append((f"lighteval.{name}.attempt.{number}", float(metric.value)))
+            if name in outcomes:
+                found.append((f"lighteval.{name}.attempt.{number}.verdict", outcomes[name]))
+    return found
 
 
 def metric_properties(metrics: Mapping[str, MetricResult], verdicts: Iterable[Verdict]) -> list[Property]:
     """For each metric of a task or a superset: `lighteval.<metric>`, and with these suffixes its error, documents and verdict.
 
-    `.stderr`, `.n`, `.min`, `.max` and `.verdict`, which agrees with the test case; for a number that was compared with a baseline also
-    `.baseline`, `.delta` (candidate minus baseline), `.p`, the bounds `.lower` and `.upper` of the loss, what the gate requires as
-    `.max_drop`, `.min_effect` and `.alpha`, the comparison's own verdict as `.paired`, and its whole `.line`. With a pinned baseline also
-    `.pinned`, `.pinned.baseline`, `.lower`, `.upper`, `.alpha`, `.used` (the share of `max_drop`) and `.line`.
+    `.stderr`, `.n`, `.min`, `.max`, `.waiver`, `.retried` and `.verdict`, which agrees with the test case; for a number that was compared
+    with a baseline also `.baseline`, `.delta` (candidate minus baseline), `.p`, the bounds `.lower` and `.upper` of the loss, what the gate
+    requires as `.max_drop`, `.min_effect` and `.alpha`, the comparison's own verdict as `.paired`, and its whole `.line`. With a pinned
+    baseline also `.pinned`, `.pinned.baseline`, `.lower`, `.upper`, `.alpha`, `.used` (the share of `max_drop`) and `.line`.
     """
     by_metric = {verdict.metric: verdict for verdict in verdicts}
     found: list[Property] = []
@@ -48,9 +68,11 @@ def metric_properties(metrics: Mapping[str, MetricResult], verdicts: Iterable[Ve
 def _verdict_properties(prefix: str, verdict: Verdict) -> list[Property]:
     bounds = (("min", verdict.min), ("max", verdict.max))
     thresholds: list[Property] = [(f"{prefix}.{name}", float(bound)) for name, bound in bounds if bound is not None]
+    texts = (("waiver", verdict.waiver), ("retried", verdict.retried))
+    told: list[Property] = [(f"{prefix}.{name}", text) for name, text in texts if text is not None]
     paired = verdict.paired
     if paired is None:
-        return [*thresholds, (f"{prefix}.verdict", verdict.outcome), *_pinned_properties(prefix, verdict)]
+        return [*thresholds, (f"{prefix}.verdict", verdict.outcome), *_pinned_properties(prefix, verdict), *told]
     compared: list[Property] = []
     if (comparison := paired.comparison) is not None:
         compared = [
@@ -62,7 +84,6 @@ def _verdict_properties(prefix: str, verdict: Verdict) -> list[Property]:
         ]
     policy = (("max_drop", paired.max_drop), ("min_effect", paired.min_effect), ("alpha", paired.alpha))
     compared += [(f"{prefix}.{name}", float(number)) for name, number in policy if number is not None]
-    waiver: list[Property] = [(f"{prefix}.waiver", verdict.waiver)] if verdict.waiver else []
     return [
         *thresholds,
         *compared,
@@ -70,7 +91,7 @@ def _verdict_properties(prefix: str, verdict: Verdict) -> list[Property]:
         (f"{prefix}.paired", paired.outcome),
         (f"{prefix}.line", paired.line),
         *_pinned_properties(prefix, verdict),
-        *waiver,
+        *told,
     ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_lighteval.reports.groups import ALL
-from pytest_lighteval.types import MetricResult, RunReport, TaskKey, TaskResult, Verdict
+from pytest_lighteval.types import Attempt, MetricResult, RunReport, TaskKey, TaskResult, Verdict
 
 Style = Literal["passed", "failed", "open", "plain", "error"]
 """What a line is about, for its colour. Open: neither good nor bad, somebody should look at it."""
@@ -115,6 +115,8 @@ def gate_cell(verdict: Verdict, *, with_thresholds: bool = True) -> str:
     if paired is None:
         return ", ".join([verdict.outcome, *shown])
     word = f"{paired.outcome} (advisory)" if paired.advisory else paired.outcome
+    if verdict.retried is not None:
+        word = f"{word} (retried)"
     if verdict.outcome == "advisory" or (not paired.advisory and paired.outcome in _SAID_BY[verdict.outcome]):
         return ", ".join([word, *shown])
     return ", ".join([verdict.outcome, *shown, f"paired {word}"])
@@ -148,6 +150,22 @@ def _saved(results: Sequence[TaskResult]) -> str:
     saved = sum(result.num_saved for result in results)
     every = saved + sum(len({document.id for document in result.documents}) for result in results)
     return f"{saved} of {every} documents saved ({saved / every:.0%}), as the verdict was certain without them"
+
+
+def attempt_lines(report: RunReport) -> list[tuple[str, str]]:
+    """Of each task that was tried more than once: its key, and every attempt with its scores and what its gates said after it."""
+    return [(key, f"{len(report.attempts[key])} attempts: {_attempts(report.attempts[key])}") for key in ordered_keys(report.attempts)]
+
+
+def _attempts(attempts: Sequence[Attempt]) -> str:
+    return "; ".join(f"{number}. {_attempt(attempt)}" for number, attempt in enumerate(attempts, start=1))
+
+
+def _attempt(attempt: Attempt) -> str:
+    if attempt.result is None:
+        return f"error: {one_line(attempt.error or '')}"
+    cells = {verdict.metric: f" ({gate_cell(verdict, with_thresholds=False)})" for verdict in attempt.verdicts}
+    return ", ".join(f"{name} {format_number(metric.value)}{cells.get(name, '')}" for name, metric in attempt.result.metrics.items())
 
 
 def model_name(report: RunReport) -> str | None:

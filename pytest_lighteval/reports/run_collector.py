@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from pytest_lighteval.reports.serialize import task_result_from_plain, to_plain, verdict_from_plain
-from pytest_lighteval.types import Calibration, MetricResult, RunReport, TaskResult, Verdict
+from pytest_lighteval.common.statistics import mean_of_runs
+from pytest_lighteval.reports.serialize import attempt_from_plain, task_result_from_plain, to_plain, verdict_from_plain
+from pytest_lighteval.types import Attempt, Calibration, MetricResult, RunReport, TaskKey, TaskResult, Verdict, results_that_count
 
 REFERENCE = "reference"
 """Marks what the reference model did: `suite|task|5 (reference)` is the key of its error."""
@@ -16,7 +17,10 @@ REFERENCE = "reference"
 
 @dataclass(slots=True)
 class RunCollector:
-    """The results of one session, keyed by `str` of their task. When an item is run again, its last try counts."""
+    """The results of one session, keyed by `str` of their task.
+
+    When an item is run again, its last attempt replaces one that ended without a verdict, and joins those that have one.
+    """
 
     results: dict[str, TaskResult] = field(default_factory=dict)
     verdicts: dict[str, tuple[Verdict, ...]] = field(default_factory=dict)
@@ -24,6 +28,10 @@ class RunCollector:
     skipped: dict[str, str] = field(default_factory=dict)
     own_runs: dict[str, tuple[TaskResult, ...]] = field(default_factory=dict)
     """By node id of the test."""
+    attempts: dict[str, tuple[Attempt, ...]] = field(default_factory=dict)
+    """Of tasks that were tried more than once: all attempts, in order."""
+    _strangers: set[str] = field(default_factory=set)
+    """Tasks whose last attempt knew nothing of those before it, as it ran in another process."""
     repeats: dict[str, tuple[TaskResult, ...]] = field(default_factory=dict)
     references: dict[str, TaskResult] = field(default_factory=dict)
     backend: dict[str, Any] = field(default_factory=dict)
@@ -44,22 +52,28 @@ class RunCollector:
         """Take what one item reports, as plain values. Returns what the reference model measured in it.
 
         Args:
-            payload: Any of `outcomes`, `errors`, `skipped`, `own_runs`, `repeats`, `backend`, `cache`, `references`, `reference_backend`.
+            payload: Any of `outcomes`, `errors`, `skipped`, `attempts` (those before this one), `own_runs`, `repeats`, `backend`,
+                `cache`, `references`, `reference_backend`.
             nodeid: The item's.
             worker: The process that ran it.
-            is_reference: Whether the item is a reference's own, so that its result replaces the error of an earlier try.
+            is_reference: Whether the item is a reference's own, so that its result replaces the error of an earlier attempt.
 
         Raises:
             msgspec.ValidationError: The payload is not what `to_plain` made of results.
         """
         for key, outcome in payload.get("outcomes", {}).items():
+            before = self._take_earlier(payload, key)
             self._forget(key)
-            self.results[key] = task_result_from_plain(outcome["result"])
+            result = task_result_from_plain(outcome["result"])
+            self.results[key] = replace(result, metrics=mean_of_runs([*results_that_count(before), result]))
             self.verdicts[key] = tuple(verdict_from_plain(verdict) for verdict in outcome["verdicts"])
+            self._keep_attempts(key, before, Attempt(result=result, verdicts=self.verdicts[key]))
         for reasons, name in ((self.errors, "errors"), (self.skipped, "skipped")):
             for key, reason in payload.get(name, {}).items():
+                before = self._take_earlier(payload, key)
                 self._forget(key)
                 reasons[key] = reason
+                self._keep_attempts(key, before, Attempt(error=reason))
         if "own_runs" in payload:
             self.own_runs[nodeid] = _results(payload["own_runs"])
         self.repeats |= {key: _results(results) for key, results in payload.get("repeats", {}).items()}
@@ -74,8 +88,40 @@ class RunCollector:
                 self.cache_problems.append(lookups["problem"])
         return self._take_references(payload, is_reference=is_reference)
 
+    def _take_earlier(self, payload: Mapping[str, Any], key: str) -> tuple[Attempt, ...]:
+        """The attempts at a task before the one that is reported now: as its item knows them, or as they were reported."""
+        known = tuple(attempt_from_plain(attempt) for attempt in payload.get("attempts", {}).get(key, ()))
+        reported = self._reported(key)
+        if len(known) >= len(reported):
+            return known
+        self._strangers.add(key)
+        return reported
+
+    def _reported(self, key: str) -> tuple[Attempt, ...]:
+        if key in self.attempts:
+            return self.attempts[key]
+        if key in self.results:
+            return (Attempt(result=self.results[key], verdicts=self.verdicts[key]),)
+        reason = self.errors.get(key, self.skipped.get(key))
+        return () if reason is None else (Attempt(error=reason),)
+
+    def _keep_attempts(self, key: str, earlier: tuple[Attempt, ...], last: Attempt) -> None:
+        if earlier:
+            self.attempts[key] = (*earlier, last)
+
+    @property
+    def earlier(self) -> dict[TaskKey, tuple[TaskResult, ...]]:
+        """Results of earlier attempts that are judged together with those of `results`."""
+        return {self.results[key].key: results_that_count(attempts[:-1]) for key, attempts in self.attempts.items() if key in self.results}
+
+    @property
+    def unjoined(self) -> dict[TaskKey, TaskResult]:
+        """Last attempts whose verdicts are of their answers alone, though there were others before them in another process."""
+        last = [self.attempts[key][-1].result for key in self._strangers if key in self.attempts]
+        return {result.key: result for result in last if result is not None}
+
     def _forget(self, key: str) -> None:
-        """Drop what an earlier try of the item left."""
+        """Drop what an earlier attempt at the item left."""
         for left in (self.results, self.verdicts, self.errors, self.skipped, self.repeats, self.recalled):
             left.pop(key, None)
 
@@ -125,6 +171,7 @@ class RunCollector:
             reference_backend={**self.reference_backend, "arguments": to_plain(reference_arguments)} if self.reference_backend else {},
             repeats=dict(sorted(self.repeats.items())),
             calibration=calibration,
+            attempts=dict(sorted(self.attempts.items())),
             cache=self.cache,
             exit_status=exit_status,
         )

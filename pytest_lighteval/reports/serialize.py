@@ -13,7 +13,17 @@ from typing import Any
 
 import msgspec
 
-from pytest_lighteval.types import Comparison, DocumentScore, MetricResult, PairedVerdict, SampleValue, TaskKey, TaskResult, Verdict
+from pytest_lighteval.types import (
+    Attempt,
+    Comparison,
+    DocumentScore,
+    MetricResult,
+    PairedVerdict,
+    SampleValue,
+    TaskKey,
+    TaskResult,
+    Verdict,
+)
 
 
 def to_plain(value: Any) -> Any:
@@ -161,6 +171,17 @@ def verdict_from_plain(obj: Any) -> Verdict:
         if isinstance(of, dict) and of.get("method") is not None:
             plain = plain | {name: of | {"comparison": of}}
     return msgspec.convert(plain, Verdict)
+
+
+def attempt_from_plain(obj: Any) -> Attempt:
+    """The attempt of which `to_plain` made this. Raises msgspec.ValidationError for anything else."""
+    plain = msgspec.convert(obj, dict[str, Any])
+    result = plain.get("result")
+    return Attempt(
+        result=None if result is None else task_result_from_plain(result),
+        verdicts=tuple(verdict_from_plain(verdict) for verdict in plain.get("verdicts", ())),
+        error=msgspec.convert(plain.get("error"), str | None),
+    )
 
 
 def _documents(value_names: tuple[tuple[str, ...], ...], rows: Iterable[_DocumentRow]) -> Iterable[DocumentScore]:

@@ -12,6 +12,7 @@ from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.reports.calibration import HEADER, calibration_rows
 from pytest_lighteval.reports.rows import (
     ReportRow,
+    attempt_lines,
     failed_verdicts,
     format_number,
     gate_cell,
@@ -50,6 +51,7 @@ def summary_markdown(report: RunReport) -> str:
     cut = {str(result.key): result.num_truncated for result in report.results if result.num_truncated}
     lines += _list("Documents cut to the model's length", ((key, str(cut[key])) for key in ordered_keys(cut)))
     lines += _list("Notes", ((str(result.key), note) for result in report.results for note in result.notes))
+    lines += _list("Tried more than once", attempt_lines(report))
     lines += _list("Stopped early", saved_documents(report))
     lines += _calibration(report)
     lines += _list("Skipped", ((key, report.skipped[key]) for key in ordered_keys(report.skipped)))

@@ -9,6 +9,7 @@ from pytest_lighteval.reports.calibration import calibration_lines
 from pytest_lighteval.reports.rows import (
     ReportRow,
     Style,
+    attempt_lines,
     format_number,
     gate_cell,
     group_rows,
@@ -66,6 +67,7 @@ def _below(report: RunReport) -> list[tuple[str, Style]]:
         if result.num_cut:
             lines.append((f"{result.key}: {result.num_cut} of {result.num_texts} answers ended at the limit of new tokens", "plain"))
     lines += [(line, "plain") for line in _notes(report)]
+    lines += [(f"{key}: {text}", "open") for key, text in attempt_lines(report)]
     lines += [(f"{key}: {text}", "plain") for key, text in saved_documents(report)]
     lines += [(line, "plain") for line in calibration_lines(report)]
     lines += [(f"{key}: {one_line(report.errors[key])}", "error") for key in ordered_keys(report.errors)]

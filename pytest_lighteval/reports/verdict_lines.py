@@ -65,7 +65,8 @@ def _line(verdict: Verdict) -> str:
     prefix = "advisory: " if paired.advisory else ""
     waiver = [f"waived: {verdict.waiver}"] if comparison_outcome(verdict) == "waived" else []
     unused = [f"its waiver is not needed: {verdict.waiver}"] if verdict.waiver and verdict.outcome != "waived" else []
-    return _with_notes(f"{prefix}{paired.line}", [*paired.notes, *waiver, *unused])
+    retried = [f"retried: an earlier session of the same model found {verdict.retried}"] if verdict.retried else []
+    return _with_notes(f"{prefix}{paired.line}", [*paired.notes, *retried, *waiver, *unused])
 
 
 def _with_notes(line: str, notes: list[str]) -> str:

@@ -32,8 +32,10 @@ from pytest_lighteval.types.model import (
     Response,
 )
 from pytest_lighteval.types.run import (
+    Attempt,
     Calibration,
     RunReport,
+    results_that_count,
 )
 from pytest_lighteval.types.score import (
     Ask,
@@ -63,6 +65,7 @@ from pytest_lighteval.types.verdict import (
 
 __all__ = [
     "Ask",
+    "Attempt",
     "Backend",
     "Calibration",
     "CheckReport",
@@ -101,4 +104,5 @@ __all__ = [
     "TaskKey",
     "TaskResult",
     "Verdict",
+    "results_that_count",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,28 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One of several attempts at an item in one session, such as those of `--reruns`."""
+
+    result: TaskResult | None = None
+    """None: it ended without a score."""
+    verdicts: tuple[Verdict, ...] = ()
+    """After this attempt, of its answers together with those of the attempts before it."""
+    error: str | None = None
+    """Why it has no score. None: it has one."""
+
+    @property
+    def counts(self) -> bool:
+        """Something was said about its answers, so that they are judged together with those of later attempts."""
+        return self.result is not None and any(verdict.paired is None or verdict.paired.outcome != "STALE" for verdict in self.verdicts)
+
+
+def results_that_count(attempts: Iterable[Attempt]) -> tuple[TaskResult, ...]:
+    """The results that are judged together with a later one, in order."""
+    return tuple(attempt.result for attempt in attempts if attempt.result is not None and attempt.counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """One whole run. results.json, summary.md, the index and the terminal table are views of it."""
 
@@ -39,7 +61,7 @@ class RunReport:
     environment: Mapping[str, Any]
     """Versions of packages, Python, platform."""
     results: tuple[TaskResult, ...]
-    """Sorted by key."""
+    """Sorted by key. Of several attempts, the documents are those of the last one, and the metrics are the means over those that count."""
     groups: Mapping[str, Mapping[str, MetricResult]]
     """`suite|group:_average|n` and `all` -> metric -> number."""
     verdicts: Mapping[str, tuple[Verdict, ...]]
@@ -58,7 +80,14 @@ class RunReport:
     """Task key -> results of further runs of the same model."""
     calibration: Mapping[str, Mapping[str, Calibration]] = field(default_factory=dict)
     """Task key -> metric -> how much the runs differ."""
+    attempts: Mapping[str, tuple[Attempt, ...]] = field(default_factory=dict)
+    """Task key -> all attempts at a task that was tried more than once in this session, in order."""
     cache: Mapping[str, int] = field(default_factory=dict)
     """`hits`: answers found in the cache. `misses`: answers that were computed."""
     exit_status: str = "ok"
     """How the session ended, for pytest: ok, tests_failed, interrupted... After others than the first two, results may be missing."""
+
+    def runs_of(self, result: TaskResult) -> tuple[TaskResult, ...]:
+        """Every run of the session's model on a task: the attempts that were judged together, then the repeats of `--gate-calibrate`."""
+        *earlier, last = self.attempts.get(str(result.key), (Attempt(result=result),))
+        return (*results_that_count(earlier), last.result or result, *self.repeats.get(str(result.key), ()))

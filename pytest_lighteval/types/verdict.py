@@ -107,3 +107,6 @@ class Verdict:
     """The comparison with the pinned baseline. None: there is none."""
     waiver: str | None = None
     """The reason of the waiver that covers it, used or not. None: none does."""
+    retried: str | None = None
+    """What an earlier session of the same model found, where this one (`--lf`, `--ff`) asked again and would be green: it fails, unless
+    the user allows it. None: there was no such session."""

@@ -282,3 +282,33 @@ def test_metrics_of_a_task_in_other_units_are_averaged_as_shares_of_what_is_allo
     assert together.loss == pytest.approx((0.05 + 0.02) / 2)
     assert (together.n, together.lost) == (100, 100)
     assert together.worst == pytest.approx(1.0)
+
+
+def test_attempts_are_repeats_of_their_documents_and_divide_the_alpha_of_the_certificate() -> None:
+    before = [1.0] * 150 + [0.0] * 50
+    first = [0.0] * 20 + [1.0] * 130 + [0.0] * 50
+    one = side(before, before)
+
+    found = compare_gate(gate(), [replace(one, earlier=(measured(first),))], Policy())
+
+    runs = list(zip(first, before, strict=True))
+    expected = compare(pair(before, runs, most=1.0), alpha=0.05, certify_alpha=0.025)
+    assert (found.loss, found.p, found.upper) == (expected.loss, expected.p, expected.upper)
+    assert found.candidate == pytest.approx(0.70)
+    assert found.notes == ("2 attempts, judged together",)
+
+
+def test_an_attempt_that_asked_fewer_documents_joins_where_it_asked() -> None:
+    early = replace(measured([0.0] * 10), num_saved=10)
+
+    found = compare_gate(gate(), [replace(side([1.0] * 20, [1.0] * 20), earlier=(early,))], Policy())
+
+    assert (found.n, found.loss, found.lost) == (20, 0.25, 10)
+
+
+def test_an_attempt_that_does_not_fit_makes_the_gate_stale() -> None:
+    other = measured([1.0] * 20, version=1)
+
+    found = compare_gate(gate(), [replace(side([1.0] * 20, [1.0] * 20), earlier=(other,))], Policy())
+
+    assert (found.outcome, found.red) == ("STALE", True)

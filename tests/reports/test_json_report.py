@@ -95,9 +95,11 @@ def test_everything_of_a_run_is_in_it() -> None:
                     "paired": None,
                     "pinned": None,
                     "waiver": None,
+                    "retried": None,
                 }
             ]
         },
+        "attempts": {},
         "errors": {"a|b|0": "no data"},
         "skipped": {},
         "own_runs": {},

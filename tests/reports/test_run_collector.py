@@ -10,7 +10,7 @@ import pytest
 
 from pytest_lighteval.reports.run_collector import RunCollector, use_of_all
 from pytest_lighteval.reports.serialize import to_plain
-from pytest_lighteval.types import Calibration, RunReport, TaskResult
+from pytest_lighteval.types import Attempt, Calibration, RunReport, TaskResult
 from tests.reports.samples import GSM8K, MMLU, verdict
 
 KEY = "leaderboard|gsm8k|5"
@@ -108,8 +108,30 @@ def test_a_rerun_without_a_score_leaves_nothing_of_the_try_before_it(ending: str
     assert (report.results, report.verdicts, report.repeats) == ((), {}, {})
 
 
-def test_the_last_of_two_scores_counts() -> None:
-    assert report_of(collected(scored(GSM8K), scored(AGAIN))).results == (AGAIN,)
+def test_a_score_joins_the_attempts_that_were_judged_and_all_are_kept() -> None:
+    first = {"result": to_plain(GSM8K), "verdicts": [to_plain(PASSED)], "error": None}
+    lost: dict[str, Any] = {"result": None, "verdicts": [], "error": "lost"}
+
+    better = replace(AGAIN, metrics={name: replace(number, value=number.value + 0.2) for name, number in GSM8K.metrics.items()})
+
+    collector = collected(scored(better) | {"attempts": {KEY: [first, lost]}})
+
+    (result,) = report_of(collector).results
+    assert result.documents == better.documents
+    assert [number.value for number in result.metrics.values()] == [pytest.approx(number.value + 0.1) for number in GSM8K.metrics.values()]
+    assert report_of(collector).attempts == {
+        KEY: (Attempt(result=GSM8K, verdicts=(PASSED,)), Attempt(error="lost"), Attempt(result=better, verdicts=(PASSED,)))
+    }
+    assert collector.earlier == {GSM8K.key: (GSM8K,)}
+    assert collector.unjoined == {}
+
+
+def test_attempts_in_processes_that_know_nothing_of_each_other_are_to_be_judged_together() -> None:
+    collector = collected(scored(GSM8K), {"errors": {KEY: "the worker died"}}, scored(AGAIN))
+
+    assert collector.earlier == {GSM8K.key: (GSM8K,)}
+    assert collector.unjoined == {GSM8K.key: AGAIN}
+    assert [attempt.error for attempt in report_of(collector).attempts[KEY]] == [None, "the worker died", None]
 
 
 def test_own_runs_are_kept_by_test_and_apart_from_results() -> None:
