@@ -191,14 +191,17 @@ def holm(p_values: Mapping[str, float], family: Family) -> dict[str, float]:
 # ------------------------------------------------------------------------------------------------------- in words
 
 
-def decision_line(metric: str, decision: Decision, *, points: bool = True) -> str:
+def decision_line(metric: str, decision: Decision, *, alpha: float, points: bool = True) -> str:
     """The verdict in one line, for the terminal and JUnit.
 
-    `acc 0.612 -> 0.581  loss 3.1 points [1.9, 4.4]  p = 2e-6  n = 1319  57 lost / 16 won  REGRESSED (allowed 2.0)`
+    `acc 0.612 -> 0.581  loss 3.1 points [1.9, 4.4] (95 %)  p = 2e-6  n = 1319  57 lost / 16 won  REGRESSED (allowed 2.0)`
+
+    Each end of the interval is a one-sided bound with its own level: `(99.6 %, 95 %)` where they differ.
 
     Args:
         metric: the number's name.
         decision: the verdict.
+        alpha: of the lower bound, as `decide` had it; that of the upper one is the policy's.
         points: print losses in hundredths (accuracies). False: in the metric's own unit.
     """
     comparison, allowed = decision.comparison, decision.policy.max_drop
@@ -210,10 +213,13 @@ def decision_line(metric: str, decision: Decision, *, points: bool = True) -> st
 
     gain = comparison.loss < 0
     what, size = ("gain", -comparison.loss) if gain else ("loss", comparison.loss)
-    ends = (-comparison.upper, -comparison.lower) if gain else (comparison.lower, comparison.upper)
+    ends = [(comparison.lower, _level(alpha)), (comparison.upper, _level(decision.policy.alpha))]
+    if gain:
+        ends = [(-bound, level) for bound, level in reversed(ends)]
+    levels = ", ".join(dict.fromkeys(level for _, level in ends))
     parts = [
         f"{metric} {comparison.baseline:.3f} -> {comparison.candidate:.3f}",
-        f"{what} {number(size)}{' points' if points else ''} [{number(ends[0])}, {number(ends[1])}]",
+        f"{what} {number(size)}{' points' if points else ''} [{number(ends[0][0])}, {number(ends[1][0])}] ({levels})",
         f"p = {_probability(comparison.p_gain if gain else comparison.p)}",
         f"n = {comparison.n}",
     ]
@@ -232,6 +238,10 @@ def _because(decision: Decision, allowed: str) -> str:
     if decision.tolerated:
         return f"allowed {allowed}; the loss is real but tolerated"
     return f"allowed {allowed}"
+
+
+def _level(alpha: float) -> str:
+    return f"{100 * (1 - alpha):.4g} %"
 
 
 def _probability(p: float) -> str:

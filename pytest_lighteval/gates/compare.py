@@ -313,7 +313,7 @@ def verdict_of(
     comparison, required = decision.comparison, decision.required
     return PairedVerdict(
         outcome=decision.outcome.value,
-        line=decision_line(name, decision, points=points),
+        line=decision_line(name, decision, alpha=alpha, points=points),
         red=decision.red and not advisory,
         advisory=advisory,
         comparison=comparison,
@@ -322,6 +322,7 @@ def verdict_of(
         max_drop=decision.policy.max_drop,
         min_effect=decision.policy.least_loss,
         alpha=alpha,
+        certify_alpha=decision.policy.alpha,
         documents_needed=required.documents if required else None,
         repeats_needed=required.repeats if required else None,
         flips=flips,

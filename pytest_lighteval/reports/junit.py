@@ -46,8 +46,8 @@ def metric_properties(metrics: Mapping[str, MetricResult], verdicts: Iterable[Ve
 
     `.stderr`, `.n`, `.min`, `.max`, `.waiver`, `.retried` and `.verdict`, which agrees with the test case; for a number that was compared
     with a baseline also `.baseline`, `.delta` (candidate minus baseline), `.p`, the bounds `.lower` and `.upper` of the loss, what the gate
-    requires as `.max_drop`, `.min_effect` and `.alpha`, the comparison's own verdict as `.paired`, and its whole `.line`. With a pinned
-    baseline also `.pinned`, `.pinned.baseline`, `.lower`, `.upper`, `.alpha`, `.used` (the share of `max_drop`) and `.line`.
+    requires as `.max_drop`, `.min_effect`, `.alpha` and `.certify_alpha`, the comparison's own verdict as `.paired`, and its whole `.line`.
+    With a pinned baseline also `.pinned`, `.pinned.baseline`, `.lower`, `.upper`, `.alpha`, `.used` (the share of `max_drop`) and `.line`.
     """
     by_metric = {verdict.metric: verdict for verdict in verdicts}
     found: list[Property] = []
@@ -82,7 +82,12 @@ def _verdict_properties(prefix: str, verdict: Verdict) -> list[Property]:
             (f"{prefix}.lower", comparison.lower),
             (f"{prefix}.upper", comparison.upper),
         ]
-    policy = (("max_drop", paired.max_drop), ("min_effect", paired.min_effect), ("alpha", paired.alpha))
+    policy = (
+        ("max_drop", paired.max_drop),
+        ("min_effect", paired.min_effect),
+        ("alpha", paired.alpha),
+        ("certify_alpha", paired.certify_alpha),
+    )
     compared += [(f"{prefix}.{name}", float(number)) for name, number in policy if number is not None]
     return [
         *thresholds,

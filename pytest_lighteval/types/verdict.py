@@ -50,7 +50,7 @@ class PairedVerdict:
     outcome: Literal["PASSED", "REGRESSED", "INCONCLUSIVE", "IMPROVED", "NEW", "STALE"]
     """STALE: there is a baseline, and it must not be compared with; `line` holds every reason."""
     line: str
-    """`acc 0.612 -> 0.581  loss 3.1 points [1.9, 4.4]  p = 2e-6  n = 1319  57 lost / 16 won  REGRESSED (allowed 1.0)`."""
+    """`acc 0.612 -> 0.581  loss 3.1 points [1.9, 4.4] (95 %)  p = 2e-6  n = 1319  57 lost / 16 won  REGRESSED (allowed 1.0)`."""
     red: bool
     """Whether it fails the session, waivers aside. An advisory one never does, unless it is STALE."""
     advisory: bool = False
@@ -65,7 +65,9 @@ class PairedVerdict:
     max_drop: float | None = None
     min_effect: float | None = None
     alpha: float | None = None
-    """Its share of the session's."""
+    """Its share of the session's; `lower` has the level 1 - alpha."""
+    certify_alpha: float | None = None
+    """`upper` has the level 1 - certify_alpha."""
     documents_needed: int | None = None
     """For INCONCLUSIVE: documents in all that would decide it. None: no number would."""
     repeats_needed: int | None = None

@@ -226,39 +226,39 @@ BASE = replace(_compared(loss=0.0311, lower=0.0192, upper=0.0441, n=1319), basel
 LINES = {
     "regressed": (
         _decision(GateOutcome.REGRESSED, BASE),
-        "acc 0.612 -> 0.581  loss 3.1 points [1.9, 4.4]  p = 2e-6  n = 1319  57 lost / 16 won  REGRESSED (allowed 2.0)",
+        "acc 0.612 -> 0.581  loss 3.1 points [1.9, 4.4] (95 %)  p = 2e-6  n = 1319  57 lost / 16 won  REGRESSED (allowed 2.0)",
     ),
     "inconclusive": (
         _decision(
             GateOutcome.INCONCLUSIVE, replace(BASE, loss=0.0, lower=-0.031, p=0.5), required=RequiredSample(documents=870, repeats=5)
         ),
-        "acc 0.612 -> 0.581  loss 0.0 points [-3.1, 4.4]  p = 0.5  n = 1319  57 lost / 16 won  "
+        "acc 0.612 -> 0.581  loss 0.0 points [-3.1, 4.4] (95 %)  p = 0.5  n = 1319  57 lost / 16 won  "
         "INCONCLUSIVE (allowed 2.0; about 870 documents or 5 repeats would decide it)",
     ),
     "without repeats": (
         _decision(GateOutcome.INCONCLUSIVE, replace(BASE, p=0.0416), required=RequiredSample(documents=870, repeats=None)),
-        "acc 0.612 -> 0.581  loss 3.1 points [1.9, 4.4]  p = 0.042  n = 1319  57 lost / 16 won  "
+        "acc 0.612 -> 0.581  loss 3.1 points [1.9, 4.4] (95 %)  p = 0.042  n = 1319  57 lost / 16 won  "
         "INCONCLUSIVE (allowed 2.0; about 870 documents would decide it)",
     ),
     "tolerated": (
         _decision(GateOutcome.PASSED, replace(BASE, n=14042, loss=0.0049, lower=0.0012, upper=0.0086), tolerated=True),
-        "acc 0.612 -> 0.581  loss 0.49 points [0.12, 0.86]  p = 2e-6  n = 14042  57 lost / 16 won  "
+        "acc 0.612 -> 0.581  loss 0.49 points [0.12, 0.86] (95 %)  p = 2e-6  n = 14042  57 lost / 16 won  "
         "PASSED (allowed 2.00; the loss is real but tolerated)",
     ),
     "improved": (
         _decision(GateOutcome.IMPROVED, replace(BASE, loss=-0.03, lower=-0.05, upper=-0.01, p_gain=0.0012)),
-        "acc 0.612 -> 0.581  gain 3.0 points [1.0, 5.0]  p = 0.0012  n = 1319  57 lost / 16 won  IMPROVED (allowed 2.0)",
+        "acc 0.612 -> 0.581  gain 3.0 points [1.0, 5.0] (95 %)  p = 0.0012  n = 1319  57 lost / 16 won  IMPROVED (allowed 2.0)",
     ),
     "corpus": (
         _decision(GateOutcome.PASSED, replace(BASE, lost=None, won=None, loss=-0.0001, lower=-0.02, upper=0.01, p_gain=0.4)),
-        "acc 0.612 -> 0.581  gain 0.0 points [-1.0, 2.0]  p = 0.4  n = 1319  PASSED (allowed 2.0)",
+        "acc 0.612 -> 0.581  gain 0.0 points [-1.0, 2.0] (95 %)  p = 0.4  n = 1319  PASSED (allowed 2.0)",
     ),
 }
 
 
 @pytest.mark.parametrize(("decision", "text"), LINES.values(), ids=LINES)
 def test_a_verdict_is_one_line(decision: Decision, text: str) -> None:
-    assert decision_line("acc", decision) == text
+    assert decision_line("acc", decision, alpha=0.05) == text
 
 
 def test_a_metric_that_is_no_share_is_printed_in_its_own_unit() -> None:
@@ -266,6 +266,16 @@ def test_a_metric_that_is_no_share_is_printed_in_its_own_unit() -> None:
         GateOutcome.REGRESSED, replace(BASE, baseline=20.1, candidate=20.9, loss=0.8, lower=0.5, upper=1.1, lost=None), Policy(max_drop=0.3)
     )
 
-    assert decision_line("ppl", decision, points=False) == (
-        "ppl 20.100 -> 20.900  loss 0.8000 [0.5000, 1.1000]  p = 2e-6  n = 1319  REGRESSED (allowed 0.3000)"
+    assert decision_line("ppl", decision, alpha=0.05, points=False) == (
+        "ppl 20.100 -> 20.900  loss 0.8000 [0.5000, 1.1000] (95 %)  p = 2e-6  n = 1319  REGRESSED (allowed 0.3000)"
     )
+
+
+def test_ends_of_different_levels_say_both_in_their_order() -> None:
+    lost, gained = (
+        _decision(GateOutcome.REGRESSED, BASE),
+        _decision(GateOutcome.IMPROVED, replace(BASE, loss=-0.03, lower=-0.05, upper=-0.01)),
+    )
+
+    assert "loss 3.1 points [1.9, 4.4] (99.92 %, 95 %)  p" in decision_line("acc", lost, alpha=0.0008)
+    assert "gain 3.0 points [1.0, 5.0] (95 %, 99.92 %)  p" in decision_line("acc", gained, alpha=0.0008)

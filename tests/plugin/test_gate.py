@@ -23,7 +23,9 @@ MANY = ("-k", "many")
 @pytest.mark.parametrize(
     ("model", "options", "outcome", "line"),
     [
-        pytest.param("accuracy=0.7", (), "PASSED", r"loss 0\.0 points \[-0\.7, 0\.7\]  p = 1  n = 400  0 lost / 0 won", id="passed"),
+        pytest.param(
+            "accuracy=0.7", (), "PASSED", r"loss 0\.0 points \[-0\.7, 0\.7\] \(95 %\)  p = 1  n = 400  0 lost / 0 won", id="passed"
+        ),
         pytest.param("accuracy=0.7,gain=0.2", (), "IMPROVED", r"gain \d\.\d points .* 0 lost / \d+ won", id="improved"),
         pytest.param("accuracy=0.7,lose=0.1", (), "REGRESSED", r"loss \d\.\d points .* p = \de-\d+ .* \d+ lost / 0 won", id="regressed"),
         pytest.param("accuracy=0.7", ("--gate-max-drop", "0.001"), "INCONCLUSIVE", r"documents .*would decide it", id="inconclusive"),

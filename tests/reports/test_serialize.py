@@ -113,7 +113,9 @@ NUMBERS: dict[str, Any] = {
     "won": 0,
 }
 NUMBERS["method"] = "exact McNemar test"
-NULLS: dict[str, Any] = dict.fromkeys([*NUMBERS, "p_adjusted", "max_drop", "min_effect", "alpha", "documents_needed", "repeats_needed"])
+NULLS: dict[str, Any] = dict.fromkeys(
+    [*NUMBERS, "p_adjusted", "max_drop", "min_effect", "alpha", "certify_alpha", "documents_needed", "repeats_needed"]
+)
 COMPARED = PairedVerdict(
     outcome="REGRESSED",
     line="acc",
