@@ -27,11 +27,10 @@ class Cases:
     causes: Counter[str] = field(default_factory=Counter)
     """How often each cause was seen, where a fault has several."""
 
-    def add(self, doc_id: str, *texts: str, cause: str | None = None) -> None:
+    def add(self, doc_id: str, *texts: str, causes: Iterable[str] = ()) -> None:
         """One more document; the texts say what it shows."""
         self.ids.append(doc_id)
-        if cause is not None:
-            self.causes[cause] += 1
+        self.causes.update(causes)
         if len(self.examples) < MOST_EXAMPLES:
             self.examples.append(Example(id=doc_id, text="; ".join(texts)))
 
@@ -46,9 +45,9 @@ class CasesByMetric:
 
     by_metric: dict[str, Cases] = field(default_factory=dict)
 
-    def add(self, metric: str, doc_id: str, *texts: str, cause: str | None = None) -> None:
+    def add(self, metric: str, doc_id: str, *texts: str, causes: Iterable[str] = ()) -> None:
         """One more document under a metric."""
-        self.by_metric.setdefault(metric, Cases()).add(doc_id, *texts, cause=cause)
+        self.by_metric.setdefault(metric, Cases()).add(doc_id, *texts, causes=causes)
 
     def last(self, metric: str) -> str | None:
         """The document that was added last under a metric, so that it is counted once. None: there is none."""
@@ -56,10 +55,10 @@ class CasesByMetric:
         return cases.ids[-1] if cases is not None else None
 
     def merged(self) -> Iterator[tuple[str, Cases]]:
-        """Names of metrics with their cases; metrics that concern the same documents stand together."""
-        together: dict[tuple[str, ...], list[str]] = {}
+        """Names of metrics with their cases; metrics that concern the same documents for the same causes stand together."""
+        together: dict[object, list[str]] = {}
         for metric, cases in self.by_metric.items():
-            together.setdefault(tuple(cases.ids), []).append(metric)
+            together.setdefault((tuple(cases.ids), frozenset(cases.causes.items())), []).append(metric)
         for metrics in together.values():
             yield ", ".join(metrics), self.by_metric[metrics[0]]
 

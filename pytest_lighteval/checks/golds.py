@@ -28,6 +28,16 @@ from pytest_lighteval.types import (
 
 REFUSALS = ("Don't know.", "I cannot answer this question.")
 """Texts that answer no question."""
+FORMS = {
+    "X.": "{}.",
+    "**X**": "**{}**",
+    "The answer is X.": "The answer is {}.",
+    "Answer: X": "Answer: {}",
+    "X and a further question": "{}\n\nQuestion: What is next?\nAnswer: 12345",
+}
+"""How models write a short answer, by what reports call it. With the last one they go on, as base models do."""
+_SHORT_WORDS = 5
+"""Longer golds are texts, such as worked solutions, which these forms do not fit."""
 _ROUNDING = 1e-6
 
 
@@ -69,6 +79,8 @@ class _Answers:
     golds: tuple[str, ...]
     cuts: tuple[Cut, ...]
     """One for each gold."""
+    forms: tuple[tuple[str, str], ...]
+    """Other forms of the first gold, if it is short: what the form is called, and the text as it is cut."""
     wrong: tuple[tuple[str, str, CasesByMetric], ...]
     """Texts that must not score: whole, cut, and where one that does is counted."""
 
@@ -95,6 +107,7 @@ class GoldCheck:
     published: int = 0
     """Documents whose row publishes answers of its own."""
     published_lost: CasesByMetric = field(default_factory=CasesByMetric)
+    forms: CasesByMetric = field(default_factory=CasesByMetric)
     partly: CasesByMetric = field(default_factory=CasesByMetric)
     equals_wrong: CasesByMetric = field(default_factory=CasesByMetric)
     empty: CasesByMetric = field(default_factory=CasesByMetric)
@@ -164,7 +177,12 @@ class GoldCheck:
             tried += [(choice, self.wrong_choices) for choice in dict.fromkeys(doc.choices)]
             texts = [(text, cases) for text, cases in tried if text.strip().casefold() not in right]
             wrong = [(text, cut(text, request, self.tokens).text, cases) for text, cases in texts]
-        return _Answers(golds=golds, cuts=tuple(cut(gold, request, self.tokens) for gold in golds), wrong=tuple(wrong))
+        forms: list[tuple[str, str]] = []
+        bare = golds[0].strip()
+        if self.tries_wrong and bare and len(bare.split()) <= _SHORT_WORDS:
+            space = golds[0][: len(golds[0]) - len(golds[0].lstrip())]
+            forms = [(name, cut(space + form.format(bare), request, self.tokens).text) for name, form in FORMS.items()]
+        return _Answers(golds=golds, cuts=tuple(cut(gold, request, self.tokens) for gold in golds), forms=tuple(forms), wrong=tuple(wrong))
 
     def _generated(self, doc: Doc, entry: Metric, request: GenerateRequest, answers: _Answers) -> None:
         golds, cuts = answers.golds, answers.cuts
@@ -179,11 +197,30 @@ class GoldCheck:
             elif not all(right):
                 lost = [gold for gold, is_right in zip(golds, right, strict=True) if not is_right]
                 self.partly.add(name, doc.id, f"accepted answers that do not score: {listed(lost)}")
+        if means and answers.forms:
+            self._try_forms(
+                doc,
+                entry,
+                request,
+                answers.forms,
+                [name for name in means if values[0] and is_best(values[0].get(name), entry.corpus[name])],
+            )
         for text, left, cases in answers.wrong:
             scored = self._values(doc, entry, says(left, request)) or {}
             for name in means:
                 if is_best(scored.get(name), entry.corpus[name]) and doc.id != cases.last(name):
                     cases.add(name, doc.id, f"answer {shown(text)}", f"gold {shown(doc.golds[0])}")
+
+    def _try_forms(self, doc: Doc, entry: Metric, request: GenerateRequest, forms: Sequence[tuple[str, str]], names: Sequence[str]) -> None:
+        """Try other forms of a gold that scores in these metrics."""
+        lost: dict[str, list[str]] = {}
+        for form, text in forms if names else ():
+            values = self._values(doc, entry, says(text, request)) or {}
+            for name in names:
+                if not is_best(values.get(name), entry.corpus[name]):
+                    lost.setdefault(name, []).append(form)
+        for name, missed in lost.items():
+            self.forms.add(name, doc.id, f"gold {shown(doc.golds[0])}", causes=missed)
 
     def _unreachable(
         self,
@@ -206,7 +243,7 @@ class GoldCheck:
                 if kept.stop is None:
                     self.by_limit.add(name, doc.id, *texts)
                 else:
-                    self.by_stop.add(name, doc.id, *texts, cause=repr(kept.stop))
+                    self.by_stop.add(name, doc.id, *texts, causes=[repr(kept.stop)])
                 return
         text = f"golds {listed(golds)}" if len(golds) > 1 else f"gold {shown(golds[0])}"
         share = max(_share(value.get(name), corpus) for value in (*values, {}) if value is not None)
@@ -303,7 +340,19 @@ class GoldCheck:
             yield cases.finding("refusal-scores", Severity.ERROR, f"an answer that refuses scores in {name}", of=of)
         for name, cases in self.partly.merged():
             yield cases.finding("gold-partly-unreachable", Severity.WARNING, f"some accepted answers do not score in {name}", of=of)
+        if self.forms.by_metric:
+            yield self._forms_finding()
         yield from self._corpus_findings()
+
+    def _forms_finding(self) -> Finding:
+        """One finding for all metrics, of which most take some forms and not others."""
+        parts = []
+        for names, cases in self.forms.merged():
+            lost = ", ".join(f"{form!r} in {cases.causes[form]}" for form in FORMS if form in cases.causes)
+            parts.append(f"{names}: {lost}")
+        worst = max(self.forms.by_metric.values(), key=lambda cases: len(cases.ids))
+        message = f"the gold X in other forms does not score; {'; '.join(parts)}"
+        return worst.finding("form-marked-wrong", Severity.NOTE, message, of=self.documents)
 
     def _corpus_findings(self) -> Iterator[Finding]:
         for name, (corpus, values) in self.corpora.items():

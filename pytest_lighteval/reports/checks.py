@@ -16,7 +16,7 @@ from pytest_lighteval.types import CheckReport, Finding, Severity, TaskCheck
 
 SCHEMA = 1
 """Version of the layout of checks.json."""
-_LEAST_TASK_WIDTH = 24
+_LEAST_TASK_WIDTH = 28
 _STYLES: dict[Severity, Style] = {Severity.ERROR: "failed", Severity.WARNING: "open", Severity.NOTE: "plain"}
 
 
@@ -123,7 +123,7 @@ def check_lines(report: CheckReport, *, width: int) -> Iterator[tuple[str, Style
     shown = [check for check in by_badness(report.checks) if check.open(Severity.WARNING)][::-1]
     if shown:
         numbers = [(*map(str, open_counts(check)), str(check.documents)) for check in shown]
-        names = [_fit(check.task, max(_LEAST_TASK_WIDTH, width - 55)) for check in shown]
+        names = [_fit(check.task, max(_LEAST_TASK_WIDTH, width - 52)) for check in shown]
         head = max(len("task"), *map(len, names))
         yield f"{'task':<{head}}  error  warn  note   docs  worst finding", "plain"
         for check, name, (errors, warnings, notes, documents) in zip(shown, names, numbers, strict=True):

@@ -51,6 +51,7 @@ FINDING_KINDS: Mapping[str, str] = {
     "equal-choices": "Two choices are the same text.",
     "equal-options": "The choices are letters, and the prompt lists the same text for two of them.",
     "unnamed-choice": "The choices are letters, and the prompt does not say what one of them means.",
+    "form-marked-wrong": "A short gold in another form, such as `**gold**` or with a text behind it, does not score.",
     "similar-choices": "Two choices differ in case or white space alone.",
     "uneven-spaces": "Some choices begin with a space and some do not.",
     "double-space": "The query ends with a space, and the choices begin with one.",

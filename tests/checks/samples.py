@@ -44,9 +44,14 @@ def _task(folder: Path, rows: Rows, pool: Rows | None, **fields: Any) -> Task:
     )
 
 
-def found(task: Task, *, few_shots: Sequence[int] = (0,), **options: Any) -> dict[str, Finding]:
-    """Kind -> finding, of a task in which no kind occurs twice."""
-    check: TaskCheck = check_task(task, few_shots=few_shots, **options)
-    kinds = [finding.kind for finding in check.findings]
+def found(task: Task, *, few_shots: Sequence[int] = (0,), forms: bool = False, **options: Any) -> dict[str, Finding]:
+    """Kind -> finding, of a task in which no kind occurs twice. `forms`: with the note about other forms, which most written tasks have."""
+    findings = faults(check_task(task, few_shots=few_shots, **options), forms=forms)
+    kinds = [finding.kind for finding in findings]
     assert len(kinds) == len(set(kinds)), kinds
-    return {finding.kind: finding for finding in check.findings}
+    return {finding.kind: finding for finding in findings}
+
+
+def faults(check: TaskCheck, *, forms: bool = False) -> tuple[Finding, ...]:
+    """The findings, without the note about other forms of the gold."""
+    return tuple(finding for finding in check.findings if forms or finding.kind != "form-marked-wrong")

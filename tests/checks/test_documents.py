@@ -9,7 +9,7 @@ import pytest
 from pytest_lighteval.checks.check import check_task
 from pytest_lighteval.checks.options import listed_options
 from pytest_lighteval.types import Doc, Severity
-from tests.checks.samples import Rows, choosing, found, written
+from tests.checks.samples import Rows, choosing, faults, found, written
 
 
 def test_an_equal_document_is_counted_once_less(tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ def test_a_row_that_becomes_no_document_is_one_error_and_the_rest_is_looked_at(t
 
     check = check_task(written(tmp_path, rows, stop_sequence=(".",)), few_shots=(0,))
 
-    assert [(finding.kind, finding.count, finding.of) for finding in check.findings] == [("broken-row", 1, 3), ("gold-cut-by-stop", 1, 2)]
-    assert check.findings[0].examples[0].id == "test:1"
+    assert [(finding.kind, finding.count, finding.of) for finding in faults(check)] == [("broken-row", 1, 3), ("gold-cut-by-stop", 1, 2)]
+    assert faults(check)[0].examples[0].id == "test:1"
     assert "the column 'q' is null" in check.findings[0].examples[0].text
 
 

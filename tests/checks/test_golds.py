@@ -11,7 +11,7 @@ from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.checks.check import check_task
 from pytest_lighteval.evaluate import EvaluationSettings, evaluate
 from pytest_lighteval.types import PromptTemplate, Severity
-from tests.checks.samples import choosing, found, written
+from tests.checks.samples import choosing, faults, found, written
 
 
 def one(answer: str | list[str]) -> list[dict[str, Any]]:
@@ -21,7 +21,7 @@ def one(answer: str | list[str]) -> list[dict[str, Any]]:
 def test_a_sound_task_has_no_finding(tmp_path: Path) -> None:
     task = written(tmp_path, one(" since"), stop_sequence=("\n", "."), generation_size=3)
 
-    assert check_task(task, few_shots=(0,)).findings == ()
+    assert found(task) == {}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_sound_task_has_no_finding(tmp_path: Path) -> None:
     ],
 )
 def test_a_gold_that_cannot_score_is_an_error_that_says_why(tmp_path: Path, answer: Any, fields: Any, kind: str, left: str) -> None:
-    (finding,) = check_task(written(tmp_path, one(answer), **fields), few_shots=(0,)).findings
+    (finding,) = faults(check_task(written(tmp_path, one(answer), **fields), few_shots=(0,)))
 
     assert (finding.kind, finding.severity, finding.count, finding.of) == (kind, Severity.ERROR, 1, 2)
     assert [(example.id, example.text) for example in finding.examples] == [("test:0", left)]
@@ -95,7 +95,7 @@ def test_metrics_that_fail_alike_stand_in_one_finding_and_others_apart(tmp_path:
     task_check = check_task(task, few_shots=(0,))
 
     # "the" is nothing but an article: its normal form is empty, equal to that of an empty text but without words in common
-    assert [(finding.kind, finding.count, finding.message.split(",")[0]) for finding in task_check.findings] == [
+    assert [(finding.kind, finding.count, finding.message.split(",")[0]) for finding in faults(task_check)] == [
         ("gold-marked-wrong", 1, "no accepted answer scores in f1_score_quasi"),
     ]
 
@@ -203,3 +203,24 @@ def test_a_document_scores_in_the_linter_exactly_if_it_does_in_an_evaluation(tmp
     lost = [finding for finding in check_task(task, few_shots=(0,)).findings if finding.kind.startswith("gold-")]
 
     assert sum(finding.count for finding in lost) == sum(document.values["qem"] == 0.0 for document in result.documents)
+
+
+# ---------------------------------------------------------------------------------------- other forms
+
+
+def test_other_forms_of_a_short_gold_are_tried_and_noted(tmp_path: Path) -> None:
+    task = written(tmp_path, one(" since"), metrics=("quasi_exact_match", "exact_match"))
+
+    finding = found(task, forms=True)["form-marked-wrong"]
+
+    assert (finding.severity, finding.count, finding.of) == (Severity.NOTE, 2, 2)
+    sentences = "'The answer is X.' in 2, 'Answer: X' in 2, 'X and a further question' in 2"
+    assert finding.message == (f"the gold X in other forms does not score; qem: {sentences}; em: 'X.' in 2, '**X**' in 2, {sentences}")
+
+
+def test_a_stop_sequence_ends_what_goes_on(tmp_path: Path) -> None:
+    assert "further" not in found(written(tmp_path, one(" since"), stop_sequence=("\n",)), forms=True)["form-marked-wrong"].message
+
+
+def test_no_form_of_a_long_gold_is_tried(tmp_path: Path) -> None:
+    assert found(written(tmp_path, [{"q": 1, "a": "one two three four five six"}]), forms=True) == {}

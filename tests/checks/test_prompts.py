@@ -7,7 +7,7 @@ from pathlib import Path
 from pytest_lighteval.checks.check import check_task
 from pytest_lighteval.evaluate import EvaluationSettings
 from pytest_lighteval.types import Prompt, Severity
-from tests.checks.samples import choosing, found, written
+from tests.checks.samples import choosing, faults, found, written
 
 
 class Words:
@@ -62,7 +62,7 @@ def test_examples_that_cannot_be_had_are_an_error_where_they_are_asked_for(tmp_p
     task = written(tmp_path, [{"q": 1, "a": "x"}], data_files={"test": "test.jsonl", "train": "gone.jsonl"}, few_shots_split="train")
 
     without = check_task(task, few_shots=(0,))
-    assert without.findings == ()
+    assert faults(without) == ()
     assert any(line.startswith("few-shot examples: ") and "gone.jsonl" in line for line in without.not_checked)
     assert "gone.jsonl" in found(task, few_shots=(2,))["no-few-shots"].message
 

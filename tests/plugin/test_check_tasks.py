@@ -74,15 +74,15 @@ def test_each_task_is_one_item_and_an_error_fails_it(lint: pytest.Pytester) -> N
     )
     found = checks(lint)
     assert {task: [finding["kind"] for finding in facts["findings"]] for task, facts in found["tasks"].items()} == {
-        "lint|cut": ["gold-cut-by-stop"],
-        "lint|sound": [],
-        "lint|twice": ["duplicate-document"],
+        "lint|cut": ["gold-cut-by-stop", "form-marked-wrong"],
+        "lint|sound": ["form-marked-wrong"],
+        "lint|twice": ["duplicate-document", "form-marked-wrong"],
     }
     assert found["tasks"]["lint|sound"]["few_shots"] == [0, 1]
     assert found["skipped"] == {"lint|never": "needs a judge"}
 
 
-@pytest.mark.parametrize(("severity", "failed"), [("error", 1), ("warning", 2), ("note", 2)])
+@pytest.mark.parametrize(("severity", "failed"), [("error", 1), ("warning", 2), ("note", 3)])
 def test_the_severity_that_fails_is_chosen(lint: pytest.Pytester, severity: str, failed: int) -> None:
     lint.runpytest("--check-tasks", f"--check-fail-on={severity}").assert_outcomes(passed=3 - failed, failed=failed, skipped=1)
 
@@ -134,7 +134,12 @@ def test_junit_has_the_counts(lint: pytest.Pytester) -> None:
 
     properties = {found.get("name"): found.get("value") for found in ElementTree.parse(lint.path / "junit.xml").iter("property")}
 
-    assert properties == {"lighteval.task": "lint|cut", "lighteval.documents": "2", "lighteval.check.gold-cut-by-stop": "1"}
+    assert properties == {
+        "lighteval.task": "lint|cut",
+        "lighteval.documents": "2",
+        "lighteval.check.gold-cut-by-stop": "1",
+        "lighteval.check.form-marked-wrong": "1",
+    }
 
 
 def test_a_known_finding_is_accepted_with_its_reason(lint: pytest.Pytester) -> None:
@@ -177,6 +182,7 @@ def test_data_that_cannot_be_read_are_an_error_and_not_a_finding(lint: pytest.Py
     result.assert_outcomes(passed=2, errors=1, skipped=1)
     assert "cut.jsonl" in checks(lint)["errors"]["lint|cut"]
     result.stdout.fnmatch_lines(["*; 1 task could not be checked; 1 task skipped"])
+    result.stdout.no_fnmatch_line("*another exception*")
 
 
 @pytest.mark.parametrize(
