@@ -1,4 +1,7 @@
-"""The metric registry: every metric by Lighteval v0.9.2's registry name. Listing and looking up import no library beyond numpy."""
+"""The metric registry: every metric by Lighteval v0.9.2's registry name, and corrected ones.
+
+Listing and looking up import no library beyond numpy.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Mapping
 from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.metrics import (
     classification,
+    corrected,
     extraction,
     ifeval,
     loglikelihood,
@@ -19,7 +23,7 @@ from pytest_lighteval.metrics import (
 )
 from pytest_lighteval.types import Metric
 
-FAMILIES = (loglikelihood, perplexity, matches, overlap, translation, classification, extraction, sampling, ifeval, multilingual)
+FAMILIES = (loglikelihood, perplexity, matches, overlap, translation, classification, extraction, sampling, ifeval, multilingual, corrected)
 """Each module lists its metrics in `METRICS`."""
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -27,25 +27,37 @@ MOST_WORD_PAIRS = 1_000_000_000
 """Words of a text by words of a gold, a bit each in memory. Two texts of 150,000 characters have so many."""
 
 
+WordsOf = Callable[[str], list[str]]
+"""How a text is divided into words."""
+
+
+def _rouge_words(text: str) -> list[str]:
+    """Those of rouge-score without stemming: runs of a-z and 0-9."""
+    words: list[str] = load("rouge_score.tokenize", "rouge-score").tokenize(text, None)
+    return words
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokenizer:
+    """What rouge-score asks for words."""
+
+    tokenize: WordsOf
+
+
 @cache
-def _rouge_scorer(name: str) -> Any:
-    return load("rouge_score.rouge_scorer", "rouge-score").RougeScorer([name], use_stemmer=False)
+def _rouge_scorer(name: str, words_of: WordsOf) -> Any:
+    return load("rouge_score.rouge_scorer", "rouge-score").RougeScorer([name], tokenizer=_Tokenizer(words_of))
 
 
-def rouge(golds: Sequence[str], text: str, name: str) -> float:
+def rouge(golds: Sequence[str], text: str, name: str, *, words_of: WordsOf = _rouge_words) -> float:
     """F-measure of the rouge-score library without stemming, averaged over the references (not the best of them).
 
     The longest common subsequences of ROUGE-L and ROUGE-Lsum are found in less time than by the library, with the same result.
     """
     score = {"rougeL": _rouge_l, "rougeLsum": _rouge_l_sum}.get(name)
     if score is None:
-        return mean([float(_rouge_scorer(name).score(gold, text)[name].fmeasure) for gold in golds])
-    return mean([score(gold, text) for gold in golds])
-
-
-def _rouge_words(text: str) -> list[str]:
-    words: list[str] = load("rouge_score.tokenize", "rouge-score").tokenize(text, None)
-    return words
+        return mean([float(_rouge_scorer(name, words_of).score(gold, text)[name].fmeasure) for gold in golds])
+    return mean([score(gold, text, words_of) for gold in golds])
 
 
 def _f_measure(hits: int, given: int, right: int) -> float:
@@ -54,15 +66,15 @@ def _f_measure(hits: int, given: int, right: int) -> float:
     return float(load("rouge_score.scoring", "rouge-score").fmeasure(hits / given, hits / right))
 
 
-def _rouge_l(gold: str, text: str) -> float:
-    right, given = _rouge_words(gold), _rouge_words(text)
+def _rouge_l(gold: str, text: str, words_of: WordsOf) -> float:
+    right, given = words_of(gold), words_of(text)
     _refuse_large(len(right) * len(given), MOST_WORD_PAIRS, "rougeL", text)
     return _f_measure(common_length(right, given), len(given), len(right))
 
 
-def _rouge_l_sum(gold: str, text: str) -> float:
+def _rouge_l_sum(gold: str, text: str, words_of: WordsOf) -> float:
     """As `_summary_level_lcs` of the library, where equal lines of the text are compared once."""
-    right, given = ([_rouge_words(line) for line in whole.split("\n") if line] for whole in (gold, text))
+    right, given = ([words_of(line) for line in whole.split("\n") if line] for whole in (gold, text))
     lines = list({tuple(line): line for line in given}.values())
     sizes = sum(map(len, right)), sum(map(len, lines))
     _refuse_large(sizes[0] * (1 + len(lines)) + sizes[1] * (1 + len(right)), MOST_ROUGE_STEPS, "rougeLsum", text)
@@ -83,11 +95,13 @@ def _refuse_large(steps: int, most: int, name: str, text: str) -> None:
         raise NotJudgedError(f"{name} would take {steps:,} steps for a text of {len(text):,} characters; at most {most:,} are taken")
 
 
-def _rouge(name: str) -> Metric:
-    def sample(doc: Doc, response: GenerateResponse) -> dict[str, float]:
-        return {name: rouge(doc.golds, response.texts[0], name)}
+def rouge_metric(name: str, reported: str, *, words_of: WordsOf = _rouge_words) -> Metric:
+    """One of `ROUGES`, of the greedy text."""
 
-    return Metric(name=name, ask=Ask.GENERATION, sample=sample, corpus={name: MEAN})
+    def sample(doc: Doc, response: GenerateResponse) -> dict[str, float]:
+        return {reported: rouge(doc.golds, response.texts[0], reported, words_of=words_of)}
+
+    return Metric(name=name, ask=Ask.GENERATION, sample=sample, corpus={reported: MEAN})
 
 
 def _rouge_t5(doc: Doc, response: GenerateResponse) -> dict[str, float]:
@@ -258,7 +272,7 @@ _COPYRIGHT: Mapping[str, CorpusMetric] = {
 }
 
 METRICS = (
-    *(_rouge(name) for name in ROUGES),
+    *(rouge_metric(name, name) for name in ROUGES),
     Metric(name="rouge_t5", ask=Ask.GENERATION, sample=_rouge_t5, corpus=dict.fromkeys(ROUGES, _PERCENT)),
     _sentence_bleu(1),
     _sentence_bleu(4),

@@ -51,7 +51,9 @@ def _count_right(doc: Doc, texts: Sequence[str], is_right: IsRight, *, at_least:
     return sum(is_right(doc, text) for text in texts), len(texts)
 
 
-def _pass(name: str, reported: str, is_right: IsRight, *, k: int, samples: int) -> Metric:
+def pass_at_k(name: str, reported: str, is_right: IsRight, *, k: int, samples: int) -> Metric:
+    """pass@k of that many samples, as `pass_at` defines it."""
+
     def sample(doc: Doc, response: GenerateResponse) -> dict[str, float]:
         right, count = _count_right(doc, response.texts[:samples], is_right, at_least=k)
         return {reported: pass_at(k, right=right, samples=count)}
@@ -103,12 +105,12 @@ METRICS = (
     _majority("maj_at_5", "maj@5", k=5),
     _majority("maj_at_8", "maj@8", k=8),
     _majority("maj_at_8_gsm8k", "maj@8", k=8, normalizer=normalizers.gsm8k, strip=True),
-    _pass("pass_at_1", "pass@1:32_samples", _is_exact, k=1, samples=32),
-    _pass("pass_at_10", "pass@10:32_samples", _is_exact, k=10, samples=32),
+    pass_at_k("pass_at_1", "pass@1:32_samples", _is_exact, k=1, samples=32),
+    pass_at_k("pass_at_10", "pass@10:32_samples", _is_exact, k=10, samples=32),
     # the reference draws 32, of which no 100 can be taken
-    _pass("pass_at_100", "pass@100:100_samples", _is_exact, k=100, samples=100),
-    *(_pass(f"math_pass_at_1_{n}n", f"math_pass@1:{n}_samples", _MATH, k=1, samples=n) for n in (1, 4, 8, 16, 32, 64)),
-    *(_pass(f"gpqa_instruct_pass_at_1_{n}n", f"gpqa_pass@1:{n}_samples", letter_equality(), k=1, samples=n) for n in (1, 4, 8)),
+    pass_at_k("pass_at_100", "pass@100:100_samples", _is_exact, k=100, samples=100),
+    *(pass_at_k(f"math_pass_at_1_{n}n", f"math_pass@1:{n}_samples", _MATH, k=1, samples=n) for n in (1, 4, 8, 16, 32, 64)),
+    *(pass_at_k(f"gpqa_instruct_pass_at_1_{n}n", f"gpqa_pass@1:{n}_samples", letter_equality(), k=1, samples=n) for n in (1, 4, 8)),
     _g_pass("g_pass_at_16", _is_exact, ks=(16,)),
     _g_pass("g_pass_at_8_16", _is_exact, ks=(8, 16)),
     _g_pass("g_pass_at_16_expr_gold", math_equality(("expr",)), ks=(16,)),

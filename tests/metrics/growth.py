@@ -33,7 +33,13 @@ def _follows(instruction: str, text: str, **arguments: Any) -> Callable[[], obje
 
 def _scored(name: str, text: str, gold: str = "42") -> Callable[[], object]:
     entry = metric(name)
-    doc = Doc(id="t:0", query="", choices=(gold,), gold=(0,), specific={"golds_no_preprocessing": [["42"]], "text": "the cat sat " * 3000})
+    doc = Doc(
+        id="t:0",
+        query="",
+        choices=(gold,),
+        gold=(0,),
+        specific={"golds_no_preprocessing": [["42"]], "spans": [["42", "a"]], "text": "the cat sat " * 3000},
+    )
     return lambda: entry.sample(doc, GenerateResponse(texts=(text,) * entry.num_samples, finish_reasons=("stop",) * entry.num_samples))
 
 
@@ -44,6 +50,22 @@ def _repeated(piece: str, length: int = LONGER) -> str:
 _NUMBERS = " ".join(str(number * 7919 % 99991) for number in range(LONG // 6))
 _OTHERS = " ".join(str(number * 104729 % 99991) for number in range(LONG // 6))
 _FEW: dict[str, Any] = {"relation": "less than", "num_sentences": 3}
+
+_LETTER_PIECES = (
+    "answer ",
+    "answer is the ",
+    "answer: ",
+    "the  ",
+    "(",
+    "\n",
+    " ",
+    "A ",
+    "\\boxed{",
+    "therefore the correct ",
+    "A is ",
+    "=",
+)
+_NUMBER_PIECES = ("answer ", "#### ", "1,", "1 000 ", "1/", "=", "-", "$", "\n", "1.", "Question", "1")
 
 CASES: dict[str, Callable[[], object]] = {
     "postscript, spaces": _follows("detectable_content:postscript", f"x{_repeated(' ')}x", postscript_marker="P.P.S"),
@@ -86,6 +108,15 @@ CASES: dict[str, Callable[[], object]] = {
     "words of spaCy, (": lambda: split_words_of(_repeated("("), "en"),
     "words of spaCy, letters": lambda: split_words_of(_repeated("a", LONG), "en"),
     "drop": _scored("drop", _repeated("the ", LONG)),
+    **{f"letters, {piece!r}": _scored("gpqa_instruct_metric_corrected", _repeated(piece), "A") for piece in _LETTER_PIECES},
+    **{f"numbers, {piece!r}": _scored("quasi_exact_match_gsm8k_corrected", _repeated(piece)) for piece in _NUMBER_PIECES},
+    **{f"boxes, {piece!r}": _scored("quasi_exact_match_math_corrected", _repeated(piece)) for piece in ("\\boxed{", "\\boxed 1", "{", "}")},
+    **{f"baccalaureate, {piece!r}": _scored("exact_match_bac_fr_corrected", _repeated(piece)) for piece in ("réponse : ", "1,", "\n")},
+    **{f"spans, {piece!r}": _scored("drop_corrected", _repeated(piece, LONG)) for piece in ("a, ", " and ", "answer is ", "42 ", "-", " ")},
+    **{f"aliases, {piece!r}": _scored("quasi_exact_match_triviaqa_corrected", _repeated(piece)) for piece in ("A. ", "answer: ", ".", " ")},
+    **{f"words, {piece!r}": _scored("quasi_exact_match_corrected", _repeated(piece)) for piece in ("1", "1,", "-", "a-", ".", "\n")},
+    "votes": _scored("maj_at_8_gsm8k_corrected", _repeated("#### 1 ")),
+    "rougeL, characters": _scored("rougeL_corrected", _repeated("天气", LONG), _OTHERS[:9000]),
 }
 
 

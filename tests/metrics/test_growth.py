@@ -53,7 +53,7 @@ def test_a_text_of_letters_without_white_space_is_split_and_one_of_marks_is_not(
 def test_own_common_subsequences_give_the_librarys_rouge(name: str) -> None:
     golds = ["The cat sat.\nThe dog, too.\n\nThe cat", "a b a b a b\nb a b a", "", "!", "one"]
     texts = ["the cat\nsat the the cat\nthe cat", "b a b a b\na b a\nb a b\na b a", "", "?", "one two"]
-    library = overlap._rouge_scorer(name)
+    library = overlap._rouge_scorer(name, overlap._rouge_words)
 
     assert [[overlap.rouge([gold], text, name) for gold in golds] for text in texts] == [
         [library.score(gold, text)[name].fmeasure for gold in golds] for text in texts

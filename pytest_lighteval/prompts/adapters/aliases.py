@@ -15,6 +15,12 @@ def plain_triviaqa_aliases(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "aliases": aliases}
 
 
+def published_triviaqa_aliases(row: dict[str, Any]) -> dict[str, Any]:
+    """`aliases`: all published ones, the answer itself first, then the normalized ones."""
+    answer = row["answer"]
+    return {**row, "aliases": list(dict.fromkeys([answer["value"], *answer["aliases"], *answer["normalized_aliases"]]))}
+
+
 def shortest_webqs_answers(row: dict[str, Any]) -> dict[str, Any]:
     """`answers` without those that begin with a shorter one."""
     return {**row, "answers": _shortest(row["answers"])}
