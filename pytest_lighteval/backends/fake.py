@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -51,6 +52,9 @@ class FakeArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     fail: Annotated[tuple[str, ...], msgspec.Meta(description="ids of documents whose requests fail")] = ()
     max_length: Annotated[int, msgspec.Meta(ge=1, description="tokens (words, here) that fit; longer prompts are truncated")] = 8192
     bits_per_byte: Annotated[float, msgspec.Meta(gt=0, description="about what perplexity tasks measure")] = 2.0
+    delay: Annotated[float, msgspec.Meta(ge=0, description="seconds that it takes for each request")] = 0.0
+
+    gpus: ClassVar[int] = 0
 
 
 class FakeBackend:
@@ -73,8 +77,10 @@ class FakeBackend:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the arguments: besides the documents, its answers depend on nothing else."""
-        return hashlib.sha256(msgspec.json.encode(self.arguments)).hexdigest()[:16]
+        """Digest of the arguments but `delay`: besides the documents, its answers depend on nothing else."""
+        arguments = msgspec.structs.asdict(self.arguments)
+        del arguments["delay"]
+        return hashlib.sha256(msgspec.json.encode(arguments)).hexdigest()[:16]
 
     @property
     def max_length(self) -> int:
@@ -196,6 +202,9 @@ class FakeBackend:
         return right != (self._uniform("flip", doc.query, sample) < share)
 
     def _failure(self, request: Request) -> str | None:
+        """Why the request fails; called once for each, so this is where it takes its time."""
+        if self.arguments.delay:
+            time.sleep(self.arguments.delay)
         if isinstance(request, LoglikelihoodRequest) and (reason := unscorable_reason(request.choices)):
             return reason
         doc = self._docs.get(request)

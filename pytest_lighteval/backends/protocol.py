@@ -6,9 +6,11 @@ and `learn` (`evaluate.LearnsAnswers`), since `evaluate` knows no backend.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
+
+import msgspec
 
 from pytest_lighteval.types import Backend, Repeatable
 
@@ -45,6 +47,24 @@ def session_defaults(factory: object, written: Mapping[str, Any]) -> SessionDefa
 def computes_on_cpu(factory: object) -> bool:
     """Asked of the class at the start of a session with several workers, to warn of too many threads. Absent: it needs no cores."""
     return getattr(factory, "computes_on_cpu", False) is True
+
+
+def gpus_of_engine(arguments: object) -> int | None:
+    """Asked of the model arguments when `--replicas` is read: `gpus`, the number of GPUs that one engine takes.
+
+    0: it needs none. None: as many as there are for it. Absent: 1.
+    """
+    gpus: int | None = getattr(arguments, "gpus", 1)
+    return gpus
+
+
+def own_replicas(arguments: msgspec.Struct) -> tuple[int, msgspec.Struct]:
+    """Asked of the model arguments: how many engines they ask for, and the arguments of one of them.
+
+    `alone()` returns both. Absent: one engine.
+    """
+    alone: Callable[[], tuple[int, msgspec.Struct]] | None = getattr(arguments, "alone", None)
+    return (1, arguments) if alone is None else alone()
 
 
 def is_cacheable(backend: object) -> bool:

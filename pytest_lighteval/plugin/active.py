@@ -21,8 +21,8 @@ from pytest_lighteval.plugin.reporter import Reporter
 from pytest_lighteval.plugin.session import Session, find_session, make_session
 from pytest_lighteval.plugin.shown_report import shown_report
 from pytest_lighteval.plugin.torchrun import report_error
-from pytest_lighteval.plugin.workers import is_controller, is_worker, worker_count
-from pytest_lighteval.plugin.xdist_hooks import XdistHooks, crowded_note, pin_gpu
+from pytest_lighteval.plugin.workers import is_controller, is_worker
+from pytest_lighteval.plugin.xdist_hooks import XdistHooks, crowded_note, engine_count, pin_gpu
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.tasks import SUITE_SUFFIXES
 
@@ -33,7 +33,7 @@ def activated(config: pytest.Config) -> Session:
     if session is None:
         session = make_session(config)
         if session.settings.threads is not None:
-            _set_threads(config, session.settings.threads)
+            _set_threads(config, session, session.settings.threads)
         if is_worker(config):
             pin_gpu()
         config.pluginmanager.register(fixtures, "lighteval-fixtures")
@@ -49,10 +49,10 @@ def activated(config: pytest.Config) -> Session:
     return session
 
 
-def _set_threads(config: pytest.Config, asked: Threads) -> None:
+def _set_threads(config: pytest.Config, session: Session, asked: Threads) -> None:
     """Compute with as many threads as the user said, whatever the engine, and only for this session."""
     before = os.environ.get(ENVIRONMENT_VARIABLE)
-    set_threads(choose_threads(asked, cores=usable_cores(), workers=worker_count(config)))
+    set_threads(choose_threads(asked, cores=usable_cores(), workers=engine_count(config, session.settings.replicas)))
 
     def restore() -> None:
         os.environ.pop(ENVIRONMENT_VARIABLE)
@@ -73,7 +73,7 @@ class ActiveSession:
         """What is evaluated, in a few lines."""
         settings = self._session.settings
         notes = (f"lighteval: {note}" for note in settings.notes)
-        crowded = crowded_note(self._config, settings.backend, settings.threads)
+        crowded = crowded_note(self._config, settings.backend, settings.threads, settings.replicas)
         return [printable(line) for line in (self._session.header, *notes, *crowded)]
 
     def pytest_collection(self, session: pytest.Session) -> bool | None:

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_lighteval import backends
 from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.plugin import replicas
 from pytest_lighteval.plugin.item_report import outcome_of
 from pytest_lighteval.plugin.items import TaskItem
 from pytest_lighteval.plugin.reference import Reference
@@ -27,7 +28,7 @@ def make_backend(config: pytest.Config) -> Backend:
         installed = ", ".join(backends.names())
         fail(f"no backend was chosen: --backend NAME ({installed}), or a lighteval_backend fixture of your own")
     try:
-        return backends.load_backend(session.settings.backend).from_arguments(session.settings.arguments)
+        return replicas.make_backend(session.settings.backend, session.settings.arguments, session.settings.replicas)
     except LightevalError as error:
         fail(str(error))
 
@@ -42,7 +43,7 @@ def lighteval_reference(request: pytest.FixtureRequest) -> Iterator[Reference | 
         return
 
     def make() -> Backend:
-        return session.cache.around(backends.load_backend(against.backend).from_arguments(against.arguments))
+        return session.cache.around(replicas.make_backend(against.backend, against.arguments, session.settings.replicas))
 
     session.reference = Reference(make, session.run_folder)
     yield session.reference

@@ -78,7 +78,10 @@ OPTIONS = (
     Option(name="no-cache", kind="flag", help="compute every answer and read every data set; keep nothing"),
     Option(name="cache-dir", metavar="DIR", help="where answers and prepared data sets are kept (default: the user's cache folder)"),
     Option(name="cache-size", metavar="SIZE", help="most that the answers may take, e.g. 500MB (default 5GB); the data sets as much again"),
-    Option(name="threads", metavar="N|share", help="CPU threads of a process; share: the cores divided among the workers"),
+    Option(name="threads", metavar="N|share", help="CPU threads of a process; share: the cores divided among the workers or replicas"),
+    Option(
+        name="replicas", metavar="N|auto", help="answer each task with N engines on this machine; auto: as many as the visible GPUs hold"
+    ),
     Option(name="gates", metavar="FILE", help="a YAML file of floors and gate policies by task, beside those in the suite files"),
     Option(name="baseline", kind="many", metavar="PATH", help="compare scores with this baseline, document by document; may be repeated"),
     Option(name="save-baseline", metavar="PATH", help="write the scores as a baseline: a file, or a folder/ with one a task"),

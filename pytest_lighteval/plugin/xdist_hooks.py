@@ -16,6 +16,7 @@ from pytest_lighteval.plugin.gates import gate_lines, plan_session
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
 from pytest_lighteval.plugin.items import task_of
 from pytest_lighteval.plugin.options import is_asked_to_evaluate
+from pytest_lighteval.plugin.replicas import Replicas
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.plugin.workers import hand_newest_answer, hand_start, worker_count
 from pytest_lighteval.reports.printable import printable
@@ -73,9 +74,15 @@ class XdistHooks:
             setattr(report, ATTRIBUTE, {"errors": {name: "the worker process that ran it died"}})
 
 
-def crowded_note(config: pytest.Config, backend: str | None, asked: Threads) -> Iterator[str]:
-    """One line if the workers of a backend that computes on the CPU have more threads together than there are cores."""
-    workers = worker_count(config)
+def engine_count(config: pytest.Config, replicas: Replicas | None) -> int:
+    """Processes with an engine in this session."""
+    return worker_count(config) if replicas is None else len(replicas.groups)
+
+
+def crowded_note(config: pytest.Config, backend: str | None, asked: Threads, replicas: Replicas | None = None) -> Iterator[str]:
+    """One line if the engines of a backend that computes on the CPU have more threads together than there are cores."""
+    workers = engine_count(config, replicas)
+    kind, option = ("workers", "-n") if replicas is None else ("replicas", "--replicas")
     if workers == 1 or backend is None or asked == "share":
         return
     if not computes_on_cpu(load_backend(backend)):
@@ -84,8 +91,8 @@ def crowded_note(config: pytest.Config, backend: str | None, asked: Threads) -> 
     threads = choose_threads(asked, cores=cores)
     if workers * threads > cores and not visible_gpus():
         yield (
-            f"lighteval: {workers} workers with {threads} threads each on {cores} cores slow one another down; --threads share divides the"
-            " cores, and the last digits of scores then depend on -n"
+            f"lighteval: {workers} {kind} with {threads} threads each on {cores} cores slow one another down; --threads share divides the"
+            f" cores, and the last digits of scores then depend on {option}"
         )
 
 

@@ -147,3 +147,20 @@ def test_a_run_after_an_engines_death_asks_only_what_was_not_answered(
     # the first item is complete; an answer of the second that lacks one of its choices is asked as a whole
     saved = take_answered(vllm_project) - asked
     assert saved == 30
+
+
+def test_copies_are_a_pool_that_answers_as_one_engine(vllm_project: pytest.Pytester) -> None:
+    def scores(*arguments: str) -> str:
+        vllm_project.runpytest("suites", "--report-dir=reports", "--no-cache", "--backend", "vllm", *arguments).assert_outcomes(passed=5)
+        (path,) = vllm_project.path.glob("reports/*/results.json")
+        content = json.loads(path.read_text("utf-8"))
+        path.parent.rename(vllm_project.path / f"read-{path.parent.name}")
+        copies.append(len(content["run"].get("use", {}).get("members", ())))
+        return json.dumps(content["metrics"], sort_keys=True)
+
+    copies: list[int] = []
+    one = scores("--model-args", "pretrained=model")
+
+    assert scores("--model-args", "pretrained=model,data_parallel_size=2") == one
+    assert scores("--model-args", "pretrained=model", "--replicas", "2") == one
+    assert copies == [0, 2, 2]

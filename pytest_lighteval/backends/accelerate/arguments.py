@@ -61,6 +61,13 @@ class EngineArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fiel
 
     other_names: ClassVar[Mapping[str, str]] = {"generation_size": "max_gen_toks"}
 
+    @property
+    def gpus(self) -> int | None:
+        """See `protocol.gpus_of_engine`."""
+        if self.device is not None and not str(self.device).startswith("cuda"):
+            return 0
+        return None if self.model_parallel else 1
+
     def check_engine(self) -> None:
         """Spell `dtype` and `device` in one way. Raise UserInputError for values that contradict one another."""
         if self.dtype is not None:

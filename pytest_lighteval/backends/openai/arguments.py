@@ -83,6 +83,7 @@ class OpenAIArguments(PromptRules, frozen=True, kw_only=True, forbid_unknown_fie
             raise UserInputError("generation_parameters.truncate_prompt counts tokens: give tokenizer=, a hub id or a folder")
 
     nested: ClassVar[Mapping[str, type[Struct]]] = {"generation_parameters": ServerParameters}
+    gpus: ClassVar[int] = 0
 
     def generation(self) -> ServerParameters:
         """`generation_parameters`, checked. Raises UserInputError that names the parameter."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from pytest_lighteval.backends.common.dtypes import DTYPES, plain_dtype
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters, read_parameters
@@ -100,6 +100,15 @@ class VllmArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fields
     def model(self) -> str:
         """What `pretrained` or `model_name` says."""
         return self.pretrained or self.model_name or ""
+
+    @property
+    def gpus(self) -> int:
+        """See `protocol.gpus_of_engine`."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    def alone(self) -> tuple[int, VllmArguments]:
+        """See `protocol.own_replicas`: vLLM's `LLM` refuses `data_parallel_size` above 1, so the copies are engines of a pool."""
+        return self.data_parallel_size, replace(self, data_parallel_size=1)
 
     def generation(self) -> GenerationParameters:
         """See `TokenRules.generation`. The argument `seed` is their default seed."""

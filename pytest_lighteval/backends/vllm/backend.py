@@ -13,7 +13,6 @@ from pytest_lighteval.backends.common.model_folder import NamedFolders, read_max
 from pytest_lighteval.backends.common.spellings import with_own_names, without_nones
 from pytest_lighteval.backends.vllm.arguments import ENGINE_ARGUMENTS, VllmArguments
 from pytest_lighteval.backends.vllm.fingerprint import fingerprint_folder, fingerprint_running, package_versions
-from pytest_lighteval.common.devices import visible_gpus
 from pytest_lighteval.errors import BackendError, UserInputError
 
 if TYPE_CHECKING:  # torch and vllm, which importing a backend must not cost
@@ -131,10 +130,5 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
         if self._given is not None:
             return LocalEngine(self._given, owned=False)
         if self.arguments.data_parallel_size > 1:
-            import torch
-
-            from pytest_lighteval.backends.vllm.replicas import Replicas
-
-            where = (self._folders.model, self._folders.tokenizer, self.arguments, self.max_length)
-            return Replicas(*where, devices=visible_gpus(torch.cuda.device_count), start=start_engine)
+            raise BackendError(f"{self.arguments.model}: data_parallel_size is for a pool of engines (`backends.pool`); this is one engine")
         return start_engine(self._folders.model, self._folders.tokenizer, self.arguments, self.max_length)

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pytest_lighteval.backends.common.generation_parameters import GenerationParameters
-from pytest_lighteval.backends.common.generation_requests import TokenizedPrompt
-from pytest_lighteval.backends.common.scoring_requests import PairScore
-from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.backends.vllm.engine import EngineFacts
 from pytest_lighteval.backends.vllm.runner import Abilities, Runner
-from pytest_lighteval.backends.vllm.scoring import ContinuationPrompt, NextTokenPrompt
-from pytest_lighteval.errors import BackendError
 
 GARBAGE = 12345.0
 
@@ -210,45 +202,3 @@ class FakeRunning(Runner):
 
 class FakeEngineError(Exception):
     """Like vLLM's own errors, of no built-in kind."""
-
-
-class Countdown:
-    """An engine for the processes of replicas: an answer says who gave it and how long the prompt was."""
-
-    def __init__(self) -> None:
-        self.facts = EngineFacts(
-            max_model_len=64, ends=frozenset(), described={"devices": os.environ.get("CUDA_VISIBLE_DEVICES"), "process": os.getpid()}
-        )
-
-    def score_next_tokens(self, prompts: Sequence[NextTokenPrompt]) -> Iterator[tuple[int, tuple[PairScore, ...]]]:
-        yield from ((index, (PairScore(logprob=-float(len(prompt.tokens)), greedy=True),)) for index, prompt in enumerate(prompts))
-
-    def score_continuations(self, prompts: Sequence[ContinuationPrompt]) -> Iterator[tuple[int, PairScore]]:
-        for index, prompt in reversed(list(enumerate(prompts))):
-            if prompt.tokens[0] == 13:
-                raise RuntimeError("thirteen\nis refused")
-            if prompt.tokens[0] == 14:
-                raise FakeEngineError("fourteen")
-            if prompt.tokens[0] == 15:
-                raise TimeoutError("a worker did not answer in time")
-            if prompt.tokens[0] == 99:
-                os._exit(3)
-            yield index, PairScore(logprob=-float(prompt.tokens[0]), greedy=False)
-
-    def generate(
-        self, prompts: Sequence[TokenizedPrompt], parameters: GenerationParameters
-    ) -> Iterator[tuple[int, tuple[tuple[int, ...], ...]]]:
-        yield from ((index, ((os.getpid(), *prompt.tokens),)) for index, prompt in enumerate(prompts))
-
-    def close(self) -> None:
-        pass
-
-
-def start_countdown(folder: Path, tokenizer_folder: Path, arguments: VllmArguments, max_length: int) -> Countdown:
-    """Starts unless the folder has a certain name."""
-    assert arguments.data_parallel_size == 1
-    if folder.name == "cursed":
-        raise FakeEngineError("no such\nluck")
-    if folder.name == "broken":
-        raise BackendError("owner/model: vLLM cannot start: there is no memory")
-    return Countdown()

@@ -1,0 +1,87 @@
+"""A backend of another package whose process has trouble at certain prompts. It knows no golds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+
+from pytest_lighteval.backends.fake import FakeBackend
+from pytest_lighteval.errors import BackendError
+
+
+class TroubledArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    kills: str = ""
+    """The process is killed at prompts with this text."""
+    raises: str = ""
+    """The engine fails at prompts with this text."""
+    stops: str = ""
+    """The process is stopped at prompts with this text, and gives no sign of life."""
+    hangs: str = ""
+    """The engine stays in one call at prompts with this text."""
+    once: str = ""
+    """A file: there is trouble only until it exists. Empty: always."""
+    delay: float = 0.0
+    unloadable: bool = False
+    odd: str = ""
+    """A file: the first process that makes it has another fingerprint."""
+    leaves: bool = False
+    """The engine starts a process of its own."""
+    gpus: ClassVar[int] = 0
+
+
+class TroubledBackend(FakeBackend):
+    Arguments: Any = TroubledArguments
+    learn: Any = None
+    name = "troubled"
+
+    def __init__(self, troubled: TroubledArguments) -> None:
+        super().__init__(delay=troubled.delay)
+        self.troubled = troubled
+        self._is_odd = bool(troubled.odd) and "--descriptor" in sys.orig_argv and first_to_make(troubled.odd)
+        if troubled.leaves and "--descriptor" in sys.orig_argv:
+            import subprocess
+
+            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)", "left-by-troubled"])
+
+    @classmethod
+    def from_arguments(cls, arguments: Any) -> TroubledBackend:
+        return cls(arguments)
+
+    @property
+    def fingerprint(self) -> str:
+        return "odd" if self._is_odd else "even"
+
+    def loglikelihood(self, requests: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        if self.troubled.unloadable:
+            raise BackendError("troubled: there are no weights")
+        for index, answer in super().loglikelihood(requests):
+            self.meet(requests[index].prompt)
+            yield index, answer
+
+    def meet(self, prompt: str) -> None:
+        found = next(
+            (kind for kind in ("kills", "raises", "stops", "hangs") if (text := getattr(self.troubled, kind)) and text in prompt), None
+        )
+        if found is None or (self.troubled.once and not first_to_make(self.troubled.once)):
+            return
+        if found == "raises":
+            raise BackendError("troubled: it cannot go on")
+        if found == "hangs":
+            time.sleep(1000)
+        os.kill(os.getpid(), signal.SIGSTOP if found == "stops" else signal.SIGKILL)
+        time.sleep(1)
+
+
+def first_to_make(path: str) -> bool:
+    try:
+        Path(path).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
