@@ -23,6 +23,7 @@ from pytest_lighteval.prompts.documents import render_docs
 from pytest_lighteval.prompts.few_shots import pick_few_shots, resolve_few_shots_split, shuffle_docs
 from pytest_lighteval.prompts.reasoning import ReasoningTags, answer_after_thoughts
 from pytest_lighteval.prompts.requests import answer_stops, build_requests, digest_requests
+from pytest_lighteval.prompts.shared_contexts import shared_context_note
 from pytest_lighteval.types import (
     Ask,
     Backend,
@@ -227,10 +228,13 @@ def _load_docs(task: Task, metrics: Sequence[Metric], data_sets: DataSets) -> _L
         digests.append(rows_fingerprint(rows))
     if not docs:
         raise DataError(f"{task.id}: no document is left of the split{'s' * (len(digests) > 1)} {', '.join(task.evaluation_splits)}")
+    notes = [f"{unlabeled} documents without a published answer are left out"] if unlabeled else []
+    if (shared := shared_context_note(docs)) is not None:
+        notes.append(shared)
     return _LoadedDocs(
         docs=docs,
         fingerprint=digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest(),
-        notes=(f"{unlabeled} documents without a published answer are left out",) if unlabeled else (),
+        notes=tuple(notes),
     )
 
 

@@ -23,6 +23,8 @@ Adapter = Callable[[dict[str, Any]], Any]
 
 _EXTRAS = ("row", "__few_shots", "__index")
 """What a template can use besides the columns."""
+_LONGEST_NAME = 40
+"""Characters of a cluster's name; a passage that is one is named by its digest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,10 @@ class _DocMaker:
         self.task, self.split, self.few_shots, self.multiple_choice = task, split, few_shots, multiple_choice
         self.adapter = None if task.prompt.adapter is None else _load_adapter(task, task.prompt.adapter)
         sources = {field.name: getattr(task.prompt, field.name) for field in fields(PromptTemplate) if field.name != "adapter"}
-        self.fields = {name: _Field(task, name, source) for name, source in sources.items() if source is not None}
+        self.fields = {name: _Field(task, f"prompt.{name}", source) for name, source in sources.items() if source is not None}
+        # examples are never scored, so nobody asks what they share
+        of = task.cluster if not few_shots else None
+        self.source = _Field(task, "cluster", of) if of is not None else None
 
     def make(self, index: int, row: Row) -> Iterator[tuple[str, Doc | None]]:
         """The documents of one row with their ids; None for each that has no right answer."""
@@ -136,7 +141,7 @@ class _DocMaker:
             unconditioned_query=optional_text("unconditioned_query"),
             fewshot_sorting_class=optional_text("fewshot_sorting_class"),
             specific=rendered["specific"],
-            cluster=self.cluster(where, columns),
+            cluster=self.cluster(where, columns, values),
         )
 
     def text(self, where: str, name: str, value: Any, values: Row, place: str = "") -> str:
@@ -183,21 +188,29 @@ class _DocMaker:
             raise PromptError(f"{where}: prompt.gold: names none of the {len(choices)} choices")
         return tuple(choices), right
 
-    def cluster(self, where: str, columns: Row) -> str | None:
+    def cluster(self, where: str, columns: Row, values: Row) -> str | None:
+        """The name of a document's source: a short text as it is, a digest of a long one. None: it shares its source with no other."""
         column = self.task.cluster
-        if column is None:
+        if column is None or self.source is None:
             return None
-        if column not in columns:
+        is_template = "{{" in column
+        if not is_template and column not in columns:
             raise PromptError(f"{where}: cluster: {_no_column(column, columns)}")
-        if is_null(columns[column]):
-            raise PromptError(f"{where}: cluster: the column {column!r} is {NullTextError(columns[column]).value}: the row names no source")
-        if half := _half_inside(columns[column]):
+        value = self.source.render(where, values) if is_template else columns[column]
+        if is_null(value):
+            if is_template:
+                return None
+            raise PromptError(f"{where}: cluster: the column {column!r} is {NullTextError(value).value}: the row names no source")
+        if half := _half_inside(value):
             raise _half_a_character(f"{where}: cluster", half, columns)
-        return str(columns[column])
+        name = str(value).strip() if is_template else str(value)
+        if len(name) <= _LONGEST_NAME:
+            return name or None
+        return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 class _Field:
-    """One compiled field of a prompt: a text, or texts within lists and mappings."""
+    """One compiled field of a task, named as in its suite: a text, or texts within lists and mappings."""
 
     def __init__(self, task: Task, name: str, source: Any) -> None:
         self.name, self.source = name, source
@@ -210,7 +223,7 @@ class _Field:
             try:
                 return compile_template(source)
             except TemplateSyntaxError as error:
-                raise PromptError(f"{task.id}: prompt.{self.name}: {error.message} in {_shortened(source)}") from error
+                raise PromptError(f"{task.id}: {self.name}: {error.message} in {_shortened(source)}") from error
         if isinstance(source, list | tuple):
             items = [self.compile(task, item) for item in source]
             return lambda row: [item(row) for item in items]
@@ -231,7 +244,7 @@ class _Field:
                 problem = self.null_problem(error, values)
             else:
                 problem = f"{error} in {_shortened(self.source)}"
-            raise PromptError(f"{where}: prompt.{self.name}: {problem}") from error
+            raise PromptError(f"{where}: {self.name}: {problem}") from error
 
     def null_problem(self, error: NullTextError, values: Row) -> str:
         """What a null among the values means for this field, with the way out."""

@@ -247,6 +247,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
     environment.filters |= {
         "prefix": _prefix,
         "indices": _indices,
+        "beginning": _of_text(_beginning),
         "regex_replace": _of_text(_regex_replace),
         "capitalize_first": _of_text(_capitalize_first),
         "default": _default,
@@ -354,6 +355,11 @@ def _prefix(value: Any, text: str) -> Any:
     if isinstance(value, str | float | int) or is_null(value) or callable(value):
         return f"{text}{as_text(value)}"
     return [f"{text}{as_text(item)}" for item in value]
+
+
+def _beginning(text: str, length: int) -> str:
+    """The first characters of a text that is longer; empty for any other."""
+    return text[:length] if len(text) > length else ""
 
 
 def _indices(items: Iterable[Any], value: Any) -> list[int]:

@@ -319,6 +319,8 @@ def _axis(values: Sequence[Any], name: str = "") -> list[dict[str, str]]:
 def _check_placeholders(source: YamlFile, index: int, merged: Mapping[str, Any], variables: set[str]) -> None:
     for key in _IDENTIFIERS:
         for steps, text in _texts(merged.get(key), (key,)):
+            if key == "cluster" and "{{" in text:
+                continue  # it is a template, as those of a prompt
             for found in _PLACEHOLDER.findall(text):
                 if found not in variables:
                     known = f"the matrix has {', '.join(sorted(variables))}" if variables else "the task has no matrix"

@@ -157,7 +157,9 @@ class TaskDefaults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
     gates: Annotated[
         dict[str, GateFields | None], Meta(description="Reported value -> what it must satisfy. null removes a gate of the defaults.")
     ] = msgspec.field(default_factory=dict)
-    cluster: Annotated[str | None, Meta(description="Column whose value groups documents of one source, such as a passage.")] = None
+    cluster: Annotated[
+        str | None, Meta(description="Column, or {{ template }}, whose value groups documents of one source, such as a passage.")
+    ] = None
     published_answers: Annotated[
         str | None,
         Meta(

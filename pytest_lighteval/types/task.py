@@ -156,7 +156,7 @@ class Task:
     gates: Mapping[str, GateSpec] = field(default_factory=dict)
     """By the name of a reported value, such as `acc`."""
     cluster: str | None = None
-    """The column whose value groups documents of one source. None: each document has its own."""
+    """The column, or a template, whose value groups documents of one source. None: each document has its own."""
     aliases: tuple[str, ...] = ()
     """Other names that `--tasks` accepts."""
     published_answers: str | None = None

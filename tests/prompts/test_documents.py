@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -303,6 +304,31 @@ def test_choices_that_are_scored_must_be_there(choices: tuple[str, ...], problem
         _render(task, ROW, multiple_choice=True)
 
     assert str(raised.value) == f"s|t: test:0: prompt.choices: {problem}"
+
+
+def test_a_cluster_may_be_a_template_and_a_long_name_is_a_digest() -> None:
+    long = "p" * 41
+
+    assert _render(_task(cluster="{{ question | upper }} {{ answer }}"), ROW).docs[0].cluster == "WHY? 1"
+    assert _render(_task(cluster="{{ none }}"), ROW).docs[0].cluster is None
+    assert _render(_task(cluster="{{ question | beginning(100) }}"), ROW).docs[0].cluster is None
+    (first, same, other) = _render(_task(cluster="question"), *({**ROW, "question": text} for text in (long, long, long + "!"))).docs
+    assert first.cluster == same.cluster == hashlib.sha256(long.encode()).hexdigest()[:16] != other.cluster
+
+
+def test_examples_have_no_cluster_so_their_split_needs_no_such_column() -> None:
+    (doc,) = _render(_task(cluster="passage"), ROW, few_shots=True).docs
+
+    assert doc.cluster is None
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [("{{ passage[:3] }}", "there is no column 'passage', only question, "), ("{{ question", "unexpected end of template")],
+)
+def test_a_wrong_template_of_a_cluster_is_one_line(template: str, problem: str) -> None:
+    with pytest.raises(PromptError, match=rf"^s\|t: (test:0: )?cluster: {problem}"):
+        _render(_task(cluster=template), ROW)
 
 
 def test_a_missing_cluster_column_is_named() -> None:
