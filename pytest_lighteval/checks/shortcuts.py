@@ -64,6 +64,7 @@ class _Strategy:
 
 def choice_shortcuts(docs: Sequence[Doc]) -> Iterator[Finding]:
     """Shortcuts among the choices of documents, or among the options that the prompt lists for letters."""
+    yield from _at_the_end(docs)
     if _are_labels(docs):
         yield from _one_label(docs)
         yield from _by_length([doc for doc in docs if letters(doc)], listed_options)
@@ -134,20 +135,40 @@ def _by_place(docs: Sequence[Doc]) -> Iterator[Finding]:
 
 def _in_the_query(docs: Sequence[Doc]) -> Iterator[Finding]:
     """The choice that alone stands in the query."""
+
+    def holds(query: str, choice: str) -> bool:
+        words = _words(choice).strip()
+        return len(words) >= _SHORT and f" {words} " in query
+
+    strategy = _by_text(docs, _words, holds)
+    if strategy.is_pattern():
+        yield strategy.finding("gold-in-query", "the one choice that stands in the query")
+
+
+def _at_the_end(docs: Sequence[Doc]) -> Iterator[Finding]:
+    """The choice with which the query ends. `A:`, as in `Q: ... A:`, is no choice A."""
+
+    def ends_with(query: str, choice: str) -> bool:
+        text = choice.strip()
+        return bool(text) and query.endswith(text) and not query[: -len(text)][-1:].isalnum()
+
+    strategy = _by_text(docs, str.rstrip, ends_with)
+    if strategy.is_pattern():
+        yield strategy.finding("answer-ends-prompt", "the choice with which the prompt ends", severity=Severity.WARNING)
+
+
+def _by_text(docs: Sequence[Doc], prepare: Callable[[str], str], is_held: Callable[[str, str], bool]) -> _Strategy:
+    """The choice that the prepared query holds, where that is one choice alone."""
     strategy = _Strategy()
     for doc in docs:
         if len(doc.choices) < 2 or len(doc.gold) != 1:
             continue
-        query = _words(doc.query)
-        held = [
-            index for index, choice in enumerate(doc.choices) if len(words := _words(choice).strip()) >= _SHORT and f" {words} " in query
-        ]
+        query = prepare(doc.query)
+        held = [index for index, choice in enumerate(doc.choices) if is_held(query, choice)]
         if len(held) == 1:
-            strategy.tried(
-                doc, held[0] in doc.gold, 1 / len(doc.choices), f"gold {shown(doc.choices[held[0]])}", f"query {shown(doc.query)}"
-            )
-    if strategy.is_pattern():
-        yield strategy.finding("gold-in-query", "the one choice that stands in the query")
+            texts = f"gold {shown(doc.choices[held[0]])}", f"query {shown(doc.query)}"
+            strategy.tried(doc, held[0] in doc.gold, 1 / len(doc.choices), *texts)
+    return strategy
 
 
 def _words(text: str) -> str:

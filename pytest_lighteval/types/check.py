@@ -60,7 +60,7 @@ FINDING_KINDS: Mapping[str, str] = {
     "gold-in-one-place": "One place among the choices is right more often than chance allows.",
     "one-label-dominates": "One label, such as a letter or yes, is right more often than chance allows.",
     "gold-in-query": "The one choice that stands in the query is right more often than chance allows.",
-    "answer-ends-prompt": "The prompt ends with the gold.",
+    "answer-ends-prompt": "The prompt ends with the gold; of choices, more often than chance allows.",
     "answer-in-prompt": "The prompt holds a long gold.",
     "prompt-too-long": "Prompt and answer are longer than the model, so the prompt is cut.",
 }

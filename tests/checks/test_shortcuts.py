@@ -105,3 +105,12 @@ def test_the_length_of_an_option_counts_where_the_choices_are_letters(tmp_path: 
 
     assert finding.count == 60
     assert finding.examples[0].text.startswith("gold 'abcdefgh")
+
+
+def test_the_choice_with_which_the_prompt_ends_is_a_shortcut_for_labels_too(tmp_path: Path) -> None:
+    made = [{"q": f"Is {n} even? Answer: {['no', 'yes'][n % 2]}", "c": [" no", " yes"], "g": n % 2} for n in range(60)]
+    prompt = PromptTemplate(query="{{ q }}", choices="{{ c }}", gold="{{ g }}")
+
+    finding = found(choosing(tmp_path, made, prompt=prompt))["answer-ends-prompt"]
+
+    assert (finding.count, finding.of) == (60, 60)
