@@ -58,6 +58,7 @@ def check_task(
         documents=len(check.docs),
         findings=tuple(found),
         not_checked=tuple(check.not_checked),
+        corrected_by=task.corrected_by,
         seconds=time.perf_counter() - started,
     )
 

@@ -68,7 +68,7 @@ class CheckItem(pytest.Item):
         assert settings is not None
         assert self._check is not None
         if found := self._check.open(settings.fail_on):
-            pytest.fail(failure_text(found), pytrace=False)
+            pytest.fail(failure_text(self._check, found), pytrace=False)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """Where the task is declared."""

@@ -38,6 +38,7 @@ def checks_json(report: CheckReport) -> str:
                 "documents": check.documents,
                 "findings": check.findings,
                 "not_checked": check.not_checked,
+                "corrected_by": check.corrected_by,
             }
             for check in report.checks
         },
@@ -87,6 +88,8 @@ def _examples(check: TaskCheck) -> Iterator[str]:
         yield f"- {escape_markdown(finding.line)}"
         for example in finding.examples:
             yield f"  - {escape_markdown(example.id)}: {escape_markdown(example.text)}"
+    if check.corrected_by is not None:
+        yield f"- the sound version is {escape_markdown(check.corrected_by)}"
     for line in check.not_checked:
         yield f"- not checked: {escape_markdown(line)}"
 
@@ -144,12 +147,14 @@ def _fit(text: str, width: int) -> str:
     return f"{text[:begin]}..{text[begin + 2 - width :]}"
 
 
-def failure_text(findings: Sequence[Finding]) -> str:
-    """What a failed item says: each finding in a line, with its examples below."""
+def failure_text(check: TaskCheck, findings: Sequence[Finding]) -> str:
+    """What a failed item says of some of its findings: each in a line, with its examples below, and where the sound task is."""
     lines = []
     for finding in findings:
         lines.append(f"{finding.line} ({finding.severity})")
         lines += [f"    {example.id}: {example.text}" for example in finding.examples]
+    if check.corrected_by is not None:
+        lines.append(f"the sound version is {check.corrected_by}")
     return "\n".join(lines)
 
 

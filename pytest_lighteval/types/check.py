@@ -114,6 +114,8 @@ class TaskCheck:
     """The worst first, accepted ones included."""
     not_checked: tuple[str, ...] = ()
     """What nobody looked at, and why, one line each."""
+    corrected_by: str | None = None
+    """The task, `suite|task`, that is sound in its place. None: none is known."""
     seconds: float = 0.0
 
     def open(self, least: Severity) -> tuple[Finding, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -113,7 +114,12 @@ def test_junit_counts_documents_by_finding() -> None:
 
 
 def test_a_failure_begins_with_what_failed() -> None:
-    assert failure_text([CUT]).splitlines() == [
+    lines = [
         "gold-cut-by-stop: 2 of 4: the stop sequence '.' cuts it (error)",
         "    test:0: gold '2.5' | <b>[x](http://x)",
     ]
+
+    assert failure_text(check("s|cut", CUT), [CUT]).splitlines() == lines
+    corrected = replace(check("s|cut", CUT), corrected_by="corrected|s.cut")
+    assert failure_text(corrected, [CUT]).splitlines() == [*lines, "the sound version is corrected|s.cut"]
+    assert "- the sound version is corrected\\|s.cut" in checks_markdown(replace(REPORT, checks=(corrected,)))
