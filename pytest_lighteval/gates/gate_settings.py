@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,22 @@ MISSING = "missing"
 """`--gate-allow` of tasks of the baseline that a suite does not declare any more."""
 UNGATED = "ungated"
 """`--gate-allow` of a session with a baseline in which nothing is compared with it."""
+
+JUDGING = (
+    "gates",
+    "baseline",
+    "baseline_pinned",
+    "waivers",
+    "against_backend",
+    "against_model_args",
+    "gate_max_drop",
+    "gate_min_effect",
+    "gate_alpha",
+    "gate_inconclusive",
+    "gate_allow",
+)
+"""Options that decide the verdicts of given scores."""
+_FILES = ("gates", "baseline", "baseline_pinned", "waivers")
 
 ALLOWANCES = (*(kind.value for kind in MismatchKind if kind is not MismatchKind.METRIC), SKIPPED, MISSING, UNGATED, RETRIED)
 
@@ -64,6 +80,12 @@ class GateSettings:
     """How often the model is run on the same documents."""
     plan_only: bool = False
     """The gates are reported, and nothing is evaluated."""
+    is_deferred: bool = False
+    """The scores are recorded and not judged: `python -m pytest_lighteval gate` does that for several runs together."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What decides the verdicts, as the user wrote it: the options of `JUDGING`."""
+    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    """Those of the options that name files -> the files."""
 
     @property
     def written(self) -> tuple[SaveTarget, ...]:
@@ -104,6 +126,11 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
         raise UserInputError("--gate-calibrate and --against-model-args: calibrate one model at a time")
     checks = _interim_checks(values["gate_sequential"])
     whole = "--gate-calibrate compares all of them" if runs > 1 else None
+    if values["gate_defer"]:
+        whole = "--gate-defer judges later"
+        other = "gate-plan" if values["gate_plan"] else "baseline-repin" if repin is not None else None
+        if other is not None:
+            raise UserInputError(f"--gate-defer and --{other}: nothing is judged in this session")
     if save is not None or repin is not None:
         whole = f"--{'save-baseline' if save is not None else 'baseline-repin'} keeps all of them"
     return GateSettings(
@@ -122,7 +149,14 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
         sequential_off=whole if checks is not None else None,
         runs=runs,
         plan_only=bool(values["gate_plan"]),
+        is_deferred=bool(values["gate_defer"]),
+        options={name: values[name] for name in JUDGING if values[name]},
+        files={name: _named_files(values[name], folder) for name in _FILES if values[name]},
     )
+
+
+def _named_files(names: str | Sequence[str], folder: Path) -> tuple[Path, ...]:
+    return tuple(folder / name for name in ([names] if isinstance(names, str) else names))
 
 
 def _pinned(values: Mapping[str, Any], folder: Path, save: SaveTarget | None) -> tuple[Baselines | None, SaveTarget | None]:

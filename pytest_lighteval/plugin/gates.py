@@ -55,6 +55,8 @@ def gate_lines(session: Session, *, collect_only: bool, verbosity: int) -> list[
 
     There are no lines under `-q` and in a session without gates. Raises pytest.UsageError.
     """
+    if session.settings.gate.is_deferred and not collect_only:
+        return ["gates: deferred; python -m pytest_lighteval gate judges this run together with others", *_sequential(session)]
     asked = session.settings.gate.plan_only or collect_only
     if verbosity < 0 and not session.settings.gate.plan_only:
         return []

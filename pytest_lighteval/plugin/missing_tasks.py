@@ -1,77 +1,55 @@
-"""Tasks that the baseline holds and that vanished from their suite: a removed or renamed task must not take its gate away in silence."""
+"""What the suites of a session declare, and which option chooses among their tasks: whether a task of the baseline is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from pytest_lighteval.baselines.read import Baselines
 from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.gates.missing_tasks import DeclaredSuites
 from pytest_lighteval.plugin.session import Session
-from pytest_lighteval.types import TaskKey
+from pytest_lighteval.types import Task, TaskKey
+
+_CHOOSING = {"keyword": "-k", "markexpr": "-m", "deselect": "--deselect", "lf": "--lf", "stepwise": "--stepwise", "maxfail": "-x"}
+"""Options of pytest that choose among the items: where pytest keeps them, and how users write them."""
 
 
-def missing_tasks(session: Session, config: pytest.Config) -> list[TaskKey]:
-    """The tasks of the baseline, and of the pinned one, that did not run, of every suite that this session runs as a whole; sorted.
-
-    A session that selects among the tasks misses none.
-    """
-    baselines = session.settings.gate.baselines
-    if not isinstance(baselines, Baselines) or _selects(session, config):
-        return []
-    items = session.judge.items
-    planned = {key for key, _ in items}
-    whole = {suite for suite in {key.suite for key in planned} if _is_whole(session, suite)}
-    pinned = session.settings.gate.pinned
-    held = {*baselines.keys, *(pinned.keys if pinned is not None else ())}
-    # no suite names the truncation flag: such a task was measured by --tasks
-    return sorted(key for key in held if key.suite in whole and key not in planned and not key.truncate)
+def declared_suites(session: Session, config: pytest.Config) -> DeclaredSuites:
+    """What the folders of the session's suite files declare at its few-shot counts."""
+    suites = sorted({key.suite for key, _ in session.judge.items})
+    declared = {suite: tasks for suite in suites if (tasks := _declared(session, suite)) is not None}
+    return DeclaredSuites(tasks=declared, selection=_selection(session, config))
 
 
-def unnamed_suites(session: Session) -> Iterator[str]:
-    """One line about the suites of the baseline of which this session runs nothing."""
-    baselines = session.settings.gate.baselines
-    if not isinstance(baselines, Baselines) or not session.judge.items:
-        return
-    named = {key.suite for key, _ in session.judge.items}
-    held: dict[str, int] = {}
-    for key in baselines.keys:
-        if key.suite not in named:
-            held[key.suite] = held.get(key.suite, 0) + 1
-    if held:
-        told = ", ".join(f"{suite} ({count} task{'s' * (count > 1)})" for suite, count in held.items())
-        yield f"not compared, as this session did not name the suites that the baseline also holds: {told}"
-
-
-def _selects(session: Session, config: pytest.Config) -> bool:
-    """Whether an option chooses among the tasks of the suites that are named."""
+def _selection(session: Session, config: pytest.Config) -> str | None:
+    """The option that chooses among the tasks of the suites that are named. None: there is none."""
     settings = session.settings
-    options = ("keyword", "markexpr", "deselect", "lf", "stepwise", "maxfail")
-    return bool(
-        settings.specs
-        or settings.few_shots
-        or settings.evaluation.max_samples
-        or any(config.getoption(name, None) for name in options)
-        or any("::" in argument for argument in config.args)
-    )
+    own = {
+        "--tasks": settings.specs,
+        "--few-shots": settings.few_shots,
+        "--max-samples": settings.evaluation.max_samples,
+        "an id": any("::" in argument for argument in config.args),
+    }
+    chosen = [name for name, value in own.items() if value]
+    chosen += [written for name, written in _CHOOSING.items() if config.getoption(name, None)]
+    return chosen[0] if chosen else None
 
 
-def _is_whole(session: Session, suite: str) -> bool:
-    """Whether the session runs every task of a suite that the folders of its files declare."""
-    items = session.judge.items
-    planned = {key for key, _ in items}
-    folders = {_folder(session, task.path.resolve()) for key, task in items if key.suite == suite}
+def _declared(session: Session, suite: str) -> Mapping[TaskKey, bool] | None:
+    """All tasks of a suite, and whether each has a floor. None: a file beside those that were named is broken."""
+    folders = {_folder(session, task.path.resolve()) for key, task in session.judge.items if key.suite == suite}
     try:
-        declared = [task for folder in sorted(folders) for task in session.catalogue.tasks_below(folder) if task.suite == suite]
+        tasks = [task for folder in sorted(folders) for task in session.catalogue.tasks_below(folder) if task.suite == suite]
     except LightevalError:
-        return False  # a file beside those that were named is broken
-    return all(
-        TaskKey(suite=task.suite, task=task.name, few_shots=few_shots, truncate=truncate) in planned
-        for task in declared
-        for few_shots, truncate in session.counts(task)
-    )
+        return None
+    keyed = {_key(task, *count): task for task in tasks for count in session.counts(task)}
+    return {key: session.judge.has_floor(key, task) for key, task in keyed.items()}
+
+
+def _key(task: Task, few_shots: int, truncate: bool) -> TaskKey:
+    return TaskKey(suite=task.suite, task=task.name, few_shots=few_shots, truncate=truncate)
 
 
 def _folder(session: Session, path: Path) -> Path:

@@ -119,6 +119,11 @@ OPTIONS = (
     ),
     Option(name="gate-calibrate", metavar="K", help="run the model K times, and report how much its runs differ"),
     Option(name="gate-plan", kind="flag", help="report what each gate can detect and how many documents max_drop needs; evaluate nothing"),
+    Option(
+        name="gate-defer",
+        kind="flag",
+        help="record the scores without judging them: python -m pytest_lighteval gate RUN... judges several runs as one",
+    ),
     Option(name="waivers", metavar="FILE", help="a YAML file of known regressions, expected to fail until a date"),
     Option(name="check-tasks", kind="flag", help="check the benchmarks themselves, without a model: can a right answer score?"),
     Option(name="check-fail-on", metavar="SEVERITY", help="the least finding that fails a task: error (the default), warning or note"),

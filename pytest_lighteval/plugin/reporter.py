@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from datetime import UTC, datetime
 
 import pytest
@@ -12,16 +12,19 @@ from pytest_lighteval.baselines.calibration import calibrated
 from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.baselines.save import SaveTarget
 from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.gates.missing_tasks import DeclaredSuites, missing_reports
 from pytest_lighteval.gates.session_reports import UNENDED, Measured, SessionReport, judge_session, unended_reports
+from pytest_lighteval.plugin.deferral import deferred_line, write_deferred
 from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
 from pytest_lighteval.plugin.items import task_of
+from pytest_lighteval.plugin.missing_tasks import declared_suites
 from pytest_lighteval.plugin.red_gates import RedSession
 from pytest_lighteval.plugin.reference import forget_exchange
 from pytest_lighteval.plugin.saved_baselines import save_baseline
 from pytest_lighteval.plugin.session import Session
-from pytest_lighteval.plugin.session_reports import missing_reports, run_reports
+from pytest_lighteval.plugin.session_reports import run_reports
 from pytest_lighteval.plugin.workers import start_of
 from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.reports.junit import metric_properties
@@ -136,14 +139,24 @@ class Reporter:
         return sorted(key for key, _ in self._session.judge.items if str(key) not in ended)
 
     def _judge(self, session: pytest.Session) -> None:
-        collected, plan = self._collected, self._session.judge.plan
+        collected = self._collected
         unended = self._unended()
         collected.errors |= {str(key): UNENDED for key in unended}
         others = [nodeid for nodeid in self._handed_out or () if task_of(self._session, self._config.rootpath, nodeid) is None]
         results = {result.key: result for result in collected.results.values()}
         self._groups = group_results(list(results.values()))
+        self._lost = bool(unended or others)
+        reports = [] if self._session.settings.gate.is_deferred else self._judge_all(results)
+        names = {*self._groups, *collected.verdicts}
+        properties = {name: metric_properties(self._groups.get(name, {}), collected.verdicts.get(name, ())) for name in names}
+        run_reports(session, [*unended_reports(unended, others), *reports], properties)
+        run_reports(session, [*self._save(session)], {})
+
+    def _judge_all(self, results: Mapping[TaskKey, TaskResult]) -> list[SessionReport]:
+        """Judge supersets, the pooled test, and what should have run and did not."""
+        collected, judge = self._collected, self._session.judge
         judged = judge_session(
-            self._session.judge,
+            judge,
             Measured(
                 results=results,
                 earlier=collected.earlier,
@@ -156,18 +169,15 @@ class Reporter:
             verdicts=collected.verdicts,
             gates_are_required=self._config.getoption("lighteval_gates") is not None,
         )
-        self._red = RedSession(judge=self._session.judge, ids=self._ids)
+        self._red = RedSession(judge=judge, ids=self._ids)
         self._red.note_reports(judged.reports)
-        missing = missing_reports(self._session, self._config)
+        suites = declared_suites(self._session, self._config) if judge.plan is not None else DeclaredSuites()
+        missing = missing_reports(judge.gate, {key for key, _ in judge.items}, suites)
         collected.verdicts, self._notices = judged.verdicts, [*judged.notices, *missing.notices]
-        if plan is not None and plan.gates and (hits := collected.cache["hits"]):
+        if judge.plan is not None and judge.plan.gates and (hits := collected.cache["hits"]):
             answers = f"{hits} of {hits + collected.cache['misses']} answers"
             self._notices.append(f"{answers} are remembered ones, of an engine with this version; --no-cache measures it")
-        names = {*self._groups, *collected.verdicts}
-        properties = {name: metric_properties(self._groups.get(name, {}), collected.verdicts.get(name, ())) for name in names}
-        self._lost = bool(unended or others)
-        run_reports(session, [*unended_reports(unended, others), *missing.reports, *judged.reports], properties)
-        run_reports(session, [*self._save(session)], {})
+        return [*missing.reports, *judged.reports]
 
     def _save(self, session: pytest.Session) -> Iterator[SessionReport]:
         """Write the baselines that the session is asked for. A failure for each that is not written."""
@@ -200,6 +210,8 @@ class Reporter:
             self._groups = group_results(list(self._collected.results.values()))
         self._report = self._run_report(session.exitstatus)
         try:
+            if self._session.settings.gate.is_deferred:
+                write_deferred(self._session, self._config, self._report)
             write_run(self._session.run_folder, self._report)
             append_step_summary(summary_markdown(self._report), os.environ)
         except LightevalError as error:
@@ -238,6 +250,8 @@ class Reporter:
         cache = self._collected.cache
         if cache["hits"]:
             yield f"answers: {cache['hits']} from the cache, {cache['misses']} computed", "plain"
+        if self._session.settings.gate.is_deferred:
+            yield deferred_line(self._session, self._config), "open"
         for line in self._notices:
             yield line, "open"
         if self._signals.name is not None:

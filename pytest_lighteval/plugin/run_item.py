@@ -61,7 +61,8 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
                 if earlier:  # a verdict was red, so every document is asked again
                     folder, stopping = folder / "attempts" / str(len(earlier) + 1), None
                 result = run_evaluation(session, item, item.task, key, engine, folder=folder, before=before, stopping=stopping)
-                verdicts = session.judge.verdicts(item.task, result, stopping, earlier=earlier, model=engine.fingerprint)
+                is_deferred, model_id = session.settings.gate.is_deferred, engine.fingerprint
+                verdicts = () if is_deferred else session.judge.verdicts(item.task, result, stopping, earlier=earlier, model=model_id)
                 for number in range(1, session.settings.gate.runs):
                     again = session.cache.around(repeated(model, number), repeat=number)
                     place = folder / "repeats" / str(number)

@@ -12,10 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_lighteval.gates.gate_settings import MISSING
-from pytest_lighteval.gates.session_reports import SessionReport, SessionReports
-from pytest_lighteval.plugin.missing_tasks import missing_tasks, unnamed_suites
-from pytest_lighteval.plugin.session import Session
+from pytest_lighteval.gates.session_reports import SessionReport
 
 GROUP_NODE = "lighteval"
 """In the place of a file in the ids of session reports."""
@@ -75,16 +72,3 @@ def run_reports(session: pytest.Session, reports: Sequence[SessionReport], prope
     session.testscollected += len(items)
     for item, following in itertools.zip_longest(items, items[1:]):
         item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
-
-
-def missing_reports(session: Session, config: pytest.Config) -> SessionReports:
-    """A failure for each task that vanished from its suite, or a notice where that is allowed; and which suites were not named."""
-    told = SessionReports(notices=[*unnamed_suites(session)])
-    problems = {
-        str(key): f"{key}: the baseline holds it, and its suite does not declare it any more" for key in missing_tasks(session, config)
-    }
-    if MISSING in session.settings.gate.allowed:
-        told.notices += problems.values()
-    else:
-        told.reports += [SessionReport(name=key, problem=f"{text} (--gate-allow {MISSING})") for key, text in problems.items()]
-    return told

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.baselines.align import AlignedScores, Mismatch, MismatchKind, align
-from pytest_lighteval.baselines.importers.__main__ import main
 from pytest_lighteval.baselines.importers.gates import ImportedGates, render_gates, tensorrt_gates, vllm_gates
 from pytest_lighteval.baselines.importers.lm_eval import lm_eval_baseline
 from pytest_lighteval.baselines.importers.names import LOWER_IS_BETTER, TASKS, LmEvalTask, find_task
 from pytest_lighteval.baselines.model import BaselineMetric
 from pytest_lighteval.baselines.read import read_baseline
+from pytest_lighteval.commands.main import main
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gates.gate_file import load_gates
 from pytest_lighteval.metrics import metric
@@ -388,16 +388,16 @@ def test_a_wrong_results_file_is_an_error(tmp_path: Path) -> None:
 def test_the_command_writes_gates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path / "mmlu.yaml", MMLU)
 
-    assert main(["tensorrt-llm", str(path), "--model", "meta-llama/Llama-3.1-8B-Instruct", "--spec", "spec_dec_algo=EAGLE3"]) == 0
+    assert main(["import", "tensorrt-llm", str(path), "--model", "meta-llama/Llama-3.1-8B-Instruct", "--spec", "spec_dec_algo=EAGLE3"]) == 0
     assert capsys.readouterr().out.endswith("leaderboard|mmlu:_average|5:\n  acc: {min: 0.663827}\n")
-    assert main(["vllm", str(written(tmp_path / "model.yaml", VLLM))]) == 0
+    assert main(["import", "vllm", str(written(tmp_path / "model.yaml", VLLM))]) == 0
     assert "leaderboard|gsm8k|5:\n  qem: {min: 0.69552}\n" in capsys.readouterr().out
 
 
 def test_the_command_writes_a_baseline_and_lists_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = harness_run(tmp_path)
 
-    assert main(["lm-eval", str(results), "--output", str(tmp_path / "b.json")]) == 0
+    assert main(["import", "lm-eval", str(results), "--output", str(tmp_path / "b.json")]) == 0
     assert "not imported: chartqa: no task here is the same\n" in capsys.readouterr().err
     assert read_baseline(tmp_path / "b.json") == lm_eval_baseline(results).baseline
     assert "someone" not in (tmp_path / "b.json").read_text("utf-8")
@@ -412,5 +412,5 @@ def test_the_command_writes_a_baseline_and_lists_what_it_left_out(tmp_path: Path
     ids=["file", "spec"],
 )
 def test_the_command_says_in_one_line_what_is_wrong(arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 2
+    assert main(["import", *arguments]) == 2
     assert capsys.readouterr().err == problem

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_lighteval.baselines.importers.__main__ import main
+from pytest_lighteval.commands.main import main
 
 GSM8K = """
 suite: leaderboard
@@ -48,7 +48,7 @@ def gsm8k(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 def test_a_run_of_the_harness_is_a_baseline_once_its_prompts_are_allowed(
     gsm8k: pytest.Pytester, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["lm-eval", str(gsm8k.path / "results_2026.json"), "--output", str(gsm8k.path / "imported.json")]) == 0
+    assert main(["import", "lm-eval", str(gsm8k.path / "results_2026.json"), "--output", str(gsm8k.path / "imported.json")]) == 0
     assert "not imported: chartqa: no task here is the same" in capsys.readouterr().err
 
     refused = gsm8k.runpytest(*RUN, "accuracy=0.2", "--baseline", "imported.json")
@@ -65,7 +65,7 @@ def test_thresholds_of_vllm_are_floors(gsm8k: pytest.Pytester, capsys: pytest.Ca
     model.write_text(
         'model_name: "m"\ntasks:\n- name: "gsm8k"\n  metrics:\n  - name: "exact_match,strict-match"\n    value: 0.8\nnum_fewshot: 5\n'
     )
-    assert main(["vllm", str(model)]) == 0
+    assert main(["import", "vllm", str(model)]) == 0
     gsm8k.makefile(".yaml", gates=capsys.readouterr().out)
 
     gsm8k.runpytest(*RUN, "accuracy=1.0", "--gates", "gates.yaml").assert_outcomes(passed=1)

@@ -1,0 +1,142 @@
+"""deferred.json: what a run measured, with all that is needed to judge it later, together with other runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pytest_lighteval.errors import DataError
+from pytest_lighteval.reports.serialize import attempt_from_plain, task_result_from_plain, to_plain
+from pytest_lighteval.types import Calibration, RunReport, Task, TaskKey, TaskResult
+
+FILE = "deferred.json"
+_FORMAT = "pytest-lighteval deferred run"
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeferredRun:
+    """A run whose gates are not judged yet."""
+
+    report: RunReport
+    """Without verdicts and groups; its results have their documents."""
+    items: tuple[tuple[TaskKey, Task], ...]
+    """What the run was to evaluate. The tasks' paths are the names of their files."""
+    suites: Mapping[str, Mapping[TaskKey, bool]] = field(default_factory=dict)
+    """Suite -> the tasks that it declares, and whether a score of each has a floor."""
+    selection: str | None = None
+    """The option that chose among the tasks. None: there was none."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The options of the gate as the user wrote them, by name."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Option that names a file -> SHA-256 of the file's content."""
+
+
+class _Item(msgspec.Struct):
+    key: TaskKey
+    task: dict[str, Any]
+
+
+class _Declared(msgspec.Struct):
+    key: TaskKey
+    has_floor: bool
+
+
+class _Content(msgspec.Struct):
+    """The file."""
+
+    format: str
+    version: int
+    report: dict[str, Any]
+    items: tuple[_Item, ...]
+    suites: dict[str, tuple[_Declared, ...]]
+    selection: str | None
+    options: dict[str, Any]
+    digests: dict[str, str]
+
+
+def digest_of(paths: Iterable[Path]) -> str:
+    """SHA-256 of files, and of the JSON files of folders. Raises OSError."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def render_deferred(run: DeferredRun) -> str:
+    """The text of the file: keys sorted; numbers that are not finite as Python's `json` writes them."""
+    report = replace(run.report, verdicts={}, groups={})
+    content = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "report": to_plain(report),
+        "items": [{"key": to_plain(key), "task": to_plain(replace(task, path=Path(task.path.name)))} for key, task in run.items],
+        "suites": {
+            suite: [{"key": to_plain(key), "has_floor": has_floor} for key, has_floor in sorted(declared.items())]
+            for suite, declared in run.suites.items()
+        },
+        "selection": run.selection,
+        "options": to_plain(run.options),
+        "digests": to_plain(run.digests),
+    }
+    return json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n"
+
+
+def read_deferred(folder: Path) -> DeferredRun:
+    """The deferred run of a run folder. Raises DataError: there is none, or it is damaged or of another version."""
+    path = folder / FILE
+    try:
+        plain = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        what = "was judged when it ran" if (folder / "results.json").is_file() else "is no run folder"
+        raise DataError(f"{folder}: {what}; a run under --gate-defer has a {FILE}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: no deferred run: {error}") from error
+    version = plain.get("version") if isinstance(plain, dict) and plain.get("format") == _FORMAT else None
+    if version != _VERSION:
+        raise DataError(f"{path}: no deferred run of version {_VERSION}; judge runs with the version that made them")
+    try:
+        content = msgspec.convert(plain, _Content)
+        return DeferredRun(
+            report=_report(content.report),
+            items=tuple((item.key, msgspec.convert(item.task, Task, dec_hook=_path)) for item in content.items),
+            suites={suite: {entry.key: entry.has_floor for entry in declared} for suite, declared in content.suites.items()},
+            selection=content.selection,
+            options=content.options,
+            digests=content.digests,
+        )
+    except (msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: damaged: {error}") from error
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"{kind} is not in the file")
+
+
+def _report(plain: dict[str, Any]) -> RunReport:
+    parsed = plain | {
+        "results": _results(plain["results"]),
+        "references": _results(plain["references"]),
+        "own_runs": {node: _results(results) for node, results in plain["own_runs"].items()},
+        "repeats": {key: _results(results) for key, results in plain["repeats"].items()},
+        "attempts": {key: tuple(map(attempt_from_plain, attempts)) for key, attempts in plain["attempts"].items()},
+        "calibration": msgspec.convert(plain["calibration"], dict[str, dict[str, Calibration]]),
+        "errors": msgspec.convert(plain["errors"], dict[str, str]),
+        "skipped": msgspec.convert(plain["skipped"], dict[str, str]),
+    }
+    return RunReport(**parsed)
+
+
+def _results(plain: Any) -> tuple[TaskResult, ...]:
+    return tuple(task_result_from_plain(result) for result in plain)
