@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_lighteval.checks.findings import Cases, CasesByMetric, listed, shown
-from pytest_lighteval.checks.oracle import Cut, Tokens, cut, prefers, says
+from pytest_lighteval.checks.oracle import Cut, Tokens, cut, prefers, says, wrong_numbers
 from pytest_lighteval.common.statistics import aggregate
 from pytest_lighteval.errors import MissingExtraError, NotJudgedError, in_one_line
 from pytest_lighteval.types import (
@@ -113,6 +113,7 @@ class GoldCheck:
     empty: CasesByMetric = field(default_factory=CasesByMetric)
     refusals: CasesByMetric = field(default_factory=CasesByMetric)
     wrong_choices: CasesByMetric = field(default_factory=CasesByMetric)
+    wrong_numbers: CasesByMetric = field(default_factory=CasesByMetric)
     corpora: dict[str, tuple[CorpusMetric, list[SampleValue]]] = field(default_factory=dict)
     not_judged: set[str] = field(default_factory=set)
 
@@ -175,6 +176,8 @@ class GoldCheck:
             right = {gold.strip().casefold() for gold in doc.golds}
             tried = [("", self.empty), *((text, self.refusals) for text in REFUSALS)]
             tried += [(choice, self.wrong_choices) for choice in dict.fromkeys(doc.choices)]
+            if len(golds) == 1:
+                tried += [(number, self.wrong_numbers) for number in wrong_numbers(golds[0])]
             texts = [(text, cases) for text, cases in tried if text.strip().casefold() not in right]
             wrong = [(text, cut(text, request, self.tokens).text, cases) for text, cases in texts]
         forms: list[tuple[str, str]] = []
@@ -334,6 +337,8 @@ class GoldCheck:
             )
         for name, cases in self.wrong_choices.merged():
             yield cases.finding("wrong-choice-scores", Severity.ERROR, f"a choice that is published as wrong scores in {name}", of=of)
+        for name, cases in self.wrong_numbers.merged():
+            yield cases.finding("wrong-number-scores", Severity.ERROR, f"another number scores in {name}", of=of)
         for name, cases in self.empty.merged():
             yield cases.finding("empty-answer-scores", Severity.ERROR, f"an empty answer scores in {name}", of=of)
         for name, cases in self.refusals.merged():

@@ -73,6 +73,25 @@ def cut(answer: str, request: GenerateRequest, tokens: Tokens) -> Cut:
     return Cut(text=within, before_limit=before, stop=stop)
 
 
+_NUMBER = re.compile(r"-?(\d+)(\.\d+)?")
+
+
+def wrong_numbers(gold: str) -> tuple[str, ...]:
+    """Other numbers that are written almost as the gold: with the other sign, a further digit, or a decimal point.
+
+    Empty: the gold is no number, or 0.
+    """
+    text = gold.strip()
+    found = _NUMBER.fullmatch(text)
+    if found is None or not float(text):
+        return ()
+    space = gold[: len(gold) - len(gold.lstrip())]
+    numbers = [text.removeprefix("-") if text.startswith("-") else f"-{text}", f"{text}7"]
+    if found[2] is None and len(found[1]) > 1:
+        numbers.append(f"{text[:-1]}.{text[-1]}")
+    return tuple(space + number for number in numbers if float(number) != float(text))
+
+
 def says(text: str, request: GenerateRequest) -> GenerateResponse:
     """A model that answers with the text, as often as it is asked."""
     return GenerateResponse(texts=(text,) * request.num_samples, finish_reasons=("stop",) * request.num_samples)

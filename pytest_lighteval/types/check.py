@@ -35,6 +35,7 @@ FINDING_KINDS: Mapping[str, str] = {
     "gold-equals-wrong-choice": "A wrong choice is the same text as the gold, stands before it, and wins the tie.",
     "no-wrong-choice": "Every choice is right.",
     "wrong-choice-scores": "A choice that is published as wrong scores as a written answer.",
+    "wrong-number-scores": "A number with another sign, a further digit or a decimal point scores in place of the gold.",
     "empty-answer-scores": "An empty answer scores.",
     "refusal-scores": "An answer that refuses scores.",
     "contradicting-golds": "Two documents ask the same, and their golds have nothing in common.",

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.checks.check import check_task
+from pytest_lighteval.checks.oracle import wrong_numbers
 from pytest_lighteval.evaluate import EvaluationSettings, evaluate
 from pytest_lighteval.types import PromptTemplate, Severity
 from tests.checks.samples import choosing, faults, found, written
@@ -130,7 +131,7 @@ def test_a_metric_that_raises_is_told_and_the_other_documents_are_looked_at(tmp_
     [
         pytest.param("exact_match", ["A", "B"], set(), id="whole answers"),
         pytest.param("prefix_exact_match", ["D", "B"], {"refusal-scores"}, id="Don't know begins with D"),
-        pytest.param("prefix_exact_match", ["1", "12"], {"wrong-choice-scores"}, id="12 begins with 1"),
+        pytest.param("prefix_exact_match", ["red", "reddish"], {"wrong-choice-scores"}, id="reddish begins with red"),
         pytest.param(
             "prefix_quasi_exact_match", ["A", "B"], {"wrong-choice-scores", "refusal-scores"}, id="A is an article: nothing is left"
         ),
@@ -144,6 +145,37 @@ def test_a_wrong_choice_or_a_refusal_that_scores_is_an_error(tmp_path: Path, met
 
 def test_a_refusal_that_is_the_right_answer_may_score(tmp_path: Path) -> None:
     assert found(written(tmp_path, one("don't know."))) == {}
+
+
+@pytest.mark.parametrize(
+    ("gold", "numbers"),
+    [
+        ("5", ("-5", "57")),
+        (" -5", (" 5", " -57")),
+        ("314", ("-314", "3147", "31.4")),
+        ("2.5", ("-2.5", "2.57")),
+        ("0", ()),
+        ("10 apples", ()),
+        ("1,000", ()),
+    ],
+)
+def test_numbers_that_are_written_almost_as_the_gold(gold: str, numbers: tuple[str, ...]) -> None:
+    assert wrong_numbers(gold) == numbers
+
+
+@pytest.mark.parametrize(
+    ("metric", "answer", "example"),
+    [
+        ("exact_match", "314", None),
+        ("prefix_exact_match", "314", "answer '3147'; gold '314'"),
+        ("quasi_exact_match", "314", "answer '-314'; gold '314'"),
+        ("exact_match", ["1", "17"], None),
+    ],
+)
+def test_another_number_that_scores_is_an_error(tmp_path: Path, metric: str, answer: Any, example: str | None) -> None:
+    finding = found(written(tmp_path, one(answer), metric=metric)).get("wrong-number-scores")
+
+    assert (finding and finding.examples[0].text) == example
 
 
 # ---------------------------------------------------------------------------------------- choices
