@@ -56,7 +56,7 @@ PARAMETERS: list[tuple[str, str, Any]] = [
     ("presence_penalty", "None", 0.0),
 ]
 """Name, value as it is written, value as the engine's rules read it."""
-REFUSED_PARAMETERS = ("early_stopping", "length_penalty", "response_format")
+REFUSED_PARAMETERS = ("early_stopping", "length_penalty", "response_format", "max_thinking_tokens")
 
 SHARED: list[tuple[str, Mapping[str, Any]]] = [
     ("tokenizer", {"None": None, "owner/tokenizer": "owner/tokenizer"}),

@@ -59,7 +59,11 @@ class GenerationParameters(TextParameters, frozen=True, kw_only=True, forbid_unk
     frequency_penalty: Annotated[float, Meta(description="taken from a token's logit for each time it was generated")] = 0.0
     presence_penalty: Annotated[float, Meta(description="taken from a token's logit once it was generated")] = 0.0
 
-    refused: ClassVar[Mapping[str, str]] = {**BEAM_SEARCH, "response_format": "this backend does not constrain what is generated"}
+    refused: ClassVar[Mapping[str, str]] = {
+        **BEAM_SEARCH,
+        "response_format": "this backend does not constrain what is generated",
+        "max_thinking_tokens": "this backend cannot end a model's thoughts; --backend openai asks a server that can (vLLM)",
+    }
     without_effect: ClassVar[Mapping[str, tuple[str, ...]]] = {**_WITHOUT_EFFECT, "top_k": ("0", "-1")}
 
 
@@ -83,8 +87,11 @@ def read_parameters(kind: type[_Parameters], raw: Mapping[str, Any]) -> _Paramet
         raise UserInputError(f"generation_parameters.{place}: {problem}") from error
 
 
-def limit_notes(max_new_tokens: int | None) -> tuple[str, ...]:
-    """A line for the report if the user's limit stands in for those of the tasks."""
-    if max_new_tokens is None:
-        return ()
-    return (f"every text may have {max_new_tokens} new tokens, whatever its task says: generation_parameters has max_new_tokens",)
+def limit_notes(max_new_tokens: int | None, max_thinking_tokens: int | None = None) -> tuple[str, ...]:
+    """Lines for the report: the user's limit stands in for those of the tasks, and thoughts have a limit of their own."""
+    notes = []
+    if max_new_tokens is not None:
+        notes.append(f"every text may have {max_new_tokens} new tokens, whatever its task says: generation_parameters has max_new_tokens")
+    if max_thinking_tokens is not None:
+        notes.append(f"a model's thoughts may have {max_thinking_tokens} tokens more, if the server heeds thinking_token_budget")
+    return tuple(notes)

@@ -29,12 +29,16 @@ _NotNegative = Annotated[float, Meta(ge=0)]
 class ServerParameters(TextParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The parameters of a server's API. Each is sent only if the user gave it, except `temperature` and `seed`.
 
-    `top_k`, `min_p`, `repetition_penalty` and `min_new_tokens` (sent as `min_tokens`) are not in OpenAI's own API.
+    `top_k`, `min_p`, `repetition_penalty`, `min_new_tokens` (sent as `min_tokens`) and `max_thinking_tokens` (sent as vLLM's
+    `thinking_token_budget`) are not in OpenAI's own API.
     """
 
     repetition_penalty: Annotated[_NotNegative | None, Meta(description="above 1: tokens seen become less likely")] = None
     frequency_penalty: Annotated[float | None, Meta(description="taken from a token's logit for each time it was generated")] = None
     presence_penalty: Annotated[float | None, Meta(description="taken from a token's logit once it was generated")] = None
+    max_thinking_tokens: Annotated[
+        _Positive | None, Meta(description="limit of a model's thoughts, beside the limit of its answer; sent as thinking_token_budget")
+    ] = None
     response_format: Annotated[dict[str, Any] | None, Meta(description="sent as it is, e.g. {type: json_object}")] = None
 
     refused: ClassVar[Mapping[str, str]] = BEAM_SEARCH

@@ -114,7 +114,8 @@ class OpenAIBackend:
         counts = self._client.counts
         facts["use"] = {name: counts[name] for name in ("requests", "retries", "prompt_tokens", "completion_tokens")}
         facts |= self._server.describe() if "_server" in self.__dict__ else self._last_facts
-        if notes := limit_notes(arguments.generation().max_new_tokens):
+        parameters = arguments.generation()
+        if notes := limit_notes(parameters.max_new_tokens, parameters.max_thinking_tokens):
             facts["notes"] = [*facts.get("notes", ()), *notes]
         return facts
 

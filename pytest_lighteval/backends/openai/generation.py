@@ -26,6 +26,7 @@ _THOUGHTS = ("thinking", "reasoning", "reasoning_content")
 _SENT_AS = {
     **{name: name for name in ("top_p", "top_k", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")},
     "min_new_tokens": "min_tokens",
+    "max_thinking_tokens": "thinking_token_budget",
     "response_format": "response_format",
 }
 """Generation parameters that are sent if the user gave them -> their name in the API."""
@@ -151,12 +152,16 @@ class TextGenerator:
         return payload
 
     def _limit(self, one: _PendingRequest, *, is_chat: bool) -> int | None:
-        """The most new tokens. None: the server's own limit, which is all that fits for a chat."""
+        """The most new tokens: of the answer, and of the thoughts if they have a limit of their own.
+
+        None: the server's own limit, which is all that fits for a chat.
+        """
         given = self._parameters.max_new_tokens or one.request.max_new_tokens or self._arguments.max_gen_toks
+        thoughts = self._parameters.max_thinking_tokens or 0
         room = max(1, self._length - len(one.ids)) if self._length is not None and one.ids is not None else None
         if given is not None:
-            return given if room is None else min(given, room)
-        return None if is_chat else room or _NEW_TOKENS
+            return given + thoughts if room is None else min(given + thoughts, room)
+        return None if is_chat else room or _NEW_TOKENS + thoughts
 
     def _request_sample(self, job: tuple[_PendingRequest, int]) -> _Sample | str:
         """One sample, or why there is none."""

@@ -127,6 +127,18 @@ def test_generation_parameters_are_sent_only_where_they_were_given(server: TinyS
     assert plain == {**everywhere, "temperature": 0}
 
 
+def test_thoughts_have_a_limit_beside_that_of_the_answer(server: TinyServer, connect: Connect) -> None:
+    backend = connect(generation_parameters={"max_thinking_tokens": "100"})
+    ask(backend, prompt="a", max_new_tokens=3)
+    ask(backend, prompt=TURNS, max_new_tokens=3)
+    ask(backend, prompt=TURNS)
+    ask(connect(generation_parameters={"max_thinking_tokens": 100, "max_new_tokens": 50}), prompt="a", max_new_tokens=3)
+
+    assert [payload.get("max_tokens") for payload in server.seen] == [103, 103, None, 150]
+    assert {payload["thinking_token_budget"] for payload in server.seen} == {100}
+    assert backend.describe()["notes"] == ["a model's thoughts may have 100 tokens more, if the server heeds thinking_token_budget"]
+
+
 def test_all_stop_sequences_cut_though_only_four_are_sent(server: TinyServer, connect: Connect) -> None:
     server.faults = [Fault(body=json.dumps({"choices": [{"text": "one two three four", "finish_reason": "length"}]}))]
 
