@@ -211,6 +211,8 @@ class _LoadedDocs:
     """In stored order, split by split."""
     fingerprint: str
     """Digest of their rows."""
+    row_sources: Mapping[str, str]
+    """As `TaskResult.row_sources`."""
     notes: tuple[str, ...]
     """What a reader of the score should know of them."""
 
@@ -234,6 +236,7 @@ def _load_docs(task: Task, metrics: Sequence[Metric], data_sets: DataSets) -> _L
     return _LoadedDocs(
         docs=docs,
         fingerprint=digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest(),
+        row_sources={split: data_sets.row_source(task, split) for split in task.evaluation_splits},
         notes=tuple(notes),
     )
 
@@ -490,6 +493,7 @@ def _result(
         metrics=_aggregate(documents, metrics),
         documents=documents,
         dataset_fingerprint=data.fingerprint,
+        row_sources=data.row_sources,
         prompt_digest=hashlib.sha256("\n".join(doc.prompt_digest for doc in scored).encode()).hexdigest(),
         effective_few_shots=sum(len(doc.shots) for doc in scored) / len(scored),
         num_truncated=sum(document.truncated for document in documents),

@@ -73,6 +73,8 @@ class AlignedScores:
     higher_is_better: bool
     ids: tuple[str, ...]
     """In the baseline's order."""
+    rows: tuple[str, ...]
+    """The row of each document, the same in every task that asks it (`TaskResult.row_of` of this run: no baseline knows it)."""
     baseline: tuple[tuple[SampleValue, ...], ...]
     """For each document its repeats (few-shot seeds count as repeats); never empty."""
     candidate: tuple[tuple[SampleValue, ...], ...]
@@ -134,6 +136,7 @@ def align(
         metric=metric,
         higher_is_better=result.metrics[metric].higher_is_better,
         ids=scored.ids,
+        rows=tuple(result.row_of(name) for name in scored.ids),
         baseline=scored.baseline,
         candidate=scored.candidate,
         seeds=scored.seeds,

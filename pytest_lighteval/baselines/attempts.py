@@ -20,20 +20,36 @@ def join_attempts(attempts: Sequence[AlignedScores], baseline: BaselineTask) -> 
     if len(attempts) == 1:
         return attempts[0]
     before: dict[str, tuple[SampleValue, ...]] = {}
-    after: dict[str, tuple[SampleValue, ...]] = {}
+    after: dict[str, list[tuple[SampleValue, ...]]] = {}
+    rows: dict[str, str] = {}
+    seeds: dict[str, int] = {}
     clusters: dict[str, str | None] = {}
     for attempt in attempts:
         names = attempt.clusters or (None,) * len(attempt.ids)
-        for document, old, new, cluster in zip(attempt.ids, attempt.baseline, attempt.candidate, names, strict=True):
-            before[document] = old
-            after[document] = (*after.get(document, ()), *new)
-            clusters[document] = cluster
+        for place, document in enumerate(attempt.ids):
+            before[document] = attempt.baseline[place]
+            after.setdefault(document, []).append(attempt.candidate[place])
+            rows[document] = attempt.rows[place]
+            seeds[document] = attempt.seeds[place] if seeds.get(document, attempt.seeds[place]) == attempt.seeds[place] else 1
+            clusters[document] = names[place]
     ids = tuple(document for document in dict.fromkeys(baseline.ids) if document in before)
     return replace(
         attempts[-1],
         ids=ids,
+        rows=tuple(rows[document] for document in ids),
         baseline=tuple(before[document] for document in ids),
-        candidate=tuple(after[document] for document in ids),
+        candidate=tuple(_by_seed(after[document], seeds[document]) for document in ids),
+        seeds=tuple(seeds[document] for document in ids),
         clusters=tuple(clusters[document] for document in ids) if any(clusters.values()) else None,
         notes=tuple(dict.fromkeys(note for attempt in attempts for note in attempt.notes)),
     )
+
+
+def _by_seed(attempts: Sequence[tuple[SampleValue, ...]], seeds: int) -> tuple[SampleValue, ...]:
+    """The scores of a document in all attempts, few-shot seed by few-shot seed."""
+    found: list[SampleValue] = []
+    for seed in range(seeds):
+        for scores in attempts:
+            runs = len(scores) // seeds
+            found += scores[seed * runs : (seed + 1) * runs]
+    return tuple(found)

@@ -32,7 +32,9 @@ def other_measurement(old: BaselineTask, new: BaselineTask) -> list[str]:
     return found
 
 
-def align_measurements(old: BaselineTask, new: BaselineTask, metric: str, clusters: Mapping[str, str | None]) -> AlignedScores | str:
+def align_measurements(
+    old: BaselineTask, new: BaselineTask, metric: str, *, clusters: Mapping[str, str | None], rows: Mapping[str, str]
+) -> AlignedScores | str:
     """The scores of the documents that both have, or why they cannot be compared, in one line.
 
     Args:
@@ -40,14 +42,15 @@ def align_measurements(old: BaselineTask, new: BaselineTask, metric: str, cluste
         new: of the same task, with the same metric.
         metric: a reported name of both.
         clusters: document id -> its cluster. A document that is not in it has none.
+        rows: document id -> its row, as `AlignedScores.rows`. A document that is not in it shares its row with none.
     """
-    rows = {place: row for row, place in enumerate(zip(new.ids, new.few_shot_seeds, strict=True))}
+    measured = {place: row for row, place in enumerate(zip(new.ids, new.few_shot_seeds, strict=True))}
     before: dict[str, list[SampleValue]] = {}
     after: dict[str, list[SampleValue]] = {}
     repeats: dict[str, list[tuple[int, int]]] = {}
     unfit = 0
     for place, then in zip(zip(old.ids, old.few_shot_seeds, strict=True), old.scores[metric], strict=True):
-        if (row := rows.get(place)) is None:
+        if (row := measured.get(place)) is None:
             continue
         scores = [[value for value in repeats if value is not None] for repeats in (then, new.scores[metric][row])]
         if not any(scores):
@@ -71,6 +74,7 @@ def align_measurements(old: BaselineTask, new: BaselineTask, metric: str, cluste
         metric=metric,
         higher_is_better=new.metrics[metric].higher_is_better,
         ids=ids,
+        rows=tuple(rows.get(name, f"{new.key}|{name}") for name in ids),
         baseline=tuple(tuple(before[name]) for name in ids),
         candidate=tuple(tuple(after[name]) for name in ids),
         seeds=tuple(seeds_of(repeats[name]) for name in ids),

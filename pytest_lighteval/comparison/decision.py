@@ -97,6 +97,8 @@ class Decision:
     outcome: GateOutcome
     comparison: FullComparison
     policy: Policy
+    certify_alpha: float
+    """Of the upper bound."""
     tolerated: bool = False
     """PASSED although a loss is proven: it is certified to be at most `max_drop`."""
     required: RequiredSample | None = None
@@ -127,13 +129,13 @@ def decide(comparison: FullComparison, policy: Policy, *, alpha: float, certify_
     lost = comparison.lower > 0
     if comparison.upper <= policy.max_drop:
         outcome = GateOutcome.IMPROVED if comparison.gained else GateOutcome.PASSED
-        return Decision(outcome=outcome, comparison=comparison, policy=policy, tolerated=lost)
+        return Decision(outcome=outcome, comparison=comparison, policy=policy, certify_alpha=certify_alpha, tolerated=lost)
     if lost and comparison.loss >= policy.least_loss - 1e-12:
-        return Decision(outcome=GateOutcome.REGRESSED, comparison=comparison, policy=policy)
+        return Decision(outcome=GateOutcome.REGRESSED, comparison=comparison, policy=policy, certify_alpha=certify_alpha)
     if comparison.gained:
-        return Decision(outcome=GateOutcome.IMPROVED, comparison=comparison, policy=policy)
+        return Decision(outcome=GateOutcome.IMPROVED, comparison=comparison, policy=policy, certify_alpha=certify_alpha)
     if not math.isfinite(comparison.worst):
-        return Decision(outcome=GateOutcome.INCONCLUSIVE, comparison=comparison, policy=policy)
+        return Decision(outcome=GateOutcome.INCONCLUSIVE, comparison=comparison, policy=policy, certify_alpha=certify_alpha)
     required = required_sample(
         loss=comparison.loss,
         n=comparison.n,
@@ -144,7 +146,7 @@ def decide(comparison: FullComparison, policy: Policy, *, alpha: float, certify_
         alpha=alpha,
         certify_alpha=certify_alpha,
     )
-    return Decision(outcome=GateOutcome.INCONCLUSIVE, comparison=comparison, policy=policy, required=required)
+    return Decision(outcome=GateOutcome.INCONCLUSIVE, comparison=comparison, policy=policy, certify_alpha=certify_alpha, required=required)
 
 
 # ----------------------------------------------------------------------------------------------------- the family
@@ -201,7 +203,7 @@ def decision_line(metric: str, decision: Decision, *, alpha: float, points: bool
     Args:
         metric: the number's name.
         decision: the verdict.
-        alpha: of the lower bound, as `decide` had it; that of the upper one is the policy's.
+        alpha: of the lower bound, as `decide` had it.
         points: print losses in hundredths (accuracies). False: in the metric's own unit.
     """
     comparison, allowed = decision.comparison, decision.policy.max_drop
@@ -213,7 +215,7 @@ def decision_line(metric: str, decision: Decision, *, alpha: float, points: bool
 
     gain = comparison.loss < 0
     what, size = ("gain", -comparison.loss) if gain else ("loss", comparison.loss)
-    ends = [(comparison.lower, _level(alpha)), (comparison.upper, _level(decision.policy.alpha))]
+    ends = [(comparison.lower, _level(alpha)), (comparison.upper, _level(decision.certify_alpha))]
     if gain:
         ends = [(-bound, level) for bound, level in reversed(ends)]
     levels = ", ".join(dict.fromkeys(level for _, level in ends))

@@ -13,7 +13,7 @@ from typing import Any
 from pytest_lighteval.data.hub_revisions import confirm_commit, current_commit
 from pytest_lighteval.data.readers import data_set_name
 from pytest_lighteval.data.row_cache import RowCache
-from pytest_lighteval.data.sources import Source, find_source, listed
+from pytest_lighteval.data.sources import Source, find_source, listed, row_source
 from pytest_lighteval.errors import DataError
 from pytest_lighteval.prompts.templates import compile_expression
 from pytest_lighteval.prompts.text_values import RenderError
@@ -60,6 +60,10 @@ class DataSets:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
+
+    def row_source(self, task: Task, split: str) -> str:
+        """Where the rows of a split are stored, the same for every task that reads them. Raises DataError as `rows`."""
+        return row_source(task, split, data_home=self._data_home)
 
     def _source(self, task: Task, split: str) -> Source:
         return find_source(task, split, data_home=self._data_home)

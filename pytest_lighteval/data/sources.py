@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -64,6 +65,26 @@ def find_source(task: Task, split: str, *, data_home: Path | None) -> Source:
     return Source(place=("folder", str(folder), task.hf_subset or "", split), read=lambda: read_folder(task, folder, split), files=states)
 
 
+def row_source(task: Task, split: str, *, data_home: Path | None) -> str:
+    """Where the rows of a split are stored, the same for every task that reads them, on any machine.
+
+    `owner/name|subset|split`, after the aliases of the data home; names of the hub do not distinguish upper and lower case. No revision:
+    rows of two revisions count as the same. For a file beside the suite, the digest of its content. Raises DataError as `find_source`.
+    """
+    if task.hf_repo is None:
+        (file,) = find_source(task, split, data_home=data_home).files
+        try:
+            with Path(file.path).open("rb") as content:
+                return f"sha256={hashlib.file_digest(content, 'sha256').hexdigest()[:32]}"
+        except OSError as error:
+            raise DataError(f"{task.id}: {file.path}: {error.strerror or error}") from error
+    subset = task.hf_subset
+    if subset is None and data_home is not None:
+        subset = _default_subset(_card_configs(_repository(task, data_home)))
+    names = [task.hf_repo] if data_home is None else _names(task, data_home)
+    return f"{names[-1].casefold()}|{subset or 'default'}|{split}"
+
+
 def _of_files(task: Task, files: list[Path]) -> Source:
     states = tuple(_state(task, file) for file in files)
     return Source(place=("files",), read=lambda: [row for file in files for row in read_file(task, file)], files=states)
@@ -81,23 +102,27 @@ def _state(task: Task, file: Path) -> FileState:
 
 def _repository(task: Task, data_home: Path) -> Path:
     """The task's repository in a data home, under its own name or the one that `ALIASES.json` gives for it."""
-    name = task.hf_repo or ""
-    if not _REPOSITORY.fullmatch(name):
-        raise DataError(f"{task.id}: {name!r} is not the name of a data set, which is 'owner/name'")
-    names = [name]
-    for place in (data_home / "ALIASES.json", data_home.parent / "ALIASES.json"):
-        if place.is_file():
-            aliases = _aliases(task, place)
-            names += [aliases[name]] if name in aliases else []
-            break
+    names = _names(task, data_home)
     for candidate in names:
         if (data_home / candidate).is_dir():
             return data_home / candidate
     known = [str(folder.relative_to(data_home)) for pattern in ("*", "*/*") for folder in data_home.glob(pattern) if folder.is_dir()]
     tried = " or ".join(names)
     raise DataError(
-        f"{task.id}: no data set {tried} under {data_home}{did_you_mean(name, known)}; the hub is asked only without a data home"
+        f"{task.id}: no data set {tried} under {data_home}{did_you_mean(names[0], known)}; the hub is asked only without a data home"
     )
+
+
+def _names(task: Task, data_home: Path) -> list[str]:
+    """The repository's name, and behind it the one that replaces it."""
+    name = task.hf_repo or ""
+    if not _REPOSITORY.fullmatch(name):
+        raise DataError(f"{task.id}: {name!r} is not the name of a data set, which is 'owner/name'")
+    for place in (data_home / "ALIASES.json", data_home.parent / "ALIASES.json"):
+        if place.is_file():
+            aliases = _aliases(task, place)
+            return [name, aliases[name]] if name in aliases else [name]
+    return [name]
 
 
 def _aliases(task: Task, place: Path) -> Mapping[str, str]:
@@ -112,16 +137,13 @@ def _aliases(task: Task, place: Path) -> Mapping[str, str]:
 
 def _files_of_card(task: Task, folder: Path, split: str) -> list[Path] | None:
     """The parquet files that the repository's card names for a split. None: `datasets` must find the files, or they are no parquet."""
-    card = folder / "README.md"
-    configs = _configs(card, card.stat().st_mtime_ns, card.stat().st_size) if card.is_file() else {}
+    configs = _card_configs(folder)
     if not configs:
         return None
-    subset = task.hf_subset
+    subset = _default_subset(configs) if task.hf_subset is None else task.hf_subset
     if subset is None:
-        subset = next((name for name, config in configs.items() if config.get("default") or name == "default"), None)
-        if subset is None and len(configs) > 1:
-            raise DataError(f"{task.id}: {task.hf_repo} needs an hf_subset: {listed(configs)}")
-    config = configs[next(iter(configs))] if subset is None else _chosen(task, subset, configs, f"{task.hf_repo} has no subset")
+        raise DataError(f"{task.id}: {task.hf_repo} needs an hf_subset: {listed(configs)}")
+    config = _chosen(task, subset, configs, f"{task.hf_repo} has no subset")
     patterns = _split_patterns(config.get("data_files"))
     if patterns is None or "data_dir" in config:
         return None
@@ -136,6 +158,19 @@ def _files_of_card(task: Task, folder: Path, split: str) -> list[Path] | None:
             raise DataError(f"{task.id}: {folder} has no file {pattern!r}, which its README.md names for the split {split!r}")
         files += found
     return files if all(file.suffix == ".parquet" for file in files) else None
+
+
+def _card_configs(folder: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Of a repository in a data home; empty if its card has none."""
+    card = folder / "README.md"
+    return _configs(card, card.stat().st_mtime_ns, card.stat().st_size) if card.is_file() else {}
+
+
+def _default_subset(configs: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The subset that is meant if none is named. None: the card does not say."""
+    if len(configs) == 1:
+        return next(iter(configs))
+    return next((name for name, config in configs.items() if config.get("default") or name == "default"), None)
 
 
 @lru_cache(maxsize=64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 from pytest_lighteval.baselines.align import AlignedScores, Mismatch, MismatchKind, align, corpus_rows, mean_scores, rows_of
@@ -14,9 +13,9 @@ from pytest_lighteval.baselines.model import BaselineTask, Repeated
 from pytest_lighteval.comparison.compare import FullComparison, compare
 from pytest_lighteval.comparison.corpus import compare_corpus
 from pytest_lighteval.comparison.decision import Decision, Policy, decide, decision_line, policy_for
-from pytest_lighteval.comparison.paired import Paired, concatenate, pair, stratified
+from pytest_lighteval.comparison.paired import Paired, concatenate, pair
 from pytest_lighteval.gates.plan import PairedGate
-from pytest_lighteval.types import CorpusMetric, Flip, PairedVerdict, SampleValue, TaskKey, TaskResult
+from pytest_lighteval.types import CorpusMetric, Flip, PairedVerdict, SampleValue, TaskResult
 
 _MOST_NOTES = 3
 
@@ -102,89 +101,6 @@ def notes_of(aligned: Sequence[AlignedScores]) -> tuple[str, ...]:
     notes = [f"{part.key}: {note}" for part in aligned for note in dict.fromkeys(part.notes)]
     more = len(notes) - _MOST_NOTES
     return (*notes[:_MOST_NOTES], f"and {more} more") if more > 0 else tuple(notes)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolPart:
-    """A gate's documents for the pooled test; of a task that stopped early, those asked."""
-
-    aligned: tuple[AlignedScores, ...]
-    """One per task."""
-    policy: Policy
-    """The gate's own, in its metric's unit."""
-    attempts: int = 1
-    """The most that one of its tasks was measured."""
-    most: float | None = None
-    """The most that a document can lose. Infinite: the metric states no range. None: a guess of `pair`."""
-
-
-class LeftOut(StrEnum):
-    """Why a gate has no part in the pooled test."""
-
-    CORPUS = "corpus metric"
-    NO_SCORE = "no score"
-    MISMATCH = "baseline does not fit"
-    WAIVER = "waiver"
-
-
-def pool_part(gate: PairedGate, sides: Sequence[Side], session: Policy, *, allow: Collection[MismatchKind] = ()) -> PoolPart | LeftOut:
-    """A gate's part in the pooled test, or why it has none."""
-    if not gate.corpus.is_mean:
-        return LeftOut.CORPUS
-    if not sides:
-        return LeftOut.NO_SCORE
-    aligned, mismatches = align_sides(gate, sides, settings=None, allow=allow)
-    if mismatches:
-        return LeftOut.MISMATCH
-    return PoolPart(
-        aligned=tuple(aligned),
-        policy=own_policy(gate, [side.baseline for side in sides], session),
-        attempts=most_attempts(sides),
-        most=most_of(gate.corpus),
-    )
-
-
-def pooled_documents(parts: Sequence[PoolPart], session: Policy) -> Paired:
-    """All gated documents, each once, as one stratified sample for the pooled test with `session.pooled`.
-
-    If a gate's `max_drop` is not the session's (often because the unit differs), its losses are scaled by the ratio of the two. A document
-    of several gates (metrics of one task, a superset and its task) is one unit with the mean of its scaled losses: its scores depend on
-    each other, and the test needs independent units. The weights do not depend on any score. A task that stopped early contributes the
-    documents that were asked.
-    """
-    by_task: dict[TaskKey, list[_Scaled]] = {}
-    for part in parts:
-        for aligned in part.aligned:
-            by_task.setdefault(aligned.key, []).append((aligned, session.max_drop / part.policy.max_drop, part.most))
-    once = [
-        stratified([paired_scores(of_task[0][0], of_task[0][2])], [of_task[0][1]]) if len(of_task) == 1 else _averaged(of_task)
-        for of_task in by_task.values()
-    ]
-    return concatenate(once)
-
-
-_Scaled = tuple[AlignedScores, float, float | None]
-"""A gate's documents, the factor of its losses, and the most that one of them can lose, as `PoolPart.most`."""
-
-
-def _averaged(of_task: Sequence[_Scaled]) -> Paired:
-    """The documents of a task under several gates, with the mean of their scaled scores, signed so that higher is better."""
-    before: dict[str, list[float]] = {}
-    after: dict[str, list[float]] = {}
-    clusters: dict[str, str | None] = {}
-    for aligned, factor, _ in of_task:
-        scale = factor if aligned.higher_is_better else -factor
-        old, new = map(_averages, mean_scores(aligned))
-        for place, document in enumerate(aligned.ids):
-            before.setdefault(document, []).append(old[place] * scale)
-            after.setdefault(document, []).append(new[place] * scale)
-            clusters[document] = None if aligned.clusters is None else aligned.clusters[place]
-    return pair(
-        _averages([tuple(scores) for scores in before.values()]),
-        _averages([tuple(scores) for scores in after.values()]),
-        clusters=list(clusters.values()) if any(clusters.values()) else None,
-        most=max(factor * pair(*mean_scores(aligned), most=most).worst for aligned, factor, most in of_task),
-    )
 
 
 def align_sides(
@@ -322,7 +238,7 @@ def verdict_of(
         max_drop=decision.policy.max_drop,
         min_effect=decision.policy.least_loss,
         alpha=alpha,
-        certify_alpha=decision.policy.alpha,
+        certify_alpha=decision.certify_alpha,
         documents_needed=required.documents if required else None,
         repeats_needed=required.repeats if required else None,
         flips=flips,

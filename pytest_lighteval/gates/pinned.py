@@ -73,7 +73,7 @@ def compare_pinned(
         problem = f"{gate.metric}: cannot be compared with the pinned baseline: {error}"
         return PairedVerdict(outcome="STALE", line=problem, red=not is_accepted)
     comparison = _bounded(comparison, aligned, gate)
-    decision = Decision(outcome=_outcome(comparison, policy), comparison=comparison, policy=policy)
+    decision = Decision(outcome=_outcome(comparison, policy), comparison=comparison, policy=policy, certify_alpha=certify_alpha)
     verdict = verdict_of(
         gate.metric,
         decision,

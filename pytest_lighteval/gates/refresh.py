@@ -15,7 +15,8 @@ from pytest_lighteval.baselines.remeasured import align_measurements, other_meas
 from pytest_lighteval.baselines.save import Difference, Pairs
 from pytest_lighteval.comparison.compare import FullComparison, compare
 from pytest_lighteval.comparison.decision import Family, Policy
-from pytest_lighteval.gates.compare import PoolPart, compare_aligned, most_of, pooled_documents
+from pytest_lighteval.gates.compare import compare_aligned, most_of
+from pytest_lighteval.gates.pool import PoolPart, pooled_documents
 from pytest_lighteval.types import CorpusMetric, TaskKey
 
 
@@ -27,6 +28,8 @@ class Refreshing:
     """How the documents' values of a task become its numbers, by reported name."""
     clusters: Mapping[TaskKey, Mapping[str, str | None]]
     """Task -> document id -> its cluster."""
+    rows: Mapping[TaskKey, Mapping[str, str]]
+    """Task -> document id -> its row, as `AlignedScores.rows`."""
     policy: Policy
     """The session's."""
 
@@ -50,7 +53,7 @@ class Refreshing:
         for key, name in numbers:
             old, new = pairs[key]
             corpus = self.reported[key][name]
-            aligned = align_measurements(old, new, name, self.clusters.get(key, {}))
+            aligned = align_measurements(old, new, name, clusters=self.clusters.get(key, {}), rows=self.rows.get(key, {}))
             if isinstance(aligned, str):
                 found.append(Difference(key=key, metric=name, text=f"{key}: {aligned}"))
                 continue

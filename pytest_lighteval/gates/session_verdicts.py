@@ -12,8 +12,9 @@ from pytest_lighteval.baselines.align import MismatchKind
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.comparison.compare import compare
 from pytest_lighteval.comparison.decision import Policy, decide, holm
-from pytest_lighteval.gates.compare import LeftOut, PoolPart, Side, attempts_note, compare_gate, pool_part, pooled_documents, verdict_of
+from pytest_lighteval.gates.compare import Side, attempts_note, compare_gate, verdict_of
 from pytest_lighteval.gates.plan import GatePlan, PairedGate
+from pytest_lighteval.gates.pool import LeftOut, PoolPart, pool_part, pooled_documents
 from pytest_lighteval.gates.waivers import WaiverFile, waiver_for
 from pytest_lighteval.types import PairedVerdict, TaskKey, TaskResult, Verdict
 
@@ -89,7 +90,7 @@ class SessionGates:
         decision = decide(comparison, policy, alpha=alpha, certify_alpha=certify_alpha)
         notes = [f"{len(parts)} gates", *attempts_note(attempts)]
         if sum(len(aligned.ids) for part in parts for aligned in part.aligned) > paired.n:
-            notes.append("a document of several gates counts once, with the mean of its losses")
+            notes.append("a row of several gates counts once, with the mean of its losses")
         if any(part.policy.max_drop != self.policy.max_drop for part in parts):
             notes.append("each gate's losses are scaled from its own max_drop to the session's")
         if left_out := Counter(reason.value for reason in found if isinstance(reason, LeftOut)):

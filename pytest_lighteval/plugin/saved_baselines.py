@@ -27,6 +27,7 @@ def save_baseline(session: Session, target: SaveTarget, report: RunReport, *, re
     refreshing = Refreshing(
         reported={key: reported_metrics(items[key]) for key in measured if key in items},
         clusters={result.key: {document.id: document.cluster for document in result.documents} for result in report.results},
+        rows={result.key: {document.id: result.row_of(document.id) for document in result.documents} for result in report.results},
         policy=session.settings.gate.policy,
     )
     baseline = baseline_of(report, data_revisions={key: task.hf_revision for key, task in items.items() if task.hf_revision is not None})

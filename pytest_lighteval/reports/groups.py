@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from pytest_lighteval.types import MetricResult, TaskKey, TaskResult
+from pytest_lighteval.common.units import linked, members
+from pytest_lighteval.types import DocumentScore, MetricResult, TaskKey, TaskResult
 
 ALL = "all"
 """Lighteval's name for the row over all tasks."""
@@ -14,16 +15,18 @@ ALL = "all"
 def group_results(results: Sequence[TaskResult]) -> dict[str, dict[str, MetricResult]]:
     """Averages by `str` of their key: one row for each superset with more than one task here, and `all`. No tasks, no rows.
 
-    The value is the unweighted mean over tasks, as in Lighteval. The standard error is that of a mean of k independent measurements,
-    sqrt(sum of squares) / k, and None if one task has none; Lighteval takes the mean of the errors. The row of a superset has only the
-    metrics that all its tasks report. `all` averages each metric over the tasks that report it, as Lighteval does.
+    The value is the unweighted mean over tasks, as in Lighteval. The standard error is that of this mean; Lighteval takes the mean of the
+    errors. Tasks without a common row are independent. Those with common rows (few-shot counts of one task, one benchmark in two suites)
+    are not: a row, or a cluster of rows, counts as one (cluster-robust, as `common.statistics.standard_error`). The error is None if one
+    task has none. The row of a superset has only the metrics that all its tasks report. `all` averages each metric over the tasks that
+    report it, as Lighteval does.
     """
-    members: dict[TaskKey, list[TaskResult]] = {}
+    by_superset: dict[TaskKey, list[TaskResult]] = {}
     for result in sorted(results, key=lambda result: result.key):
         if result.key.superset is not None:
-            members.setdefault(result.key.superset, []).append(result)
+            by_superset.setdefault(result.key.superset, []).append(result)
     rows = {}
-    for key, tasks in sorted(members.items()):
+    for key, tasks in sorted(by_superset.items()):
         shared = [name for name in tasks[0].metrics if all(name in task.metrics for task in tasks)]
         if len(tasks) > 1 and shared:
             rows[str(key)] = _averages(tasks, shared)
@@ -34,15 +37,62 @@ def group_results(results: Sequence[TaskResult]) -> dict[str, dict[str, MetricRe
 
 
 def _averages(tasks: Sequence[TaskResult], names: Sequence[str]) -> dict[str, MetricResult]:
-    by_task: list[Mapping[str, MetricResult]] = [task.metrics for task in tasks]
-    return {name: _average([metrics[name] for metrics in by_task if name in metrics]) for name in names}
+    return {name: _average([task for task in tasks if name in task.metrics], name) for name in names}
 
 
-def _average(parts: Sequence[MetricResult]) -> MetricResult:
-    errors = [part.stderr for part in parts if part.stderr is not None]
+def _average(tasks: Sequence[TaskResult], name: str) -> MetricResult:
+    numbers = [task.metrics[name] for task in tasks]
     return MetricResult(
-        value=sum(part.value for part in parts) / len(parts),
-        stderr=math.hypot(*errors) / len(parts) if len(errors) == len(parts) else None,
-        n=sum(part.n for part in parts),
-        higher_is_better=all(part.higher_is_better for part in parts),
+        value=sum(number.value for number in numbers) / len(numbers),
+        stderr=_error_of_sum(tasks, name, len(tasks)),
+        n=sum(number.n for number in numbers),
+        higher_is_better=all(number.higher_is_better for number in numbers),
     )
+
+
+def _error_of_sum(tasks: Sequence[TaskResult], name: str, count: int) -> float | None:
+    """The standard error of the sum of the tasks' numbers divided by `count`."""
+    if any(task.metrics[name].stderr is None for task in tasks):
+        return None
+    # only tasks with a common source can have a common row, which takes longer to find out
+    near = members(linked(task.sources for task in tasks))
+    together = [places for source in near for places in ([source] if len(source) == 1 else _with_common_rows(tasks, source))]
+    return math.hypot(*(_error_with_common_rows([tasks[place] for place in places], name) for places in together)) / count
+
+
+def _with_common_rows(tasks: Sequence[TaskResult], places: Sequence[int]) -> list[list[int]]:
+    rows = [{tasks[place].row_of(document.id) for document in tasks[place].documents} for place in places]
+    return [[places[place] for place in together] for together in members(linked(rows))]
+
+
+def _error_with_common_rows(tasks: Sequence[TaskResult], name: str) -> float:
+    """Of the sum of the tasks' numbers."""
+    alone = [task.metrics[name].stderr or 0.0 for task in tasks]
+    shares = [_shares_of_error(task, name) for task in tasks]
+    if len(tasks) == 1 or not all(shares):
+        # a metric that is no mean has no error by document: no correlation of the tasks makes it larger than the sum
+        return math.fsum(alone)
+    labels: list[tuple[str, ...]] = []
+    errors: list[float] = []
+    for task, of_task in zip(tasks, shares, strict=True):
+        for document, share in of_task:
+            cluster = () if document.cluster is None else (f"{task.key.suite}|{task.key.task} cluster {document.cluster}",)
+            labels.append((task.row_of(document.id), *cluster))
+            errors.append(share)
+    units = members(linked(labels))
+    if len(units) < 2:
+        return math.fsum(alone)
+    sums = [math.fsum(errors[place] for place in unit) for unit in units]
+    return math.sqrt(math.fsum(error**2 for error in sums) * len(units) / (len(units) - 1))
+
+
+def _shares_of_error(task: TaskResult, name: str) -> list[tuple[DocumentScore, float]]:
+    """For each scored document, how far it moves the mean from the task's number. Empty: the number is no mean of the documents."""
+    scored = [(document, value) for document in task.documents if (value := document.values.get(name)) is not None]
+    numbers = [float(value) for _, value in scored if not isinstance(value, tuple)]
+    if not scored or len(numbers) < len(scored):
+        return []
+    mean = math.fsum(numbers) / len(numbers)
+    if not math.isclose(mean, task.metrics[name].value, rel_tol=1e-9, abs_tol=1e-12):
+        return []
+    return [(document, (number - mean) / len(numbers)) for (document, _), number in zip(scored, numbers, strict=True)]

@@ -104,6 +104,7 @@ def _config_task(result: TaskResult) -> dict[str, Any]:
         "effective_num_docs": len({document.id for document in result.documents}),
         "max_samples": result.max_samples,
         "dataset_fingerprint": result.dataset_fingerprint,
+        "row_sources": dict(result.row_sources),
     }
 
 

@@ -117,6 +117,7 @@ class _WireTaskResult(msgspec.Struct):
     value_names: tuple[tuple[str, ...], ...]
     documents: tuple[_DocumentRow, ...]
     dataset_fingerprint: str
+    row_sources: dict[str, str]
     prompt_digest: str
     effective_few_shots: float
     num_truncated: int

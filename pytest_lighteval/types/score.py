@@ -118,6 +118,8 @@ class TaskResult:
     """Sorted by few-shot seed, then in the order of the seeded shuffle."""
     dataset_fingerprint: str
     """Digest of the evaluated rows' content, so that a changed data set is noticed."""
+    row_sources: Mapping[str, str] = field(default_factory=dict)
+    """Split -> where its rows are stored, the same in every task that reads them (`DataSets.row_source`). Empty: unknown."""
     prompt_digest: str
     """SHA-256 over the documents' prompts in order."""
     effective_few_shots: float
@@ -135,6 +137,21 @@ class TaskResult:
     notes: tuple[str, ...] = ()
     """What a reader of the score should know, one line each: documents left out, few-shot examples from the evaluated split..."""
     seconds: float = 0.0
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Tasks without a common source have no row in common. Where sources are unknown, the task itself at any few-shot count."""
+        return frozenset(self.row_sources.values()) or frozenset([self._itself])
+
+    @property
+    def _itself(self) -> str:
+        return f"{self.key.suite}|{self.key.task}"
+
+    def row_of(self, document: str) -> str:
+        """The row, and the part of it, that a document of this id is made of: the same for every task that asks it."""
+        split, _, row = document.partition(":")
+        source = self.row_sources.get(split)
+        return f"{self._itself}|{document}" if source is None else f"{source}:{row}"
 
     def __getitem__(self, metric: str) -> float:
         """The value of a metric: `result["acc"] > 0.4`. Raises KeyError, which names the metrics that there are."""

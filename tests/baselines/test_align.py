@@ -47,6 +47,7 @@ def test_documents_are_aligned_in_the_order_of_the_baseline() -> None:
         metric="qem",
         higher_is_better=True,
         ids=tuple(ids),
+        rows=tuple(f"{GSM8K.suite}|{GSM8K.task}|{name}" for name in ids),
         baseline=((1.0,), (1.0,), (0.0,), (0.0,)),
         candidate=((1.0,), (0.0,), (0.0,), (1.0,)),
         seeds=(1, 1, 1, 1),

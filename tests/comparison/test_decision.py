@@ -219,7 +219,7 @@ def test_a_superset_is_one_gate_of_all_its_documents() -> None:
 
 
 def _decision(outcome: GateOutcome, comparison: FullComparison, policy: Policy | None = None, **more: object) -> Decision:
-    return Decision(outcome=outcome, comparison=comparison, policy=policy or Policy(), **more)  # type: ignore[arg-type]
+    return Decision(outcome=outcome, comparison=comparison, policy=policy or Policy(), certify_alpha=0.05, **more)  # type: ignore[arg-type]
 
 
 BASE = replace(_compared(loss=0.0311, lower=0.0192, upper=0.0441, n=1319), baseline=0.612, candidate=0.581, p=2.2e-6, lost=57, won=16)

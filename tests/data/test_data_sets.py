@@ -450,3 +450,41 @@ def test_the_fingerprint_is_the_same_in_every_process_and_for_every_order_of_col
 )
 def test_other_content_has_another_fingerprint(other: list[tuple[int, Row]]) -> None:
     assert rows_fingerprint(other) != rows_fingerprint([(0, {"a": 1}), (1, {"a": 2})])
+
+
+# ------------------------------------------------------------------------------------------------------ row sources
+
+
+def test_rows_are_known_by_the_repository_after_aliases_its_subset_and_split(mirror: Path) -> None:
+    data_sets = DataSets(data_home=mirror)
+
+    def source(repo: str, subset: str | None = "en", split: str = "test") -> str:
+        return data_sets.row_source(make_task(mirror, hf_repo=repo, hf_subset=subset), split)
+
+    assert source("capitals") == source("geo/capitals") == "geo/capitals|en|test"
+    assert len({source("geo/capitals"), source("geo/capitals", "de"), source("geo/capitals", "en", "dev")}) == 3
+
+
+def test_a_default_subset_is_the_one_that_the_card_names(mirror: Path) -> None:
+    card = mirror / "geo" / "capitals" / "README.md"
+    card.write_text(card.read_text().replace("config_name: en", "config_name: en\n  default: true"))
+    data_sets = DataSets(data_home=mirror)
+
+    unnamed, named = (data_sets.row_source(make_task(mirror, hf_repo="geo/capitals", hf_subset=subset), "test") for subset in (None, "en"))
+
+    assert unnamed == named == "geo/capitals|en|test"
+
+
+def test_on_the_hub_nobody_is_asked_for_the_source_of_rows(tmp_path: Path) -> None:
+    found = {DataSets().row_source(make_task(tmp_path, hf_repo=repo), "test") for repo in ("Geo/Capitals", "geo/capitals")}
+
+    assert found == {"geo/capitals|default|test"}
+
+
+def test_rows_of_a_file_are_known_by_its_content(tmp_path: Path) -> None:
+    data_sets = DataSets()
+    one, copy, other = local(tmp_path / "a"), local(tmp_path / "b", hf_filter="large"), local(tmp_path / "c", CAPITALS[:2])
+
+    assert data_sets.row_source(one, "test") == data_sets.row_source(copy, "test") != data_sets.row_source(other, "test")
+    with pytest.raises(DataError, match="has no split 'dev'"):
+        data_sets.row_source(one, "dev")

@@ -15,9 +15,10 @@ from pytest_lighteval.baselines.repeats import merge_runs
 from pytest_lighteval.baselines.save import baseline_task, provenance_of
 from pytest_lighteval.comparison.compare import compare
 from pytest_lighteval.comparison.decision import Policy
-from pytest_lighteval.comparison.paired import Paired, pair
-from pytest_lighteval.gates.compare import LeftOut, PoolPart, Side, compare_gate, in_points, own_policy, pool_part, pooled_documents
+from pytest_lighteval.comparison.paired import pair
+from pytest_lighteval.gates.compare import Side, compare_gate, in_points, own_policy
 from pytest_lighteval.gates.plan import PairedGate
+from pytest_lighteval.gates.pool import LeftOut, pool_part
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.types import CorpusMetric, DocumentScore, GateSpec, MetricResult, SampleValue, TaskKey, TaskResult
 
@@ -202,86 +203,6 @@ def test_the_range_is_the_most_that_a_document_can_lose() -> None:
 
     assert (few.outcome, many.outcome) == ("INCONCLUSIVE", "PASSED")
     assert few.upper == pytest.approx(100 * (1 - 0.05 ** (1 / 60)))
-
-
-def test_a_mean_without_a_range_may_be_pooled() -> None:
-    same = side([5.0 + row % 7 for row in range(60)], [5.0 + row % 7 for row in range(60)])
-
-    assert pooled((gate(UNKNOWN), [same]), (gate(), [side([1.0] * 60, [1.0] * 60, key=B)])).worst == math.inf
-
-
-# ------------------------------------------------------------------------------------------------- the pooled test
-
-
-def pooled(*gates: tuple[PairedGate, Sequence[Side]]) -> Paired:
-    parts = [pool_part(of, sides, Policy()) for of, sides in gates]
-    return pooled_documents([part for part in parts if isinstance(part, PoolPart)], Policy())
-
-
-def two_metrics(before: Sequence[tuple[float, float]], after: Sequence[tuple[float, float]], *, clusters: int | None = None) -> Side:
-    """A task that reports m, of which more is better, and l, of which less is."""
-
-    def result(values: Sequence[tuple[float, float]]) -> TaskResult:
-        one = measured([value for value, _ in values], clusters=clusters)
-        documents = [replace(document, values={"m": high, "l": low}) for document, (high, low) in zip(one.documents, values, strict=True)]
-        falling = replace(one.metrics["m"], value=sum(value for _, value in values) / len(values), higher_is_better=False)
-        return replace(one, documents=tuple(documents), metrics={**one.metrics, "l": falling})
-
-    return Side(result=result(after), baseline=baseline(result(before)))
-
-
-LOW = replace(gate(FALLING), metric="l")
-
-
-def test_every_document_is_pooled_once_however_many_gates_it_has() -> None:
-    """Two metrics of one task, and a superset with a task that is a gate too."""
-    alone, other = side([1.0] * 100, [0.0] * 8 + [1.0] * 92), side([1.0] * 50, [1.0] * 50, key=B)
-    both = two_metrics([(1.0, 0.0)] * 100, [(0.0, 1.0)] * 8 + [(1.0, 0.0)] * 92)
-
-    metrics = pooled((gate(), [both]), (LOW, [both]))
-    member = pooled((gate(), [alone]), (gate(members=(A, B)), [alone, other]))
-
-    once = pair([1.0] * 100, [0.0] * 8 + [1.0] * 92)
-    assert (metrics.n, metrics.lost) == (100, 8)
-    assert metrics.loss == pytest.approx(0.08)
-    assert compare(metrics, alpha=0.05).p == pytest.approx(compare(once, alpha=0.05).p) == pytest.approx(2.0**-8)
-    assert (member.n, member.lost) == (150, 8)
-    assert compare(member, alpha=0.05).p == pytest.approx(2.0**-8)
-
-
-def test_gates_of_a_document_that_disagree_cancel_each_other() -> None:
-    both = two_metrics([(1.0, 1.0)] * 100, [(0.0, 0.0)] * 10 + [(1.0, 1.0)] * 90)
-
-    together = pooled((gate(), [both]), (LOW, [both]))
-
-    assert (together.n, together.lost, together.won, together.loss) == (100, 0, 0, 0.0)
-
-
-def test_documents_of_several_gates_keep_their_clusters() -> None:
-    both = two_metrics([(1.0, 0.0)] * 100, [(0.0, 1.0)] * 20 + [(1.0, 0.0)] * 80, clusters=10)
-
-    assert compare(pooled((gate(), [both]), (LOW, [both])), alpha=0.05).p == pytest.approx(2.0**-2)
-
-
-def test_losses_in_other_units_are_pooled_as_shares_of_what_is_allowed() -> None:
-    accuracy = side([1.0] * 100, [0.0] * 5 + [1.0] * 95)
-    perplexity = side([20.0] * 100, [20.4] * 100, key=B, corpus=FALLING)
-
-    together = pooled((gate(), [accuracy]), (gate(FALLING, spec=GateSpec(max_drop=0.4)), [perplexity]))
-
-    # 2.5 times what is allowed in one half of the documents, exactly what is allowed in the other
-    assert together.loss == pytest.approx((0.05 + 0.02) / 2)
-    assert together.n == 200
-
-
-def test_metrics_of_a_task_in_other_units_are_averaged_as_shares_of_what_is_allowed() -> None:
-    both = two_metrics([(1.0, 20.0)] * 100, [(0.0, 20.4)] * 5 + [(1.0, 20.4)] * 95)
-
-    together = pooled((gate(), [both]), (replace(LOW, spec=GateSpec(max_drop=0.4)), [both]))
-
-    assert together.loss == pytest.approx((0.05 + 0.02) / 2)
-    assert (together.n, together.lost) == (100, 100)
-    assert together.worst == pytest.approx(1.0)
 
 
 def test_attempts_are_repeats_of_their_documents_and_divide_the_alpha_of_the_certificate() -> None:

@@ -28,6 +28,7 @@ def differences(*sides: Side, corpus: CorpusMetric = MEAN, alpha: float = 0.05) 
     refreshing = Refreshing(
         reported={one.result.key: {"m": corpus} for one in sides},
         clusters={one.result.key: {document.id: document.cluster for document in one.result.documents} for one in sides},
+        rows={one.result.key: {document.id: one.result.row_of(document.id) for document in one.result.documents} for one in sides},
         policy=Policy(alpha=alpha),
     )
     pairs = {one.result.key: (one.baseline, baseline(one.result)) for one in sides}

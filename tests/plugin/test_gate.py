@@ -217,7 +217,7 @@ def test_the_pooled_test_counts_a_document_of_two_gates_once(pytester: pytest.Py
 
     pooled = results_of(pytester)["verdicts"]["pooled"][0]["paired"]
     assert pooled["n"] == 400
-    result.stdout.fnmatch_lines(["pooled: *n = 400 *[[]2 gates; a document of several gates counts once, with the mean of its losses]"])
+    result.stdout.fnmatch_lines(["pooled: *n = 400 *[[]2 gates; a row of several gates counts once, with the mean of its losses]"])
 
 
 def test_holms_p_value_is_told_beside_bonferronis_verdict(pytester: pytest.Pytester, suite: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
+from pytest_lighteval.common.statistics import MEAN, standard_error
 from pytest_lighteval.reports.groups import group_results
-from pytest_lighteval.types import TaskKey
+from pytest_lighteval.types import DocumentScore, TaskKey, TaskResult
 from tests.reports.samples import GSM8K, MMLU, key, number, result
 
 
@@ -61,6 +64,71 @@ def test_the_order_of_the_results_does_not_matter() -> None:
     results = [result(f"a|m:{name}|0", acc=number(0.1 * place)) for place, name in enumerate("abcdefg")]
 
     assert group_results(results) == group_results(results[::-1])
+
+
+def measured(text: str, scores: Sequence[float], *, sources: Mapping[str, str] | None = None, cluster: int | None = None) -> TaskResult:
+    """A task with these scores of its rows, in groups of `cluster`."""
+    documents = tuple(
+        DocumentScore(id=f"test:{row}", prompt_digest="", values={"acc": score}, cluster=f"{row // cluster}" if cluster else None)
+        for row, score in enumerate(scores)
+    )
+    clusters = [document.cluster for document in documents] if cluster else None
+    error = standard_error(scores, MEAN, clusters=clusters)
+    of = result(text, documents, acc=number(math.fsum(scores) / len(scores), error, len(scores)))
+    return replace(of, row_sources=sources or {})
+
+
+SCORES = [1.0, 0.0, 0.0, 1.0, 0.0] * 19
+
+
+def test_several_few_shot_counts_of_a_task_say_no_more_about_its_documents_than_one() -> None:
+    counts = [measured(f"s|t|{count}", SCORES) for count in (0, 1, 2, 5, 10)]
+
+    together = group_results(counts)["all"]["acc"]
+
+    alone = counts[0].metrics["acc"].stderr
+    assert alone == pytest.approx(0.0505, abs=1e-4)
+    assert together.stderr == pytest.approx(alone)
+    assert together.value == pytest.approx(0.4)
+    assert together.n == 5 * 95
+
+
+def test_rows_that_answer_against_each_other_at_two_counts_cancel() -> None:
+    rows = group_results([measured("s|t|0", SCORES), measured("s|t|5", [1 - score for score in SCORES])])
+
+    assert rows["all"]["acc"].stderr == pytest.approx(0, abs=1e-12)
+
+
+def test_one_benchmark_in_two_suites_counts_once_and_another_one_by_itself() -> None:
+    same, elsewhere = {"test": "owner/name|default|test"}, {"test": "owner/other|default|test"}
+    one, copy, other = (
+        measured(text, SCORES, sources=sources) for text, sources in (("a|t|0", same), ("b|u|5", same), ("b|v|0", elsewhere))
+    )
+
+    error = one.metrics["acc"].stderr or 0.0
+    assert group_results([one, copy])["all"]["acc"].stderr == pytest.approx(error)
+    assert group_results([one, other])["all"]["acc"].stderr == pytest.approx(error / math.sqrt(2))
+    assert group_results([one, copy, other])["all"]["acc"].stderr == pytest.approx(math.hypot(2 * error, error) / 3)
+
+
+def test_other_rows_of_one_split_are_independent() -> None:
+    sources = {"test": "owner/name|default|test"}
+    first, second = (measured(text, SCORES, sources=sources) for text in ("a|t|0", "a|u|0"))
+    moved = replace(second, documents=tuple(replace(document, id=f"test:9{document.id[5:]}00") for document in second.documents))
+
+    assert group_results([first, moved])["all"]["acc"].stderr == pytest.approx((first.metrics["acc"].stderr or 0.0) / math.sqrt(2))
+
+
+def test_clusters_stay_together_across_counts() -> None:
+    counts = [measured(f"s|t|{count}", [float(row % 10 < 5) for row in range(60)], cluster=5) for count in (0, 5)]
+
+    assert group_results(counts)["all"]["acc"].stderr == pytest.approx(counts[0].metrics["acc"].stderr)
+
+
+def test_numbers_that_are_no_means_of_documents_are_taken_as_wholly_dependent() -> None:
+    counts = [replace(measured(f"s|t|{count}", SCORES), metrics={"acc": number(12.5, 0.3, 95)}) for count in (0, 5)]
+
+    assert group_results(counts)["all"]["acc"].stderr == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(

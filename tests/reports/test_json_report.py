@@ -64,6 +64,7 @@ def test_everything_of_a_run_is_in_it() -> None:
                 "effective_num_docs": 2,
                 "max_samples": 100,
                 "dataset_fingerprint": "d" * 64,
+                "row_sources": {},
             }
         },
         "summary_tasks": {
