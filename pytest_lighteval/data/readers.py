@@ -12,6 +12,8 @@ from typing import Any
 from pytest_lighteval.errors import DataError, MissingExtraError, in_one_line
 from pytest_lighteval.types import Row, Task
 
+_ROWS_AT_ONCE = 1024
+
 
 def read_file(task: Task, path: Path) -> list[Row]:
     """The rows of a `.jsonl` or `.parquet` file. Raises DataError, and MissingExtraError without pyarrow."""
@@ -30,7 +32,8 @@ def _read_parquet(task: Task, path: Path) -> list[Row]:
         raise MissingExtraError("pyarrow", "hub") from error
     try:
         with parquet.ParquetFile(path) as file:
-            rows: list[Row] = file.read().to_pylist()
+            # batch by batch: the columns and all rows made of them are never in memory together
+            rows: list[Row] = [row for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE) for row in batch.to_pylist()]
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{task.id}: {path}: cannot be read as parquet: {in_one_line(error)}") from error
     return rows
@@ -38,21 +41,23 @@ def _read_parquet(task: Task, path: Path) -> list[Row]:
 
 def _read_jsonl(task: Task, path: Path) -> list[Row]:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:  # line by line: the file's text and its rows are never in memory together
+            return [row for number, line in enumerate(file, start=1) if (row := _row(path, number, line)) is not None]
     except OSError as error:
         raise DataError(f"{task.id}: {path}: {error.strerror or error}") from error
-    rows: list[Row] = []
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except ValueError as error:  # of the encoding or of the JSON
-            raise DataError(f"{path}:{number}: not a line of JSON: {in_one_line(error)}") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: a row must be a mapping of columns to values, this is {type(row).__name__}")
-        rows.append(row)
-    return rows
+
+
+def _row(path: Path, number: int, line: bytes) -> Row | None:
+    """The row in a line. None: the line is blank."""
+    if not line.strip():
+        return None
+    try:
+        row = json.loads(line.removesuffix(b"\n").decode("utf-8-sig" if number == 1 else "utf-8"))
+    except ValueError as error:  # of the encoding or of the JSON
+        raise DataError(f"{path}:{number}: not a line of JSON: {in_one_line(error)}") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{path}:{number}: a row must be a mapping of columns to values, this is {type(row).__name__}")
+    return row
 
 
 def read_folder(task: Task, folder: Path, split: str) -> list[Row]:

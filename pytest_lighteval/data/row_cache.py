@@ -43,7 +43,7 @@ class RowCache:
             age = time.time() - path.stat().st_mtime
         except OSError:
             return None
-        body = content[_CHECKSUM_BYTES:]
+        body = memoryview(content)[_CHECKSUM_BYTES:]
         if content[:_CHECKSUM_BYTES] != _checksum(body):
             return None
         rows: list[tuple[int, Row]] = msgspec.msgpack.decode(body, type=list[tuple[int, dict[str, Any]]])
@@ -99,7 +99,7 @@ def _is_plain(value: Any) -> bool:
     return type(value) is dict and all(type(name) is str and _is_plain(member) for name, member in value.items())
 
 
-def _checksum(body: bytes) -> bytes:
+def _checksum(body: bytes | memoryview) -> bytes:
     return hashlib.blake2b(body, digest_size=_CHECKSUM_BYTES).digest()
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,21 @@ def test_a_line_separator_inside_a_text_ends_no_line(tmp_path: Path) -> None:
     (tmp_path / "test.jsonl").write_text('{"q": "a\u2028b\u0085c"}\n', encoding="utf-8")
 
     assert DataSets().rows(make_task(tmp_path, data_files={"test": "test.jsonl"}), "test") == [(0, {"q": "a\u2028b\u0085c"})]
+
+
+def test_reading_lines_takes_little_more_memory_than_the_rows(tmp_path: Path) -> None:
+    task = local(tmp_path, [{"text": f"{row}" + "x" * 2_000_000} for row in range(8)])
+    DataSets().rows(local(tmp_path / "other"), "test")  # what is imported first is not counted
+
+    tracemalloc.start()
+    try:
+        rows = DataSets().rows(task, "test")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(rows) == 8
+    assert peak < 1.75 * 8 * 2_000_000  # the file as a whole, its lines and the rows would be three times as much
 
 
 def test_parquet_beside_the_suite_file_gives_plain_values(tmp_path: Path) -> None:
