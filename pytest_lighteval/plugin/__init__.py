@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_lighteval.plugin.options import add_options, add_short_options, evaluates, is_asked_to_evaluate, wrong_spelling
-from pytest_lighteval.plugin.torchrun import report_error, silence
+from pytest_lighteval.plugin.torchrun import is_beside_first, report_error, silence
 from pytest_lighteval.plugin.workers import hand_start, is_controller
 
 if TYPE_CHECKING:  # every pytest run would pay for these
@@ -43,7 +43,12 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """`--model-args help` prints and ends."""
+    """`--model-args help` prints and ends. A launcher's process beside the first runs an engine for it, and no session."""
+    if is_beside_first():
+        from pytest_lighteval.plugin.launched import run_as_member
+
+        if (status := run_as_member(config)) is not None:
+            return status
     if config.getoption("lighteval_model_args") != "help":
         return None
     from pytest_lighteval.plugin.settings import model_args_help

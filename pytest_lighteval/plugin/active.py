@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.common.threads import ENVIRONMENT_VARIABLE, Threads, choose_threads, set_threads, usable_cores
+from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.plugin import fixtures
 from pytest_lighteval.plugin.check_reporter import CheckReporter, OnlyChecks
 from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.gates import gate_lines, plan_session
 from pytest_lighteval.plugin.item_report import ATTRIBUTE, attach_reason, is_explained, payload_of, sendable, sent, start_attempt
 from pytest_lighteval.plugin.items import ReferenceItem, SuiteFile, TaskItem, collect_file, put_references_first
+from pytest_lighteval.plugin.replicas import Engines
 from pytest_lighteval.plugin.reporter import Reporter
 from pytest_lighteval.plugin.session import Session, find_session, make_session
 from pytest_lighteval.plugin.shown_report import shown_report
@@ -34,6 +36,8 @@ def activated(config: pytest.Config) -> Session:
         session = make_session(config)
         if session.settings.threads is not None:
             _set_threads(config, session, session.settings.threads)
+        if session.settings.replicas is not None:
+            meet(config, session.settings.replicas)
         if is_worker(config):
             pin_gpu()
         config.pluginmanager.register(fixtures, "lighteval-fixtures")
@@ -47,6 +51,14 @@ def activated(config: pytest.Config) -> Session:
         elif session.writes_reports:
             config.pluginmanager.register(Reporter(config, session, EndSignals(config.add_cleanup)), "lighteval-reporter")
     return session
+
+
+def meet(config: pytest.Config, engines: Engines) -> None:
+    """Let the processes of a launcher come. Raises pytest.UsageError if they cannot."""
+    try:
+        engines.meet(config)
+    except LightevalError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def _set_threads(config: pytest.Config, session: Session, asked: Threads) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,9 @@ from pytest_lighteval.backends.pool.local import LocalPlace, device_groups
 from pytest_lighteval.backends.protocol import gpus_of_engine, own_replicas
 from pytest_lighteval.common.devices import visible_gpus
 from pytest_lighteval.errors import UserInputError
+from pytest_lighteval.plugin.launched import RankReplicas, ranks_of
 from pytest_lighteval.plugin.options import has_own_backend
+from pytest_lighteval.plugin.torchrun import LAUNCHED
 from pytest_lighteval.types import Backend
 
 
@@ -25,10 +28,22 @@ class Replicas:
     groups: tuple[tuple[str, ...], ...]
     """The GPUs of each engine. Empty ones: the engines need none, or there are none."""
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.groups)
+
+    def meet(self, config: pytest.Config) -> None:
+        """They are on this machine, so nobody has to come."""
+
     def make(self, backend: str, arguments: msgspec.Struct) -> PoolBackend:
         """A pool of them. Starts nothing."""
         _, alone = own_replicas(arguments)
         return PoolBackend(backend, alone, [LocalPlace(number, group) for number, group in enumerate(self.groups, start=1)])
+
+
+Engines = Replicas | RankReplicas
+"""Of `--replicas`, or of a launcher."""
 
 
 def read_replicas(
@@ -37,11 +52,16 @@ def read_replicas(
     backend: str | None,
     arguments: msgspec.Struct | None,
     visible: Callable[[], list[str]] = visible_gpus,
-) -> Replicas | None:
+) -> Engines | None:
     """What `--replicas` and the model arguments ask for. None: one engine, in this process.
 
     Raises UserInputError for a number that cannot be had.
     """
+    ranks = ranks_of(config, backend, arguments) if LAUNCHED in os.environ else None
+    if ranks is not None:
+        if asked is not None:
+            raise UserInputError(f"--replicas {asked}: the launcher has started {ranks.count} engines: leave it out")
+        return ranks
     own = 1 if arguments is None else own_replicas(arguments)[0]
     if asked is None and own == 1:
         return None
@@ -74,7 +94,7 @@ def read_replicas(
     return Replicas(groups=tuple(device_groups(devices, count, max(1, share))))
 
 
-def make_backend(backend: str, arguments: msgspec.Struct, replicas: Replicas | None) -> Backend:
+def make_backend(backend: str, arguments: msgspec.Struct, replicas: Engines | None) -> Backend:
     """The backend of this name: one engine, or a pool of them."""
     if replicas is not None:
         return replicas.make(backend, arguments)

@@ -26,7 +26,7 @@ from pytest_lighteval.gates.gate_settings import GateSettings, read_gate_setting
 from pytest_lighteval.plugin.check_settings import CheckSettings, read_check_settings, without_model_options
 from pytest_lighteval.plugin.idle_options import check_idle_options
 from pytest_lighteval.plugin.options import OPTIONS, value_of
-from pytest_lighteval.plugin.replicas import Replicas, read_replicas
+from pytest_lighteval.plugin.replicas import Engines, read_replicas
 from pytest_lighteval.prompts.reasoning import DEFAULT_TAGS, parse_tags
 from pytest_lighteval.tasks.catalogue import shipped_suites
 from pytest_lighteval.tasks.task_spec import TaskSpec, parse_specs
@@ -75,7 +75,7 @@ class Settings:
     cache: CacheSettings | None = None
     """None: nothing is kept."""
     threads: Threads = None
-    replicas: Replicas | None = None
+    replicas: Engines | None = None
     """The engines that answer each task. None: one, in this process."""
     checks: CheckSettings | None = None
     """What `--check-tasks` asks. None: the session evaluates models."""

@@ -16,7 +16,7 @@ from pytest_lighteval.plugin.gates import gate_lines, plan_session
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
 from pytest_lighteval.plugin.items import task_of
 from pytest_lighteval.plugin.options import is_asked_to_evaluate
-from pytest_lighteval.plugin.replicas import Replicas
+from pytest_lighteval.plugin.replicas import Engines
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.plugin.workers import hand_newest_answer, hand_start, worker_count
 from pytest_lighteval.reports.printable import printable
@@ -74,12 +74,12 @@ class XdistHooks:
             setattr(report, ATTRIBUTE, {"errors": {name: "the worker process that ran it died"}})
 
 
-def engine_count(config: pytest.Config, replicas: Replicas | None) -> int:
+def engine_count(config: pytest.Config, replicas: Engines | None) -> int:
     """Processes with an engine in this session."""
-    return worker_count(config) if replicas is None else len(replicas.groups)
+    return worker_count(config) if replicas is None else replicas.count
 
 
-def crowded_note(config: pytest.Config, backend: str | None, asked: Threads, replicas: Replicas | None = None) -> Iterator[str]:
+def crowded_note(config: pytest.Config, backend: str | None, asked: Threads, replicas: Engines | None = None) -> Iterator[str]:
     """One line if the engines of a backend that computes on the CPU have more threads together than there are cores."""
     workers = engine_count(config, replicas)
     kind, option = ("workers", "-n") if replicas is None else ("replicas", "--replicas")

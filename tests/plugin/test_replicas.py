@@ -17,7 +17,7 @@ from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
 from pytest_lighteval.backends.fake import FakeArguments
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.errors import UserInputError
-from pytest_lighteval.plugin.replicas import read_replicas
+from pytest_lighteval.plugin.replicas import Replicas, read_replicas
 from tests.plugin.conftest import write_mini
 
 TINY_CHUNKS = """
@@ -264,11 +264,11 @@ def test_every_engine_gets_its_gpus(pytester: pytest.Pytester, asked: str | None
         assert str(error.value) == groups
     else:
         found = read()
-        assert (None if found is None else list(found.groups)) == groups
+        assert (list(found.groups) if isinstance(found, Replicas) else None) == groups
 
 
 def test_the_fake_backend_takes_no_gpu(pytester: pytest.Pytester) -> None:
     replicas = read_replicas(pytester.parseconfig(), "2", "fake", FakeArguments(), lambda: EIGHT)
 
-    assert replicas is not None
+    assert isinstance(replicas, Replicas)
     assert replicas.groups == ((), ())

@@ -17,7 +17,7 @@ from pytest_lighteval.backends.nanotron.arguments import NanotronArguments
 from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint, Parallelism, read_checkpoint
 from pytest_lighteval.backends.nanotron.conversion import CONVERTER, converted_folder, digest_checkpoint
 from pytest_lighteval.backends.nanotron.lighteval_config import read_lighteval_config, read_lighteval_parallelism
-from pytest_lighteval.backends.nanotron.ranks import check_nanotron, check_one_process, check_processes
+from pytest_lighteval.backends.nanotron.ranks import check_nanotron, check_processes
 from pytest_lighteval.backends.protocol import SessionDefaults
 from pytest_lighteval.common.versions import installed_versions
 from pytest_lighteval.errors import BackendError, UserInputError
@@ -52,7 +52,6 @@ class NanotronBackend(AccelerateBackend):
         path = written.get("lighteval_config_path")
         defaults = SessionDefaults() if path is None else read_lighteval_config(str(path), uses_parallelism=runs_nanotron)
         if not runs_nanotron:
-            check_one_process()
             return defaults
         checkpoint = read_checkpoint(str(written.get("checkpoint_config_path", "")))
         parallelism = check_processes(_read_parallelism(path, checkpoint), str(path or checkpoint.config))

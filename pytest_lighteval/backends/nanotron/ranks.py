@@ -36,15 +36,6 @@ def check_processes(parallelism: Parallelism | None, config: str, environment: M
     return parallelism
 
 
-def check_one_process(environment: Mapping[str, str] = os.environ) -> None:
-    """Raise UserInputError if torchrun has started several processes: `engine=transformers` runs in one."""
-    started = environment.get("WORLD_SIZE", "1")
-    if "TORCHELASTIC_RUN_ID" in environment and started != "1":
-        raise UserInputError(
-            f"engine=transformers runs in one process, and torchrun started {started}: leave torchrun out, or engine=nanotron"
-        )
-
-
 def check_nanotron() -> None:
     """Raise BackendError, with the solution, unless nanotron's models can be imported. An installed nanotron may still not import."""
     if importlib.util.find_spec("nanotron") is None:

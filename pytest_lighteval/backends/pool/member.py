@@ -120,7 +120,7 @@ def _ready(backend: Backend, seconds: float) -> Ready:
             "source": source,
             "versions": {"python": sys.version.split()[0], **installed_versions(PACKAGES)},
         },
-        place={"devices": os.environ.get("CUDA_VISIBLE_DEVICES")},
+        place={"devices": os.environ.get("CUDA_VISIBLE_DEVICES"), "process": os.getpid()},
         described=_described(backend),
         probe=probe,
         seconds=seconds + time.perf_counter() - started,

@@ -191,7 +191,14 @@ class Pool:
 
     def _start(self, member: Member) -> None:
         now = self._clock()
-        self._running[member.number] = _Running(link=self._places[member.number].start(), heard=now, moved=now)
+        try:
+            link = self._places[member.number].start()
+        except BackendError as error:
+            self._note(f"{self._places[member.number].name} cannot be started: {error}")
+            self._schedule.give_up(member)
+            self._check_lost()
+            return
+        self._running[member.number] = _Running(link=link, heard=now, moved=now)
 
     def _send(self, running: _Running, message: object) -> None:
         # a broken connection is noticed when it is read

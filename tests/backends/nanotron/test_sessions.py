@@ -189,7 +189,6 @@ def test_the_first_process_and_a_session_of_other_tests_speak(project: pytest.Py
     ("processes", "arguments", "message"),
     [
         pytest.param(3, "engine=nanotron", "engine=nanotron: torchrun started 3 processes, and eval.yaml asks *", id="number"),
-        pytest.param(2, "", "engine=transformers runs in one process, and torchrun started 2: *", id="transformers"),
         pytest.param(2, "engine=nanotron", "engine=nanotron: nanotron is not installed: install it from its source *", id="not-installed"),
     ],
 )

@@ -14,7 +14,7 @@ from pytest_lighteval.backends.model_args import convert_model_args, describe_ar
 from pytest_lighteval.backends.nanotron import NanotronArguments, NanotronBackend
 from pytest_lighteval.backends.nanotron.checkpoint import Parallelism
 from pytest_lighteval.backends.nanotron.lighteval_config import read_lighteval_config
-from pytest_lighteval.backends.nanotron.ranks import check_nanotron, check_one_process, check_processes
+from pytest_lighteval.backends.nanotron.ranks import check_nanotron, check_processes
 from pytest_lighteval.errors import BackendError, UserInputError
 
 LIGHTEVALS_TEMPLATE = {
@@ -225,13 +225,6 @@ def test_processes_have_to_be_as_many_as_the_config_asks_for(
 
 def test_as_many_processes_as_asked_for_are_right() -> None:
     assert check_processes(SPLIT, "config.yaml", {"WORLD_SIZE": "6"}) is SPLIT
-
-
-def test_the_transformers_engine_refuses_several_processes_of_torchrun_and_minds_no_clusters_variables() -> None:
-    check_one_process({"WORLD_SIZE": "8"})
-    check_one_process({"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "1"})
-    with pytest.raises(UserInputError, match="engine=transformers runs in one process, and torchrun started 8"):
-        check_one_process({"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "8"})
 
 
 def test_a_nanotron_that_is_not_there_or_cannot_be_imported_names_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
