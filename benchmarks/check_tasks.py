@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.document import cell, table
 from benchmarks.recordings import ROOT, SHARED
+from pytest_lighteval.checks.accepted import accept
 from pytest_lighteval.checks.check import check_task
 from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.data.data_sets import DataSets
@@ -63,7 +64,7 @@ class Group:
         self.tasks += 1
         self.documents += check.documents
         largest: dict[tuple[str, str], Finding] = {}
-        for finding in check.findings:
+        for finding in check.open(Severity.NOTE):
             key = finding.severity.value, finding.kind
             if key not in largest or finding.count > largest[key].count:
                 largest[key] = finding
@@ -85,7 +86,7 @@ def measure(tasks: Iterable[Task], data_home: Path) -> Iterator[TaskCheck]:
     """Check them, one after the other."""
     data_sets = DataSets(data_home=data_home)
     for task in tasks:
-        yield check_task(task, few_shots=task.few_shots, data_sets=data_sets)
+        yield accept(check_task(task, few_shots=task.few_shots, data_sets=data_sets), task, ())
 
 
 def grouped(checks: Iterable[TaskCheck]) -> list[Group]:
@@ -122,10 +123,10 @@ def page(checks: Sequence[TaskCheck], *, runnable: int, seconds: float) -> str:
     """The part of the page that is measured."""
     groups = grouped(checks)
     documents = sum(check.documents for check in checks)
-    bad = Counter(min((finding.severity.rank for finding in check.findings), default=3) for check in checks)
+    bad = Counter(min((finding.severity.rank for finding in check.open(Severity.NOTE)), default=3) for check in checks)
     notes: dict[str, list[int]] = defaultdict(list)
     for check in checks:
-        for finding in check.findings:
+        for finding in check.open(Severity.NOTE):
             if finding.severity is Severity.NOTE:
                 notes[finding.kind].append(finding.count)
     clean = [f"`{group.name}`" for group in groups if not any(row.severity is not Severity.NOTE for row in group.rows.values())]
@@ -142,6 +143,17 @@ def page(checks: Sequence[TaskCheck], *, runnable: int, seconds: float) -> str:
             "### Notes",
             table(
                 ["finding", "tasks", "documents"], [[kind, str(len(counts)), str(sum(counts))] for kind, counts in sorted(notes.items())]
+            ),
+            "### Accepted",
+            "These are faults of the data themselves, in corrected versions of tasks.",
+            table(
+                ["task", "finding", "documents", "reason"],
+                [
+                    [cell(check.task), finding.kind, f"{finding.count} of {finding.of}", finding.accepted]
+                    for check in checks
+                    for finding in check.findings
+                    if finding.accepted is not None
+                ],
             ),
             "### Neither errors nor warnings",
             f"{', '.join(clean)}.",
