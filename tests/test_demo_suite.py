@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pytest_lighteval.checks.check import check_task
 from pytest_lighteval.data.data_sets import DataSets
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.metrics.normalizers import helm
@@ -143,3 +144,10 @@ def test_a_few_shot_prompt_is_examples_from_the_other_file_then_the_open_questio
         "Question: What is two plus two?\nAnswer: 4\n\n"
         "Question: How many days are there in one week?\nAnswer:"
     )
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_linter_finds_nothing_but_other_forms_of_answers(name: str) -> None:
+    check = check_task(TASKS[name], few_shots=TASKS[name].few_shots)
+
+    assert {finding.kind for finding in check.findings} <= {"form-marked-wrong"}
