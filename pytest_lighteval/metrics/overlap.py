@@ -49,15 +49,22 @@ def _rouge_scorer(name: str, words_of: WordsOf) -> Any:
     return load("rouge_score.rouge_scorer", "rouge-score").RougeScorer([name], tokenizer=_Tokenizer(words_of))
 
 
-def rouge(golds: Sequence[str], text: str, name: str, *, words_of: WordsOf = _rouge_words) -> float:
-    """F-measure of the rouge-score library without stemming, averaged over the references (not the best of them).
+def rouge(
+    golds: Sequence[str],
+    text: str,
+    name: str,
+    *,
+    words_of: WordsOf = _rouge_words,
+    over: Callable[[Sequence[float]], float] = mean,
+) -> float:
+    """F-measure of the rouge-score library without stemming, `over` the references: their mean, where Lin 2004 takes the best.
 
     The longest common subsequences of ROUGE-L and ROUGE-Lsum are found in less time than by the library, with the same result.
     """
     score = {"rougeL": _rouge_l, "rougeLsum": _rouge_l_sum}.get(name)
     if score is None:
-        return mean([float(_rouge_scorer(name, words_of).score(gold, text)[name].fmeasure) for gold in golds])
-    return mean([score(gold, text, words_of) for gold in golds])
+        return over([float(_rouge_scorer(name, words_of).score(gold, text)[name].fmeasure) for gold in golds])
+    return over([score(gold, text, words_of) for gold in golds])
 
 
 def _f_measure(hits: int, given: int, right: int) -> float:
@@ -95,13 +102,11 @@ def _refuse_large(steps: int, most: int, name: str, text: str) -> None:
         raise NotJudgedError(f"{name} would take {steps:,} steps for a text of {len(text):,} characters; at most {most:,} are taken")
 
 
-def rouge_metric(name: str, reported: str, *, words_of: WordsOf = _rouge_words) -> Metric:
-    """One of `ROUGES`, of the greedy text."""
-
+def _rouge(name: str) -> Metric:
     def sample(doc: Doc, response: GenerateResponse) -> dict[str, float]:
-        return {reported: rouge(doc.golds, response.texts[0], reported, words_of=words_of)}
+        return {name: rouge(doc.golds, response.texts[0], name)}
 
-    return Metric(name=name, ask=Ask.GENERATION, sample=sample, corpus={reported: MEAN})
+    return Metric(name=name, ask=Ask.GENERATION, sample=sample, corpus={name: MEAN})
 
 
 def _rouge_t5(doc: Doc, response: GenerateResponse) -> dict[str, float]:
@@ -272,7 +277,7 @@ _COPYRIGHT: Mapping[str, CorpusMetric] = {
 }
 
 METRICS = (
-    *(rouge_metric(name, name) for name in ROUGES),
+    *(_rouge(name) for name in ROUGES),
     Metric(name="rouge_t5", ask=Ask.GENERATION, sample=_rouge_t5, corpus=dict.fromkeys(ROUGES, _PERCENT)),
     _sentence_bleu(1),
     _sentence_bleu(4),

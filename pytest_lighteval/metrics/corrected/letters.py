@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from pytest_lighteval.metrics.corrected.canonical import canonical
@@ -12,7 +13,7 @@ from pytest_lighteval.metrics.sampling import pass_at_k
 from pytest_lighteval.types import Doc
 
 # all of these take what they can and give nothing back: no text takes more than linear time
-_OPENERS = r"(?:[\s$*_(\[{<\"']|\\(?:boxed|fbox|text|textbf|textit|mathrm|mathbf|mathsf|[(\[])){0,16}+"
+_OPENERS = r"(?:[\s$*_(\[{<\"']|\\(?:boxed|fbox|textbf|textit|textrm|text|mathrm|mathbf|mathsf|[(\[])){0,16}+"
 _CLOSERS = r"[$*_)\]}>\"']{0,16}+(?:\\[)\]])?+"
 _BE = "is|was|be|would be|should be|must be|est|es|è|é|ist|lautet|là|adalah|ni|是|为|為|は|은|는|है|হল"
 _FILLERS = (
@@ -37,14 +38,19 @@ def _patterns(count: int, language: Language) -> tuple[re.Pattern[str], ...]:
     word = rf"(?i:{language.answer})"
     be = rf"(?>\s*(?:(?:{_BE})(?![^\W\d_])|[:=\-])\s*)" if language.has_spaces else rf"(?>\s*(?:{_BE}|[:=\-])\s*)"
     fillers = rf"(?>\s*\b(?:{_FILLERS})\b\s*:?\s*){{0,6}}+"
+    marks = r"[*_\"'>\])]{0,4}+"
     announced = [
-        rf"{word}(?i:{be}{{1,3}}+{fillers}{be}?+){_OPENERS}{loose}{others}",
+        rf"{word}{marks}(?i:{be}{{1,3}}+{fillers}{be}?+){_OPENERS}{loose}{others}",
         rf"{word}\s+{_OPENERS}{strict}{others}",
         rf"\\f?boxed\s*\{{{_OPENERS}(?P<letter>(?:{either}){apart}){_CLOSERS}[.):]?",
     ]
+    if language.code == "zho":
+        announced.append(rf"选(?:择|项)?{be}?+{_OPENERS}{strict}{others}")
     if language is ENGLISH:
         best = r"(?i:\s+(?:is|must be|would be)\s+(?:the\s+)?(?:correct|right|best)\b)"
         announced += [
+            rf"(?i:<answer>){_OPENERS}(?P<letter>(?:{either}){apart}){_CLOSERS}[.):]?",
+            rf"(?i:\b(?:option|choice|letter)\b{marks}{be}{{1,3}}+{fillers}{be}?+){_OPENERS}{strict}{others}",
             rf"(?i:\b(?:therefore|thus|hence|so|conclusion|finally)\b[,:]?\s*{fillers}{be}?+){_OPENERS}{strict}{others}",
             rf"(?i:\b(?:choose|pick|select|go with|going with|opt for)\s+{fillers}){_OPENERS}{strict}{others}",
             rf"\b(?P<letter>(?:{upper}){apart}){_CLOSERS}{best}",
@@ -60,17 +66,25 @@ def _alone(count: int, language: Language) -> re.Pattern[str]:
     return re.compile(rf"{_OPENERS}(?P<letter>{letters})[.):]?{_CLOSERS}[.!]?")
 
 
+def _option(lines: Sequence[str], count: int, language: Language) -> re.Match[str] | None:
+    """The last line if it is an option with its letter, "B) 42 m", and no other line is one."""
+    letters = "|".join(map(re.escape, language.letters[:count]))
+    options = [match for line in lines if (match := re.match(rf"[*\[(]{{0,4}}(?P<letter>{letters})\)", line))]
+    return options[0] if len(options) == 1 and options[0].string is lines[-1] else None
+
+
 def announced_letter(text: str, count: int, language: Language = ENGLISH) -> str | None:
     r"""The letter that the text says is its answer, of the first `count`. The last such statement counts.
 
-    Statements are `Answer: B`, "the answer is (B)", `\boxed{B}`, "B is correct", "therefore: B", and a last line that is the letter alone.
+    Statements are `Answer: B`, "the answer is (B)", `\boxed{B}`, "B is correct", "therefore: B", and a last line that is the letter alone,
+    or an option with its letter where no other line is one.
     Brackets, quotes, dollar signs and fonts around it do not matter. None: the text says no letter, or several.
     """
     lines = [line for raw in canonical(text).splitlines() if (line := " ".join(raw.split()))]
     if not lines:
         return None
     plain = "\n".join(lines)
-    alone = _alone(count, language).fullmatch(lines[-1])
+    alone = _alone(count, language).fullmatch(lines[-1]) or _option(lines, count, language)
     found = [alone] if alone else [match for pattern in _patterns(count, language) for match in pattern.finditer(plain)]
     if not found:
         return None

@@ -22,6 +22,8 @@ _NUMERAL = re.compile(
 _MARK = re.compile(r"####(.*)")
 _RUN_ON = re.compile(r"(?<=\n)[ ]*(?:Question|Q|Problem)[ ]?\d*:|Question:")
 _MOST_DIGITS = 400
+_CLOSE = 15
+"""Characters between the word for "answer" and its number: "is therefore $"."""
 
 ANSWER_WORDS: Mapping[str, tuple[str, ...]] = {
     "bn": ("উত্তর",),
@@ -62,10 +64,23 @@ def _marked(text: str) -> str | None:
 
 
 def _announced(text: str, words: Iterable[str]) -> str | None:
-    """The rest of the line behind the last such word, or the next line if that line ends there."""
+    """The number behind the last such word that a number follows, in its line or the next.
+
+    If it does not follow closely, it is the last one of the sentence: "The answer is found by adding 5 and 6, which gives 11."
+    """
     last = max((found.start() for found in _NUMERAL.finditer(text)), default=-1)
     ends = [found.end() for found in re.finditer("|".join(words), text, flags=re.IGNORECASE) if found.end() <= last]
-    return text[ends[-1] :].lstrip(" :*\n").partition("\n")[0] if ends else None
+    if not ends:
+        return None
+    line = text[ends[-1] :].lstrip(" :*\n").partition("\n")[0]
+    first = _NUMERAL.search(line)
+    if first is None or first.start() <= _CLOSE:
+        return line
+    return line[[found.start() for found in _NUMERAL.finditer(_sentence(line))][-1] :] if _NUMERAL.search(_sentence(line)) else line
+
+
+def _sentence(text: str) -> str:
+    return re.split(r"(?<=\D)\.(?:\s|$)|\.\s", text, maxsplit=1)[0]
 
 
 def _last_line(text: str) -> str:
@@ -73,10 +88,16 @@ def _last_line(text: str) -> str:
 
 
 def _result(place: str) -> re.Match[str] | None:
-    """The first number, or that behind the last equals sign of the first sentence: "5 + 6 = 11"."""
-    sentence = re.split(r"(?<=\D)\.(?:\s|$)|\.\s", place, maxsplit=1)[0]
-    behind = sentence.rpartition("=")[2]
-    return _NUMERAL.search(behind) or _NUMERAL.search(place)
+    """The first number; of an equation in the first sentence the side that is a number alone: 11 in "5 + 6 = 11" and in "11 = 5 + 6"."""
+    sides = _sentence(place).split("=")
+    if len(sides) > 1:
+        numerals = {side: list(_NUMERAL.finditer(side)) for side in (sides[-1], sides[0])}
+        for found in numerals.values():
+            if len(found) == 1:
+                return found[0]
+        if numerals[sides[-1]]:
+            return numerals[sides[-1]][0]
+    return _NUMERAL.search(place)
 
 
 def _readings(numeral: re.Match[str], *, decimal_comma: bool) -> Readings:

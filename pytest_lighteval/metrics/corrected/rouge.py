@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 
+from pytest_lighteval.common.statistics import MEAN
 from pytest_lighteval.metrics.corrected.canonical import canonical
-from pytest_lighteval.metrics.overlap import ROUGES, rouge_metric
+from pytest_lighteval.metrics.overlap import ROUGES, rouge
+from pytest_lighteval.types import Ask, Doc, GenerateResponse, Metric
 
 _WITHOUT_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "BOPOMOFO", "YI")
 """How the names of characters begin, in scripts that write words without spaces."""
@@ -33,4 +35,13 @@ def script_words(text: str) -> list[str]:
     return words
 
 
-METRICS = tuple(rouge_metric(f"{name}_corrected", name, words_of=script_words) for name in ROUGES)
+def _rouge(name: str) -> Metric:
+    """The best over the references, as in Lin 2004 (https://aclanthology.org/W04-1013, section 2.1)."""
+
+    def sample(doc: Doc, response: GenerateResponse) -> dict[str, float]:
+        return {name: rouge(doc.golds, response.texts[0], name, words_of=script_words, over=max)}
+
+    return Metric(name=f"{name}_corrected", ask=Ask.GENERATION, sample=sample, corpus={name: MEAN})
+
+
+METRICS = tuple(map(_rouge, ROUGES))

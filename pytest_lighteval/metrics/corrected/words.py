@@ -14,8 +14,11 @@ from pytest_lighteval.metrics.matches import best_over_golds
 
 _ARTICLES = ("a", "an", "the")
 _SEPARATOR = re.compile(r"\s+|(?<=[^\W_])-+(?=\w)|--+")
+_GLUED_SIGN = re.compile(r"(?<=[=(<>:;/\[{|,])(?=-[$€£¥₹]?\.?\d)")
+"""Where a number with a sign begins within a token, as in "x=-5"."""
 _NUMBER = re.compile(r"(-?)[$€£¥₹]?((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)%?")
 _LONGEST_NUMBER = 400
+_WORD_A_OR_I = re.compile(r"\W*[AaIi]\s+[a-z]")
 
 
 def words_of(text: str, *, articles: Sequence[str] = _ARTICLES) -> list[str]:
@@ -25,7 +28,8 @@ def words_of(text: str, *, articles: Sequence[str] = _ARTICLES) -> list[str]:
     divides words, "3.14" is not "314" and "-5" is not "5". An article alone, such as the letter "A", is a word, and in a text of
     punctuation alone every piece is one.
     """
-    tokens = [word for token in _SEPARATOR.split(canonical(text).lower()) if (word := _word(token))]
+    plain = _GLUED_SIGN.sub(" ", canonical(text).lower())
+    tokens = [word for token in _SEPARATOR.split(plain) if (word := _word(token))]
     return [token for token in tokens if token not in articles] or tokens or canonical(text).split()
 
 
@@ -41,6 +45,8 @@ def _is_mark(text: str, index: int) -> bool:
     letter = text[index]
     if letter in ".," and 0 < index < len(text) - 1 and text[index - 1].isdigit() and text[index + 1].isdigit():
         return False
+    if letter == "-" and index == 0 and text[1:2].isdigit():
+        return False
     return letter in string.punctuation or unicodedata.category(letter).startswith("P")
 
 
@@ -51,9 +57,12 @@ def is_quasi_match(gold: str, text: str) -> bool:
 
 
 def is_quasi_prefix(gold: str, text: str) -> bool:
-    """The text begins with the gold's words, whole ones."""
+    """The text begins with the gold's words, whole ones. The words "a" and "I" before another word are no letter."""
     right = words_of(gold)
-    return bool(right) and right == words_of(text)[: len(right)]
+    if right in (["a"], ["i"]) and _WORD_A_OR_I.match(canonical(text)):
+        return False
+    given = words_of(text, articles=() if right == ["a"] else _ARTICLES)
+    return bool(right) and right == given[: len(right)]
 
 
 def _is_word_prefix(gold: str, text: str) -> bool:

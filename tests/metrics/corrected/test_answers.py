@@ -38,6 +38,12 @@ NUMBERS: list[Case] = [
             "Answer:\n69",
             "The answer is 60 + 9 = 69. He bought 2 books.",
             "He pays 60 for 2 books.\nTogether with 9 that is 69.",
+            "The answer is found by adding 60 and 9, which gives 69.",
+            "The answer: 69 = 60 + 9",
+            "#### Answer: 69",
+            "**#### 69**",
+            "#### £69",
+            "#### 69,",
             "#### ６９",
             "#### ٦٩",
             "69",
@@ -156,6 +162,15 @@ WORDS: list[Case] = [
     ("prefix_quasi_exact_match_corrected", ["(A)"], "A", True),
     ("prefix_quasi_exact_match_corrected", ["(A)"], "(B)", False),
     ("prefix_quasi_exact_match_corrected", ["(A)"], "apple", False),
+    ("prefix_quasi_exact_match_corrected", ["(A)"], "A. The first", True),
+    ("prefix_quasi_exact_match_corrected", ["(A)"], "a difficult question", False),
+    ("prefix_quasi_exact_match_corrected", ["(I)"], "I cannot answer this.", False),
+    ("prefix_quasi_exact_match_corrected", ["(I)"], "(I) a circle", True),
+    ("quasi_exact_match_corrected", ["x=-5"], "x=5", False),
+    ("quasi_exact_match_corrected", ["x=-5"], "x = -5", True),
+    ("quasi_exact_match_corrected", ["(-5,3)"], "(\N{MINUS SIGN}5,3)", True),
+    ("quasi_exact_match_corrected", ["(-5,3)"], "(5,3)", False),
+    ("quasi_exact_match_corrected", ["U.S."], "US", True),
     ("quasi_exact_match_corrected", ["well-known"], "well known", True),
     ("quasi_exact_match_corrected", ["1990-1995"], "1990\N{EN DASH}1995", True),
     ("exact_match_corrected", ["caf\u00e9"], " cafe\u0301\n", True),
@@ -255,6 +270,7 @@ def test_rouge_reads_every_script(name: str) -> None:
         assert score(text, text[: len(text) // 2]) < 1.0
         assert score(text, "completely different words") == 0.0
     assert score("Сегодня хорошая погода", "Сегодня плохая погода") < 1.0
+    assert values(f"{name}_corrected", "two words", golds=["other text", "two words"]) == {name: 1.0}
     assert score("naïve café", "nai\u0308ve cafe\u0301") == 1.0
 
 
