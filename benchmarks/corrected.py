@@ -45,7 +45,7 @@ class Form:
     make: Callable[[Doc, Doc], Texts]
     """From the corrected document and another one of the same task."""
     value: str | None = None
-    """The reported number that tells whether it is right. None: the pair's."""
+    """The reported number that tells whether it is right, `before/after` if the names differ. None: the pair's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +145,15 @@ def _other_gold(doc: Doc, other: Doc) -> str | None:
     return None if other.golds[0].split() == doc.golds[0].split() else other.golds[0]
 
 
+def _other_answer(doc: Doc, other: Doc) -> str | None:
+    return None if other.golds[0] in doc.golds else other.golds[0]
+
+
+def _other_words(doc: Doc, other: Doc) -> str | None:
+    return None if is_quasi_match(doc.golds[0], other.golds[0]) else other.golds[0]
+
+
+SPACED = Form(name="the published answer behind a space", is_right=True, make=lambda doc, _: f" {doc.golds[0]}")
 PUBLISHED = Form(name="the published answer", is_right=True, make=_published)
 LETTERS = (
     PUBLISHED,
@@ -221,6 +230,28 @@ FORMS: Mapping[str, tuple[str | None, Sequence[Form]]] = {
     ),
     "harness|bbh:dyck_languages": ("qem", (PUBLISHED, Form(name="another question's brackets", is_right=False, make=_other_gold))),
     "bigbench|hindi_question_answering": ("rouge1", (PUBLISHED,)),
+    "bigbench|conlang_translation": (
+        "perfect_em/em",
+        (PUBLISHED, Form(name="another question's answer", is_right=False, make=_other_gold)),
+    ),
+    "bigbench|word_sorting": ("perfect_em/em", (PUBLISHED, SPACED)),
+    "bigbench|color": ("rouge1", (PUBLISHED, Form(name="another question's answer", is_right=False, make=_other_answer))),
+    "lighteval|unscramble": (
+        "perfect_em/em",
+        (
+            PUBLISHED,
+            Form(name="the published answer without its space", is_right=True, make=lambda doc, _: doc.golds[0].strip()),
+            Form(name="another question's answer", is_right=False, make=_other_gold),
+        ),
+    ),
+    "lighteval|coqa": (
+        "perfect_em/qem",
+        (
+            Form(name="the published answer", is_right=True, make=lambda doc, _: doc.golds[0].strip()),
+            Form(name="the published answer as a sentence", is_right=True, make=lambda doc, _: f" {doc.golds[0].strip().capitalize()}."),
+            Form(name="another question's answer", is_right=False, make=_other_words),
+        ),
+    ),
 }
 """Task or superset -> the reported number that tells (None: the first), and the forms of answers."""
 
@@ -282,8 +313,10 @@ def _count(
         other = after[ids[(place + 1) % len(ids)]]
         for form in forms:
             if (texts := form.make(after[name], other)) is not None:
-                wanted = form.value or value
-                counts[form.name].add(_is_right(task, before[name], texts, wanted), _is_right(corrected, after[name], texts, wanted))
+                old, _, new = (form.value or value or "").partition("/")
+                counts[form.name].add(
+                    _is_right(task, before[name], texts, old or None), _is_right(corrected, after[name], texts, new or old or None)
+                )
 
 
 def _is_right(task: Task, doc: Doc, texts: Texts, value: str | None = None) -> bool:

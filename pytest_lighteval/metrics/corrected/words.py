@@ -17,6 +17,8 @@ _SEPARATOR = re.compile(r"\s+|(?<=[^\W_])-+(?=\w)|--+")
 _GLUED_SIGN = re.compile(r"(?<=[=(<>:;/\[{|,])(?=-[$€£¥₹]?\.?\d)")
 """Where a number with a sign begins within a token, as in "x=-5"."""
 _NUMBER = re.compile(r"(-?)[$€£¥₹]?((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)%?")
+_BEFORE_NUMBERS = "".join(set(string.punctuation) - set("-.$"))
+"""What may stand before a number without being a part of it."""
 _LONGEST_NUMBER = 400
 _WORD_A_OR_I = re.compile(r"\W*[AaIi]\s+[a-z]")
 
@@ -34,8 +36,8 @@ def words_of(text: str, *, articles: Sequence[str] = _ARTICLES) -> list[str]:
 
 
 def _word(token: str) -> str:
-    bare = token.strip("".join(set(string.punctuation) - set("-.$%"))).rstrip(".-")
-    if len(bare) <= _LONGEST_NUMBER and (number := _NUMBER.fullmatch(bare.strip("$") if not bare.startswith(("$", "-")) else bare)):
+    bare = token.rstrip(string.punctuation).lstrip(_BEFORE_NUMBERS)
+    if len(bare) <= _LONGEST_NUMBER and (number := _NUMBER.fullmatch(bare)):
         return str(Fraction((number[1] + number[2]).replace(",", "")))
     return "".join(letter for index, letter in enumerate(bare) if not _is_mark(bare, index))
 
