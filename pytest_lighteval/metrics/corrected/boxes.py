@@ -14,6 +14,7 @@ _BOX = re.compile(r"\\f?box(?:ed)?(?:\s+(?![\s{])([^\s$]+)|\s*(\{))")
 _ANNOUNCED = re.compile(r"\banswer\s*(?:is|:)\s*:?\s*(.+)", re.IGNORECASE)
 _WRAPPED = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 _FUNCTIONS = frozenset({"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "log", "exp", "sqrt", "frac", "mod"})
+_UNIT = re.compile(r"(?<=[\d}])(?:\s|\\[,;: ])+[A-Za-z]{2,}[A-Za-z .]*$")
 _THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\}|\\,|\\!)+(?=\d{3}(?!\d))")
 
 
@@ -51,11 +52,13 @@ def boxed_answer(text: str) -> str | None:
 
 
 def normal_form(answer: str) -> str:
-    """The benchmark's own normal form (Hendrycks et al. 2021, arXiv:2103.03874) of an answer without separators of thousands and fonts.
+    """The benchmark's own normal form (Hendrycks et al. 2021, arXiv:2103.03874) without separators of thousands, fonts and units.
 
-    Separators of thousands are those of groups of three digits.
+    Separators of thousands are those of groups of three digits; a unit is a word behind a number. Words are in lower case.
     """
-    bare = _WRAPPED.sub(r"\1", _THOUSANDS.sub("", answer).strip(" $."))
+    bare = _WRAPPED.sub(r" \1", _THOUSANDS.sub("", answer).strip(" $.")).strip()
+    bare = _UNIT.sub("", bare)
+    bare = bare.lower() if _has_words(bare) else bare
     normal = normalizers.math(rf"\boxed{{{bare}}}") or ""
     return re.sub(r"^\((\w)\)$", r"\1", normal)
 

@@ -15,10 +15,14 @@ from pytest_lighteval.types import Doc
 # all of these take what they can and give nothing back: no text takes more than linear time
 _OPENERS = r"(?:[\s$*_(\[{<\"']|\\(?:boxed|fbox|textbf|textit|textrm|text|mathrm|mathbf|mathsf|[(\[])){0,16}+"
 _CLOSERS = r"[$*_)\]}>\"']{0,16}+(?:\\[)\]])?+"
-_BE = "is|was|be|would be|should be|must be|est|es|è|é|ist|lautet|là|adalah|ni|是|为|為|は|은|는|है|হল"
+_BE = "is|was|be|would be|should be|must be|est|es|è|é|ist|lautet|là|adalah|ni|هي|هو|是|为|為|は|은|는|है|হল"
 _FILLERS = (
     "therefore|thus|hence|then|clearly|definitely|probably|likely|most likely|the|correct|right|best|final|option|choice|letter|answer"
 )
+_KINDS = "correcta?|correcte|corretta|correta|final|finale|choice|option|letter|key|الصحيحة"
+"""Words between that for "answer" and "is"."""
+_ALSO = {"jpn": "答え|正解", "zho": "正确选项", "deu": "lösung"}
+"""Further words for "answer", by language."""
 _REASONS = "because|since|as|due|for|with|which|where|though|but|while"
 """Words that may follow a letter that is an answer: "A because", but not "A hydrogen atom"."""
 
@@ -29,13 +33,14 @@ def _patterns(count: int, language: Language) -> tuple[re.Pattern[str], ...]:
     upper = "|".join(re.escape(one) for one in language.letters[:count])
     either = upper + "|" + "|".join(re.escape(one.lower()) for one in language.letters[:count])
     # no letter of a word, and no list of letters
-    apart = r"(?![^\W\d_]|['’]\w)" if language.has_spaces else r"(?![A-Za-z0-9])"
+    latin = language.letters[0].isascii()
+    apart = r"(?![A-Za-z0-9\u00c0-\u024f]|['’]\w)" if latin else r"(?![^\W\d_]|['’]\w)"
     others = rf"(?!\s*(?:,|/|&|\bor\b|\band\b)\s*{_OPENERS}(?:{upper})\b)(?!\s*\?)"
     end = rf"(?=\s*[.,;:!。，]*\s*(?:\n|$|[.;!。，,(\-]|\s(?:{_REASONS})\b))"
     strict = rf"(?P<letter>(?:{either}){apart})(?={_CLOSERS}{end})"
     # an upper-case letter before a word is the answer unless it may be the word "A" or "I"
     loose = rf"(?P<letter>(?:{upper}){apart}(?![ ]+(?<=[AI] )[a-z])|(?:{either}){apart}(?={_CLOSERS}{end}))"
-    word = rf"(?i:{language.answer})"
+    word = rf"(?i:(?:{_ALSO.get(language.code, language.answer)}|{language.answer})(?:\s+(?:{_KINDS})\b)?+)"
     be = rf"(?>\s*(?:(?:{_BE})(?![^\W\d_])|[:=\-])\s*)" if language.has_spaces else rf"(?>\s*(?:{_BE}|[:=\-])\s*)"
     fillers = rf"(?>\s*\b(?:{_FILLERS})\b\s*:?\s*){{0,6}}+"
     marks = r"[*_\"'>\])]{0,4}+"

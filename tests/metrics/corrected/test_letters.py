@@ -41,6 +41,16 @@ def test_the_metrics_take_the_announced_letter_and_no_other(text: str, letter: s
         ("arabic", "الإجابة: ب", 1),
         ("hindi", "उत्तर: ख", 1),
         ("korean", "답: B", 1),
+        ("korean", "정답은 B입니다.", 1),
+        ("japanese", "正解はBです。", 1),
+        ("chinese", "故选B。", 1),
+        ("spanish", "La respuesta correcta es B.", 1),
+        ("french", "La réponse correcte est B.", 1),
+        ("italian", "La risposta corretta è C.", 2),
+        ("portuguese", "A resposta correta é D.", 3),
+        ("german", "Die richtige Antwort lautet B.", 1),
+        ("arabic", "الإجابة الصحيحة هي ب", 1),
+        ("russian", "Правильный ответ: В", 2),
     ],
 )
 def test_other_languages_announce_with_their_own_word(language: str, text: str, index: int) -> None:
