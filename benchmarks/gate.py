@@ -93,6 +93,7 @@ def bars(measured: Measured) -> list[Bar]:
     made.append(
         Bar(what="n = 200, 4 repeats: red though nothing changed", value=measured.repeats[0], bound=false, at_most=True, slack=slack(5))
     )
+    of_cells = min(measured.draws, gate_repeats.MOST_DRAWS)
     for (n, right, (before, after), kind), found in measured.cells.items():
         made += [
             Bar(
@@ -100,7 +101,7 @@ def bars(measured: Measured) -> list[Bar]:
                 value=share,
                 bound=100 * alpha + 1,
                 at_most=True,
-                slack=slack(100 * alpha),
+                slack=300 * float(np.sqrt(alpha * (1 - alpha) / of_cells)),  # one of so many is the unluckiest
             )
             for alpha, share in zip(gate_repeats.ALPHAS, found, strict=True)
         ]
@@ -160,7 +161,8 @@ def tables(measured: Measured, sizes: Sequence[int]) -> str:
     parts.append(_table(head, [[*map(_share, measured.repeats)]]))
     first, second = (f"{100 * alpha:g} %" for alpha in gate_repeats.ALPHAS)
     parts.append("### Several runs, nothing changed: share in which a loss is found, %\n")
-    parts.append(f"Before the stroke at an alpha of {first}, behind it at {second}.\n")
+    draws = min(measured.draws, gate_repeats.MOST_DRAWS)
+    parts.append(f"Before the stroke at an alpha of {first}, behind it at {second}. Here each figure is a share of {draws:,} draws.\n")
     parts.append(_table(*gate_repeats.table(measured.cells)))
     return "\n".join(parts)
 

@@ -29,6 +29,8 @@ Cell = tuple[int, float, tuple[int, int], str]
 Shares = tuple[float, float]
 """In percent, at each of `ALPHAS`."""
 
+MOST_DRAWS = 2000
+"""Of one cell: there are many, and each draw takes a test of its own."""
 _SURELY_CHANCE = 1.0
 """A sum of this many standard deviations or less is never significant at the largest alpha."""
 

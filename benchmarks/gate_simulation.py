@@ -293,7 +293,7 @@ def simulate(draws: int, sizes: Sequence[int], say: Callable[[str], None]) -> Me
     measured.repeats = [_repeats(loss, 200, 4, draws, seed) for seed, loss in enumerate(LOSSES)]
     say("repeats")
     units = [count for count in gate_repeats.UNITS if count < max(sizes)]
-    measured.cells = gate_repeats.simulate_cells(draws, say, units=units)
+    measured.cells = gate_repeats.simulate_cells(min(draws, gate_repeats.MOST_DRAWS), say, units=units)
     return measured
 
 

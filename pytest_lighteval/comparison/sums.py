@@ -64,8 +64,10 @@ def _heads(size: int, count: int) -> Law:
     if count > _MOST_COINS:
         heads = heads[logs > logs.max() + np.log(_NEGLIGIBLE)]
         logs = logs[heads]
+    chances = np.exp(logs)
     probabilities = np.zeros(size * (len(heads) - 1) + 1)
-    probabilities[::size] = np.exp(logs)
+    # logarithms of large numbers of ways are rounded, all by nearly the same
+    probabilities[::size] = chances / chances.sum()
     return Law(size * int(heads[0]), probabilities, exact=len(heads) > count)
 
 

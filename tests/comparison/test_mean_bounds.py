@@ -13,6 +13,7 @@ import scipy.stats
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pytest_lighteval.comparison import mean_bounds
 from pytest_lighteval.comparison.mean_bounds import mean_tail, mean_upper_bound
 from pytest_lighteval.comparison.sums import FloatArray
 
@@ -115,3 +116,23 @@ def test_it_holds_for_skewed_graded_losses(n: int) -> None:
         missed += mean_tail(np.clip(losses, -1, 1), worst=1, mean=mean * 0.98) <= 0.05
 
     assert missed / draws <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / draws)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.0008])
+@pytest.mark.parametrize("spread", [0.1, 1e-5])
+def test_many_different_values_on_fewer_points_have_a_bound_that_is_hardly_higher(
+    spread: float, alpha: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = np.random.default_rng(1).standard_t(3, size=1500).clip(-9, 9) * spread / 9
+
+    bound = mean_upper_bound(losses, worst=1, alpha=alpha)
+
+    monkeypatch.setattr(mean_bounds, "_MOST_POINTS", 10_000)
+    exact = mean_upper_bound(losses, worst=1, alpha=alpha)
+    assert -1e-12 <= bound - exact < 1e-4 * (exact - losses.mean())
+
+
+def test_the_worst_value_keeps_its_own_point() -> None:
+    values = np.append(np.linspace(-0.01, 0.01, 2000), 1.0)
+
+    assert mean_upper_bound(values, worst=1, alpha=0.05) > mean_upper_bound(values[:-1], worst=1, alpha=0.05) + 1 / 2001
