@@ -195,6 +195,27 @@ def evaluate(
     return measured()
 
 
+def requests_of(
+    task: Task,
+    backend: Backend,
+    *,
+    few_shots: int,
+    truncate: bool = False,
+    settings: EvaluationSettings | None = None,
+    data_sets: DataSets | None = None,
+) -> list[list[Request]]:
+    """What `evaluate` will ask, kind by kind, in its order: for a backend that works ahead. Raises as `evaluate` does."""
+    settings, data_sets = settings or EvaluationSettings(), data_sets or DataSets()
+    key = TaskKey(suite=task.suite, task=task.name, few_shots=few_shots, truncate=truncate)
+    metrics = tuple(metric(name) for name in task.metrics)
+    data = _load_docs(task, metrics, data_sets)
+    prompted = list(prompt_docs(task, data.docs, key, metrics, settings, data_sets, backend))
+    if isinstance(backend, LearnsAnswers):
+        _teach(backend, prompted)
+    asked = _asked(dict(enumerate(prompted)))
+    return [asked[kind].requests for kind in sorted(asked)]
+
+
 def task_kinds(task: Task) -> tuple[RequestKind, ...]:
     """What a backend must be able to do to run this task, sorted."""
     return tuple(sorted({metric(name).ask.kind for name in task.metrics}))
@@ -330,28 +351,19 @@ def _ask(
 
     Equal requests about a document are asked once.
     """
-    requests: dict[RequestKind, list[Request]] = {}
-    # for each of these requests, its document and what it answers there
-    askers: dict[RequestKind, list[tuple[int, list[Ask]]]] = {}
-    responses: dict[int, _Responses] = {}
-    for index, doc in docs.items():
-        asks: dict[Request, list[Ask]] = {}
-        for ask, request in doc.requests.items():
-            asks.setdefault(request, []).append(ask)
-        for request, answered in asks.items():
-            requests.setdefault(request.kind, []).append(request)
-            askers.setdefault(request.kind, []).append((index, answered))
-        responses[index] = _Responses(missing=len(asks))
+    asked = _asked(docs)
+    responses = {index: _Responses(missing=len(set(doc.requests.values()))) for index, doc in docs.items()}
 
     on_progress(progress)
-    for kind in sorted(requests):
-        unanswered = set(range(len(requests[kind])))
+    for kind in sorted(asked):
+        requests, askers = asked[kind].requests, asked[kind].askers
+        unanswered = set(range(len(requests)))
         # each kind has its own request type, which the method of that name takes
-        for position, response in getattr(backend, kind.value)(requests[kind]):
+        for position, response in getattr(backend, kind.value)(requests):
             if position not in unanswered:
                 raise BackendError(f"backend {backend.name!r} answered {kind} request {position} twice, or was never asked it")
             unanswered.remove(position)
-            index, answered = askers[kind][position]
+            index, answered = askers[position]
             responses[index].by_ask |= dict.fromkeys(answered, response)
             responses[index].missing -= 1
             progress.done += 1
@@ -359,8 +371,31 @@ def _ask(
             if responses[index].missing == 0:
                 yield index, responses[index].by_ask
         if unanswered:
-            count = len(requests[kind])
+            count = len(requests)
             raise RequestsFailedError(f"backend {backend.name!r} answered {count - len(unanswered)} of {count} {kind} requests")
+
+
+@dataclass(slots=True)
+class _Asked:
+    """The requests of one kind."""
+
+    requests: list[Request] = field(default_factory=list)
+    askers: list[tuple[int, list[Ask]]] = field(default_factory=list)
+    """For each of them, its document and what it answers there."""
+
+
+def _asked(docs: Mapping[int, PromptedDoc]) -> dict[RequestKind, _Asked]:
+    """What is asked about these documents, equal requests about a document once."""
+    asked: dict[RequestKind, _Asked] = {}
+    for index, doc in docs.items():
+        asks: dict[Request, list[Ask]] = {}
+        for ask, request in doc.requests.items():
+            asks.setdefault(request, []).append(ask)
+        for request, answered in asks.items():
+            of_kind = asked.setdefault(request.kind, _Asked())
+            of_kind.requests.append(request)
+            of_kind.askers.append((index, answered))
+    return asked
 
 
 # ------------------------------------------------------------------------------------------------ scores

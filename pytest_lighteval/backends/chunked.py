@@ -36,6 +36,14 @@ class AnswersChunks(Protocol):
         """The number of a chunk, a position in it and the response, each once and in any order."""
 
 
+@runtime_checkable
+class WorksAhead(Protocol):
+    """A backend that can be told what it will be asked."""
+
+    def ask_ahead(self, chunks: Sequence[Sequence[Request]]) -> None:
+        """Compute these chunks when there is nothing else to do, and keep the answers until they are asked."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """What is asked at once."""
@@ -99,6 +107,11 @@ class ChunkedBackend:
         """Close the inner backend."""
         self.inner.close()
 
+    def ask_ahead(self, requests: Sequence[Request]) -> None:
+        """Let a backend with several engines compute what it will be asked later. Any other backend is left alone."""
+        if isinstance(self.inner, WorksAhead):
+            self.inner.ask_ahead([chunk.requests for chunk in self._chunks(requests)])
+
     def _answer(self, requests: Sequence[AnyRequest], kind: type[AnyResponse]) -> Iterator[tuple[int, AnyResponse]]:
         """Every request's index and response."""
         chunks = self._chunks(requests)
@@ -154,3 +167,10 @@ def ask_chunks(backend: Backend, chunks: Sequence[Sequence[Request]]) -> Iterato
         # each kind has its own request type, which the method of that name takes
         for position, response in getattr(backend, chunk[0].kind.value)(chunk):
             yield number, position, response
+
+
+def response_kind(request: Request) -> type[Any]:
+    """The type of the responses to requests of this kind."""
+    if isinstance(request, LoglikelihoodRequest):
+        return LoglikelihoodResponse
+    return GenerateResponse if isinstance(request, GenerateRequest) else PerplexityResponse

@@ -28,6 +28,7 @@ from pytest_lighteval.plugin.items import ReferenceItem, TaskItem
 from pytest_lighteval.plugin.progress import ProgressLine
 from pytest_lighteval.plugin.reference import Reference, ReferenceResult, facts_of
 from pytest_lighteval.plugin.session import Session
+from pytest_lighteval.plugin.work_ahead import work_ahead
 from pytest_lighteval.reports.details import DetailsWriter
 from pytest_lighteval.reports.junit import properties
 from pytest_lighteval.reports.printable import printable
@@ -60,6 +61,7 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
                 folder, stopping = session.run_folder, session.judge.early_stopping(key, item.task)
                 if earlier:  # a verdict was red, so every document is asked again
                     folder, stopping = folder / "attempts" / str(len(earlier) + 1), None
+                work_ahead(session, item, model, engine)
                 result = run_evaluation(session, item, item.task, key, engine, folder=folder, before=before, stopping=stopping)
                 is_deferred, model_id = session.settings.gate.is_deferred, engine.fingerprint
                 verdicts = () if is_deferred else session.judge.verdicts(item.task, result, stopping, earlier=earlier, model=model_id)

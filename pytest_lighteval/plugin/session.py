@@ -61,6 +61,8 @@ class Session:
     """Which file an item comes from, so that two files cannot declare the same one."""
     is_planned: bool = False
     """The items are known."""
+    asked_ahead: set[TaskKey] = field(default_factory=set)
+    """Items whose requests a pool got before their turn."""
     reference: Reference | None = None
     """The model that the session's is compared with, once a fixture made it."""
 

@@ -69,6 +69,19 @@ def test_the_fake_backend_has_the_same_bytes_with_any_number_of_engines(project:
     assert sum(member["answers"] for member in members) == 168
 
 
+def test_engines_without_work_begin_with_the_items_that_come_next(project: pytest.Pytester) -> None:
+    arguments = ["--backend", "fake", "--model-args", "accuracy=0.6,delay=0.01"]
+
+    plain = measured(project, "--backend", "fake", "--model-args", "accuracy=0.6")
+    ahead = measured(project, *arguments, "--replicas", "2")
+
+    assert same(ahead, plain)
+    members = ahead["run"]["use"]["members"]
+    assert sum(member["chunks"] for member in members) == 5  # each item is one
+    assert sum(member["answers"] for member in members) == 168
+    assert all(member["chunks"] for member in members)
+
+
 @pytest.mark.skipif(not all(map(find_spec, ("torch", "transformers"))), reason="needs pip install '.[accelerate]'")
 def test_the_accelerate_backend_has_the_same_bytes_cold_warm_and_with_a_member_lost(
     project: pytest.Pytester, tmp_path_factory: pytest.TempPathFactory

@@ -15,7 +15,7 @@ import msgspec
 
 from pytest_lighteval.backends.cache.answer_store import AnswerStore
 from pytest_lighteval.backends.cache.environment_key import environment_key
-from pytest_lighteval.backends.chunked import AnyRequest, AnyResponse, Chunk, ChunkedBackend, ask_chunks
+from pytest_lighteval.backends.chunked import AnyRequest, AnyResponse, Chunk, ChunkedBackend, WorksAhead, ask_chunks, response_kind
 from pytest_lighteval.backends.chunks import ChunkLimits
 from pytest_lighteval.backends.protocol import batches_itself, cached_apart, is_cacheable
 from pytest_lighteval.types import Backend, Message, Prompt, Request
@@ -88,16 +88,14 @@ class CachedBackend(ChunkedBackend):
     def _answer(self, requests: Sequence[AnyRequest], kind: type[AnyResponse]) -> Iterator[tuple[int, AnyResponse]]:
         asked: list[_Asked] = []
         for chunk in self._chunks(requests):
-            keys = [self._key(request.kind.value, request) for request in chunk.requests]
-            call = hashlib.blake2b(b"".join(key or b"?" for key in keys), digest_size=_CALL_BYTES).digest()
-            known = self._known(keys, call, kind)
+            one, known = self._look_up(chunk, kind)
             for position, found in known.items():
                 self.hits += len(chunk.indices[position])
                 self.recalled += len(chunk.indices[position])
                 for index in chunk.indices[position]:
                     yield index, found
-            if missing := [position for position in range(len(keys)) if position not in known]:
-                asked.append(_Asked(chunk=chunk, keys=keys, call=call, positions=missing))
+            if one.positions:
+                asked.append(one)
         if not asked:
             return
         for number, position, response in ask_chunks(self.inner, [one.requests for one in asked]):
@@ -116,6 +114,20 @@ class CachedBackend(ChunkedBackend):
         facts = {name: fact for name, fact in self.inner.describe().items() if name != "use"}
         self._write(self._key("facts", None), b"", facts)
         self._store.flush()
+
+    def ask_ahead(self, requests: Sequence[Request]) -> None:
+        """See `ChunkedBackend.ask_ahead`: of what is not cached."""
+        if isinstance(self.inner, WorksAhead):
+            looked_up = [self._look_up(chunk, response_kind(chunk.requests[0]))[0] for chunk in self._chunks(requests)]
+            self.inner.ask_ahead([one.requests for one in looked_up if one.positions])
+
+    def _look_up(self, chunk: Chunk, kind: type[AnyResponse]) -> tuple[_Asked, dict[int, AnyResponse]]:
+        """What must be asked of a chunk, and what is known of it."""
+        keys = [self._key(request.kind.value, request) for request in chunk.requests]
+        call = hashlib.blake2b(b"".join(key or b"?" for key in keys), digest_size=_CALL_BYTES).digest()
+        known = self._known(keys, call, kind)
+        missing = [position for position in range(len(keys)) if position not in known]
+        return _Asked(chunk=chunk, keys=keys, call=call, positions=missing), known
 
     def _known(self, keys: Sequence[bytes | None], call: bytes, kind: type[AnyResponse]) -> dict[int, AnyResponse]:
         """The responses that are taken from the cache, by position.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -46,6 +46,8 @@ class PoolBackend:
         self._jobs: dict[Job, list[Answered]] = {}
         """Chunks that are not done, and what came of them while nobody waited for it."""
         self._ahead: dict[tuple[int, tuple[Request, ...]], Job] = {}
+        self.supply: Callable[[], bool] | None = None
+        """Called when engines will soon have nothing to do: asks something ahead. Returns False if there is nothing more. None: nobody."""
         self._is_closed = False
         if callable(getattr(self._local, "learn", None)):
             self.learn = self._learn
@@ -148,11 +150,6 @@ class PoolBackend:
             if key not in self._ahead:
                 self._ahead[key] = self._submit(tuple(chunk), 0, ahead=True)
 
-    @property
-    def is_hungry(self) -> bool:
-        """Whether engines will soon have nothing to do."""
-        return self._pool.is_hungry
-
     def close(self) -> None:
         """End the members."""
         self._is_closed = True
@@ -181,6 +178,9 @@ class PoolBackend:
 
     def _next(self) -> Answered:
         """The next answer, which is kept if its chunk was asked ahead."""
+        while self.supply is not None and self._pool.is_hungry:
+            if not self.supply():
+                self.supply = None
         answered = self._pool.out.get()
         if isinstance(answered, BackendError):
             raise answered
