@@ -128,7 +128,7 @@ class TextGenerator:
     def _is_sampled(self, request: GenerateRequest) -> bool:
         return is_sampled(request, self._parameters)
 
-    def _payload(self, one: _PendingRequest, sample: int, limit_name: str) -> dict[str, Any]:
+    def _payload(self, one: _PendingRequest, sample: int, limit_name: str, *, takes_stops: bool) -> dict[str, Any]:
         payload: dict[str, Any] = {"model": self._server.model}
         is_chat = isinstance(one.prompt, tuple)
         if isinstance(one.prompt, tuple):
@@ -137,7 +137,7 @@ class TextGenerator:
             payload["prompt"] = one.prompt
         if (limit := self._limit(one, is_chat=is_chat)) is not None:
             payload[limit_name if is_chat else "max_tokens"] = limit
-        if stops := stops_of(one.request, self._parameters)[:_STOPS_SENT]:
+        if takes_stops and (stops := stops_of(one.request, self._parameters)[:_STOPS_SENT]):
             payload["stop"] = list(stops)
         sampled = self._is_sampled(one.request)
         given = self._parameters.temperature
@@ -170,21 +170,27 @@ class TextGenerator:
             return one.failure
         path = "/chat/completions" if isinstance(one.prompt, tuple) else "/completions"
         try:
-            # the name that this request is sent with: another thread may change it meanwhile
-            limit_name = self._server.limit_name
-            try:
-                answer = self._client.post(path, self._payload(one, sample, limit_name))
-            except RefusedError as error:
-                if NEWER_LIMIT not in str(error) or limit_name == NEWER_LIMIT:
-                    raise
-                self._server.limit_name = NEWER_LIMIT
-                answer = self._client.post(path, self._payload(one, sample, NEWER_LIMIT))
-            return self._read(answer, one)
+            return self._read(self._post(path, one, sample), one)
         except FinalStatusError as error:
             raise self._server.no_answer(error) from None
         except UnansweredError as error:
             one.failure = str(error)
             return one.failure
+
+    def _post(self, path: str, one: _PendingRequest, sample: int) -> Mapping[str, Any]:
+        """The server's answer, in the dialect that it turns out to speak: another name of the limit, no stop sequences."""
+        while True:
+            # what this request is sent with: another thread may change it meanwhile
+            limit_name, takes_stops = self._server.limit_name, self._server.takes_stops
+            try:
+                return self._client.post(path, self._payload(one, sample, limit_name, takes_stops=takes_stops))
+            except RefusedError as error:
+                if NEWER_LIMIT in str(error) and limit_name != NEWER_LIMIT:
+                    self._server.limit_name = NEWER_LIMIT
+                elif takes_stops and _refuses_stops(str(error)):
+                    self._server.takes_stops = False
+                else:
+                    raise
 
     def _read(self, answer: Mapping[str, Any], one: _PendingRequest) -> _Sample:
         self._server.check_count(token_count(answer, "prompt_tokens"), one.expected_tokens)
@@ -216,6 +222,12 @@ class TextGenerator:
             truncated_tokens=one.truncated,
             empty_reasons=tuple(sample.empty_reason for sample in samples) if any(sample.empty_reason for sample in samples) else (),
         )
+
+
+def _refuses_stops(problem: str) -> bool:
+    """Whether a server says that it knows no stop sequences. They are applied to its texts in any case."""
+    words = problem.lower()
+    return "'stop'" in words and any(word in words for word in ("unsupported", "not supported"))
 
 
 def _chat_text(message: object) -> tuple[object, str]:

@@ -30,6 +30,8 @@ class Server:
         self.arguments, self.client, self.tokenizer = arguments, client, tokenizer
         self.limit_name = "max_tokens"
         """The name of the limit of new tokens in a chat."""
+        self.takes_stops = True
+        """Whether it takes stop sequences, as far as it has not refused them."""
         self._echo_form: EchoForm | None = None
         """How the server echoes. None: not known yet, or it does not."""
         self._token_texts: dict[int, str] = {}

@@ -214,6 +214,19 @@ def test_a_limit_that_goes_by_another_name_is_sent_under_it(server: TinyServer, 
     assert [payload.get("max_completion_tokens") for payload in server.seen] == [None, 2, 3]
 
 
+def test_stop_sequences_that_a_server_refuses_are_applied_here(server: TinyServer, connect: Connect) -> None:
+    refusal = "Unsupported parameter: 'stop' is not supported with this model."
+    said = json.dumps({"choices": [{"message": {"content": "one. two"}, "finish_reason": "length"}]})
+    server.faults = [Fault(status=400, body=json.dumps({"error": {"message": refusal}})), Fault(body=said), Fault(body=said)]
+    backend = connect(concurrency=1)
+
+    requests = [GenerateRequest(prompt=TURNS, max_new_tokens=count, stop_sequence=(".",)) for count in (2, 3)]
+    answers = dict(backend.generate(requests))
+
+    assert [answer.texts for answer in answers.values()] == [("one",), ("one",)]
+    assert [payload.get("stop") for payload in server.seen] == [["."], None, None]
+
+
 def test_requests_that_learn_at_the_same_time_that_the_limit_has_another_name_are_all_answered(
     server: TinyServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
