@@ -14,7 +14,7 @@ from pytest_lighteval.types import Ask, PromptTemplate, Task
 
 CATALOGUE = Catalogue()
 CORRECTED = [task for path in sorted((CATALOGUE.shipped / "corrected").glob("*.yaml")) for task in CATALOGUE.load(path)]
-EVERYWHERE = {"suite", "name", "path", "line", "known_defect", "corrected_by", "system_prompt_apart", "version"}
+EVERYWHERE = {"suite", "name", "path", "line", "known_defect", "corrected_by", "system_prompt_apart", "version", "accepted_findings"}
 MAY_DIFFER: Mapping[str, Set[str]] = {
     "bigbench.*": {"metrics", "generation_size"},
     "bigbench.conlang_translation": {"metrics", "generation_size", "stop_sequence"},
