@@ -11,12 +11,12 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import gate_repeats
+from benchmarks import gate_repeats, gate_soft_measures
+from benchmarks.gate_bars import Bar, share_text, table_text
 from benchmarks.gate_simulation import (
     INCONCLUSIVE,
     LOSSES,
@@ -32,22 +32,6 @@ from benchmarks.gate_simulation import (
 )
 
 # ---------------------------------------------------------------------------------------------------------- bars
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """Something that must hold."""
-
-    what: str
-    value: float
-    bound: float
-    at_most: bool
-    slack: float = 0.0
-
-    @property
-    def held(self) -> bool:
-        """Whether it does."""
-        return self.value <= self.bound + self.slack if self.at_most else self.value >= self.bound - self.slack
 
 
 def bars(measured: Measured) -> list[Bar]:
@@ -139,41 +123,34 @@ def tables(measured: Measured, sizes: Sequence[int]) -> str:
         parts.append(f"### Share of runs flagged, %, by true loss in points (documents {name})\n")
         rows = []
         for n in sizes:
-            rows += [[f"{n}", rule, *map(_share, measured.flagged[name, n, rule])] for rule in RULES]
+            rows += [[f"{n}", rule, *map(share_text, measured.flagged[name, n, rule])] for rule in RULES]
             for mode, label in (("fixed", "**this gate**"), ("sequential", "**this gate, sequential**")):
-                rows.append([f"{n}", label, *[_share(shares[REGRESSED]) for shares in measured.verdicts[name, n, mode]]])
-        parts.append(_table(["n", "rule", *head], rows))
+                rows.append([f"{n}", label, *[share_text(shares[REGRESSED]) for shares in measured.verdicts[name, n, mode]]])
+        parts.append(table_text(["n", "rule", *head], rows))
     parts.append("### Verdicts of this gate, %: PASSED / REGRESSED / INCONCLUSIVE, by true loss in points (documents made up)\n")
     rows = [
-        [f"{n}", mode, *[" / ".join(_share(shares[kind]) for kind in (PASSED, REGRESSED, INCONCLUSIVE)) for shares in by_loss]]
+        [f"{n}", mode, *[" / ".join(share_text(shares[kind]) for kind in (PASSED, REGRESSED, INCONCLUSIVE)) for shares in by_loss]]
         for (name, n, mode), by_loss in measured.verdicts.items()
         if name == "made up"
     ]
-    parts.append(_table(["n", "mode", *head], rows))
+    parts.append(table_text(["n", "mode", *head], rows))
     parts.append("### Sequential mode: share of the documents used, %, by true loss in points\n")
-    rows = [[f"{n}", name, f"{100 * drop:g}", *map(_share, shares)] for (name, n, drop), shares in measured.documents.items()]
-    parts.append(_table(["n", "documents", "max_drop", *head], rows))
+    rows = [[f"{n}", name, f"{100 * drop:g}", *map(share_text, shares)] for (name, n, drop), shares in measured.documents.items()]
+    parts.append(table_text(["n", "documents", "max_drop", *head], rows))
     parts.append("### Share of sessions that are red, %, by documents in each task\n")
     ours = {"fixed": "**this gate**", "sequential": "**this gate, sequential**"}
-    rows = [[situation, f"{gates}", ours.get(mode, mode), *map(_share, red)] for (situation, gates, mode), red in measured.sessions.items()]
-    parts.append(_table(["what is true", "gates", "rule", *map(str, sizes)], rows))
+    rows = [
+        [situation, f"{gates}", ours.get(mode, mode), *map(share_text, red)] for (situation, gates, mode), red in measured.sessions.items()
+    ]
+    parts.append(table_text(["what is true", "gates", "rule", *map(str, sizes)], rows))
     parts.append("### 200 documents, 4 runs of either model: share REGRESSED, %, by true loss in points\n")
-    parts.append(_table(head, [[*map(_share, measured.repeats)]]))
+    parts.append(table_text(head, [[*map(share_text, measured.repeats)]]))
     first, second = (f"{100 * alpha:g} %" for alpha in gate_repeats.ALPHAS)
     parts.append("### Several runs, nothing changed: share in which a loss is found, %\n")
     draws = min(measured.draws, gate_repeats.MOST_DRAWS)
     parts.append(f"Before the stroke at an alpha of {first}, behind it at {second}. Here each figure is a share of {draws:,} draws.\n")
-    parts.append(_table(*gate_repeats.table(measured.cells)))
+    parts.append(table_text(*gate_repeats.table(measured.cells)))
     return "\n".join(parts)
-
-
-def _share(value: float) -> str:
-    return f"{value:.1f}" if 0 < value < 9.95 or 99 < value < 100 else f"{value:.0f}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -194,17 +171,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measured = simulate(300 if options.quick else options.draws, sizes, say)
     print(tables(measured, sizes))
     print(f"Each figure is a share of {measured.draws} draws.\n")
-    checked = bars(measured)
+    soft = gate_soft_measures.measure(100 if options.quick else options.draws, say, is_quick=options.quick)
+    print(gate_soft_measures.tables(soft))
+    checked = [*bars(measured), *gate_soft_measures.bars(soft)]
     for bar in checked:
-        print(
-            f"{'ok  ' if bar.held else 'MISS'}  {bar.value:5.1f} %  ({'at most' if bar.at_most else 'at least'} {bar.bound:g})  {bar.what}"
-        )
+        print(bar)
     missed = sum(not bar.held for bar in checked)
     print(f"\n{len(checked) - missed} of {len(checked)} bars held")
     if options.write:
         from benchmarks import gate_pictures
 
         gate_pictures.write(measured, tables(measured, sizes), Path(__file__).resolve().parents[1] / "docs")
+        gate_soft_measures.write(soft)
     return 1 if missed else 0
 
 

@@ -114,7 +114,7 @@ class StoppingRule(Protocol):
     """How an evaluation may end early: the parts in which its documents are asked, and whether those asked so far are enough."""
 
     def parts(self, docs: Sequence[PromptedDoc]) -> Sequence[Sequence[int]]:
-        """Positions in `docs`, part by part, each position in exactly one of them.
+        """Positions in `docs`, part by part, each position in one of them at most: documents in none are not asked.
 
         Called once, when all prompts are built: the parts change no prompt.
         """
@@ -434,11 +434,17 @@ def _score(prompted: PromptedDoc, responses: Mapping[Ask, Response], metrics: Se
             scored[ask], cut = _without_thoughts(response, thoughts)
             cut_in_thoughts += cut
     values: dict[str, SampleValue | None] = {}
+    soft: dict[str, float] = {}
     not_judged: dict[str, str] = {}
     if error is None:
         for entry in metrics:
             try:
                 values |= entry.sample(prompted.doc, scored[entry.ask])
+                soft |= {
+                    name: corpus.soft.sample(prompted.doc, scored[entry.ask])
+                    for name, corpus in entry.corpus.items()
+                    if corpus.soft is not None
+                }
             except NotJudgedError as reason:
                 values |= dict.fromkeys(entry.corpus)
                 not_judged[entry.name] = str(reason)
@@ -455,6 +461,7 @@ def _score(prompted: PromptedDoc, responses: Mapping[Ask, Response], metrics: Se
             if isinstance(response, GenerateResponse) and response is not responses[ask]
         },
         values=values,
+        soft=soft,
         prompt_digest=prompted.prompt_digest,
         truncated=prompted.dropped_shots > 0 or any(response.truncated_tokens > 0 for response in responses.values()),
         not_judged=not_judged,
@@ -495,6 +502,7 @@ def _document_score(detail: Detail) -> DocumentScore:
         few_shot_seed=detail.few_shot_seed,
         cluster=detail.doc.cluster,
         truncated=detail.truncated,
+        soft=detail.soft,
     )
 
 

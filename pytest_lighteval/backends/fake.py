@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -48,6 +48,12 @@ class FakeArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         float, msgspec.Meta(ge=0, le=0.5, description="share of documents whose answers differ between two runs, at random")
     ] = 0.0
     run: Annotated[int, msgspec.Meta(ge=0, description="number of the run of one model: another number draws the noise again")] = 0
+    shift: Annotated[
+        float, msgspec.Meta(description="nats that every right choice loses against the others; answers change where its lead is smaller")
+    ] = 0.0
+    jitter: Annotated[
+        float, msgspec.Meta(ge=0, description="nats, at most, by which the log-likelihood of a choice differs between two runs")
+    ] = 0.0
     wrong: Annotated[tuple[str, ...], msgspec.Meta(description="ids of documents that it always answers wrong, e.g. [test:3,test:17]")] = ()
     fail: Annotated[tuple[str, ...], msgspec.Meta(description="ids of documents whose requests fail")] = ()
     max_length: Annotated[int, msgspec.Meta(ge=1, description="tokens (words, here) that fit; longer prompts are truncated")] = 8192
@@ -115,6 +121,7 @@ class FakeBackend:
                 yield index, LoglikelihoodResponse(error=error)
                 continue
             favourite = self._favourite(request)
+            golds = doc.golds if (doc := self._docs.get(request)) is not None else ()
             unconditioned = None
             if request.unconditioned_prompt is not None:
                 favourite_alone = self._seeded_choice(request.unconditioned_prompt, request.choices)
@@ -122,7 +129,7 @@ class FakeBackend:
             yield (
                 index,
                 LoglikelihoodResponse(
-                    logprobs=self._logprobs(request.prompt, request.choices, favourite),
+                    logprobs=self._logprobs(request.prompt, request.choices, favourite, golds),
                     greedy=tuple(choice == favourite for choice in request.choices),
                     token_counts=tuple(max(1, len(choice.split())) for choice in request.choices),
                     unconditioned_logprobs=unconditioned,
@@ -186,9 +193,17 @@ class FakeBackend:
         """The choice that the seed selects if no document is known."""
         return min(choices, key=lambda choice: self._uniform("favourite", _text(prompt), choice))
 
-    def _logprobs(self, prompt: Prompt, choices: Sequence[str], favourite: str) -> tuple[float, ...]:
-        """Between -2 and -1 for the favourite, between -6 and -3 for the others."""
-        return tuple(-(1 + self._uniform("choice", _text(prompt), choice)) * (1 if choice == favourite else 3) for choice in choices)
+    def _logprobs(self, prompt: Prompt, choices: Sequence[str], favourite: str, golds: Collection[str] = ()) -> tuple[float, ...]:
+        """Between -2 and -1 for the favourite, between -6 and -3 for the others; then what `shift` and `jitter` take off."""
+        return tuple(
+            -(1 + self._uniform("choice", _text(prompt), choice)) * (1 if choice == favourite else 3)
+            - self.arguments.shift * (choice in golds)
+            - self._jitter(prompt, choice)
+            for choice in choices
+        )
+
+    def _jitter(self, prompt: Prompt, choice: str) -> float:
+        return self.arguments.jitter and self.arguments.jitter * self._uniform("jitter", _text(prompt), choice, self.arguments.run)
 
     def _is_right(self, request: Request, sample: int | None = None) -> bool:
         """One draw for each document. So losses and gains are nested: a larger share hits the documents of a smaller one, and more."""

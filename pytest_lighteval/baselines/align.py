@@ -85,8 +85,18 @@ class AlignedScores:
     """
     clusters: tuple[str | None, ...] | None
     """The candidate's. None: no document belongs to a cluster."""
+    soft: AlignedSoft | None = None
+    """None: a document has no soft scores on one side."""
     notes: tuple[str, ...]
     """One line each: that a subset is compared, a mismatch that was allowed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignedSoft:
+    """The soft scores of aligned documents: for each the soft scores of its repeats, as `AlignedScores` has its scores."""
+
+    baseline: tuple[tuple[float, ...], ...]
+    candidate: tuple[tuple[float, ...], ...]
 
 
 def align(
@@ -121,7 +131,7 @@ def align(
     found += kind_of_metric
     if kind_of_metric:
         return Mismatch(key=result.key, metric=metric, reasons=tuple(reason for reason in found if reason.kind not in {*allow} - _NEVER))
-    scored = _scores(documents.paired, baseline.scores[metric], metric)
+    scored = _scores(documents.paired, baseline.scores[metric], baseline.soft.get(metric), metric)
     found += scored.reasons
     if not documents.paired:
         return Mismatch(key=result.key, metric=metric, reasons=tuple(found))
@@ -141,6 +151,7 @@ def align(
         candidate=scored.candidate,
         seeds=scored.seeds,
         clusters=scored.clusters if any(name is not None for name in scored.clusters) else None,
+        soft=scored.soft,
         notes=(*documents.notes, *(f"allowed ({reason.kind}): {reason.text}" for reason in found)),
     )
 
@@ -171,6 +182,21 @@ def _numbers(repeats: tuple[SampleValue, ...], seeds: int) -> float | tuple[floa
     if seeds > 1:
         numbers = [math.fsum(numbers[run::runs]) / seeds for run in range(runs)]
     return numbers[0] if runs == 1 else tuple(numbers)
+
+
+def soft_runs(aligned: AlignedScores) -> AlignedSoft | None:
+    """The soft scores of each run, as `mean_scores` has its scores: the mean over its few-shot seeds. None: there are none."""
+    if aligned.soft is None:
+        return None
+
+    def by_run(documents: Sequence[tuple[float, ...]]) -> tuple[tuple[float, ...], ...]:
+        found = []
+        for margins, seeds in zip(documents, aligned.seeds, strict=True):
+            runs = len(margins) // seeds
+            found.append(margins if seeds == 1 else tuple(math.fsum(margins[run::runs]) / seeds for run in range(runs)))
+        return tuple(found)
+
+    return AlignedSoft(baseline=by_run(aligned.soft.baseline), candidate=by_run(aligned.soft.candidate))
 
 
 def seeds_of(repeats: Sequence[tuple[int, int]]) -> int:
@@ -224,6 +250,7 @@ class _Scores:
     candidate: tuple[tuple[SampleValue, ...], ...]
     seeds: tuple[int, ...]
     clusters: tuple[str | None, ...]
+    soft: AlignedSoft | None
     reasons: tuple[MismatchReason, ...]
 
 
@@ -400,10 +427,14 @@ def _metric(result: TaskResult, baseline: BaselineTask, metric: str) -> list[Mis
     return [MismatchReason(kind=MismatchKind.METRIC, text=text) for text in reasons]
 
 
-def _scores(paired: Sequence[tuple[int, DocumentScore]], rows: Sequence[Repeated], metric: str) -> _Scores:
+def _scores(
+    paired: Sequence[tuple[int, DocumentScore]], rows: Sequence[Repeated], soft_rows: Sequence[tuple[float, ...]] | None, metric: str
+) -> _Scores:
     before: dict[str, list[SampleValue]] = {}
     after: dict[str, list[SampleValue]] = {}
     repeats: dict[str, list[tuple[int, int]]] = {}
+    soft_before: dict[str, list[float]] = {}
+    soft_after: dict[str, list[float]] = {}
     clusters: dict[str, str | None] = {}
     one_sided: dict[str, None] = {}
     not_numbers: dict[str, None] = {}
@@ -421,6 +452,9 @@ def _scores(paired: Sequence[tuple[int, DocumentScore]], rows: Sequence[Repeated
             after.setdefault(document.id, []).append(value)
             repeats.setdefault(document.id, []).append((len(old), 1))
             clusters[document.id] = document.cluster
+            if soft_rows is not None and metric in document.soft:
+                soft_before.setdefault(document.id, []).extend(soft_rows[row])
+                soft_after.setdefault(document.id, []).append(document.soft[metric])
     reasons = []
     if one_sided:
         reasons.append(_listed(list(one_sided), f"documents have a score of {metric} on one side only"))
@@ -436,6 +470,12 @@ def _scores(paired: Sequence[tuple[int, DocumentScore]], rows: Sequence[Repeated
         candidate=tuple(tuple(after[name]) for name in ids),
         seeds=tuple(seeds_of(repeats[name]) for name in ids),
         clusters=tuple(clusters[name] for name in ids),
+        soft=AlignedSoft(
+            baseline=tuple(tuple(soft_before[name]) for name in ids),
+            candidate=tuple(tuple(soft_after[name]) for name in ids),
+        )
+        if all(len(soft_after.get(name, ())) == len(after[name]) for name in ids)
+        else None,
         reasons=tuple(MismatchReason(kind=MismatchKind.SCORES, text=text) for text in reasons),
     )
 

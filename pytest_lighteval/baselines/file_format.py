@@ -18,9 +18,11 @@ from pytest_lighteval.baselines.packing import (
     count_columns,
     pack_column,
     pack_digests,
+    pack_halves,
     pack_ids,
     unpack_column,
     unpack_digests,
+    unpack_halves,
     unpack_ids,
 )
 from pytest_lighteval.common.msgspec_errors import place_and_problem
@@ -98,6 +100,11 @@ def _task_to_plain(task: BaselineTask, *, measured_by: list[str]) -> dict[str, A
             "few_shot_seeds": pack_column(task.few_shot_seeds),
             "prompts": None if task.prompt_digests is None else pack_digests(task.prompt_digests),
             "scores": {name: pack_column([value for row in rows for value in row]) for name, rows in task.scores.items()},
+            **(
+                {"soft": {name: pack_halves([number for row in rows for number in row]) for name, rows in task.soft.items()}}
+                if task.soft
+                else {}
+            ),
         },
         "prompt_digest": None if task.prompt_digests is None else _digest_of_digests(task.prompt_digests),
         "repeats": task.repeats,
@@ -219,6 +226,7 @@ class _Packed(msgspec.Struct, kw_only=True):
     few_shot_seeds: Any
     prompts: str | None
     scores: dict[str, Any]
+    soft: dict[str, str] = {}
 
 
 def parse_baseline(text: str, where: str) -> Baseline:
@@ -328,7 +336,9 @@ def _task(key: TaskKey, plain: Any, sources: Mapping[str, Provenance], where: st
     metrics = {name: _converted(metric, _Metric, where, f"{field}.metrics.{name}") for name, metric in file.metrics.items()}
     if file.metrics.keys() != file.packed.scores.keys():
         raise UserInputError(f"{where}: {field}.packed.scores: are not of the metrics that are named above")
-    columns = 4 + file.repeats * sum(map(count_columns, file.packed.scores.values()))
+    if unnamed := file.packed.soft.keys() - file.metrics.keys():
+        raise UserInputError(f"{where}: {field}.packed.soft.{min(unnamed)}: is of no metric that is named above")
+    columns = 4 + file.repeats * (sum(map(count_columns, file.packed.scores.values())) + len(file.packed.soft))
     if file.rows * columns > most_cells:
         raise UserInputError(f"{where}: {field}: {file.rows} rows with {file.repeats} repeats do not fit into a file of this size")
     try:
@@ -344,7 +354,11 @@ def _task(key: TaskKey, plain: Any, sources: Mapping[str, Provenance], where: st
         for name, column in file.packed.scores.items():
             at = f"{field}.packed.scores.{name}"
             values = unpack_column(column, file.rows * file.repeats)
-            scores[name] = tuple(tuple(values[start : start + file.repeats]) for start in range(0, len(values), file.repeats))
+            scores[name] = _by_row(values, file.repeats)
+        soft: dict[str, tuple[tuple[float, ...], ...]] = {}
+        for name, text in file.packed.soft.items():
+            at = f"{field}.packed.soft.{name}"
+            soft[name] = _by_row(unpack_halves(text, file.rows * file.repeats), file.repeats)
     except PackingError as error:
         raise UserInputError(f"{where}: {at}: {error}") from error
     if file.prompt_digest != (None if digests is None else _digest_of_digests(digests)):
@@ -365,6 +379,7 @@ def _task(key: TaskKey, plain: Any, sources: Mapping[str, Provenance], where: st
         few_shot_seeds=tuple(seeds),
         prompt_digests=digests,
         scores=scores,
+        soft=soft,
         repeats=file.repeats,
         dataset_fingerprint=file.dataset_fingerprint,
         data_revision=file.data_revision,
@@ -382,6 +397,10 @@ def _task(key: TaskKey, plain: Any, sources: Mapping[str, Provenance], where: st
     for at, problem in problems(task, digest=file.score_digest, means=means):
         raise UserInputError(f"{where}: {field}.{at}: {problem}")
     return task
+
+
+def _by_row(values: Sequence[Any], repeats: int) -> tuple[tuple[Any, ...], ...]:
+    return tuple(tuple(values[start : start + repeats]) for start in range(0, len(values), repeats))
 
 
 def _history(entry: _History, where: str) -> HistoryEntry:

@@ -43,7 +43,10 @@ def is_value_of(value: float, mean: float | None) -> bool:
 
 
 def score_digest(task: BaselineTask, means: frozenset[str]) -> str:
-    """SHA-256 over the ids, the scores, and what is said of each metric; a value that is a mean is checked against its scores instead."""
+    """SHA-256 over the ids, the scores, the soft scores if there are any, and what is said of each metric.
+
+    A value that is a mean is checked against its scores instead.
+    """
     content = {
         "ids": task.ids,
         "few_shot_seeds": task.few_shot_seeds,
@@ -54,6 +57,8 @@ def score_digest(task: BaselineTask, means: frozenset[str]) -> str:
         },
         "scores": {name: [_same(value) for row in rows for value in row] for name, rows in task.scores.items()},
     }
+    if task.soft:
+        content["soft"] = {name: [number for row in rows for number in row] for name, rows in task.soft.items()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

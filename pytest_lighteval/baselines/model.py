@@ -60,6 +60,8 @@ class BaselineTask:
     """12 hex digits per row. None: the prompts are unknown, so they cannot be compared."""
     scores: Mapping[str, tuple[Repeated, ...]]
     """By reported name, for every row its repeats."""
+    soft: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+    """By reported name, for every row the soft score of each repeat. Metrics of which a row has none are left out, as are older files'."""
     repeats: int
     """Runs that were merged, the same for every row."""
     dataset_fingerprint: str | None

@@ -221,3 +221,24 @@ def unpack_digests(text: Any, count: int) -> tuple[str, ...]:
         raise PackingError("is not base64")
     data = _bytes(text, _DIGEST_BYTES * count)
     return tuple(data[start : start + _DIGEST_BYTES].hex() for start in range(0, len(data), _DIGEST_BYTES))
+
+
+# ---------------------------------------------------------------------------------------------------- soft scores
+
+
+def pack_halves(numbers: Sequence[float]) -> str:
+    """Numbers of half precision, two bytes each, little-endian. Raises ValueError for a number that is none of them, or not finite."""
+    exact = np.asarray(numbers, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        halves = exact.astype("<f2")
+    if not (np.isfinite(exact).all() and np.array_equal(halves.astype(np.float64), exact)):
+        raise ValueError("a soft score is not on its grid, the finite numbers of half precision")
+    return _text(halves.tobytes())
+
+
+def unpack_halves(text: str, count: int) -> list[float]:
+    """The numbers that `pack_halves` was given. Raises PackingError."""
+    halves = np.frombuffer(_bytes(text, 2 * count), dtype="<f2")
+    if not np.isfinite(halves).all():
+        raise PackingError("a soft score is not finite")
+    return [float(number) for number in halves]

@@ -51,6 +51,11 @@ def _merged(tasks: Sequence[BaselineTask]) -> BaselineTask:
             )
             for name in first.scores
         },
+        soft={
+            name: tuple(tuple(number for row in rows for number in row) for rows in zip(*(task.soft[name] for task in tasks), strict=True))
+            for name in first.soft
+            if all(name in task.soft for task in tasks)
+        },
         repeats=repeats,
         dataset_fingerprint=first.dataset_fingerprint,
         data_revision=first.data_revision,

@@ -61,6 +61,11 @@ def baseline_task(result: TaskResult, provenance: Provenance, *, data_revision: 
         few_shot_seeds=tuple(document.few_shot_seed for document in result.documents),
         prompt_digests=tuple(document.prompt_digest for document in result.documents),
         scores={name: tuple((_score(document.values.get(name)),) for document in result.documents) for name in result.metrics},
+        soft={
+            name: tuple((document.soft[name],) for document in result.documents)
+            for name in result.metrics
+            if all(name in document.soft for document in result.documents)
+        },
         repeats=1,
         dataset_fingerprint=result.dataset_fingerprint,
         data_revision=data_revision,

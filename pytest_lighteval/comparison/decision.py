@@ -222,7 +222,7 @@ def decision_line(metric: str, decision: Decision, *, alpha: float, points: bool
     parts = [
         f"{metric} {comparison.baseline:.3f} -> {comparison.candidate:.3f}",
         f"{what} {number(size)}{' points' if points else ''} [{number(ends[0][0])}, {number(ends[1][0])}] ({levels})",
-        f"p = {_probability(comparison.p_gain if gain else comparison.p)}",
+        f"p = {probability(comparison.p_gain if gain else comparison.p)}",
         f"n = {comparison.n}",
     ]
     if comparison.lost is not None:
@@ -246,7 +246,8 @@ def _level(alpha: float) -> str:
     return f"{100 * (1 - alpha):.4g} %"
 
 
-def _probability(p: float) -> str:
+def probability(p: float) -> str:
+    """A p-value in two digits, or one with its exponent: `0.045`, `8e-7`."""
     if p >= 0.001:
         return f"{p:.2g}"
     mantissa, exponent = f"{p:.0e}".split("e")

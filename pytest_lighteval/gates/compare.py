@@ -15,7 +15,8 @@ from pytest_lighteval.comparison.corpus import compare_corpus
 from pytest_lighteval.comparison.decision import Decision, Policy, decide, decision_line, policy_for
 from pytest_lighteval.comparison.paired import Paired, concatenate, pair
 from pytest_lighteval.gates.plan import PairedGate
-from pytest_lighteval.types import CorpusMetric, Flip, PairedVerdict, SampleValue, TaskResult
+from pytest_lighteval.gates.soft_voice import heard, score_alpha, soft_alpha, soft_notes, soft_words
+from pytest_lighteval.types import CorpusMetric, Flip, PairedVerdict, SampleValue, SoftVerdict, TaskResult
 
 _MOST_NOTES = 3
 
@@ -60,20 +61,21 @@ def compare_gate(
     aligned, mismatches = align_sides(gate, sides, settings=settings, allow=allow)
     if mismatches:
         return stale(gate, mismatches)
-    policy = own_policy(gate, [side.baseline for side in sides], session)
+    baselines = [side.baseline for side in sides]
+    policy, alpha = own_policy(gate, baselines, session), score_alpha(gate, baselines)
     attempts = most_attempts(sides)
     certify_alpha = policy.alpha / attempts
     try:
-        comparison = compare_aligned(aligned, gate.corpus, alpha=gate.alpha, certify_alpha=certify_alpha)
+        comparison = compare_aligned(aligned, gate.corpus, alpha=alpha, certify_alpha=certify_alpha)
     except ValueError as error:
         problem = f"{gate.metric}: cannot be compared with the baseline: {error}"
         return PairedVerdict(outcome="STALE", line=problem, red=True, advisory=gate.advisory)
-    return verdict_of(
-        gate.metric,
-        decide(comparison, policy, alpha=gate.alpha, certify_alpha=certify_alpha),
-        alpha=gate.alpha,
-        advisory=gate.advisory,
-        points=in_points(gate, [side.baseline for side in sides]),
+    decision = decide(comparison, policy, alpha=alpha, certify_alpha=certify_alpha)
+    return verdict_with_soft(
+        gate,
+        baselines,
+        aligned,
+        decision,
         flips=flips_of(aligned[0]) if len(aligned) == 1 and gate.corpus.is_mean else (),
         notes=(*attempts_note(attempts), *notes_of(aligned)),
     )
@@ -215,12 +217,38 @@ def stale(gate: PairedGate, mismatches: Sequence[Mismatch], *, of: str = "the ba
     return PairedVerdict(outcome="STALE", line=text, red=True, advisory=gate.advisory)
 
 
+def verdict_with_soft(
+    gate: PairedGate,
+    baselines: Sequence[BaselineTask],
+    aligned: Sequence[AlignedScores],
+    decision: Decision,
+    *,
+    flips: tuple[Flip, ...],
+    notes: tuple[str, ...],
+) -> PairedVerdict:
+    """A gate's decision, after its soft scores were asked, as the value that reports show."""
+    decision, soft = heard(gate, baselines, aligned, decision)
+    return verdict_of(
+        gate.metric,
+        decision,
+        alpha=score_alpha(gate, baselines),
+        soft_alpha=soft_alpha(gate, baselines),
+        soft=soft,
+        advisory=gate.advisory,
+        points=in_points(gate, baselines),
+        flips=flips,
+        notes=(*notes, *soft_notes(gate, decision, soft)),
+    )
+
+
 def verdict_of(
     name: str,
     decision: Decision,
     *,
     alpha: float,
     points: bool,
+    soft_alpha: float | None = None,
+    soft: SoftVerdict | None = None,
     advisory: bool = False,
     flips: tuple[Flip, ...] = (),
     notes: tuple[str, ...] = (),
@@ -229,7 +257,7 @@ def verdict_of(
     comparison, required = decision.comparison, decision.required
     return PairedVerdict(
         outcome=decision.outcome.value,
-        line=decision_line(name, decision, alpha=alpha, points=points),
+        line=decision_line(name, decision, alpha=alpha, points=points) + soft_words(soft),
         red=decision.red and not advisory,
         advisory=advisory,
         comparison=comparison,
@@ -239,6 +267,8 @@ def verdict_of(
         min_effect=decision.policy.least_loss,
         alpha=alpha,
         certify_alpha=decision.certify_alpha,
+        soft_alpha=soft_alpha,
+        soft=soft,
         documents_needed=required.documents if required else None,
         repeats_needed=required.repeats if required else None,
         flips=flips,

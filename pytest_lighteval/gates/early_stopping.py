@@ -15,8 +15,9 @@ from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.paired import Paired, pair
 from pytest_lighteval.comparison.sequential import LookDecision, look, look_ends, stratified_order
 from pytest_lighteval.evaluate import PromptedDoc
-from pytest_lighteval.gates.compare import flips_of, in_points, most_of, own_policy, verdict_of
+from pytest_lighteval.gates.compare import flips_of, most_of, own_policy, verdict_with_soft
 from pytest_lighteval.gates.plan import GatePlan, PairedGate
+from pytest_lighteval.gates.soft_voice import score_alpha
 from pytest_lighteval.types import PairedVerdict, TaskKey, TaskResult
 
 
@@ -58,6 +59,7 @@ class EarlyStopping:
         """The final decision on each metric, once it is certain or all documents are seen. Empty: the task was not checked early."""
         self._gates, self._baseline, self._most, self._max_samples = gates, baseline, most, max_samples
         self._policies = {gate.metric: own_policy(gate, [baseline], session) for gate in gates}
+        self._alphas = {gate.metric: score_alpha(gate, [baseline]) for gate in gates}
         self._settings, self._allow = settings, allow
         self._part_of: dict[str, int] = {}
         self._ends: dict[str, tuple[int, ...]] = {}
@@ -91,7 +93,7 @@ class EarlyStopping:
                 parts = self._by_part(aligned, most_of(gate.corpus))
                 if list(itertools.accumulate(part.n for part in parts)) != list(self._ends[gate.metric][: len(parts)]):
                     continue  # the user allows documents without a score: alpha was divided over other numbers of documents
-                decision = look(parts, self._ends[gate.metric], self._policies[gate.metric], alpha=gate.alpha)
+                decision = look(parts, self._ends[gate.metric], self._policies[gate.metric], alpha=self._alphas[gate.metric])
                 if decision.stop:
                     self.decided[gate.metric], self._aligned[gate.metric] = decision, aligned
         return len(self.decided) == len(self._gates)
@@ -104,12 +106,11 @@ class EarlyStopping:
         if decision is None:
             return None
         aligned = self._aligned[gate.metric]
-        return verdict_of(
-            gate.metric,
+        return verdict_with_soft(
+            gate,
+            [self._baseline],
+            [aligned],
             decision.decision,
-            alpha=gate.alpha,
-            advisory=gate.advisory,
-            points=in_points(gate, [self._baseline]),
             flips=flips_of(aligned),
             notes=(f"check {decision.look} of {len(self._ends[gate.metric])}", *aligned.notes),
         )

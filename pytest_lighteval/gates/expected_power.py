@@ -22,6 +22,7 @@ from pytest_lighteval.comparison.power import (
 )
 from pytest_lighteval.gates.compare import own_policy
 from pytest_lighteval.gates.plan import GatePlan
+from pytest_lighteval.gates.soft_voice import score_alpha
 from pytest_lighteval.types import TaskKey
 
 
@@ -84,8 +85,9 @@ def expected_powers(
     found = []
     for gate in plan.gates:
         members = [find(key) for key in gate.members or (gate.key,)]
-        policy = own_policy(gate, [member for member in members if member is not None], session)
-        power = expected_power(str(gate.key), gate.metric, members, policy=policy, alpha=gate.alpha, max_samples=max_samples)
+        held = [member for member in members if member is not None]
+        policy, alpha = own_policy(gate, held, session), score_alpha(gate, held) if held else gate.alpha
+        power = expected_power(str(gate.key), gate.metric, members, policy=policy, alpha=alpha, max_samples=max_samples)
         no_range = gate.corpus.is_mean and gate.corpus.range is None and power.n is not None
         found.append(replace(power, unknown=power.unknown or "its metric states no range") if no_range else power)
     new = [(key, metric) for key, metrics in plan.new.items() for metric in metrics]

@@ -17,6 +17,7 @@ from pytest_lighteval.common.losses import parse_loss, share_problem
 from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.sequential import LOOKS
 from pytest_lighteval.errors import MissingExtraError, UserInputError, did_you_mean
+from pytest_lighteval.gates.canary import DOCUMENTS
 from pytest_lighteval.gates.gate_file import GateFile, load_gates
 from pytest_lighteval.gates.red_gates import RETRIED
 from pytest_lighteval.gates.waivers import WaiverFile, load_waivers
@@ -86,6 +87,8 @@ class GateSettings:
     """What decides the verdicts, as the user wrote it: the options of `JUDGING`."""
     files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     """Those of the options that name files -> the files."""
+    canary: int | None = None
+    """Only so many documents of each task are asked, and what they show is told; nothing is judged. None: every task is measured."""
 
     @property
     def written(self) -> tuple[SaveTarget, ...]:
@@ -152,6 +155,7 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
         is_deferred=bool(values["gate_defer"]),
         options={name: values[name] for name in JUDGING if values[name]},
         files={name: _named_files(values[name], folder) for name in _FILES if values[name]},
+        canary=_canary(values),
     )
 
 
@@ -213,6 +217,21 @@ def _runs(text: str | None) -> int:
     if not text.isdecimal() or int(text) < 2:
         raise UserInputError(f"--gate-calibrate {text}: a number of runs from 2 on was expected")
     return int(text)
+
+
+def _canary(values: Mapping[str, Any]) -> int | None:
+    text = values["gate_canary"]
+    if text is None:
+        return None
+    count = str(DOCUMENTS) if text == "on" else text
+    if not count.isdecimal() or int(count) < 1:
+        raise UserInputError(f"--gate-canary {text}: a number of documents was expected; write --gate-canary={DOCUMENTS}")
+    if not values["baseline"]:
+        raise UserInputError("--gate-canary is given without --baseline, whose soft scores say which documents to ask")
+    for name in ("save_baseline", "gate_calibrate", "gate_plan"):
+        if values[name]:
+            raise UserInputError(f"--gate-canary and --{name.replace('_', '-')}: a canary measures no task; give one or the other")
+    return int(count)
 
 
 def _policy(values: Mapping[str, Any]) -> Policy:

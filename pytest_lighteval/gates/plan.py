@@ -177,7 +177,9 @@ def _group_choices(
         own = [choices[name].spec for choices in compared if name in choices]
         spec = merged(_agreed(own) if len(own) == len(compared) else GateSpec(), replace(specs.get(name, GateSpec()), min=None, max=None))
         if spec.paired != "ignored":
-            choices[name] = _Choice(corpus=reported[0][name], spec=spec)
+            corpora = [metrics[name] for metrics in reported]
+            kinds = {corpus.soft and corpus.soft.is_margin for corpus in corpora}
+            choices[name] = _Choice(corpus=corpora[0] if len(kinds) == 1 else replace(corpora[0], soft=None), spec=spec)
     return choices
 
 

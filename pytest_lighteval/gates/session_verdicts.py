@@ -107,10 +107,10 @@ class SessionGates:
     def with_adjusted(self, verdicts: Mapping[str, tuple[Verdict, ...]]) -> dict[str, tuple[Verdict, ...]]:
         """The verdicts by key, with Holm's adjusted p-value of each gate."""
         p_values = {
-            f"{key} {verdict.metric}": verdict.paired.p
+            f"{key} {verdict.metric}": verdict.paired.gate_p
             for key, of_key in verdicts.items()
             for verdict in of_key
-            if key != POOLED and verdict.paired is not None and verdict.paired.p is not None and not verdict.paired.advisory
+            if key != POOLED and verdict.paired is not None and verdict.paired.gate_p is not None and not verdict.paired.advisory
         }
         adjusted = holm(p_values, self.plan.family)
         return {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from pytest_lighteval.common.statistics import MEAN
 from pytest_lighteval.errors import DataError
-from pytest_lighteval.types import Ask, Doc, LoglikelihoodResponse, Metric
+from pytest_lighteval.metrics.soft_scores import on_grid, soft_margin
+from pytest_lighteval.types import Ask, CorpusMetric, Doc, LoglikelihoodResponse, Metric, SoftScore
 
 Normalize = Callable[[Doc, LoglikelihoodResponse], Sequence[float]]
 """Log-probabilities of the choices that can be compared with each other."""
@@ -52,13 +54,22 @@ def _divided(doc: Doc, texts: Sequence[str], logprobs: Sequence[float], lengths:
     return [logprob / length for logprob, length in zip(logprobs, lengths, strict=True)]
 
 
+def _with_margin(normalize: Normalize = as_they_are, *, depth: int = 1) -> CorpusMetric:
+    """A mean whose documents have the lead of the right choices as their soft score."""
+
+    def margin(doc: Doc, response: LoglikelihoodResponse) -> float:
+        return soft_margin(normalize(doc, response), doc.gold, depth=depth)
+
+    return replace(MEAN, soft=SoftScore(sample=margin, is_margin=True))
+
+
 def accuracy(name: str, reported: str, normalize: Normalize = as_they_are, *, ask: Ask = Ask.CHOICES) -> Metric:
     """1 if the likeliest choice is right."""
 
     def sample(doc: Doc, response: LoglikelihoodResponse) -> dict[str, float]:
         return {reported: float(best_choice(normalize(doc, response)) in doc.gold)}
 
-    return Metric(name=name, ask=ask, sample=sample, corpus={reported: MEAN})
+    return Metric(name=name, ask=ask, sample=sample, corpus={reported: _with_margin(normalize)})
 
 
 def normalized_probability(name: str, reported: str, normalize: Normalize, *, ask: Ask = Ask.CHOICES) -> Metric:
@@ -91,12 +102,22 @@ def recall(name: str, reported: str, *, depth: int) -> Metric:
         found = ranked[:depth] if depth > 1 else [best_choice(response.logprobs)]
         return {reported: float(any(index in doc.gold for index in found))}
 
-    return Metric(name=name, ask=Ask.CHOICES, sample=sample, corpus={reported: MEAN})
+    return Metric(name=name, ask=Ask.CHOICES, sample=sample, corpus={reported: _with_margin(depth=depth)})
 
 
 def _reciprocal_rank(doc: Doc, response: LoglikelihoodResponse) -> dict[str, float]:
     best = max(response.logprobs[index] for index in doc.gold)
     return {"mrr": 1 / (1 + sum(logprob > best for logprob in response.logprobs))}
+
+
+def _gold_logprob(doc: Doc, response: LoglikelihoodResponse) -> float:
+    """Of the likeliest right answer."""
+    return on_grid(max(response.logprobs))
+
+
+def _truthfulqa_margin(doc: Doc, response: LoglikelihoodResponse) -> float:
+    """The lead of the right choice of MC1."""
+    return soft_margin(response.logprobs[: int(doc.specific["len_mc1"])], (0,))
 
 
 def _any_gold_is_greedy(doc: Doc, response: LoglikelihoodResponse) -> dict[str, float]:
@@ -147,6 +168,16 @@ METRICS = (
     recall("recall_at_2_single_token", "recall@2", depth=2),
     Metric(name="mrr", ask=Ask.CHOICES, sample=_reciprocal_rank, corpus={"mrr": MEAN}),
     Metric(name="mrr_single_token", ask=Ask.CHOICES, sample=_reciprocal_rank, corpus={"mrr": MEAN}),
-    Metric(name="acc_golds_likelihood", ask=Ask.GOLDS, sample=_any_gold_is_greedy, corpus={"acc": MEAN}),
-    Metric(name="truthfulqa_mc_metrics", ask=Ask.CHOICES, sample=_truthfulqa, corpus={"mc1": MEAN, "mc2": MEAN}),
+    Metric(
+        name="acc_golds_likelihood",
+        ask=Ask.GOLDS,
+        sample=_any_gold_is_greedy,
+        corpus={"acc": replace(MEAN, soft=SoftScore(sample=_gold_logprob, is_margin=False))},
+    ),
+    Metric(
+        name="truthfulqa_mc_metrics",
+        ask=Ask.CHOICES,
+        sample=_truthfulqa,
+        corpus={"mc1": replace(MEAN, soft=SoftScore(sample=_truthfulqa_margin, is_margin=True)), "mc2": MEAN},
+    ),
 )

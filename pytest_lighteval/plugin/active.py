@@ -13,6 +13,7 @@ import pytest
 from pytest_lighteval.common.threads import ENVIRONMENT_VARIABLE, Threads, choose_threads, set_threads, usable_cores
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.plugin import fixtures
+from pytest_lighteval.plugin.canary import CanaryReporter
 from pytest_lighteval.plugin.check_reporter import CheckReporter, OnlyChecks
 from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.gates import gate_lines, plan_session
@@ -49,7 +50,9 @@ def activated(config: pytest.Config) -> Session:
                 reporter = CheckReporter(config, session, EndSignals(config.add_cleanup))
                 config.pluginmanager.register(reporter, "lighteval-check-reporter")
         elif session.writes_reports:
-            config.pluginmanager.register(Reporter(config, session, EndSignals(config.add_cleanup)), "lighteval-reporter")
+            is_canary = session.settings.gate.canary is not None
+            reports = CanaryReporter(session) if is_canary else Reporter(config, session, EndSignals(config.add_cleanup))
+            config.pluginmanager.register(reports, "lighteval-reporter")
     return session
 
 

@@ -10,6 +10,7 @@ from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gates.expected_power import expected_powers, plan_lines, power_lines
 from pytest_lighteval.gates.pinned import PINNED_SHARE
 from pytest_lighteval.gates.plan import GatePlan, plan_gates
+from pytest_lighteval.plugin.canary import canary_lines
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.types import SampleValue, Task, TaskKey
@@ -55,6 +56,8 @@ def gate_lines(session: Session, *, collect_only: bool, verbosity: int) -> list[
 
     There are no lines under `-q` and in a session without gates. Raises pytest.UsageError.
     """
+    if session.settings.gate.canary is not None and not collect_only:
+        return canary_lines(session)
     if session.settings.gate.is_deferred and not collect_only:
         return ["gates: deferred; python -m pytest_lighteval gate judges this run together with others", *_sequential(session)]
     asked = session.settings.gate.plan_only or collect_only

@@ -95,6 +95,11 @@ def attach_check_error(item: pytest.Item, task: str, message: str) -> None:
     _payload(item).setdefault("check_errors", {})[task] = message.removeprefix(f"{task}: ")
 
 
+def attach_canary(item: pytest.Item, key: TaskKey, lines: Sequence[str]) -> None:
+    """Keep what a canary says of the item's task."""
+    _payload(item).setdefault("canary", {})[str(key)] = list(lines)
+
+
 def attach_reason(item: pytest.Item, message: str, *, skipped: bool) -> None:
     """Keep why an item did not get as far as its task. The mark says which task it is; other items have no such mark."""
     mark = item.get_closest_marker("lighteval")

@@ -124,6 +124,12 @@ OPTIONS = (
         kind="flag",
         help="record the scores without judging them: python -m pytest_lighteval gate RUN... judges several runs as one",
     ),
+    Option(
+        name="gate-canary",
+        kind="maybe",
+        metavar="N",
+        help="ask N documents of each task (default 40, write --gate-canary=40) and say whether the model changed; no verdict",
+    ),
     Option(name="waivers", metavar="FILE", help="a YAML file of known regressions, expected to fail until a date"),
     Option(name="check-tasks", kind="flag", help="check the benchmarks themselves, without a model: can a right answer score?"),
     Option(name="check-fail-on", metavar="SEVERITY", help="the least finding that fails a task: error (the default), warning or note"),

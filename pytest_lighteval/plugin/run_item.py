@@ -12,6 +12,7 @@ from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.common.statistics import mean_of_runs
 from pytest_lighteval.errors import BackendError, BackendLostError, LightevalError, UnsupportedRequestError
 from pytest_lighteval.evaluate import EvaluationSettings, StoppingRule, evaluate, task_kinds
+from pytest_lighteval.plugin.canary import run_canary
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.gates import BaselineScores, baseline_scores
 from pytest_lighteval.plugin.item_report import (
@@ -45,6 +46,8 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
     is asked.
     """
     key = item.key
+    if session.settings.gate.canary is not None:
+        run_canary(session, item, checked_backend(backend))
     attempts = attempts_of(item, key)
     earlier = results_that_count(attempts)
     repeats: list[TaskResult] = []

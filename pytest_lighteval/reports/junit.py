@@ -48,6 +48,7 @@ def metric_properties(metrics: Mapping[str, MetricResult], verdicts: Iterable[Ve
     with a baseline also `.baseline`, `.delta` (candidate minus baseline), `.p`, the bounds `.lower` and `.upper` of the loss, what the gate
     requires as `.max_drop`, `.min_effect`, `.alpha` and `.certify_alpha`, the comparison's own verdict as `.paired`, and its whole `.line`.
     With a pinned baseline also `.pinned`, `.pinned.baseline`, `.lower`, `.upper`, `.alpha`, `.used` (the share of `max_drop`) and `.line`.
+    Where soft scores have a part of the alpha, it is `.soft.alpha`; where they were asked, `.soft.p` and `.soft.loss` are what they said.
     """
     by_metric = {verdict.metric: verdict for verdict in verdicts}
     found: list[Property] = []
@@ -82,13 +83,15 @@ def _verdict_properties(prefix: str, verdict: Verdict) -> list[Property]:
             (f"{prefix}.lower", comparison.lower),
             (f"{prefix}.upper", comparison.upper),
         ]
-    policy = (
+    further = [
         ("max_drop", paired.max_drop),
         ("min_effect", paired.min_effect),
         ("alpha", paired.alpha),
         ("certify_alpha", paired.certify_alpha),
-    )
-    compared += [(f"{prefix}.{name}", float(number)) for name, number in policy if number is not None]
+        ("soft.alpha", paired.soft_alpha),
+        *((("soft.loss", paired.soft.loss), ("soft.p", paired.soft.p)) if paired.soft is not None else ()),
+    ]
+    compared += [(f"{prefix}.{name}", float(number)) for name, number in further if number is not None]
     return [
         *thresholds,
         *compared,

@@ -103,8 +103,8 @@ def ordered_keys(keys: Iterable[str]) -> list[str]:
 def gate_cell(verdict: Verdict, *, with_thresholds: bool = True) -> str:
     """What a gate says: one word that its colour agrees with, its thresholds, and the comparison's own verdict if that is another.
 
-    `REGRESSED`, `failed, min 0.4, paired PASSED`, `waived, paired REGRESSED`, `PASSED (advisory)`. A pinned baseline is named where it is
-    red: `failed, paired PASSED, pinned REGRESSED`.
+    `REGRESSED`, `REGRESSED (soft)` if the soft scores decided, `failed, min 0.4, paired PASSED`, `waived, paired REGRESSED`,
+    `PASSED (advisory)`. A pinned baseline is named where it is red: `failed, paired PASSED, pinned REGRESSED`.
     """
     paired = verdict.paired
     bounds = (("min", verdict.min), ("max", verdict.max))
@@ -114,9 +114,9 @@ def gate_cell(verdict: Verdict, *, with_thresholds: bool = True) -> str:
         return ", ".join([verdict.outcome, *shown, *of])
     if paired is None:
         return ", ".join([verdict.outcome, *shown])
-    word = f"{paired.outcome} (advisory)" if paired.advisory else paired.outcome
-    if verdict.retried is not None:
-        word = f"{word} (retried)"
+    is_soft = paired.soft is not None and paired.soft.decides
+    ways = [way for way, holds in (("soft", is_soft), ("advisory", paired.advisory), ("retried", verdict.retried is not None)) if holds]
+    word = f"{paired.outcome} ({', '.join(ways)})" if ways else paired.outcome
     if verdict.outcome == "advisory" or (not paired.advisory and paired.outcome in _SAID_BY[verdict.outcome]):
         return ", ".join([word, *shown])
     return ", ".join([verdict.outcome, *shown, f"paired {word}"])

@@ -97,7 +97,7 @@ def _finite(value: Any) -> Any:
 
 
 class _DocumentRow(msgspec.Struct, array_like=True):
-    """A `DocumentScore` without the names of its values: `names` is an index into a table that all documents share."""
+    """A `DocumentScore` without the names of its values: `names` and `soft_names` are places in a table that all documents share."""
 
     id: str
     prompt_digest: str
@@ -106,6 +106,8 @@ class _DocumentRow(msgspec.Struct, array_like=True):
     truncated: bool
     names: int
     values: tuple[SampleValue | None, ...]
+    soft_names: int
+    soft: tuple[float, ...]
 
 
 class _WireTaskResult(msgspec.Struct):
@@ -140,6 +142,8 @@ def _task_result_to_plain(result: TaskResult) -> dict[str, Any]:
             bool(document.truncated),
             names.setdefault(tuple(document.values), len(names)),
             tuple(_value_to_plain(value) for value in document.values.values()),
+            names.setdefault(tuple(document.soft), len(names)),
+            tuple(float(number) for number in document.soft.values()),
         )
         for document in result.documents
     )
@@ -194,4 +198,5 @@ def _documents(value_names: tuple[tuple[str, ...], ...], rows: Iterable[_Documen
             few_shot_seed=row.few_shot_seed,
             cluster=row.cluster,
             truncated=row.truncated,
+            soft=dict(zip(value_names[row.soft_names], row.soft, strict=True)),
         )

@@ -45,6 +45,7 @@ from pytest_lighteval.types.score import (
     Metric,
     MetricResult,
     SampleValue,
+    SoftScore,
     TaskResult,
 )
 from pytest_lighteval.types.task import (
@@ -60,6 +61,7 @@ from pytest_lighteval.types.verdict import (
     Comparison,
     Flip,
     PairedVerdict,
+    SoftVerdict,
     Verdict,
 )
 
@@ -99,6 +101,8 @@ __all__ = [
     "RunReport",
     "SampleValue",
     "Severity",
+    "SoftScore",
+    "SoftVerdict",
     "Task",
     "TaskCheck",
     "TaskKey",

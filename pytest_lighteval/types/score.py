@@ -40,6 +40,19 @@ SampleValue = float | tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SoftScore:
+    """By how much a document was right or wrong, where its metric says only whether: a number that moves before the answer does."""
+
+    sample: Callable[[Doc, Any], float]
+    """`(doc, response) -> soft score`, on the 16-bit grid of `metrics.soft_scores.on_grid`."""
+    is_margin: bool
+    """True: the lead of the right choice, in the numbers whose largest the metric takes: above 0 exactly where it is right, ties aside.
+
+    False: the log-probability of the right answer, which no threshold turns into a score; it is only reported.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusMetric:
     """How the documents' values of one metric become the reported number."""
 
@@ -58,6 +71,8 @@ class CorpusMetric:
 
     Rows of clusters of different sizes are padded with -1, which is no document.
     """
+    soft: SoftScore | None = None
+    """None: a document has no soft score."""
 
     @property
     def within_one(self) -> bool:
@@ -93,6 +108,8 @@ class DocumentScore:
     few_shot_seed: int = 0
     cluster: str | None = None
     truncated: bool = False
+    soft: Mapping[str, float] = field(default_factory=dict)
+    """By reported name, for the metrics that have a soft score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +195,8 @@ class Detail:
     """Texts that the metrics scored, where they differ from what the model wrote."""
     values: Mapping[str, SampleValue | None]
     """By reported name. Empty: not scored; `error` says why."""
+    soft: Mapping[str, float] = field(default_factory=dict)
+    """Soft scores by reported name, for the metrics that have one."""
     prompt_digest: str = ""
     truncated: bool = False
     """The prompt was cut, or lost few-shot examples, to fit the model's length."""

@@ -39,6 +39,29 @@ class Comparison:
     """How `p` was computed, in words."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftVerdict:
+    """What the soft scores say of a number that the scores themselves could not decide."""
+
+    loss: float | None
+    """The loss of their mean, as a share of a document. None: they are log-probabilities, and only fell or did not."""
+    p: float
+    """One-sided p-value of "nothing was lost"."""
+    alpha: float | None
+    """Of the soft test: a part of the gate's. None: it is only reported."""
+    is_certain: bool
+    """The test finds a loss."""
+    answers_fell: bool
+    """The measured loss of the scores is at least half of `min_effect`."""
+    is_large: bool
+    """So is that of the soft scores, too."""
+
+    @property
+    def decides(self) -> bool:
+        """Whether it makes the number REGRESSED."""
+        return self.is_certain and self.is_large and self.alpha is not None
+
+
 def _of_comparison(name: str) -> Any:
     return property(lambda verdict: getattr(verdict.comparison, name, None), doc=f"`comparison.{name}`. None: nothing was compared.")
 
@@ -65,9 +88,13 @@ class PairedVerdict:
     max_drop: float | None = None
     min_effect: float | None = None
     alpha: float | None = None
-    """Its share of the session's; `lower` has the level 1 - alpha."""
+    """Its share of the session's, without what its soft test has; `lower` has the level 1 - alpha."""
     certify_alpha: float | None = None
     """`upper` has the level 1 - certify_alpha."""
+    soft_alpha: float | None = None
+    """What its soft test has of the session's alpha beside `alpha`. None: it has no soft test."""
+    soft: SoftVerdict | None = None
+    """None: the soft scores were not asked, because there are none, or because the scores decided."""
     documents_needed: int | None = None
     """For INCONCLUSIVE: documents in all that would decide it. None: no number would."""
     repeats_needed: int | None = None
@@ -83,6 +110,16 @@ class PairedVerdict:
     lower = _of_comparison("lower")
     upper = _of_comparison("upper")
     p = _of_comparison("p")
+
+    @property
+    def gate_p(self) -> float | None:
+        """The p-value of both tests together, to compare with all of the gate's alpha: each counts by its part (weighted Bonferroni)."""
+        if self.p is None or self.alpha is None or self.soft_alpha is None:
+            return self.p  # type: ignore[no-any-return]  # `_of_comparison` has no type
+        both = self.alpha + self.soft_alpha
+        soft = self.soft.p * both / self.soft_alpha if self.soft is not None and self.soft.is_large else 1.0
+        return float(min(1.0, self.p * both / self.alpha, soft))
+
     lost = _of_comparison("lost")
     won = _of_comparison("won")
     method = _of_comparison("method")

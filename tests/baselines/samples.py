@@ -39,6 +39,7 @@ def result(
     higher_is_better: bool = True,
     values: Mapping[str, float] | None = None,
     clusters: Sequence[str | None] | None = None,
+    soft: Mapping[str, Sequence[float]] | None = None,
 ) -> TaskResult:
     """A result whose documents score so by metric; the reported values are means unless they are given."""
     count = len(next(iter(scores.values())))
@@ -52,6 +53,7 @@ def result(
             few_shot_seed=seed,
             cluster=clusters[row] if clusters else None,
             truncated=row < num_truncated,
+            soft={metric: column[row] for metric, column in (soft or {}).items()},
         )
         for row, (name, seed) in enumerate(zip(names, of, strict=True))
     )

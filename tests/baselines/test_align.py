@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_lighteval.baselines.align import AlignedScores, Mismatch, MismatchKind, align, corpus_rows, mean_scores
+from pytest_lighteval.baselines.align import AlignedScores, Mismatch, MismatchKind, align, corpus_rows, mean_scores, soft_runs
+from pytest_lighteval.baselines.attempts import join_attempts
 from pytest_lighteval.baselines.model import Baseline, BaselineTask
 from pytest_lighteval.baselines.repeats import merge_runs
 from pytest_lighteval.baselines.save import baseline_of
@@ -406,3 +407,46 @@ def test_infinite_parts_of_a_corpus_metric_are_kept() -> None:
 
 def test_a_baseline_of_no_task_is_empty() -> None:
     assert merge_runs([]) == Baseline(tasks={})
+
+
+# --------------------------------------------------------------------------------------------------- soft scores
+
+
+def test_soft_scores_are_aligned_with_the_scores_of_their_documents() -> None:
+    before = result({"qem": [1.0, 0.0, None]}, ids=["t:1", "t:2", "t:3"], soft={"qem": [0.5, -0.5, 9.0]})
+    after = result({"qem": [0.0, 1.0, None]}, ids=["t:2", "t:1", "t:3"], soft={"qem": [-1.0, 1.0, 9.0]})
+
+    pairs = paired(after, saved(before))
+
+    assert pairs.soft is not None
+    assert (pairs.ids, pairs.soft.baseline, pairs.soft.candidate) == (("t:1", "t:2"), ((0.5,), (-0.5,)), ((1.0,), (-1.0,)))
+
+
+@pytest.mark.parametrize("lacking", ["baseline", "run"])
+def test_without_soft_scores_on_one_side_there_are_none(lacking: str) -> None:
+    with_soft, without = result({"qem": [1.0, 0.0]}, soft={"qem": [0.5, -0.5]}), result({"qem": [1.0, 0.0]})
+
+    pairs = paired(with_soft if lacking == "baseline" else without, saved(without if lacking == "baseline" else with_soft))
+
+    assert pairs.soft is None
+
+
+def test_the_soft_score_of_a_run_is_the_mean_over_its_few_shot_seeds() -> None:
+    ids, seeds = ["t:1", "t:2", "t:1", "t:2"], [0, 0, 1, 1]
+    before = result({"qem": [1.0, 0.0, 1.0, 0.0]}, ids=ids, seeds=seeds, soft={"qem": [1.0, -1.0, 2.0, -3.0]})
+    again = result({"qem": [1.0, 0.0, 1.0, 0.0]}, ids=ids, seeds=seeds, soft={"qem": [3.0, -1.0, 6.0, -5.0]})
+
+    runs = soft_runs(paired(before, saved(before, again)))
+
+    assert runs is not None
+    assert (runs.baseline, runs.candidate) == (((1.5, 4.5), (-2.0, -3.0)), ((1.5,), (-2.0,)))
+
+
+def test_the_soft_scores_of_several_attempts_are_runs_of_the_candidate() -> None:
+    before = result({"qem": [1.0, 0.0]}, ids=["t:1", "t:2"], soft={"qem": [1.0, -1.0]})
+    attempts = [result({"qem": [1.0, 0.0]}, ids=["t:1", "t:2"], soft={"qem": list(margins)}) for margins in ((0.5, -2.0), (0.25, -3.0))]
+
+    joined = join_attempts([paired(attempt, saved(before)) for attempt in attempts], saved(before))
+
+    assert joined.soft is not None
+    assert (joined.soft.baseline, joined.soft.candidate) == (((1.0,), (-1.0,)), ((0.5, 0.25), (-2.0, -3.0)))

@@ -16,6 +16,7 @@ from pytest_lighteval.baselines.file_format import parse_baseline, render_baseli
 from pytest_lighteval.baselines.model import Baseline, BaselineMetric, BaselineTask, HistoryEntry, Provenance
 from pytest_lighteval.baselines.save import baseline_of
 from pytest_lighteval.errors import UserInputError
+from pytest_lighteval.metrics.soft_scores import on_grid
 from pytest_lighteval.types import TaskKey
 from tests.baselines.samples import coins, digest, report, result, shuffled_ids
 
@@ -62,6 +63,10 @@ def tasks(draw: st.DrawFn) -> BaselineTask:
         if imported
         else draw(st.lists(st.binary(min_size=6, max_size=6).map(bytes.hex), min_size=count, max_size=count).map(tuple)),
         scores={name: tuple(draw(st.tuples(*[value] * repeats)) for _ in range(count)) for name in reported},
+        soft={
+            name: tuple(draw(st.tuples(*[st.floats(width=16, allow_nan=False, allow_infinity=False)] * repeats)) for _ in range(count))
+            for name in draw(st.lists(st.sampled_from(reported), max_size=2, unique=True))
+        },
         repeats=repeats,
         dataset_fingerprint=draw(st.none() | words) if imported else draw(words),
         data_revision=draw(st.none() | words),
@@ -91,19 +96,23 @@ def test_any_baseline_comes_back_from_its_text(entries: list[BaselineTask], reas
     assert render_baseline(parse_baseline(text, "b.json")) == text
 
 
-def mmlu(*, repeats: int = 1) -> Baseline:
+def mmlu(*, repeats: int = 1, is_soft: bool = False) -> Baseline:
     """MMLU's 57 tasks and 14,042 documents, with prompts and scores as random as can be."""
     results = []
+    noise = random.Random(1)
     for number, size in enumerate(MMLU_SIZES):
         key = TaskKey(suite="leaderboard", task=f"mmlu:high_school_subject_of_a_long_name_{number}", few_shots=5)
-        results.append(result({"acc": coins(size, 0.5, seed=number)}, key=key, fingerprint=hashlib.sha256(str(key).encode()).hexdigest()))
+        soft = {"acc": [on_grid(noise.gauss(0, 3)) for _ in range(size)]} if is_soft else None
+        fingerprint = hashlib.sha256(str(key).encode()).hexdigest()
+        results.append(result({"acc": coins(size, 0.5, seed=number)}, key=key, fingerprint=fingerprint, soft=soft))
     once = baseline_of(report(*results))
     if repeats == 1:
         return once
     rng = random.Random(0)
     many = {
         key: BaselineTask(
-            **{name: getattr(task, name) for name in BaselineTask.__slots__ if name not in ("scores", "repeats")},
+            **{name: getattr(task, name) for name in BaselineTask.__slots__ if name not in ("scores", "soft", "repeats")},
+            soft={name: tuple(row * repeats for row in rows) for name, rows in task.soft.items()},
             scores={"acc": tuple(tuple(float(rng.random() < 0.5) for _ in range(repeats)) for _ in task.ids)},
             repeats=repeats,
         )
@@ -123,6 +132,15 @@ def test_mmlu_fits_into_300_kb() -> None:
 
 def test_mmlu_with_eight_repeats_fits_into_300_kb_too() -> None:
     assert len(render_baseline(mmlu(repeats=8)).encode()) < 250_000
+
+
+@pytest.mark.parametrize("repeats", [1, 8])
+def test_the_soft_scores_of_mmlu_take_two_bytes_each(repeats: int) -> None:
+    hard, soft = (len(render_baseline(mmlu(repeats=repeats, is_soft=is_soft)).encode()) for is_soft in (False, True))
+
+    assert soft - hard < 14_042 * repeats * 2 * 4 / 3 + 57 * 60  # base64, and a name for each task
+    assert repeats > 1 or soft - hard < 45_000
+    assert parse_baseline(render_baseline(mmlu(is_soft=True)), "b.json") == mmlu(is_soft=True)
 
 
 def test_a_task_is_a_block_that_people_can_read() -> None:

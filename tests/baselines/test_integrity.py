@@ -26,10 +26,13 @@ COLUMNS: dict[str, list[SampleValue | None]] = {
     "copied": [1.0, 2.0, 9.0, 4.0, 3.0, 2.0, 1.0],
 }
 VALUES = {"ppl": 1.8, "copied": 9.0}
+SOFT = {"acc": [1.5, -0.25, 2.0, 0.5, -3.0, 0.125, 8.0]}
 
 
 def plain(version: int = 2) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(render_baseline(baseline_of(report(result(COLUMNS, values=VALUES)))))
+    content: dict[str, Any] = json.loads(
+        render_baseline(baseline_of(report(result(COLUMNS, values=VALUES, soft=SOFT if version > 1 else None))))
+    )
     if version == 1:
         content["version"] = 1
         for task in content["tasks"].values():
@@ -79,7 +82,9 @@ def test_flipped_bits_of_scores_are_refused(version: int) -> None:
     assert refusal(content).startswith("metrics.acc.value: 0.7142857143 is not the mean of packed.scores, 0.5714285714")
 
 
-@pytest.mark.parametrize("what", ["scores of the corpus", "scores and value", "ids", "value of the corpus", "n", "direction", "means"])
+@pytest.mark.parametrize(
+    "what", ["scores of the corpus", "scores and value", "soft", "no soft", "ids", "value of the corpus", "n", "direction", "means"]
+)
 def test_what_contradicts_the_digest_is_refused(what: str) -> None:
     content = plain()
     task = content["tasks"][KEY]
@@ -89,6 +94,10 @@ def test_what_contradicts_the_digest_is_refused(what: str) -> None:
         case "scores and value":
             task["packed"]["scores"]["acc"]["packed"] = flipped(task["packed"]["scores"]["acc"]["packed"])
             task["metrics"]["acc"]["value"] = 4 / 7
+        case "soft":
+            task["packed"]["soft"]["acc"] = flipped(task["packed"]["soft"]["acc"])
+        case "no soft":
+            del task["packed"]["soft"]
         case "ids":
             task["packed"]["ids"]["split"]["values"] = ["train"]
         case "value of the corpus":
@@ -102,6 +111,30 @@ def test_what_contradicts_the_digest_is_refused(what: str) -> None:
             task["metrics"]["acc"]["value"] = 0.1
 
     assert refusal(content) == "score_digest: is not that of the scores and ids; the file was changed by hand or merged"
+
+
+@pytest.mark.parametrize(
+    ("soft", "problem"),
+    [
+        ({"acc": "AAAA"}, "packed.soft.acc: holds 3 bytes where 14 are needed"),
+        ({"acc": "?"}, "packed.soft.acc: is not base64"),
+        ({"acc": base64.b64encode(b"\x00\x7c" * 7).decode()}, "packed.soft.acc: a soft score is not finite"),
+        ({"bleu": base64.b64encode(bytes(14)).decode()}, "packed.soft.bleu: is of no metric that is named above"),
+    ],
+)
+def test_soft_scores_that_no_run_has_are_refused(soft: dict[str, str], problem: str) -> None:
+    content = plain()
+    content["tasks"][KEY]["packed"]["soft"] = soft
+
+    assert refusal(content) == problem
+
+
+def test_a_file_without_soft_scores_is_read() -> None:
+    text = render_baseline(baseline_of(report(result(COLUMNS, values=VALUES))))
+    (task,) = parse_baseline(text, "b.json").tasks.values()
+
+    assert task.soft == {}
+    assert '"soft"' not in text
 
 
 @pytest.mark.parametrize("missing", ["score_digest", "means"])

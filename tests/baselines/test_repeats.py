@@ -35,6 +35,18 @@ def test_runs_become_repeats_of_each_document() -> None:
     assert parse_baseline(render_baseline(merged), "b") == merged
 
 
+def test_soft_scores_become_repeats_where_every_run_has_them() -> None:
+    runs = [
+        baseline_of(report(result({"qem": [1.0, 0.0]}, soft={"qem": soft} if soft else None))) for soft in ([0.5, -1.0], [0.25, -2.0], None)
+    ]
+
+    (merged,) = merge_runs(runs[:2]).tasks.values()
+    (without,) = merge_runs(runs).tasks.values()
+
+    assert merged.soft == {"qem": ((0.5, 0.25), (-1.0, -2.0))}
+    assert without.soft == {}
+
+
 def test_merging_one_by_one_is_merging_all() -> None:
     runs = [run({"qem": coins(20, 0.5, seed=seed)}) for seed in range(4)]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import gate, gate_simulation
-from benchmarks.gate import Bar
+from benchmarks.gate_bars import Bar
 from benchmarks.gate_simulation import Measured, Population, made_up, recorded
 
 

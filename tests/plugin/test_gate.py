@@ -24,7 +24,7 @@ MANY = ("-k", "many")
     ("model", "options", "outcome", "line"),
     [
         pytest.param(
-            "accuracy=0.7", (), "PASSED", r"loss 0\.0 points \[-0\.7, 0\.7\] \(95 %\)  p = 1  n = 400  0 lost / 0 won", id="passed"
+            "accuracy=0.7", (), "PASSED", r"loss 0\.0 points \[-0\.9, 0\.7\] \(97\.5 %, 95 %\)  p = 1  n = 400  0 lost / 0 won", id="passed"
         ),
         pytest.param("accuracy=0.7,gain=0.2", (), "IMPROVED", r"gain \d\.\d points .* 0 lost / \d+ won", id="improved"),
         pytest.param("accuracy=0.7,lose=0.1", (), "REGRESSED", r"loss \d\.\d points .* p = \de-\d+ .* \d+ lost / 0 won", id="regressed"),
@@ -156,7 +156,7 @@ def test_a_superset_is_one_gate_and_its_tasks_are_advisory(pytester: pytest.Pyte
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(["FAILED *gated|many:_average|0*n = 600 *REGRESSED (allowed 2.0)"])
     verdicts = results_of(pytester)["verdicts"]
-    assert verdicts["gated|many:_average|0"][0]["paired"]["alpha"] == 0.05
+    assert verdicts["gated|many:_average|0"][0]["paired"]["alpha"] == 0.025
     assert [verdicts[f"gated|many:{part}|0"][0]["outcome"] for part in ("first", "second", "third")] == ["advisory"] * 3
     assert properties_of(pytester, "gated|many:_average|0")["lighteval.acc.verdict"] == "failed"
 
@@ -168,7 +168,7 @@ def test_a_task_of_a_superset_is_a_gate_if_it_is_asked_to_be(pytester: pytest.Py
 
     result.assert_outcomes(passed=2, failed=3)  # the task, the superset, and both together
     verdicts = results_of(pytester)["verdicts"]
-    assert verdicts["gated|many:first|0"][0]["paired"]["alpha"] == pytest.approx(0.02)
+    assert verdicts["gated|many:first|0"][0]["paired"]["alpha"] == pytest.approx(0.01)  # the soft scores have the other half
 
 
 def test_a_superset_is_held_to_the_metric_that_the_gates_file_names_for_it(pytester: pytest.Pytester, suite: Path) -> None:
@@ -192,9 +192,9 @@ def test_the_gates_left_after_deselection_share_the_sessions_alpha(pytester: pyt
     pytester.runpytest(*FAKE, *BASELINE, *ALONE)
     one = results_of(pytester)["verdicts"]
 
-    assert [both[key][0]["paired"]["alpha"] for key in ("gated|alone|0", "gated|many:_average|0")] == pytest.approx([0.02, 0.02])
+    assert [both[key][0]["paired"]["alpha"] for key in ("gated|alone|0", "gated|many:_average|0")] == pytest.approx([0.01, 0.01])
     assert both["pooled"][0]["paired"]["alpha"] == pytest.approx(0.01)
-    assert one["gated|alone|0"][0]["paired"]["alpha"] == 0.05
+    assert one["gated|alone|0"][0]["paired"]["alpha"] == one["gated|alone|0"][0]["paired"]["soft_alpha"] == 0.025
     assert "pooled" not in one
 
 
@@ -226,8 +226,9 @@ def test_holms_p_value_is_told_beside_bonferronis_verdict(pytester: pytest.Pytes
     verdicts = results_of(pytester)["verdicts"]
     alone, many = (verdicts[key][0]["paired"] for key in ("gated|alone|0", "gated|many:_average|0"))
     smaller, larger = sorted((alone, many), key=lambda paired: float(paired["p"]))
-    assert smaller["p_adjusted"] == pytest.approx(2 * smaller["p"] / 0.8)
-    assert larger["p_adjusted"] == pytest.approx(max(2 * smaller["p"], larger["p"]) / 0.8)
+    # the test of the scores has half of each gate's alpha, soft scores the other half
+    assert smaller["p_adjusted"] == pytest.approx(2 * 2 * smaller["p"] / 0.8)
+    assert larger["p_adjusted"] == pytest.approx(2 * max(2 * smaller["p"], larger["p"]) / 0.8)
     assert verdicts["gated|many:first|0"][0]["paired"]["p_adjusted"] is None
 
 
@@ -276,7 +277,7 @@ def test_a_gates_own_alpha_never_takes_more_than_its_share(pytester: pytest.Pyte
     pytester.runpytest(*FAKE, *BASELINE, *ALONE, "--gates", "gates.yaml")
 
     first, second = results_of(pytester)["verdicts"]["gated|alone|0"]
-    assert (first["paired"]["alpha"], second["paired"]["alpha"]) == (0.001, pytest.approx(0.02))
+    assert (first["paired"]["alpha"], second["paired"]["alpha"]) == (0.0005, pytest.approx(0.01))
     assert first["paired"]["upper"] > second["paired"]["upper"]
 
 

@@ -25,7 +25,7 @@ def test_collecting_tells_of_every_gate_what_it_finds(measured: pytest.Pytester)
     result.stdout.fnmatch_lines(
         [
             "gates: 4; the smallest loss that each finds with 80% power",
-            "  mini|choice|0 acc: n = 400, 5 % changing from run to run (assumed): finds a loss of 5.? points (alpha 0.01)",
+            "  mini|choice|0 acc: n = 400, 5 % changing from run to run (assumed): finds a loss of 5.? points (alpha 0.005)",
             "  mini|choice|2 acc: n = 400, *",
             "  mini|prose|0 word_perplexity: n = 8; unknown: a metric of the whole corpus",
             "  mini|words:_average|0 em: n = 800, *",
@@ -39,7 +39,7 @@ def test_fewer_gates_share_the_alpha_after_deselection(measured: pytest.Pytester
         "suites", "--backend", "fake", "--baseline", "b.json", "--collect-only", "-k", "choice and 0-shot", "--max-samples", "100"
     )
 
-    result.stdout.fnmatch_lines(["gates: 1; *", "  mini|choice|0 acc: n = 100, *(alpha 0.05)"])
+    result.stdout.fnmatch_lines(["gates: 1; *", "  mini|choice|0 acc: n = 100, *(alpha 0.025)"])
 
 
 def test_a_run_shows_the_blindest_gates_only(measured: pytest.Pytester) -> None:

@@ -23,7 +23,7 @@ def shape(value: Any) -> Any:
     Also without the lower bound of a loss: it is a little lower than that of the recorded version.
     """
     if isinstance(value, dict):
-        left_out = {"line", "message", "environment", "fingerprint", "versions", "run", "config_general", "lower"}
+        left_out = {"line", "message", "notes", "environment", "fingerprint", "versions", "run", "config_general", "lower"}
         return {key: shape(member) for key, member in value.items() if key not in left_out}
     return [shape(member) for member in value] if isinstance(value, list) else value
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pytest_lighteval.reports.serialize import task_result_from_plain, to_json, to_plain, verdict_from_plain
-from pytest_lighteval.types import Ask, Comparison, DocumentScore, Flip, Message, PairedVerdict, TaskResult
+from pytest_lighteval.types import Ask, Comparison, DocumentScore, Flip, Message, PairedVerdict, SoftVerdict, TaskResult
 from tests.reports.samples import GSM8K, WIKITEXT, number, result, verdict
 
 
@@ -43,7 +43,15 @@ class Opaque:
 
 SCORES = (
     DocumentScore(id="test:0", prompt_digest="0123456789ab", values={"acc": 1.0, "f1": (1, 0, ("a", 2.5, None), [True, "é"])}),
-    DocumentScore(id="test:1", prompt_digest="ba9876543210", values={"acc": None, "f1": ()}, few_shot_seed=1, cluster="p1", truncated=True),
+    DocumentScore(
+        id="test:1",
+        prompt_digest="ba9876543210",
+        values={"acc": None, "f1": ()},
+        few_shot_seed=1,
+        cluster="p1",
+        truncated=True,
+        soft={"f1": 0.5},
+    ),
     DocumentScore(id="test:2", prompt_digest="aaaaaaaaaaaa", values={"other": math.inf}),
 )
 
@@ -86,7 +94,10 @@ def test_numpy_scores_leave_as_pythons_own() -> None:
 
 
 def test_all_of_mmlu_travels_in_little_more_than_a_megabyte() -> None:
-    scores = tuple(DocumentScore(id=f"test:{row}", prompt_digest=f"{row:012x}", values={"acc": float(row % 2)}) for row in range(14_042))
+    scores = tuple(
+        DocumentScore(id=f"test:{row}", prompt_digest=f"{row:012x}", values={"acc": float(row % 2)}, soft={"acc": row / 2})
+        for row in range(14_042)
+    )
     measured = result("leaderboard|mmlu|5", scores, acc=number(0.5, n=14_042))
 
     wire = execnet.dumps(to_plain(measured))
@@ -114,8 +125,9 @@ NUMBERS: dict[str, Any] = {
 }
 NUMBERS["method"] = "exact McNemar test"
 NULLS: dict[str, Any] = dict.fromkeys(
-    [*NUMBERS, "p_adjusted", "max_drop", "min_effect", "alpha", "certify_alpha", "documents_needed", "repeats_needed"]
+    [*NUMBERS, "p_adjusted", "max_drop", "min_effect", "alpha", "certify_alpha", "soft_alpha", "soft", "documents_needed", "repeats_needed"]
 )
+SOFT: dict[str, Any] = {"loss": 0.02, "p": 0.001, "alpha": 0.025, "is_certain": True, "answers_fell": True, "is_large": True}
 COMPARED = PairedVerdict(
     outcome="REGRESSED",
     line="acc",
@@ -123,7 +135,9 @@ COMPARED = PairedVerdict(
     comparison=Comparison(**NUMBERS),
     candidate=0.25,
     n=8,
-    alpha=0.05,
+    alpha=0.025,
+    soft_alpha=0.025,
+    soft=SoftVerdict(**SOFT),
     flips=(Flip(id="test:1", before=1.0, after=0.0, is_loss=True),),
 )
 
@@ -131,7 +145,16 @@ COMPARED = PairedVerdict(
 @pytest.mark.parametrize(
     ("paired", "numbers"),
     [
-        (COMPARED, {**NUMBERS, "alpha": 0.05, "flips": [{"id": "test:1", "before": 1.0, "after": 0.0, "is_loss": True}]}),
+        (
+            COMPARED,
+            {
+                **NUMBERS,
+                "alpha": 0.025,
+                "soft_alpha": 0.025,
+                "soft": SOFT,
+                "flips": [{"id": "test:1", "before": 1.0, "after": 0.0, "is_loss": True}],
+            },
+        ),
         (PairedVerdict(outcome="NEW", line="acc", red=False, candidate=0.25, n=8), {"candidate": 0.25, "n": 8}),
         (PairedVerdict(outcome="STALE", line="acc", red=True, notes=("a note",)), {"notes": ["a note"]}),
     ],
