@@ -11,7 +11,7 @@ from pytest_lighteval.baselines.align import AlignedScores, Mismatch, MismatchKi
 from pytest_lighteval.baselines.attempts import join_attempts
 from pytest_lighteval.baselines.model import BaselineTask, Repeated
 from pytest_lighteval.comparison.compare import FullComparison, compare
-from pytest_lighteval.comparison.corpus import compare_corpus
+from pytest_lighteval.comparison.corpus import DocumentRuns, compare_corpus
 from pytest_lighteval.comparison.decision import Decision, Policy, decide, decision_line, policy_for
 from pytest_lighteval.comparison.paired import Paired, concatenate, pair
 from pytest_lighteval.gates.plan import PairedGate
@@ -182,13 +182,26 @@ def _compare_corpus(aligned: Sequence[AlignedScores], corpus: CorpusMetric, *, a
         before += old
         after += new
         clusters += [name and f"{part.key} {name}" for name in names or [None] * len(old)]
+    runs = [of for part in aligned for of in document_runs(part)]
     comparison = compare_corpus(
-        before, after, corpus, alpha=alpha, certify_alpha=certify_alpha, clusters=clusters if any(clusters) else None
+        before,
+        after,
+        corpus,
+        alpha=alpha,
+        certify_alpha=certify_alpha,
+        clusters=clusters if any(clusters) else None,
+        runs=runs if any((of.baseline, of.candidate) != (1, 1) for of in runs) else None,
     )
     # the test counts each repeat as a row; everything else counts documents
     documents = sum(len(part.ids) for part in aligned)
     share = documents / len(before)
     return replace(comparison, n=documents, variance=comparison.variance * share, worst=comparison.worst * share)
+
+
+def document_runs(aligned: AlignedScores) -> list[DocumentRuns]:
+    """Of each document, as `corpus_rows` lays them out."""
+    sides = zip(aligned.seeds, aligned.baseline, aligned.candidate, strict=True)
+    return [DocumentRuns(seeds, len(old) // seeds, len(new) // seeds) for seeds, old, new in sides]
 
 
 def flips_of(aligned: AlignedScores) -> tuple[Flip, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from pytest_lighteval.common.statistics import mean
 from pytest_lighteval.comparison.compare import compare
-from pytest_lighteval.comparison.corpus import compare_corpus
+from pytest_lighteval.comparison.corpus import DocumentRuns, compare_corpus
 from pytest_lighteval.comparison.paired import pair
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.types import CorpusMetric
@@ -127,3 +129,51 @@ def test_too_few_documents_for_the_metric_are_an_error() -> None:
 
     with pytest.raises(ValueError, match="there are too few of them"):
         compare_corpus([1.0, 2.0], [1.0, 3.0], spread, alpha=0.05)
+
+
+def _laid_out(documents: Sequence[tuple[Sequence[float], Sequence[float]]], *, seeds: int = 1) -> tuple[Any, ...]:
+    """Rows, clusters and runs of documents whose values are given seed by seed."""
+    rows = math.lcm(*(len(side) for document in documents for side in document))
+    before, after = (
+        [value for document in documents for value in document[side] for _ in range(rows // len(document[side]))] for side in (0, 1)
+    )
+    names = [f"{number}" for number in range(len(documents)) for _ in range(rows)]
+    return before, after, names, [DocumentRuns(seeds, len(old) // seeds, len(new) // seeds) for old, new in documents]
+
+
+def test_runs_of_a_document_are_exchanged_as_in_the_test_of_means() -> None:
+    """Lone right answers of eight runs against one: the sides alone call them certain."""
+    documents = [([0.0] * (row % 8) + [1.0] + [0.0] * (7 - row % 8), [0.0]) for row in range(24)] + [([0.0] * 8, [0.0])] * 176
+    before, after, names, runs = _laid_out(documents)
+
+    alone = compare_corpus(before, after, CORPUS_MEAN, alpha=0.05, clusters=names)
+    found = compare_corpus(before, after, CORPUS_MEAN, alpha=0.05, clusters=names, runs=runs)
+
+    assert alone.p < 0.001
+    assert found.p == pytest.approx((8 / 9) ** 24, abs=0.02)
+    assert (alone.lower > 0, found.lower > 0) == (True, False)
+
+
+def test_a_run_is_exchanged_with_all_of_its_few_shot_seeds() -> None:
+    """Two runs under two seeds against one. The second run has both seeds right, so that whole runs differ by two or not at all."""
+    documents = [([0.0, 1.0, 0.0, 1.0], [0.0, 0.0])] * 6 + [([1.0, 1.0, 1.0, 1.0], [1.0, 1.0])] * 6
+    before, after, names, runs = _laid_out(documents, seeds=2)
+
+    found = compare_corpus(before, after, CORPUS_MEAN, alpha=0.3, clusters=names, runs=runs, draws=4000)
+
+    means = [([0.0, 1.0], [0.0])] * 6 + [([1.0, 1.0], [1.0])] * 6
+    expected = compare(pair([old for old, _ in means], [new for _, new in means]), alpha=0.3)
+    assert runs[0] == DocumentRuns(2, 2, 1)
+    # two thirds of the exchanges leave the right run in the baseline
+    assert found.p == pytest.approx((2 / 3) ** 6, abs=0.025)
+    assert expected.p == pytest.approx((2 / 3) ** 6)
+
+
+def test_a_cluster_of_documents_with_other_numbers_of_runs_has_its_sides_exchanged() -> None:
+    documents = [([1.0, 1.0], [0.0]), ([1.0], [0.0])] * 5
+    before, after, _, runs = _laid_out(documents)
+    names = [f"{number // 4}" for number in range(len(before))]
+
+    found = compare_corpus(before, after, CORPUS_MEAN, alpha=0.3, clusters=names, runs=runs, draws=4000)
+
+    assert found.p == pytest.approx(2.0**-5, abs=0.012)
