@@ -5,6 +5,7 @@ And the other way round: does an answer score that is none, such as an empty tex
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -36,6 +37,25 @@ FORMS = {
     "X and a further question": "{}\n\nQuestion: What is next?\nAnswer: 12345",
 }
 """How models write a short answer, by what reports call it. With the last one they go on, as base models do."""
+_KINDS = (
+    ("metric-fails", Severity.ERROR, "{metrics} cannot score a document"),
+    ("gold-cut-by-stop", Severity.ERROR, "the stop sequence {causes} cuts every accepted answer, and the rest does not score in {metrics}"),
+    (
+        "gold-cut-by-limit",
+        Severity.ERROR,
+        "every accepted answer is longer than the limit of new tokens, and what fits does not score in {metrics}",
+    ),
+    ("gold-marked-wrong", Severity.ERROR, "no accepted answer scores in {metrics}, although nothing cuts it"),
+    ("published-answer-marked-wrong", Severity.ERROR, "an answer that the row publishes as right does not score in {metrics}"),
+    ("gold-scores-in-part", Severity.WARNING, "the best accepted answer has more than nothing and less than the best value of {metrics}"),
+    ("gold-equals-wrong-choice", Severity.ERROR, "a wrong choice is the same text and wins the tie in {metrics}"),
+    ("wrong-choice-scores", Severity.ERROR, "a choice that is published as wrong scores in {metrics}"),
+    ("wrong-number-scores", Severity.ERROR, "another number scores in {metrics}"),
+    ("empty-answer-scores", Severity.ERROR, "an empty answer scores in {metrics}"),
+    ("refusal-scores", Severity.ERROR, "an answer that refuses scores in {metrics}"),
+    ("gold-partly-unreachable", Severity.WARNING, "some accepted answers do not score in {metrics}"),
+)
+"""What documents show under a metric, in the order of reports."""
 _SHORT_WORDS = 5
 """Longer golds are texts, such as worked solutions, which these forms do not fit."""
 _ROUNDING = 1e-6
@@ -81,8 +101,8 @@ class _Answers:
     """One for each gold."""
     forms: tuple[tuple[str, str], ...]
     """Other forms of the first gold, if it is short: what the form is called, and the text as it is cut."""
-    wrong: tuple[tuple[str, str, CasesByMetric], ...]
-    """Texts that must not score: whole, cut, and where one that does is counted."""
+    wrong: tuple[tuple[str, str, str], ...]
+    """Texts that must not score: whole, cut, and the kind of finding if it does."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,23 +117,13 @@ class GoldCheck:
     """A chat model does not begin its turn with the space that belongs to a choice."""
 
     documents: int = 0
-    """With a gold, and a metric that compares with it."""
-    goldless: Cases = field(default_factory=Cases)
-    failures: CasesByMetric = field(default_factory=CasesByMetric)
-    by_stop: CasesByMetric = field(default_factory=CasesByMetric)
-    by_limit: CasesByMetric = field(default_factory=CasesByMetric)
-    marked_wrong: CasesByMetric = field(default_factory=CasesByMetric)
-    in_part: CasesByMetric = field(default_factory=CasesByMetric)
+    """That a metric compares with their gold."""
     published: int = 0
     """Documents whose row publishes answers of its own."""
-    published_lost: CasesByMetric = field(default_factory=CasesByMetric)
+    goldless: Cases = field(default_factory=Cases)
+    cases: dict[str, CasesByMetric] = field(default_factory=lambda: defaultdict(CasesByMetric))
+    """By kind of finding."""
     forms: CasesByMetric = field(default_factory=CasesByMetric)
-    partly: CasesByMetric = field(default_factory=CasesByMetric)
-    equals_wrong: CasesByMetric = field(default_factory=CasesByMetric)
-    empty: CasesByMetric = field(default_factory=CasesByMetric)
-    refusals: CasesByMetric = field(default_factory=CasesByMetric)
-    wrong_choices: CasesByMetric = field(default_factory=CasesByMetric)
-    wrong_numbers: CasesByMetric = field(default_factory=CasesByMetric)
     corpora: dict[str, tuple[CorpusMetric, list[SampleValue]]] = field(default_factory=dict)
     not_judged: set[str] = field(default_factory=set)
 
@@ -165,21 +175,23 @@ class GoldCheck:
             for name in _means(entry):
                 lost = [answer for answer, values in scored if not is_best(values.get(name), entry.corpus[name])]
                 if lost:
-                    self.published_lost.add(name, doc.id, f"published {listed(lost)}", f"gold {shown(doc.golds[0])}")
+                    self.cases["published-answer-marked-wrong"].add(
+                        name, doc.id, f"published {listed(lost)}", f"gold {shown(doc.golds[0])}"
+                    )
 
     # -------------------------------------------------------------------------------------------- texts
 
     def _answers(self, doc: Doc, request: GenerateRequest) -> _Answers:
         golds = tuple(dict.fromkeys(gold.strip() if self.asks_in_chat else gold for gold in doc.golds))
-        wrong: list[tuple[str, str, CasesByMetric]] = []
+        wrong: list[tuple[str, str, str]] = []
         if self.tries_wrong:
             right = {gold.strip().casefold() for gold in doc.golds}
-            tried = [("", self.empty), *((text, self.refusals) for text in REFUSALS)]
-            tried += [(choice, self.wrong_choices) for choice in dict.fromkeys(doc.choices)]
+            tried = [("", "empty-answer-scores"), *((text, "refusal-scores") for text in REFUSALS)]
+            tried += [(choice, "wrong-choice-scores") for choice in dict.fromkeys(doc.choices)]
             if len(golds) == 1:
-                tried += [(number, self.wrong_numbers) for number in wrong_numbers(golds[0])]
-            texts = [(text, cases) for text, cases in tried if text.strip().casefold() not in right]
-            wrong = [(text, cut(text, request, self.tokens).text, cases) for text, cases in texts]
+                tried += [(number, "wrong-number-scores") for number in wrong_numbers(golds[0])]
+            texts = [(text, kind) for text, kind in tried if text.strip().casefold() not in right]
+            wrong = [(text, cut(text, request, self.tokens).text, kind) for text, kind in texts]
         forms: list[tuple[str, str]] = []
         bare = golds[0].strip()
         if self.tries_wrong and bare and len(bare.split()) <= _SHORT_WORDS:
@@ -188,31 +200,26 @@ class GoldCheck:
         return _Answers(golds=golds, cuts=tuple(cut(gold, request, self.tokens) for gold in golds), forms=tuple(forms), wrong=tuple(wrong))
 
     def _generated(self, doc: Doc, entry: Metric, request: GenerateRequest, answers: _Answers) -> None:
-        golds, cuts = answers.golds, answers.cuts
-        values = [self._values(doc, entry, says(one.text, request)) for one in cuts]
+        golds = answers.golds
+        values = [self._values(doc, entry, says(one.text, request)) for one in answers.cuts]
         means = _means(entry)
         self._keep_for_corpus(entry, values[0])
+        if all(value is None for value in values):
+            return  # it raised, or gave up
         for name in means:
-            corpus = entry.corpus[name]
-            right = [value is not None and is_best(value.get(name), corpus) for value in values]
+            right = [value is not None and is_best(value.get(name), entry.corpus[name]) for value in values]
             if not any(right):
-                self._unreachable(doc, entry, name, request, golds, cuts, values)
+                self._unreachable(doc, entry, name, request, answers, values)
             elif not all(right):
                 lost = [gold for gold, is_right in zip(golds, right, strict=True) if not is_right]
-                self.partly.add(name, doc.id, f"accepted answers that do not score: {listed(lost)}")
-        if means and answers.forms:
-            self._try_forms(
-                doc,
-                entry,
-                request,
-                answers.forms,
-                [name for name in means if values[0] and is_best(values[0].get(name), entry.corpus[name])],
-            )
-        for text, left, cases in answers.wrong:
+                self.cases["gold-partly-unreachable"].add(name, doc.id, f"accepted answers that do not score: {listed(lost)}")
+        scoring = [name for name in means if values[0] is not None and is_best(values[0].get(name), entry.corpus[name])]
+        self._try_forms(doc, entry, request, answers.forms, scoring)
+        for text, left, kind in answers.wrong:
             scored = self._values(doc, entry, says(left, request)) or {}
             for name in means:
-                if is_best(scored.get(name), entry.corpus[name]) and doc.id != cases.last(name):
-                    cases.add(name, doc.id, f"answer {shown(text)}", f"gold {shown(doc.golds[0])}")
+                if is_best(scored.get(name), entry.corpus[name]) and doc.id != self.cases[kind].last(name):
+                    self.cases[kind].add(name, doc.id, f"answer {shown(text)}", f"gold {shown(doc.golds[0])}")
 
     def _try_forms(self, doc: Doc, entry: Metric, request: GenerateRequest, forms: Sequence[tuple[str, str]], names: Sequence[str]) -> None:
         """Try other forms of a gold that scores in these metrics."""
@@ -226,34 +233,27 @@ class GoldCheck:
             self.forms.add(name, doc.id, f"gold {shown(doc.golds[0])}", causes=missed)
 
     def _unreachable(
-        self,
-        doc: Doc,
-        entry: Metric,
-        name: str,
-        request: GenerateRequest,
-        golds: Sequence[str],
-        cuts: Sequence[Cut],
-        values: Sequence[_Values],
+        self, doc: Doc, entry: Metric, name: str, request: GenerateRequest, answers: _Answers, values: Sequence[_Values]
     ) -> None:
         """Find out what is to blame: the stop sequence or the limit, if the gold would score without it, otherwise the metric."""
-        corpus = entry.corpus[name]
-        for gold, kept in zip(golds, cuts, strict=True):
+        golds = answers.golds
+        for gold, kept in zip(golds, answers.cuts, strict=True):
             texts = (f"gold {shown(gold)}", f"left {shown(kept.text)}")
             if kept.text != kept.before_limit and self._scores(doc, entry, name, kept.before_limit, request):
-                self.by_limit.add(name, doc.id, *texts)
+                self.cases["gold-cut-by-limit"].add(name, doc.id, *texts)
                 return
             if kept.text != gold and self._scores(doc, entry, name, gold, request):
                 if kept.stop is None:
-                    self.by_limit.add(name, doc.id, *texts)
+                    self.cases["gold-cut-by-limit"].add(name, doc.id, *texts)
                 else:
-                    self.by_stop.add(name, doc.id, *texts, causes=[repr(kept.stop)])
+                    self.cases["gold-cut-by-stop"].add(name, doc.id, *texts, causes=[repr(kept.stop)])
                 return
         text = f"golds {listed(golds)}" if len(golds) > 1 else f"gold {shown(golds[0])}"
-        share = max(_share(value.get(name), corpus) for value in (*values, {}) if value is not None)
+        share = max(_share(value.get(name), entry.corpus[name]) for value in values if value is not None)
         if share > 0:
-            self.in_part.add(name, doc.id, text, f"{share:.0%} of the best value")
+            self.cases["gold-scores-in-part"].add(name, doc.id, text, f"{share:.0%} of the best value")
         else:
-            self.marked_wrong.add(name, doc.id, text)
+            self.cases["gold-marked-wrong"].add(name, doc.id, text)
 
     # -------------------------------------------------------------------------------------------- choices
 
@@ -264,14 +264,15 @@ class GoldCheck:
             answers.append(tuple(golds))
         values = [self._values(doc, entry, prefers(answer, request)) for answer in answers]
         self._keep_for_corpus(entry, values[0])
+        if all(value is None for value in values):
+            return
         for name in _means(entry):
-            corpus = entry.corpus[name]
-            if any(value is not None and is_best(value.get(name), corpus) for value in values):
+            if any(value is not None and is_best(value.get(name), entry.corpus[name]) for value in values):
                 continue
             wrong = {choice for index, choice in enumerate(doc.choices) if index not in doc.gold}
             twins = [gold for gold in golds if gold in wrong]
-            cases = self.equals_wrong if twins else self.marked_wrong
-            cases.add(name, doc.id, f"gold {shown((twins or golds)[0])}", f"choices {listed(doc.choices, most=6)}")
+            kind = "gold-equals-wrong-choice" if twins else "gold-marked-wrong"
+            self.cases[kind].add(name, doc.id, f"gold {shown((twins or golds)[0])}", f"choices {listed(doc.choices, most=6)}")
 
     # -------------------------------------------------------------------------------------------- values
 
@@ -288,8 +289,8 @@ class GoldCheck:
         except MissingExtraError:
             raise
         except Exception as error:  # a metric may raise anything on a document that is not as it expects
-            if doc.id != self.failures.last(entry.name):
-                self.failures.add(entry.name, doc.id, f"{type(error).__name__}: {in_one_line(error)}")
+            if doc.id != self.cases["metric-fails"].last(entry.name):
+                self.cases["metric-fails"].add(entry.name, doc.id, f"{type(error).__name__}: {in_one_line(error)}")
         return None
 
     def _keep_for_corpus(self, entry: Metric, values: _Values) -> None:
@@ -304,47 +305,11 @@ class GoldCheck:
         of = self.documents
         if self.goldless.ids:
             yield self.goldless.finding("no-gold", Severity.ERROR, "a document has no gold that its metrics could compare with", of=of)
-        for name, cases in self.failures.merged():
-            yield cases.finding("metric-fails", Severity.ERROR, f"{name} cannot score a document", of=of)
-        for name, cases in self.by_stop.merged():
-            stops = ", ".join(stop for stop, _ in cases.causes.most_common())
-            yield cases.finding(
-                "gold-cut-by-stop",
-                Severity.ERROR,
-                f"the stop sequence {stops} cuts every accepted answer, and the rest does not score in {name}",
-                of=of,
-            )
-        for name, cases in self.by_limit.merged():
-            yield cases.finding(
-                "gold-cut-by-limit",
-                Severity.ERROR,
-                f"every accepted answer is longer than the limit of new tokens, and what fits does not score in {name}",
-                of=of,
-            )
-        for name, cases in self.marked_wrong.merged():
-            yield cases.finding(
-                "gold-marked-wrong", Severity.ERROR, f"no accepted answer scores in {name}, although nothing cuts it", of=of
-            )
-        for name, cases in self.published_lost.merged():
-            message = f"an answer that the row publishes as right does not score in {name}"
-            yield cases.finding("published-answer-marked-wrong", Severity.ERROR, message, of=self.published)
-        for name, cases in self.in_part.merged():
-            message = f"the best accepted answer has more than nothing and less than the best value of {name}"
-            yield cases.finding("gold-scores-in-part", Severity.WARNING, message, of=of)
-        for name, cases in self.equals_wrong.merged():
-            yield cases.finding(
-                "gold-equals-wrong-choice", Severity.ERROR, f"a wrong choice is the same text and wins the tie in {name}", of=of
-            )
-        for name, cases in self.wrong_choices.merged():
-            yield cases.finding("wrong-choice-scores", Severity.ERROR, f"a choice that is published as wrong scores in {name}", of=of)
-        for name, cases in self.wrong_numbers.merged():
-            yield cases.finding("wrong-number-scores", Severity.ERROR, f"another number scores in {name}", of=of)
-        for name, cases in self.empty.merged():
-            yield cases.finding("empty-answer-scores", Severity.ERROR, f"an empty answer scores in {name}", of=of)
-        for name, cases in self.refusals.merged():
-            yield cases.finding("refusal-scores", Severity.ERROR, f"an answer that refuses scores in {name}", of=of)
-        for name, cases in self.partly.merged():
-            yield cases.finding("gold-partly-unreachable", Severity.WARNING, f"some accepted answers do not score in {name}", of=of)
+        for kind, severity, message in _KINDS:
+            total = self.published if kind == "published-answer-marked-wrong" else of
+            for metrics, cases in self.cases[kind].merged():
+                causes = ", ".join(cause for cause, _ in cases.causes.most_common())
+                yield cases.finding(kind, severity, message.format(metrics=metrics, causes=causes), of=total)
         if self.forms.by_metric:
             yield self._forms_finding()
         yield from self._corpus_findings()

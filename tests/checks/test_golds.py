@@ -11,6 +11,7 @@ from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.checks.check import check_task
 from pytest_lighteval.checks.oracle import wrong_numbers
 from pytest_lighteval.evaluate import EvaluationSettings, evaluate
+from pytest_lighteval.metrics import overlap
 from pytest_lighteval.types import PromptTemplate, Severity
 from tests.checks.samples import choosing, faults, found, written
 
@@ -118,9 +119,21 @@ def test_a_corpus_metric_is_judged_over_all_documents(tmp_path: Path) -> None:
 
 
 def test_a_metric_that_raises_is_told_and_the_other_documents_are_looked_at(tmp_path: Path) -> None:
-    finding = found(written(tmp_path, one("x"), metric="drop"))["metric-fails"]
+    (finding,) = found(written(tmp_path, one("x"), metric="drop")).values()
+
+    assert finding.kind == "metric-fails"
 
     assert (finding.count, finding.examples[0].text) == (2, "KeyError: 'golds_no_preprocessing'")
+
+
+def test_a_metric_that_gives_up_on_a_gold_does_not_mark_it_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rouge_score")
+    monkeypatch.setattr(overlap, "MOST_WORD_PAIRS", 0)
+
+    check = check_task(written(tmp_path, one("by night"), metric="rougeL"), few_shots=(0,))
+
+    assert check.findings == ()
+    assert "rougeL gives up on a gold: judging it takes too long" in check.not_checked
 
 
 # ---------------------------------------------------------------------------------------- what is no answer
