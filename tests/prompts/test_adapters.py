@@ -27,6 +27,12 @@ from pytest_lighteval.prompts.adapters import (
 Row = dict[str, Any]
 
 
+def test_all_published_triviaqa_aliases_are_there_once_the_answer_first() -> None:
+    row = {"answer": {"value": "Paris", "aliases": ["City of Light", "Paris"], "normalized_aliases": ["city of light", "paris"]}}
+
+    assert aliases.published_triviaqa_aliases(row)["aliases"] == ["Paris", "City of Light", "city of light", "paris"]
+
+
 def test_of_triviaqa_aliases_the_shortest_are_left_in_plain_letters() -> None:
     row = {"answer": {"aliases": ["St. Paul (city)", "St. Paul", "Saint-Paul", "saint-paul"]}}
 
@@ -71,8 +77,14 @@ def test_a_conversation_is_a_row_for_every_turn() -> None:
     row = {"__index": 7, "story": "Once.", "questions": ["Who?", "Why?"], "answers": {"input_text": ["She", "unknown"]}}
 
     assert coqa.split_turns(row) == [
-        {"story": "Once.", "story_number": 7, "question": "Who?", "answer": "She"},
-        {"story": "Once.", "story_number": 7, "question": "Why?", "answer": "unknown"},
+        {"story": "Once.", "story_number": 7, "question": "Who?", "answer": "She", "before": []},
+        {
+            "story": "Once.",
+            "story_number": 7,
+            "question": "Why?",
+            "answer": "unknown",
+            "before": [{"question": "Who?", "answer": "She"}],
+        },
     ]
 
 
