@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_lighteval.errors import DataError, UserInputError, did_you_mean
+from pytest_lighteval.reports.json_report import LIGHTEVAL_NAMES
 from pytest_lighteval.tasks.suite_file import load_suite
 from pytest_lighteval.types import SampleValue, Task
 
@@ -20,9 +21,6 @@ SHARED = Path(os.environ.get("LIGHTEVAL_SHARED", ROOT / "../shared")).resolve()
 RUNS = SHARED / "golden" / "e2e"
 PROMPTS = SHARED / "golden" / "prompts"
 SUITES = ROOT / "suites"
-
-_RECORDED_NAMES = {"mc1": "truthfulqa_mc1", "mc2": "truthfulqa_mc2"}
-"""Our reported names -> the reference's, where they differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +65,7 @@ class RecordedRun:
 
 def recorded_name(reported: str) -> str:
     """The reference's name of a reported number."""
-    return _RECORDED_NAMES.get(reported, reported)
+    return LIGHTEVAL_NAMES.get(reported, reported)
 
 
 def run_names() -> list[str]:

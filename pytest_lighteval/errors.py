@@ -97,6 +97,11 @@ def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
 
     Names are compared by `difflib`, in lower case; the order of `known` does not matter.
     """
+    near = near_names(name, known, most=most)
+    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+
+
+def near_names(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:
+    """The names that are near, the nearest first; see `did_you_mean`."""
     by_lower = {candidate.lower(): candidate for candidate in sorted(known, reverse=True)}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=most, cutoff=0.6)
-    return f" (did you mean {' or '.join(repr(by_lower[match]) for match in near)}?)" if near else ""
+    return [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=most, cutoff=0.6)]

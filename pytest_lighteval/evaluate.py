@@ -89,6 +89,9 @@ class Progress:
 
     done: int
     total: int
+    """Requests."""
+    documents: int = 0
+    """The documents that they are about, once for each few-shot seed."""
 
 
 @runtime_checkable
@@ -171,7 +174,7 @@ def evaluate(
         notes += [*equal.notes, *(_not_judged_note(name, len(not_judged[name])) for name in sorted(not_judged))]
         return _result(task, key, data, prompted, scores, metrics, settings, ends=ends, notes=notes, seconds=time.perf_counter() - started)
 
-    progress = Progress(done=0, total=sum(len(set(doc.requests.values())) for doc in prompted))
+    progress = Progress(done=0, total=sum(len(set(doc.requests.values())) for doc in prompted), documents=len(prompted))
     for part in stopping.parts(prompted) if stopping else [range(len(prompted))]:
         for index, responses in _ask(backend, {index: prompted[index] for index in part}, progress, on_progress):
             detail = _score(prompted[index], responses, metrics, thoughts)

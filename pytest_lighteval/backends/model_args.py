@@ -178,6 +178,18 @@ def _scalar(text: str) -> Any:
     return float(text) if _NUMBER.fullmatch(text) else text
 
 
+def given_arguments(arguments: msgspec.Struct) -> dict[str, Any]:
+    """The arguments that differ from their defaults, in the order in which the backend declares them."""
+    values = {field.name: (getattr(arguments, field.name), field) for field in msgspec.structs.fields(arguments)}
+    return {name: value for name, (value, field) in values.items() if value != _default_of(field)}
+
+
+def _default_of(field: msgspec.structs.FieldInfo) -> Any:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()
+    return field.default
+
+
 def describe_arguments(arguments: type[msgspec.Struct], *, backend: str) -> str:
     """The text of `--model-args help`: each argument with type, default and one line. The backend's own come before inherited ones."""
     lines = [f"--model-args of backend {backend}: key=value pairs joined by commas, or a YAML file", ""]

@@ -109,6 +109,16 @@ def asks_in_chat_format(arguments: object) -> bool:
     return getattr(arguments, "use_chat_template", False) is True
 
 
+def check(backend: object) -> None:
+    """Asked once before the first task. Raises LightevalError for what no task can survive: a missing package, device or model.
+
+    It may download or convert the model's files, which every task needs, and loads no model. Absent: each task finds out itself.
+    """
+    method = getattr(backend, "check", None)
+    if callable(method):
+        method()
+
+
 def answers_with_others(model: object) -> bool:
     """Asked of a loaded model by the accelerate backend: whether other processes take part in each of its calls.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pytest_lighteval.baselines.file_format import parse_baseline
 from pytest_lighteval.baselines.model import Baseline, BaselineTask
@@ -19,6 +21,8 @@ class BaselineFile:
 
     path: Path
     baseline: Baseline
+    sha256: str = ""
+    """Of the file's content, in hex."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,19 @@ class Baselines:
             if not file.baseline.has_digests
         )
 
+    def facts(self, folder: Path) -> list[dict[str, Any]]:
+        """Each file for a report: its path (relative if below the folder), its digest, number of tasks, and models."""
+        return [
+            {
+                "path": str(file.path.relative_to(folder) if file.path.is_relative_to(folder) else file.path),
+                "sha256": file.sha256,
+                "tasks": len(file.baseline.tasks),
+                "models": _models(file.baseline),
+            }
+            for place in self.places
+            for file in place
+        ]
+
     @property
     def keys(self) -> tuple[TaskKey, ...]:
         """Every task that `find` finds, sorted."""
@@ -80,6 +97,14 @@ def read_baselines(paths: Iterable[Path]) -> Baselines:
     return Baselines(places=tuple(_place(path) for path in paths))
 
 
+def _models(baseline: Baseline) -> list[dict[str, str | None]]:
+    """What measured the tasks, without duplicates."""
+    found = {
+        (origin.backend, origin.model_fingerprint, origin.dtype): None for task in baseline.tasks.values() for origin in task.provenance
+    }
+    return [{"backend": backend, "fingerprint": fingerprint, "dtype": dtype} for backend, fingerprint, dtype in found]
+
+
 def _place(path: Path) -> tuple[BaselineFile, ...]:
     files: Sequence[Path] = [path]
     if path.is_dir():
@@ -87,7 +112,11 @@ def _place(path: Path) -> tuple[BaselineFile, ...]:
         files = sorted(file for file in path.glob("*.json") if file.is_file() and not file.name.startswith("."))
         if not files:
             raise UserInputError(f"--baseline {path}: the folder holds no baseline; {_how_to_write(path / 'baseline.json')}")
-    return tuple(BaselineFile(path=file, baseline=read_baseline(file)) for file in files)
+    return tuple(BaselineFile(path=file, baseline=read_baseline(file), sha256=_digest(file)) for file in files)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _how_to_write(path: Path) -> str:

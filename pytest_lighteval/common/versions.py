@@ -1,9 +1,12 @@
-"""Versions of installed packages."""
+"""Installed packages: their versions, and the error for one that is missing."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+
+from pytest_lighteval.errors import MissingExtraError
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
@@ -15,3 +18,10 @@ def installed_versions(packages: Iterable[str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def require(*modules: str, extra: str) -> None:
+    """Raise MissingExtraError for the first of these top-level modules that is not installed. Imports none of them."""
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(module, extra)

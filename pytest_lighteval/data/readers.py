@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pytest_lighteval.common.progress_log import PROGRESS
 from pytest_lighteval.errors import DataError, MissingExtraError, in_one_line
 from pytest_lighteval.types import Row, Task
 
@@ -77,6 +78,7 @@ def _load_dataset(task: Task, name: str, split: str, **arguments: Any) -> list[R
         import datasets
     except ImportError as error:
         raise MissingExtraError("datasets", "hub") from error
+    PROGRESS.info("%s: reading the split %s of %s", task.id, split, data_set_name(task))
     try:
         with _no_progress_bars():
             rows: list[Row] = datasets.load_dataset(name, task.hf_subset, split=split, **arguments).to_list()

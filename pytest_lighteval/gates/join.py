@@ -104,3 +104,10 @@ def _outcome(floor: Verdict | None, paired: PairedVerdict | None, pinned: Paired
     if floor is None and paired is not None and paired.advisory:
         return "advisory"
     return "new" if floor is None and paired is not None and paired.outcome == "NEW" else "passed"
+
+
+def failure_text(verdict: Verdict) -> str:
+    """Why a gate failed, with the notes of its comparison if that is what failed: no other line of the run repeats them."""
+    paired = verdict.paired
+    notes = [] if paired is None or not paired.red else [*paired.notes]
+    return verdict.message + (f"  [{'; '.join(notes)}]" if notes else "")

@@ -11,7 +11,7 @@ from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gates.floors import judge as judge_floors
 from pytest_lighteval.gates.gate_file import gates_for, unmatched
 from pytest_lighteval.gates.gate_settings import SKIPPED, UNGATED
-from pytest_lighteval.gates.join import join_verdicts
+from pytest_lighteval.gates.join import failure_text, join_verdicts
 from pytest_lighteval.gates.judge import Judge
 from pytest_lighteval.gates.pinned import compare_pinned
 from pytest_lighteval.gates.red_gates import RedGates
@@ -222,13 +222,13 @@ def _pooled_verdict(paired: PairedVerdict) -> Verdict:
 
 
 def _report(name: str, verdicts: Sequence[Verdict]) -> SessionReport:
-    failed = [verdict.message for verdict in verdicts if verdict.outcome == "failed"]
+    failed = [failure_text(verdict) for verdict in verdicts if verdict.outcome == "failed"]
     waived = [verdict.message for verdict in verdicts if verdict.outcome == "waived"]
     messages = "; ".join(failed or waived)
     return SessionReport(
         name=name,
         problem=f"{name}: {messages}" if failed else None,
-        expected=f"{name}: {messages}" if waived and not failed else None,
+        expected=messages if waived and not failed else None,
     )
 
 

@@ -36,8 +36,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
     """Register the short forms once every conftest had its chance to own them."""
     silence(early_config, args)
     yield
-    add_short_options(parser)
-    problem = wrong_spelling(parser, args)
+    add_short_options(parser, args)
+    problem = wrong_spelling(parser, args, early_config.invocation_params.dir)
     if problem is not None:
         raise pytest.UsageError(problem)
 

@@ -17,13 +17,24 @@ from pytest_lighteval.plugin.canary import CanaryReporter
 from pytest_lighteval.plugin.check_reporter import CheckReporter, OnlyChecks
 from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.gates import gate_lines, plan_session
-from pytest_lighteval.plugin.item_report import ATTRIBUTE, attach_reason, is_explained, payload_of, sendable, sent, start_attempt
+from pytest_lighteval.plugin.item_report import (
+    ATTRIBUTE,
+    attach_reason,
+    is_explained,
+    payload_of,
+    seconds_of,
+    sendable,
+    sent,
+    start_attempt,
+)
 from pytest_lighteval.plugin.items import ReferenceItem, SuiteFile, TaskItem, collect_file, put_references_first
 from pytest_lighteval.plugin.replicas import Engines
 from pytest_lighteval.plugin.reporter import Reporter
 from pytest_lighteval.plugin.session import Session, find_session, make_session
 from pytest_lighteval.plugin.shown_report import shown_report
+from pytest_lighteval.plugin.start_checks import check_start
 from pytest_lighteval.plugin.torchrun import report_error
+from pytest_lighteval.plugin.worker_progress import WorkersProgress, join_controller
 from pytest_lighteval.plugin.workers import is_controller, is_worker
 from pytest_lighteval.plugin.xdist_hooks import XdistHooks, crowded_note, engine_count, pin_gpu
 from pytest_lighteval.reports.printable import printable
@@ -41,6 +52,9 @@ def activated(config: pytest.Config) -> Session:
             meet(config, session.settings.replicas)
         if is_worker(config):
             pin_gpu()
+            join_controller(config)
+        elif is_controller(config):
+            config.pluginmanager.register(WorkersProgress(config), "lighteval-progress")
         config.pluginmanager.register(fixtures, "lighteval-fixtures")
         config.pluginmanager.register(ActiveSession(config, session), "lighteval-session")
         config.pluginmanager.register(XdistHooks(config, session), "lighteval-xdist")
@@ -75,6 +89,15 @@ def _set_threads(config: pytest.Config, session: Session, asked: Threads) -> Non
             os.environ[ENVIRONMENT_VARIABLE] = before
 
     config.add_cleanup(restore)
+
+
+def _move_seconds(item: pytest.Item, report: pytest.TestReport, *, has_call: bool) -> None:
+    """Count an evaluation, which happens in the set-up, as the item's call: `--durations` then tells it from the set-up."""
+    seconds = seconds_of(item)
+    if report.when == "setup" and has_call:
+        report.duration = max(report.duration - seconds, 0.0)
+    elif report.when == "call":
+        report.duration += seconds
 
 
 class ActiveSession:
@@ -120,9 +143,14 @@ class ActiveSession:
         return [printable(line) for line in lines]
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self) -> bool | None:
-        """`--gate-plan` ends here."""
-        return True if self._session.settings.gate.plan_only else None
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """`--gate-plan` ends here, and so does a session that no task can survive. Under xdist the controller checks that."""
+        if self._session.settings.gate.plan_only:
+            return True
+        is_collected = not session.testsfailed or session.config.option.continue_on_collection_errors
+        if is_collected and not is_controller(self._config) and not is_worker(self._config):
+            check_start(self._config, self._session)
+        return None
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Another attempt at an item starts with nothing measured."""
@@ -134,6 +162,8 @@ class ActiveSession:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Put what was measured on the item's report: that of its call, or that of a set-up that did not pass."""
         report = yield
+        if isinstance(item, TaskItem | ReferenceItem):
+            _move_seconds(item, report, has_call=call.excinfo is None)
         if call.excinfo is not None and report.when == "setup" and not is_explained(item):
             attach_reason(item, str(call.excinfo.value), skipped=report.skipped)
         payload = payload_of(item)

@@ -10,7 +10,7 @@ from pytest_lighteval.evaluate import evaluate
 from pytest_lighteval.gates.canary import CanaryRule, canary_gate, canary_report, canary_words, closest_documents
 from pytest_lighteval.plugin.item_report import ATTRIBUTE, attach_canary
 from pytest_lighteval.plugin.items import TaskItem
-from pytest_lighteval.plugin.progress import ProgressLine
+from pytest_lighteval.plugin.progress import item_progress
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.rows import ordered_keys
@@ -36,8 +36,7 @@ def _said(session: Session, item: TaskItem, backend: Backend) -> list[str]:
     gate = canary_gate(judge.plan.tasks.get(key, ()) if judge.plan is not None else (), baseline)
     if gate is None:
         return ["not asked: the baseline has no soft scores of its gate (multiple choice has them, once --save-baseline measured it)"]
-    progress = ProgressLine(item.config, item.nodeid, str(key))
-    try:
+    with item_progress(item, str(key), session.secrets.mask) as progress:
         result = evaluate(
             item.task,
             backend,
@@ -48,8 +47,6 @@ def _said(session: Session, item: TaskItem, backend: Backend) -> list[str]:
             stopping=CanaryRule(closest_documents(baseline, gate.metric, count)),
             on_progress=progress,
         )
-    finally:
-        progress.done()
     report = canary_report(result, baseline, gate, settings=judge.settings, allow=session.settings.gate.allowed_mismatches)
     return [f"{gate.metric}: {report}"] if isinstance(report, str) else canary_words(report)
 

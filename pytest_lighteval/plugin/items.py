@@ -11,9 +11,10 @@ import pytest
 
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.evaluate import task_kinds
+from pytest_lighteval.gates.join import failure_text
 from pytest_lighteval.plugin.check_item import CheckItem
 from pytest_lighteval.plugin.options import looks_like_suite
-from pytest_lighteval.plugin.session import Session, session_of
+from pytest_lighteval.plugin.session import Session, session_of, shots_text
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.run_collector import REFERENCE
 from pytest_lighteval.types import Task, TaskKey, TaskResult, Verdict
@@ -70,7 +71,7 @@ class SuiteFile(pytest.Module):
 
 
 def _shots(key: TaskKey) -> str:
-    return f"{key.few_shots}-shot" + ("-trunc" if key.truncate else "")
+    return shots_text(key.few_shots, key.truncate)
 
 
 def task_of(session: Session, rootpath: Path, nodeid: str) -> tuple[TaskKey, Task] | None:
@@ -161,7 +162,12 @@ def put_references_first(items: list[pytest.Item]) -> None:
     """Let the reference measure every selected task before any other item, so that one model is in memory at a time."""
     tasks = [item for item in items if isinstance(item, TaskItem) and item.task.skip is None]
     items[:0] = [
-        ReferenceItem.from_parent(item.parent, name=f"{item.task.name}[{_shots(item.key)}-{REFERENCE}]", task=item.task, key=item.key)
+        ReferenceItem.from_parent(
+            item.parent,
+            name=f"{item.task.name}[{_shots(item.key)}-{REFERENCE}]",
+            task=item.task,
+            key=item.key,
+        )
         for item in tasks
     ]
 
@@ -172,10 +178,10 @@ def run_reference(lighteval_reference_result: TaskResult) -> None:
 
 def run_task(lighteval_result: TaskResult, lighteval_verdicts: tuple[Verdict, ...]) -> None:
     """Judge what the set-up measured: a broken engine is then an error, and a lost score a failure."""
-    failed = [verdict.message for verdict in lighteval_verdicts if verdict.outcome == "failed"]
+    failed = [failure_text(verdict) for verdict in lighteval_verdicts if verdict.outcome == "failed"]
     waived = [verdict.message for verdict in lighteval_verdicts if verdict.outcome == "waived"]
     if waived and not failed:
-        pytest.xfail(f"{lighteval_result.key}: " + "; ".join(waived))
+        pytest.xfail("; ".join(waived))
     if failed or waived:
         # with --runxfail nothing is expected to fail
         pytest.fail(f"{lighteval_result.key}: " + "; ".join([*failed, *waived]), pytrace=False)

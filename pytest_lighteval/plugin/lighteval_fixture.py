@@ -12,7 +12,8 @@ from pytest_lighteval.plugin.item_report import attach_own_run
 from pytest_lighteval.plugin.reference import facts_of
 from pytest_lighteval.plugin.run_item import checked_backend, lacking_kinds, run_evaluation
 from pytest_lighteval.plugin.session import Session
-from pytest_lighteval.tasks.task_spec import Selected, parse_specs
+from pytest_lighteval.tasks.nearest import specs_meant
+from pytest_lighteval.tasks.task_spec import Selected, SpecError, parse_specs
 from pytest_lighteval.types import TaskKey, TaskResult
 
 
@@ -52,8 +53,12 @@ class Lighteval:
         return result
 
     def _select(self, spec: str) -> Selected:
-        specs = parse_specs(spec, folder=self._request.config.invocation_params.dir, source="lighteval.run")
-        chosen = [selected for file in self._session.catalogue.select(specs).values() for selected in file]
+        catalogue = self._session.catalogue
+        try:
+            specs = parse_specs(spec, folder=self._request.config.invocation_params.dir, source="lighteval.run")
+            chosen = [selected for file in catalogue.select(specs).values() for selected in file]
+        except SpecError as error:
+            raise UserInputError(f"{error}{specs_meant(error.spec, catalogue)}") from error
         if len(chosen) != 1:
             names = ", ".join(selected.task.name for selected in chosen[:3])
             raise UserInputError(f"lighteval.run takes one task, and {spec!r} names {len(chosen)} ({names}, ...)")

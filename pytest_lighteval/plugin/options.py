@@ -5,6 +5,7 @@ Every pytest run on a machine that has the plugin imports this module, so it imp
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import os
 import re
@@ -17,8 +18,8 @@ import pytest
 
 from pytest_lighteval.tasks import SUITE_SUFFIXES
 
-_MODEL_ARGUMENTS = ("--checkpoint-config-path", "--lighteval-config-path")
-"""Options of Lighteval's nanotron command that are model arguments here."""
+_COMMANDS = frozenset(("accelerate", "vllm", "nanotron", "sglang", "endpoint", "custom", "baseline", "eval", "tasks"))
+"""Words with which a command line of Lighteval may begin."""
 
 
 class Option(NamedTuple):
@@ -140,7 +141,8 @@ OPTIONS = (
 
 def add_options(parser: pytest.Parser) -> None:
     """Register the prefixed options, which no other plugin can own, and all ini values."""
-    group = parser.getgroup("lighteval", "evaluation of language models (pytest-lighteval)")
+    title = "evaluation of language models (pytest-lighteval; each option also as --lighteval-NAME)"
+    group = parser.getgroup("lighteval", title)
     ini_types: Mapping[str, Literal["string", "bool", "args", "linelist"]] = {
         "text": "string",
         "flag": "bool",
@@ -150,7 +152,9 @@ def add_options(parser: pytest.Parser) -> None:
     }
     for option in OPTIONS:
         group.addoption(f"--lighteval-{option.name}", **option.keywords)
-        parser.addini(option.dest, f"{option.help} (the command line wins)", type=ini_types[option.kind], default=None)
+        parser.addini(
+            option.dest, f"the option --lighteval-{option.name}; the command line wins", type=ini_types[option.kind], default=None
+        )
     parser.addini(
         "lighteval_suites",
         "folders whose YAML files are suites (default: suites, once a backend is chosen)",
@@ -159,15 +163,30 @@ def add_options(parser: pytest.Parser) -> None:
     )
 
 
-def add_short_options(parser: pytest.Parser) -> None:
+def add_short_options(parser: pytest.Parser, arguments: Sequence[str] = ()) -> None:
     """Register `--backend` and the other short forms, except those that another plugin or a conftest owns.
 
-    To be called once all initial conftests are loaded: who registers a taken name first makes the second one's session die.
+    To be called once all initial conftests are loaded: who registers a taken name first makes the second one's session die. `--help` then
+    shows each option once: its short form, or the prefixed one where the short one is taken. `arguments`: the command line.
     """
     group = parser.getgroup("lighteval")
+    prefixed = {name: registered for registered in group.options for name in registered.names()}
     for option in OPTIONS:
         if _is_free(parser, f"--{option.name}"):
             group.addoption(f"--{option.name}", **option.keywords)
+            prefixed[f"--lighteval-{option.name}"].attrs()["help"] = argparse.SUPPRESS
+    if not {"-h", "--help"}.isdisjoint(arguments):
+        _name_backends(group)
+
+
+def _name_backends(group: pytest.OptionGroup) -> None:
+    """Let the help of `--backend` name those that are installed, other packages' too. Reading them would cost every session time."""
+    from pytest_lighteval.backends import names
+
+    for registered in group.options:
+        attributes = registered.attrs()
+        if registered.dest == "lighteval_backend" and attributes["help"] != argparse.SUPPRESS:
+            attributes["help"] = f"what runs the model: {', '.join(names())}"
 
 
 def _is_free(parser: pytest.Parser, option: str) -> bool:
@@ -219,7 +238,7 @@ def _names_suites(config: pytest.Config) -> bool:
         name = str(argument).partition("::")[0]
         path = Path(os.path.abspath(config.invocation_params.dir / name))
         if not path.exists():
-            if name.startswith("suites/"):  # a shipped one
+            if f"{name}/".startswith("suites/"):  # a shipped one
                 return True
         elif (path.suffix in SUITE_SUFFIXES and looks_like_suite(path)) or any(
             path.is_relative_to(root) or root.is_relative_to(path) for root in roots
@@ -239,16 +258,24 @@ def looks_like_suite(path: Path) -> bool:
         return False
 
 
-def wrong_spelling(parser: pytest.Parser, arguments: Sequence[str]) -> str | None:
-    """What to write in place of an option that Lighteval's command line has and this one spells otherwise. None: nothing is wrong."""
+def wrong_spelling(parser: pytest.Parser, arguments: Sequence[str], folder: Path) -> str | None:
+    """What to write in place of a command line of Lighteval, or of an option that it has and this one spells otherwise.
+
+    None: nothing is wrong. `folder`: where pytest was started.
+    """
     for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="-"):
         name, _, value = argument.partition("=")
         if not name.startswith("--") or not _is_free(parser, name):
             continue
         ours = name.replace("_", "-")
-        if ours in _MODEL_ARGUMENTS:
-            given = value or ("PATH" if following.startswith("-") else following)
-            return f"{name}: it is a model argument: write --model-args {ours.removeprefix('--').replace('-', '_')}={given}"
         if ours != name and any(ours in (f"--{option.name}", f"--lighteval-{option.name}") for option in OPTIONS):
             return f"{name}: write {ours}"
+        from pytest_lighteval.plugin.lighteval_commands import option_here
+
+        if problem := option_here(name, value or ("" if following.startswith("-") else following)):
+            return problem
+    if any("|" in argument or argument in _COMMANDS for argument in arguments):
+        from pytest_lighteval.plugin.lighteval_commands import command_here
+
+        return command_here(parser.parse_known_args(list(arguments)).file_or_dir, folder)
     return None

@@ -1,93 +1,133 @@
-"""How far a long item is: one line that is rewritten on a terminal, one line now and then elsewhere."""
+"""What an item's evaluation shows while it runs: how far it is, and what takes long before the first answer.
+
+Backends say what takes long through a logger (`common.progress_log`). In a worker of xdist both go to the controller, which shows one line
+for all workers (`worker_progress`).
+"""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
 import pytest
 
+from pytest_lighteval.common.progress_log import PROGRESS
 from pytest_lighteval.evaluate import Progress
-
-TERMINAL_SECONDS = 0.5
-"""Between two updates of the line on a terminal."""
-PLAIN_SECONDS = 30.0
-"""Between two lines in a log; a short item prints none."""
+from pytest_lighteval.plugin.pace import Clock, Pace, Running, running_text
+from pytest_lighteval.plugin.status_line import StatusLine
 
 
-ENOUGH_SECONDS = 5.0
-ENOUGH_ANSWERS = 3
-"""After the first answer, before which the model was loaded: with less than these two a rate would be a guess."""
+class Display(Protocol):
+    """Where one process shows what it does: on its terminal, or through its controller."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last update is long enough ago."""
+
+    def running(self, evaluation: Running, position: str) -> None:
+        """An evaluation is that far."""
+
+    def doing(self, text: str) -> None:
+        """Something that takes long has begun. Shown at once."""
+
+    def end(self, nodeid: str) -> None:
+        """The evaluation of an item is over."""
 
 
-def progress_text(label: str, progress: Progress, *, answered: int, seconds: float) -> str:
-    """`leaderboard|gsm8k|5: 120/1319 requests, 4.1/s, 4:52 left`; rate and rest only where there is enough to estimate them from.
+class TerminalDisplay:
+    """The status line of a process that has pytest's terminal."""
 
-    Args:
-        label: What is evaluated.
-        progress: How far it is.
-        answered: Answers after the first one.
-        seconds: Since the first one.
-    """
-    text = f"{label}: {progress.done}/{progress.total} requests"
-    if answered >= ENOUGH_ANSWERS and seconds >= ENOUGH_SECONDS:
-        rate = answered / seconds
-        left = round((progress.total - progress.done) / rate)
-        hours, minutes = divmod(left // 60, 60)
-        clock = f"{hours}:{minutes:02}:{left % 60:02}" if hours else f"{minutes}:{left % 60:02}"
-        text += f", {rate:.3g}/s, {clock} left"
-    return text
+    def __init__(self, config: pytest.Config) -> None:
+        self._line = StatusLine(config)
+
+    @property
+    def is_due(self) -> bool:
+        """See `Display.is_due`."""
+        return self._line.is_due
+
+    def running(self, evaluation: Running, position: str) -> None:
+        """See `Display.running`."""
+        self._line.show(running_text(evaluation, position=position))
+
+    def doing(self, text: str) -> None:
+        """See `Display.doing`."""
+        self._line.show(text)
+
+    def end(self, nodeid: str) -> None:
+        """See `Display.end`."""
+        self._line.clear(nodeid=nodeid)
 
 
-class ProgressLine:
-    """Shows one item's progress through pytest's own terminal; silent in xdist workers and under `-q`.
+DISPLAY = pytest.StashKey[Display]()
+"""Of a worker, where its progress goes. Absent: to this process's own terminal."""
 
-    `clock` is monotonic, in seconds. It decides what is shown, never what is measured.
-    """
 
-    def __init__(self, config: pytest.Config, nodeid: str, label: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._reporter = None
-        if config.get_verbosity() >= 0:
-            self._reporter = config.pluginmanager.get_plugin("terminalreporter")
-        self._capture = config.pluginmanager.get_plugin("capturemanager")
-        # what pytest had written on the line: the file's name, or the whole id under -v
-        self._line_before = f"{nodeid if config.get_verbosity() > 0 else nodeid.partition('::')[0]} "
-        self._label = label
-        self._clock = clock
-        self._shown = clock()
-        self._first: tuple[int, float] | None = None
-        """How many answers there were when the first one came, and when that was."""
-        self._dirty = False
+def display_of(config: pytest.Config) -> Display:
+    """Where this process shows what it does."""
+    if DISPLAY not in config.stash:
+        config.stash[DISPLAY] = TerminalDisplay(config)
+    return config.stash[DISPLAY]
+
+
+class ItemProgress:
+    """The callback of one evaluation. It shows how far the evaluation is, if the last time was long enough ago."""
+
+    def __init__(self, display: Display, label: str, *, position: str = "", clock: Clock = time.monotonic) -> None:
+        """`position`: what stands before the label, such as `[3/62] `."""
+        self._display, self._label, self._position, self._clock = display, label, position, clock
+        self._pace = Pace()
 
     def __call__(self, progress: Progress) -> None:
-        """Show it, if the last time was long enough ago."""
-        if self._reporter is None:
-            return
-        now = self._clock()
-        if self._first is None and progress.done:
-            self._first = progress.done, now
-        if now - self._shown < (TERMINAL_SECONDS if self._reporter.isatty else PLAIN_SECONDS):
-            return
-        self._shown = now
-        done, since = self._first or (progress.done, now)
-        text = progress_text(self._label, progress, answered=progress.done - done, seconds=now - since)
-        with self._on_the_terminal():
-            if self._reporter.isatty:
-                self._reporter.rewrite(text, erase=True)
-            else:
-                self._reporter.ensure_newline()
-                self._reporter.write_line(text)
-        self._dirty = True
+        """Note how far it is."""
+        if progress.done:
+            self._pace.note(progress.done, self._clock())
+        if self._display.is_due:
+            evaluation = Running(
+                label=self._label, done=progress.done, total=progress.total, documents=progress.documents, rate=self._pace.rate
+            )
+            self._display.running(evaluation, self._position)
 
-    def done(self) -> None:
-        """Put back what pytest had written on the line; lines in a log stay."""
-        if self._dirty and self._reporter is not None and self._reporter.isatty:
-            with self._on_the_terminal():
-                self._reporter.rewrite("", erase=True)
-                self._reporter.rewrite(self._line_before)
-            self._dirty = False
 
-    def _on_the_terminal(self) -> AbstractContextManager[None]:
-        """Past pytest's capture, which would keep the line for a failure's report."""
-        return nullcontext() if self._capture is None else self._capture.global_and_fixture_disabled()
+class _ShownRecords(logging.Handler):
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._show(record.getMessage())
+
+
+@contextmanager
+def shown_records(display: Display, mask: Callable[[str], str] = str) -> Iterator[None]:
+    """In this block, what backends log at level INFO is shown. `mask` removes the session's secrets from a text."""
+    handler = _ShownRecords(lambda text: display.doing(mask(text)))
+    before = PROGRESS.level, PROGRESS.propagate
+    PROGRESS.addHandler(handler)
+    PROGRESS.setLevel(logging.INFO)
+    PROGRESS.propagate = False  # pytest would show the records again with each failure
+    try:
+        yield
+    finally:
+        PROGRESS.removeHandler(handler)
+        PROGRESS.propagate = before[1]
+        PROGRESS.setLevel(before[0])
+
+
+@contextmanager
+def item_progress(item: pytest.Item, label: str, mask: Callable[[str], str]) -> Iterator[ItemProgress]:
+    """In this block an item is evaluated: what it does is shown, without the secrets that `mask` removes. Yields its callback."""
+    display = display_of(item.config)
+    try:
+        with shown_records(display, mask):
+            yield ItemProgress(display, label, position=position_of(item))
+    finally:
+        display.end(item.nodeid)
+
+
+def position_of(item: pytest.Item) -> str:
+    """`[3/62] `: which one of the session's items it is. Empty for the only one, and where nobody knows."""
+    items = item.session.items
+    return f"[{items.index(item) + 1}/{len(items)}] " if len(items) > 1 and item in items else ""

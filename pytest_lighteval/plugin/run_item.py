@@ -24,9 +24,10 @@ from pytest_lighteval.plugin.item_report import (
     attach_repeats,
     attach_use,
     attempts_of,
+    note_seconds,
 )
 from pytest_lighteval.plugin.items import ReferenceItem, TaskItem
-from pytest_lighteval.plugin.progress import ProgressLine
+from pytest_lighteval.plugin.progress import item_progress
 from pytest_lighteval.plugin.reference import Reference, ReferenceResult, facts_of
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.plugin.work_ahead import work_ahead
@@ -155,10 +156,12 @@ def run_evaluation(
     Raises:
         LightevalError: There is no score, for any reason.
     """
-    progress = ProgressLine(item.config, item.nodeid, str(key))
     try:
-        with DetailsWriter(folder, key, mask=session.secrets.mask if session.secrets.pattern else None) as details:
-            return evaluate(
+        with (
+            item_progress(item, str(key), session.secrets.mask) as progress,
+            DetailsWriter(folder, key, mask=session.secrets.mask if session.secrets.pattern else None) as details,
+        ):
+            result = evaluate(
                 task,
                 backend,
                 few_shots=key.few_shots,
@@ -169,8 +172,9 @@ def run_evaluation(
                 on_detail=lambda detail: details.write(replace(detail, baseline=before(detail.doc.id, detail.few_shot_seed))),
                 on_progress=progress,
             )
+        note_seconds(item, result.seconds)
+        return result
     finally:
-        progress.done()
         attach_cache_use(item, to_plain(session.cache.take_use()))
 
 

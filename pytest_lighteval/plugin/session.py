@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,8 +26,10 @@ from pytest_lighteval.plugin.workers import is_worker, may_use_cache, newest_ans
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.run_folder import run_folder
 from pytest_lighteval.reports.serialize import to_plain
+from pytest_lighteval.tasks import SUITE_SUFFIXES
 from pytest_lighteval.tasks.catalogue import Catalogue
-from pytest_lighteval.tasks.task_spec import Selected
+from pytest_lighteval.tasks.nearest import files_of, item_meant, path_meant, specs_meant
+from pytest_lighteval.tasks.task_spec import Selected, SpecError
 from pytest_lighteval.types import Task, TaskKey
 
 
@@ -98,6 +100,11 @@ class Session:
         return [(count, False) for count in dict.fromkeys(self.settings.few_shots or task.few_shots)]
 
 
+def shots_text(few_shots: int, truncate: bool) -> str:
+    """What is in the brackets of an item's id: `5-shot`, `5-shot-trunc`."""
+    return f"{few_shots}-shot" + ("-trunc" if truncate else "")
+
+
 _SESSION = pytest.StashKey[Session]()
 
 
@@ -113,14 +120,20 @@ def session_of(config: pytest.Config) -> Session:
 
 def make_session(config: pytest.Config) -> Session:
     """Read the options of a session and find what it evaluates. Raises pytest.UsageError for whatever the user wrote wrong."""
+    own = tuple(config.rootpath / root for root in config.getini("lighteval_suites")) or (config.rootpath / "suites",)
     try:
-        config.stash[_SESSION] = _make_session(config)
+        try:
+            session = config.stash[_SESSION] = _make_session(config, own)
+        except SpecError as error:
+            raise UserInputError(f"{error}{specs_meant(error.spec, Catalogue(own))}") from error
+        _check_items(config, session)
     except LightevalError as error:
         raise pytest.UsageError(printable(mask_likely(str(error)))) from error
-    return config.stash[_SESSION]
+    return session
 
 
-def _make_session(config: pytest.Config) -> Session:
+def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
+    """`own`: the project's folders of suites."""
     start = start_of(config)
     settings = read_settings(config, today=start.time.date())
     is_named = config.args_source is config.ArgsSource.ARGS
@@ -128,7 +141,6 @@ def _make_session(config: pytest.Config) -> Session:
         _check_arguments(config)
     else:
         check_rootdir(config)
-    own = [config.rootpath / root for root in config.getini("lighteval_suites")] or [config.rootpath / "suites"]
     catalogue = Catalogue((*own, *settings.custom_tasks))
     if settings.gate.file is not None:
         check_gates(settings.gate.file, catalogue)
@@ -146,6 +158,7 @@ def _make_session(config: pytest.Config) -> Session:
         arguments = [str(folder) for folder in settings.custom_tasks]
     if is_named:
         arguments = [_shipped(argument, config.invocation_params.dir, catalogue) for argument in config.args]
+        _check_paths(config, arguments, catalogue, by_file if settings.specs else {})
     owns, cache = has_own_backend(config), settings.cache if may_use_cache(config) else None
     is_silent = is_beside_first() and settings.backend is not None
     return Session(
@@ -182,6 +195,40 @@ def _check_arguments(config: pytest.Config) -> None:
                 raise UserInputError(f"{argument}: pytest takes it for a file of tests; write --tasks ./{argument.removeprefix('./')}")
 
 
+def _check_paths(
+    config: pytest.Config, arguments: Sequence[str], catalogue: Catalogue, selected: Mapping[Path, Sequence[Selected]]
+) -> None:
+    """Raise UserInputError for a path to suites that is not there, and for paths of which none has a task of `--tasks`."""
+    folder = config.invocation_params.dir
+    if config.getoption("pyargs"):
+        return
+    for argument, path in zip(arguments, _named_paths(config, arguments), strict=True):
+        name = argument.partition("::")[0]
+        near = "" if path.exists() else path_meant(name, folder, catalogue)
+        if not path.exists() and (near or name.startswith("suites/")):
+            raise UserInputError(f"{name}: there is no such file or folder, and no such shipped suite{near}")
+    places = [*_named_paths(config, arguments)]
+    if selected and not any(file.is_relative_to(place) for file in selected for place in places):
+        where = files_of({file: [chosen.task.id for chosen in found] for file, found in selected.items()}, catalogue, config.rootpath)
+        raise UserInputError(f"{' '.join(config.args)}: none of the tasks of --tasks is there ({where}): leave the path out")
+
+
+def _check_items(config: pytest.Config, session: Session) -> None:
+    """Raise UserInputError for `file.yaml::name` where the file has no such item. A file that is broken says so when it is collected."""
+    for argument in session.arguments or config.args:
+        path, _, name = argument.partition("::")
+        file = (config.invocation_params.dir / path).resolve()
+        if not name or file.suffix not in SUITE_SUFFIXES or not (session.is_suite(file) and file.is_file()):
+            continue
+        try:
+            tasks = session.catalogue.load(file)
+        except LightevalError:
+            continue
+        items = {task.name: [f"{task.name}[{shots_text(*counts)}]" for counts in session.counts(task)] for task in tasks}
+        if problem := item_meant(name, tasks, items):
+            raise UserInputError(f"{session.catalogue.shown(file) or path}::{name}: {problem}")
+
+
 def _named_paths(config: pytest.Config, arguments: Sequence[str]) -> Iterator[Path]:
     for argument in arguments:
         yield (config.invocation_params.dir / argument.partition("::")[0]).resolve()
@@ -197,7 +244,7 @@ def _may_hold_suites(path: Path, config: pytest.Config, settings: Settings) -> b
 def _shipped(argument: str, folder: Path, catalogue: Catalogue) -> str:
     """`suites/leaderboard` means the shipped suite where there is no such folder; everything else stays."""
     path, colons, rest = argument.partition("::")
-    if not path.startswith("suites/") or (folder / path).exists():
+    if not f"{path}/".startswith("suites/") or (folder / path).exists():
         return argument
-    shipped = catalogue.shipped.parent / path if catalogue.shipped.name == "suites" else catalogue.shipped / path.removeprefix("suites/")
+    shipped = catalogue.shipped / path.removeprefix("suites").lstrip("/")
     return f"{shipped}{colons}{rest}" if shipped.exists() else argument

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -29,6 +29,8 @@ def shown_report(item: pytest.Item, report: pytest.TestReport, mask: Callable[[s
     def safe_text(text: str) -> str:
         return printable(mask(text), colours=colours) if asks_model else mask(text)
 
+    if is_ours:
+        _shorten(report, _names(item))
     hook = item.config.hook
     data = hook.pytest_report_to_serializable(config=item.config, report=report)
     texts = {name: value for name, value in data.items() if name not in _KEPT}
@@ -39,3 +41,17 @@ def shown_report(item: pytest.Item, report: pytest.TestReport, mask: Callable[[s
     shown = hook.pytest_report_from_serializable(config=item.config, data=safe | kept)
     assert isinstance(shown, pytest.TestReport)
     return shown
+
+
+def _names(item: pytest.Item) -> tuple[str, ...]:
+    """How a message may name an item of ours."""
+    return (str(item.key), item.task.id) if isinstance(item, TaskItem | ReferenceItem) else (item.name,)
+
+
+def _shorten(report: pytest.TestReport, names: Iterable[str]) -> None:
+    """Let the line of the short summary, and the message in JUnit, begin with what failed: the item's id is there already."""
+    place = getattr(report.longrepr, "reprcrash", None)
+    if place is not None:
+        place.message = place.message.removeprefix("Failed: ")
+        for name in names:
+            place.message = place.message.removeprefix(f"{name}: ")

@@ -18,6 +18,7 @@ from pytest_lighteval.plugin.items import task_of
 from pytest_lighteval.plugin.options import is_asked_to_evaluate
 from pytest_lighteval.plugin.replicas import Engines
 from pytest_lighteval.plugin.session import Session
+from pytest_lighteval.plugin.start_checks import check_start
 from pytest_lighteval.plugin.workers import hand_newest_answer, hand_start, worker_count
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.run_collector import REFERENCE
@@ -46,6 +47,8 @@ class XdistHooks:
         if is_first and terminal is not None:
             for line in gate_lines(self._session, collect_only=self._config.option.collectonly, verbosity=self._config.get_verbosity()):
                 terminal.write_line(printable(line))
+        if is_first:
+            check_start(self._config, self._session)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,8 +13,13 @@ from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.common.locks import locked
 from pytest_lighteval.errors import DataError
 from pytest_lighteval.reports.json_report import SCHEMA, read_results
+from pytest_lighteval.reports.rows import arguments_text, duration_text, format_number, ordered_keys, time_text
 from pytest_lighteval.reports.serialize import to_json
 from pytest_lighteval.reports.summary import escape_markdown
+from pytest_lighteval.types import TaskKey
+
+_MOST_SCORES, _SHOWN_SCORES = 10, 3
+"""Of one run, in index.json and in index.md."""
 
 
 def update_index(root: Path, *, changed: str | None = None) -> None:
@@ -36,7 +42,7 @@ def _known(path: Path) -> dict[str, dict[str, Any]]:
     """The entries of the index by folder, so that no old run is read again. Empty if the index is damaged or of an older version."""
     try:
         content = json.loads(path.read_text("utf-8"))
-        return {entry["folder"]: entry for entry in content["runs"]} if content["schema"] == SCHEMA else {}
+        return {entry["folder"]: entry for entry in content["runs"] if "scores" in entry} if content["schema"] == SCHEMA else {}
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return {}
 
@@ -57,13 +63,28 @@ def _digest(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": results["run"]["seconds"],
         "backend": results["backend"].get("name"),
         "model": results["config_general"]["model_name"],
+        "model_args": results.get("model_args", {}),
         "max_samples": results["config_general"]["max_samples"],
         "tasks": len(results["versions"]),
         "gates_passed": verdicts.count("passed"),
         "gates_failed": verdicts.count("failed"),
+        "gates_inconclusive": verdicts.count("inconclusive"),
+        "gates_waived": verdicts.count("waived"),
         "errors": len(results["errors"]),
         "skipped": len(results["skipped"]),
+        "scores": dict(itertools.islice(_heads(results), _MOST_SCORES)),
     }
+
+
+def _heads(results: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The first metric of each superset, and of each task that is in none, by key: what a run is remembered by."""
+    numbers, tasks = results["metrics"], results["config_tasks"]
+    keys = {text: key for text in tasks if (key := TaskKey.parse(text)) is not None}
+    for text in ordered_keys({str(key.superset) if str(key.superset) in numbers else text for text, key in keys.items()}):
+        member = next(task for task, key in keys.items() if text in (task, str(key.superset)))
+        name = next((name for name in tasks[member]["metrics"] if name in numbers[text]), None)
+        if name is not None:
+            yield text, {name: numbers[text][name]["value"]}
 
 
 _COLUMNS = {
@@ -71,12 +92,15 @@ _COLUMNS = {
     "backend": "backend",
     "model": "model",
     "max_samples": "max samples",
+    "model_args": "model arguments",
+    "scores": "scores",
     "tasks": "tasks",
     "gates_passed": "gates passed",
     "gates_failed": "gates failed",
+    "gates_inconclusive": "gates inconclusive",
     "errors": "errors",
     "skipped": "skipped",
-    "seconds": "seconds",
+    "seconds": "time",
 }
 
 
@@ -88,5 +112,19 @@ def _markdown(runs: list[dict[str, Any]]) -> str:
 def _line(run: Mapping[str, Any]) -> str:
     folder = str(run["folder"])
     link = f"[{escape_markdown(folder)}]({quote(folder)}/summary.md)"
-    values = ("" if run.get(column) is None else str(run[column]) for column in _COLUMNS)
+    values = ("" if run.get(column) is None else _cell(column, run[column]) for column in _COLUMNS)
     return "| " + " | ".join([link, *map(escape_markdown, values)]) + " |"
+
+
+def _cell(column: str, value: Any) -> str:
+    """A fact as people read it."""
+    if column == "started":
+        return time_text(value)
+    if column == "seconds":
+        return duration_text(value)
+    if column == "model_args":
+        return arguments_text(value)
+    if column == "scores":
+        shown = [f"{key} {name} {format_number(float(number))}" for key, row in value.items() for name, number in row.items()]
+        return ", ".join([*shown[:_SHOWN_SCORES], *(["..."] if len(shown) > _SHOWN_SCORES else [])])
+    return str(value)

@@ -16,6 +16,10 @@ SCHEMA = 1
 """Version of the layout; to be raised when a key moves, is removed or changes its meaning."""
 
 
+LIGHTEVAL_NAMES = {"mc1": "truthfulqa_mc1", "mc2": "truthfulqa_mc2", "f1_macro": "f1", "f1_micro": "f1"}
+"""Our name of a number -> that of Lighteval v0.9.2, where it is another. Of a task's two `f1` it reports the last one."""
+
+
 def results_json(report: RunReport) -> str:
     """The text of results.json: keys sorted, numbers as Python prints them, always the same for the same report.
 
@@ -57,6 +61,8 @@ def results_json(report: RunReport) -> str:
         "settings": report.settings,
         "backend": {name: fact for name, fact in report.backend.items() if name != "use"},
         "environment": report.environment,
+        "baselines": list(report.baselines),
+        "model_args": report.model_args,
     }
     if report.reference_backend or report.references:
         content["reference"] = {
@@ -87,9 +93,11 @@ def _config_general(report: RunReport) -> dict[str, Any]:
 
 
 def _lighteval_row(metrics: Mapping[str, MetricResult]) -> dict[str, float]:
-    """`{metric, metric_stderr}`; an unknown error is left out, as in Lighteval."""
-    row = {name: number.value for name, number in metrics.items()}
-    return row | {f"{name}_stderr": number.stderr for name, number in metrics.items() if number.stderr is not None}
+    """`{metric, metric_stderr}`; an unknown error is left out, as in Lighteval. A number has Lighteval's name too where ours is another."""
+    theirs = {LIGHTEVAL_NAMES[name]: number for name, number in metrics.items() if name in LIGHTEVAL_NAMES}
+    named = {**theirs, **metrics}
+    row = {name: number.value for name, number in named.items()}
+    return row | {f"{name}_stderr": number.stderr for name, number in named.items() if number.stderr is not None}
 
 
 def _config_task(result: TaskResult) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from pytest_lighteval.reports.groups import ALL
-from pytest_lighteval.types import Attempt, MetricResult, RunReport, TaskKey, TaskResult, Verdict
+from pytest_lighteval.types import Attempt, MetricResult, RunReport, TaskKey, TaskResult, Verdict, shown_number
 
 Style = Literal["passed", "failed", "open", "plain", "error"]
 """What a line is about, for its colour. Open: neither good nor bad, somebody should look at it."""
@@ -100,6 +101,16 @@ def ordered_keys(keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=place)
 
 
+def gate_word(verdict: Verdict) -> str:
+    """The one word of `gate_cell` that decides: `REGRESSED`, `failed`. An advisory comparison's is in brackets."""
+    paired = verdict.paired
+    if paired is None:
+        return verdict.outcome
+    if verdict.outcome == "advisory":
+        return f"({paired.outcome})"
+    return paired.outcome if not paired.advisory and paired.outcome in _SAID_BY[verdict.outcome] else verdict.outcome
+
+
 def gate_cell(verdict: Verdict, *, with_thresholds: bool = True) -> str:
     """What a gate says: one word that its colour agrees with, its thresholds, and the comparison's own verdict if that is another.
 
@@ -175,12 +186,39 @@ def model_name(report: RunReport) -> str | None:
 
 
 def format_number(value: float | None) -> str:
-    """Four decimals; an exponent where that would be unreadable. Empty for None."""
-    if value is None:
-        return ""
-    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4e}"
+    """See `shown_number`. Empty for None."""
+    return "" if value is None else shown_number(value)
 
 
 def one_line(text: str) -> str:
     """The text without line breaks and control characters: what a model wrote must not control a terminal."""
     return " ".join("".join(char if char.isprintable() or char.isspace() else "\ufffd" for char in text).split())
+
+
+def arguments_text(arguments: Mapping[str, Any]) -> str:
+    """Model arguments as the command line has them: `pretrained=org/model,dtype=float32`."""
+    return ",".join(f"{name}={_argument(value)}" for name, value in arguments.items())
+
+
+def _argument(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{name}:{_argument(member)}" for name, member in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_argument, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def time_text(started: str) -> str:
+    """`2026-01-02 03:04 UTC`, of a time in ISO 8601; the text itself if it is none."""
+    try:
+        return f"{datetime.fromisoformat(started).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return started
+
+
+def duration_text(seconds: float) -> str:
+    """`12.5 s`, `3 min 05 s`, `2 h 07 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -152,6 +152,8 @@ class RunCollector:
         groups: Mapping[str, Mapping[str, MetricResult]],
         calibration: Mapping[str, Mapping[str, Calibration]],
         exit_status: str,
+        baselines: Sequence[Mapping[str, Any]] = (),
+        model_args: Mapping[str, Any] | None = None,
     ) -> RunReport:
         """What was collected so far as one run. `arguments` are those that the backends were made with; they may be any object."""
         return RunReport(
@@ -174,6 +176,8 @@ class RunCollector:
             attempts=dict(sorted(self.attempts.items())),
             cache=self.cache,
             exit_status=exit_status,
+            baselines=tuple(baselines),
+            model_args=dict(to_plain(model_args or {})),
         )
 
     def _backend_facts(self, arguments: Any) -> dict[str, Any]:

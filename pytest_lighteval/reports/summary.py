@@ -6,13 +6,15 @@ import html
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.reports.calibration import HEADER, calibration_rows
 from pytest_lighteval.reports.rows import (
     ReportRow,
+    arguments_text,
     attempt_lines,
+    duration_text,
     failed_verdicts,
     format_number,
     gate_cell,
@@ -22,6 +24,7 @@ from pytest_lighteval.reports.rows import (
     ordered_keys,
     saved_documents,
     task_rows,
+    time_text,
 )
 from pytest_lighteval.reports.verdict_lines import compared_lines, pinned_comparisons
 from pytest_lighteval.types import RunReport
@@ -57,16 +60,30 @@ def summary_markdown(report: RunReport) -> str:
     lines += _list("Skipped", ((key, report.skipped[key]) for key in ordered_keys(report.skipped)))
     facts = {
         "run": report.run_id,
-        "started": report.started,
-        "seconds": f"{report.seconds:.1f}",
+        "started": time_text(report.started),
+        "time": duration_text(report.seconds),
         "exit status": report.exit_status,
         "backend": report.backend.get("name"),
+        "model arguments": arguments_text(report.model_args) or None,
         "compared with": report.reference_backend.get("model") or report.reference_backend.get("name"),
     }
-    lines += _list(
-        "Measured with", ((key, str(value)) for key, value in [*facts.items(), *sorted(report.settings.items())] if value is not None)
-    )
+    measured = [(key, str(value)) for key, value in [*facts.items(), *sorted(report.settings.items())] if value is not None]
+    lines += _list("Measured with", [*measured, *_baselines(report), *_versions(report)])
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _baselines(report: RunReport) -> Iterator[tuple[str, str]]:
+    for file in report.baselines:
+        models = ", ".join(" ".join(str(fact) for fact in model.values() if fact is not None) or "unknown" for model in file["models"])
+        text = f"{file['path']} (sha256 {file['sha256'][:12]}, {_counted(file['tasks'], 'task', 'of')} {models or 'no model'})"
+        yield ("pinned baseline" if file["is_pinned"] else "baseline"), text
+
+
+def _versions(report: RunReport) -> Iterator[tuple[str, str]]:
+    packages = report.environment.get("packages")
+    if isinstance(packages, Mapping):
+        python = report.environment.get("python")
+        yield "versions", ", ".join(f"{name} {version}" for name, version in [("Python", python), *sorted(packages.items())])
 
 
 def _counts(report: RunReport, failed: int) -> str:

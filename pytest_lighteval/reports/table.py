@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pytest_lighteval.reports.calibration import calibration_lines
 from pytest_lighteval.reports.rows import (
@@ -12,6 +12,7 @@ from pytest_lighteval.reports.rows import (
     attempt_lines,
     format_number,
     gate_cell,
+    gate_word,
     group_rows,
     one_line,
     ordered_keys,
@@ -19,7 +20,7 @@ from pytest_lighteval.reports.rows import (
     shown_key,
     task_rows,
 )
-from pytest_lighteval.types import RunReport, TaskResult
+from pytest_lighteval.types import RunReport, TaskResult, Verdict
 
 _TASK, _METRIC, _VALUE, _STDERR, _N, _GATE = range(6)
 _HEADER = ("task", "metric", "value", "stderr", "n", "gate")
@@ -30,13 +31,12 @@ _NARROW = 20
 _LONGEST = 2000
 """Characters of one line below the table."""
 
-_LAYOUTS: tuple[tuple[tuple[int, ...], bool, int], ...] = (
-    ((_TASK, _METRIC, _VALUE, _STDERR, _N, _GATE), True, 24),
-    ((_TASK, _METRIC, _VALUE, _STDERR, _N, _GATE), False, 24),
-    ((_TASK, _METRIC, _VALUE, _STDERR, _GATE), False, 20),
-    ((_TASK, _VALUE, _GATE, _METRIC), False, 12),
-)
-"""Columns, whether the gate's thresholds are shown, and the narrowest task column. The first that fits is used, or the last, cut."""
+_LEAST_TASK, _LEAST_METRIC = 12, 6
+"""Characters of a name that still say something."""
+_WANTED_TASK = 24
+"""A task's column is not cut below this for the sake of a gate's thresholds."""
+_LEAST_WANTED: tuple[int, ...] = (_STDERR, _N, _METRIC)
+"""Columns that a terminal loses that is too narrow for all of them, one after the other."""
 
 
 def terminal_table(report: RunReport, *, width: int) -> list[tuple[str, Style]]:
@@ -91,40 +91,47 @@ def _notes(report: RunReport) -> list[str]:
 
 def _numbers(result: TaskResult) -> str:
     """`acc 0.6120 ± 0.0134 (n = 1319)`, for a result that has no row of its own."""
-    shown = [
-        f"{name} {number.value:.4f}" + (f" ± {number.stderr:.4f}" if number.stderr is not None else "") + f" (n = {number.n})"
-        for name, number in result.metrics.items()
-    ]
-    return ", ".join(shown)
+    return ", ".join(f"{name} {number}" for name, number in result.metrics.items())
 
 
 def _table(tasks: Sequence[ReportRow], groups: Sequence[ReportRow], width: int) -> list[str]:
-    """A header and one line a row, all in the widest layout that fits."""
+    """A header and one line a row, in the order of the columns.
+
+    Where not all fits, the gate's text becomes shorter first, then the names of tasks and metrics. Value, error, number and gate are
+    whole on 80 columns.
+    """
     rows = [*tasks, *groups]
-    for columns, with_thresholds, narrowest in _LAYOUTS:
-        cells = [_HEADER, *(_cells(row, with_thresholds=with_thresholds) for row in rows)]
+    columns = [*range(len(_HEADER))]
+    for gate in (gate_cell, lambda verdict: gate_cell(verdict, with_thresholds=False), gate_word):
+        cells = [_HEADER, *(_cells(row, gate) for row in rows)]
         widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADER))]
-        others = sum(widths[column] + len(_GAP) for column in columns if column != _TASK)
-        if others + min(widths[_TASK], narrowest) <= width:
+        if _total(widths, columns) - widths[_TASK] + min(widths[_TASK], _WANTED_TASK) <= width:
             break
-    widths[_TASK] = min(widths[_TASK], max(width - others, narrowest))
+    least = {_TASK: _LEAST_TASK, _METRIC: _LEAST_METRIC}
+    for lost in (None, *_LEAST_WANTED):
+        columns = [column for column in columns if column != lost]
+        for column in (_TASK, _METRIC):
+            if column in columns:
+                missing = max(_total(widths, columns) - width, 0)
+                widths[column] = max(widths[column] - missing, min(widths[column], least[column]))
+        if _total(widths, columns) <= width:
+            break
     return [_GAP.join(_padded(line[column], widths[column], column) for column in columns).rstrip() for line in cells]
 
 
-def _cells(row: ReportRow, *, with_thresholds: bool) -> tuple[str, ...]:
+def _total(widths: Sequence[int], columns: Sequence[int]) -> int:
+    return sum(widths[column] for column in columns) + len(_GAP) * (len(columns) - 1)
+
+
+def _cells(row: ReportRow, gate: Callable[[Verdict], str]) -> tuple[str, ...]:
     number = row.number
     stderr = "" if number.stderr is None else f"± {format_number(number.stderr)}"
-    return (row.name, row.metric, format_number(number.value), stderr, str(number.n), _gate(row, with_thresholds=with_thresholds))
-
-
-def _gate(row: ReportRow, *, with_thresholds: bool) -> str:
-    if row.verdict is None:
-        return ""
-    return gate_cell(row.verdict, with_thresholds=with_thresholds)
+    said = "" if row.verdict is None else gate(row.verdict)
+    return (row.name, row.metric, format_number(number.value), stderr, str(number.n), said)
 
 
 def _padded(text: str, width: int, column: int) -> str:
-    if column == _TASK:
+    if column in (_TASK, _METRIC):
         return _middle_elided(text, width).ljust(width)
     return text.rjust(width) if column in _RIGHT else text.ljust(width)
 

@@ -18,16 +18,20 @@ def compared_lines(report: RunReport) -> list[tuple[str, str]]:
     return [(key, _line(verdict)) for key, verdict in _ordered(report) if comparison_outcome(verdict) != "failed"]
 
 
-def verdict_lines(report: RunReport, *, verbosity: int) -> list[tuple[str, Style]]:
+def verdict_lines(report: RunReport, *, verbosity: int, repeats_failures: bool = False) -> list[tuple[str, Style]]:
     """Lines for a terminal with their styles, not cut to its width. Empty for a run without a baseline.
 
-    A line has the colour of its own comparison: a threshold that failed beside it is in the table.
-    Advisory comparisons are shown at -v or if they lost, flipped documents at -v.
+    A line has the colour of its own comparison: a threshold that failed beside it is in the table. Comparisons that failed are among
+    pytest's failures, and only `repeats_failures` shows them here too. Advisory ones are shown at -v or if they lost, flipped documents
+    at -v.
     """
     lines: list[tuple[str, Style]] = []
     for key, verdict in _ordered(report):
-        if verbosity > 0 or _is_shown(verdict):
+        is_told = comparison_outcome(verdict) == "failed" and not repeats_failures
+        if not is_told and (verbosity > 0 or _is_shown(verdict)):
             lines.append((f"{key}: {_line(verdict)}", STYLES[comparison_outcome(verdict)]))
+        elif verbosity > 0 and verdict.paired is not None and verdict.paired.flips:
+            lines.append((f"{key}: {verdict.metric}: documents that flipped", STYLES["failed"]))
         if verbosity > 0 and verdict.paired is not None:
             lines += [(f"    {text}", "plain") for text in _flips(verdict.paired.flips, all_of_them=verbosity > 1)]
     other = "the reference" if report.reference_backend else "the baseline"
@@ -63,10 +67,16 @@ def _line(verdict: Verdict) -> str:
     paired = verdict.paired
     assert paired is not None
     prefix = "advisory: " if paired.advisory else ""
+    return _with_notes(f"{prefix}{paired.line}", _notes(verdict))
+
+
+def _notes(verdict: Verdict) -> list[str]:
+    paired = verdict.paired
+    assert paired is not None
     waiver = [f"waived: {verdict.waiver}"] if comparison_outcome(verdict) == "waived" else []
     unused = [f"its waiver is not needed: {verdict.waiver}"] if verdict.waiver and verdict.outcome != "waived" else []
     retried = [f"retried: an earlier session of the same model found {verdict.retried}"] if verdict.retried else []
-    return _with_notes(f"{prefix}{paired.line}", [*paired.notes, *retried, *waiver, *unused])
+    return [*paired.notes, *retried, *waiver, *unused]
 
 
 def _with_notes(line: str, notes: list[str]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pytest_lighteval.common.losses import unit_problem
-from pytest_lighteval.errors import UserInputError, did_you_mean
+from pytest_lighteval.errors import LightevalError, UserInputError, did_you_mean
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.tasks import SUITE_SUFFIXES
 from pytest_lighteval.tasks.suite_file import load_suite, task_error
@@ -63,6 +64,12 @@ class Catalogue:
         """All tasks of the suite files below a folder. Raises FileError."""
         for path in _suite_files(folder):
             yield from self.load(path)
+
+    def every_task(self) -> Iterator[Task]:
+        """All tasks of the user and all that are shipped; a file that is broken has none."""
+        for path in dict.fromkeys(path for root in (*self._own, self.shipped) for path in _suite_files(root)):
+            with contextlib.suppress(LightevalError):
+                yield from self.load(path)
 
     @property
     def _folders(self) -> list[str]:

@@ -14,6 +14,15 @@ _AVERAGE = ":_average"
 """Ends the key of a superset's row."""
 
 
+class SpecError(UserInputError):
+    """A spec that is none, or that names no suite there is. Whoever knows the catalogue can say what it may have meant."""
+
+    def __init__(self, spec: str, message: str) -> None:
+        self.spec = spec
+        """As the user wrote it."""
+        super().__init__(message)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskPattern:
     """A key of a gates file or of a waiver: `suite|task`, `suite|task|few_shots` or `suite|task|few_shots|truncate`."""
@@ -120,8 +129,9 @@ def parse_specs(text: str, *, folder: Path, source: str = "--tasks") -> list[Tas
         return [_parse_spec(part, f"{source}: ") for part in _parts(text)]
     path = folder / text
     if not path.is_file():
-        what = "no such file" if "/" in text or "." in text else "neither a file nor a spec like 'leaderboard|gsm8k|5|0'"
-        raise UserInputError(f"{source} {text}: {what}")
+        if "/" in text or "." in text:
+            raise UserInputError(f"{source} {text}: no such file")
+        raise SpecError(text, f"{source} {text}: neither a file nor a spec like 'leaderboard|gsm8k|5|0'")
     specs = [
         _parse_spec(part, f"{text}:{number}: ")
         for number, line in enumerate(read_utf8(path, shown=f"{source} {text}").splitlines(), start=1)
@@ -142,7 +152,8 @@ def _parse_spec(text: str, where: str) -> TaskSpec:
     except UserInputError as error:
         raise UserInputError(f"{where}{error}") from None
     if pattern.few_shots is None:
-        raise UserInputError(f"{where}{text!r}: the few-shot count is missing; write {pattern}|0 for no examples")
+        lacks = "suite is missing" if pattern.task.isdecimal() else f"few-shot count is missing; write {pattern}|0 for no examples"
+        raise SpecError(text, f"{where}{text!r}: the {lacks}")
     return TaskSpec(suite=pattern.suite, task=pattern.task, few_shots=pattern.few_shots, truncate=bool(pattern.truncate), where=where)
 
 
@@ -169,9 +180,9 @@ def select(specs: Sequence[TaskSpec], tasks: Iterable[Task], *, suites: Iterable
 def _named(spec: TaskSpec, by_suite: dict[str, dict[str, list[Task]]], suites: Iterable[str]) -> list[Task]:
     if spec.suite not in by_suite:
         known = {*by_suite, *suites}
-        raise UserInputError(
-            f"{spec.where}no suite named {spec.suite!r}{did_you_mean(spec.suite, known)}; there are: {', '.join(sorted(known))}"
-        )
+        near = did_you_mean(spec.suite, known)
+        problem = f"{spec.where}no suite named {spec.suite!r}{near}; there are: {', '.join(sorted(known))}"
+        raise UserInputError(problem) if near else SpecError(str(spec), problem)
     names = by_suite[spec.suite]
     if spec.task in names:
         return names[spec.task]

@@ -47,6 +47,7 @@ from pytest_lighteval.types.score import (
     SampleValue,
     SoftScore,
     TaskResult,
+    shown_number,
 )
 from pytest_lighteval.types.task import (
     Doc,
@@ -109,4 +110,5 @@ __all__ = [
     "TaskResult",
     "Verdict",
     "results_that_count",
+    "shown_number",
 ]

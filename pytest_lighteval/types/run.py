@@ -84,6 +84,10 @@ class RunReport:
     """Task key -> all attempts at a task that was tried more than once in this session, in order."""
     cache: Mapping[str, int] = field(default_factory=dict)
     """`hits`: answers found in the cache. `misses`: answers that were computed."""
+    baselines: tuple[Mapping[str, Any], ...] = ()
+    """The files that scores are compared with: `path`, `sha256`, number of `tasks`, `models`, and `is_pinned`."""
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    """The model arguments that differ from their defaults."""
     exit_status: str = "ok"
     """How the session ended, for pytest: ok, tests_failed, interrupted... After others than the first two, results may be missing."""
 

@@ -123,6 +123,16 @@ class MetricResult:
     """Documents; those of one cluster are counted one by one."""
     higher_is_better: bool
 
+    def __str__(self) -> str:
+        """`0.6120 ± 0.0134 (n = 1319)`."""
+        error = "" if self.stderr is None else f" ± {shown_number(self.stderr)}"
+        return f"{shown_number(self.value)}{error} (n = {self.n})"
+
+
+def shown_number(value: float) -> str:
+    """Four decimals; an exponent where that would be unreadable."""
+    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4e}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskResult:
@@ -131,7 +141,7 @@ class TaskResult:
     key: TaskKey
     version: int
     metrics: Mapping[str, MetricResult]
-    documents: tuple[DocumentScore, ...]
+    documents: tuple[DocumentScore, ...] = field(repr=False)
     """Sorted by few-shot seed, then in the order of the seeded shuffle."""
     dataset_fingerprint: str
     """Digest of the evaluated rows' content, so that a changed data set is noticed."""
@@ -169,6 +179,10 @@ class TaskResult:
         split, _, row = document.partition(":")
         source = self.row_sources.get(split)
         return f"{self._itself}|{document}" if source is None else f"{source}:{row}"
+
+    def __str__(self) -> str:
+        """One line: `leaderboard|gsm8k|5: qem 0.6120 ± 0.0134 (n = 1319)`."""
+        return f"{self.key}: " + ", ".join(f"{name} {number}" for name, number in self.metrics.items())
 
     def __getitem__(self, metric: str) -> float:
         """The value of a metric: `result["acc"] > 0.4`. Raises KeyError, which names the metrics that there are."""

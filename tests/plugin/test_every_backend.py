@@ -83,7 +83,7 @@ def test_one_suite_gives_the_same_keys_and_the_same_errors_on_every_backend(proj
         assert report["backend"].pop("name") == backend
         assert {"fingerprint", "max_length", "arguments", "model"} <= report["backend"].keys()
         # what a backend tells of itself and of its use is its own
-        report["backend"], report["run"]["use"], report["config_general"]["generation_parameters"] = {}, {}, None
+        report["backend"], report["model_args"], report["run"]["use"], report["config_general"]["generation_parameters"] = {}, {}, {}, None
         told[backend] = {key: reason.partition(f"the first is {TOO_LONG}: ")[0] for key, reason in report["errors"].items()}
     assert told["fake"] == {f"mini|choice|{shots}": "1 of 9 documents have no answer; " for shots in (0, 2)}
     for backend in chosen:

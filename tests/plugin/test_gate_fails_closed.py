@@ -101,7 +101,9 @@ def test_a_gated_task_that_errs_is_an_error_and_its_superset_is_red(pytester: py
     )
 
     result.assert_outcomes(errors=3, failed=1)
-    result.stdout.fnmatch_lines(["FAILED *gated|many:_average|0: acc: not compared: 3 of its 3 tasks have no score: gated|many:first|0, *"])
+    result.stdout.fnmatch_lines(
+        ["FAILED *gated|many:_average|0 - acc: not compared: 3 of its 3 tasks have no score: gated|many:first|0, *"]
+    )
 
 
 def test_a_session_in_which_nothing_is_held_against_the_baseline_is_red(pytester: pytest.Pytester, suite: Path) -> None:

@@ -98,7 +98,9 @@ def test_two_workers_find_a_superset_red_whose_tasks_err(pytester: pytest.Pytest
     result = pytester.runpytest_subprocess(*failing, "-n", "2")
 
     assert result.parseoutcomes() == {"errors": 3, "failed": 1}
-    result.stdout.fnmatch_lines(["FAILED *gated|many:_average|0: acc: not compared: 3 of its 3 tasks have no score: gated|many:first|0, *"])
+    result.stdout.fnmatch_lines(
+        ["FAILED *gated|many:_average|0 - acc: not compared: 3 of its 3 tasks have no score: gated|many:first|0, *"]
+    )
 
 
 def test_two_workers_do_not_start_without_their_baseline(pytester: pytest.Pytester, suite: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from pytest_lighteval.plugin.options import OPTIONS
 from tests.plugin.conftest import Results
 
 FAKE = ["--backend", "fake"]
@@ -136,3 +139,56 @@ def test_a_folder_of_suites_may_be_named_once_a_backend_is_chosen(project: pytes
 
     project.runpytest("benchmarks", "--backend", "fake", "-k", "prose").assert_outcomes(passed=1)
     assert project.runpytest("benchmarks").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        pytest.param(
+            ["suites/leaderbord"], "suites/leaderbord: there is no such file or folder, and no such shipped suite (did you*", id="path"
+        ),
+        pytest.param(
+            ["suites/leaderboard/gsm8k.yaml::gsm"], "suites/leaderboard/gsm8k.yaml::gsm: no task 'gsm' in this file (did you*", id="item"
+        ),
+        pytest.param(
+            ["--tasks", "gsm8k"], "--tasks gsm8k: neither a file nor a spec*(did you mean 'leaderboard|gsm8k|5|0' or *", id="name"
+        ),
+        pytest.param(
+            ["--tasks", "gsm8k|5"], "--tasks: 'gsm8k|5': the suite is missing (did you mean 'leaderboard|gsm8k|5|0' or *", id="suite"
+        ),
+        pytest.param(
+            ["suites/leaderboard", "--tasks", "lighteval|gsm8k|5|0"],
+            "suites/leaderboard: none of the tasks of --tasks is there (lighteval|gsm8k is in suites/lighteval/gsm8k.yaml): leave *",
+            id="path-and-tasks",
+        ),
+    ],
+)
+def test_what_finds_nothing_names_what_is_near(pytester: pytest.Pytester, arguments: list[str], problem: str) -> None:
+    result = pytester.runpytest(*arguments, *FAKE, "--co")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {problem.replace('[', '[[]')}"])
+
+
+def test_a_path_with_some_of_the_tasks_selects_them(project: pytest.Pytester) -> None:
+    result = project.runpytest("suites/mini", "--tasks", "mini|prose|0|0,leaderboard|gsm8k|5|0", *FAKE, "--co", "-q")
+
+    result.stdout.fnmatch_lines(["suites/mini/mini.yaml::prose[[]0-shot]", "1 test collected*"])
+
+
+def test_help_has_each_option_once_and_names_the_backends(pytester: pytest.Pytester) -> None:
+    text = pytester.runpytest_subprocess("--help").stdout.str()
+
+    ours = text.partition("evaluation of language models")[2].partition("\n\n")[0]
+    assert all(name in " ".join(ours.split()) for name in ("accelerate, fake, nanotron, openai, vllm",))
+    for option in OPTIONS:
+        assert len(re.findall(rf"^  --(lighteval-)?{option.name}\b(?!-)", ours, re.MULTILINE)) == 1, option.name
+
+
+def test_help_has_the_prefixed_option_where_the_short_one_is_taken(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("def pytest_addoption(parser): parser.addoption('--backend', help='theirs')")
+
+    text = pytester.runpytest("--help").stdout.str()
+
+    assert "--lighteval-backend=NAME" in text
+    assert "what runs the model: accelerate" in text

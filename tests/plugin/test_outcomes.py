@@ -80,13 +80,6 @@ def test_a_failed_request_is_an_error_and_the_other_answers_are_kept(project: py
     assert len(ElementTree.parse(project.path / "j.xml").findall(".//testcase/error")) == 2
 
 
-def test_without_a_backend_every_item_says_so(project: pytest.Pytester) -> None:
-    result = project.runpytest("suites/mini/mini.yaml", "-k", "prose")
-
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*no backend was chosen: --backend NAME (*fake*), or a lighteval_backend fixture of your own"])
-
-
 def test_last_failed_selects_the_failed_task(project: pytest.Pytester) -> None:
     with_gate(project, "{acc: {min: 1.1}}")
     first = project.runpytest("suites", "--backend", "fake")
@@ -124,7 +117,7 @@ def test_a_prompt_that_names_no_column_is_an_error_that_lists_the_columns(projec
     result = project.runpytest("suites", "--backend", "fake", "-k", "prose")
 
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["ERROR *prose[[]0-shot] - *mini|prose*txt*text*"])
+    result.stdout.fnmatch_lines(["ERROR *prose[[]0-shot] - test:0: *txt*text*"])
 
 
 def test_a_backend_that_is_lost_ends_the_session_after_the_item_that_lost_it(project: pytest.Pytester, results: Results) -> None:
@@ -179,7 +172,8 @@ def test_interrupting_keeps_what_was_measured(project: pytest.Pytester, results:
 
 
 def test_reports_that_cannot_be_written_make_the_run_fail_in_one_line(project: pytest.Pytester) -> None:
-    (project.path / "reports").write_text("a file stands where the folder should be")
+    (project.path / "reports").mkdir()
+    (project.path / "reports" / "index.json").mkdir()  # a folder stands where the file should be
 
     result = project.runpytest("suites", "--backend", "fake", "-k", "prose")
 
@@ -340,3 +334,28 @@ def test_a_gate_on_a_task_that_is_always_skipped_is_a_usage_error(project: pytes
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: *gates.yaml:1: mini|prose: the task is skipped, *: its judge is not free"])
+
+
+def test_durations_tell_the_evaluation_from_the_set_up(project: pytest.Pytester) -> None:
+    project.makeconftest(
+        """
+        import time
+        import pytest
+        from pytest_lighteval.backends.fake import FakeBackend
+
+        class Slow(FakeBackend):
+            def perplexity(self, requests):
+                time.sleep(0.3)
+                yield from super().perplexity(requests)
+
+        @pytest.fixture(scope="session")
+        def lighteval_backend():
+            time.sleep(0.6)
+            return Slow()
+        """
+    )
+
+    result = project.runpytest("suites", "--lighteval-report-dir=reports", "-k", "prose", "--durations=2", "--junitxml=j.xml")
+
+    result.stdout.fnmatch_lines(["0.[67]*s setup *prose[[]0-shot]", "0.[34]*s call  *prose[[]0-shot]"])
+    assert 0.9 < float(ElementTree.parse(project.path / "j.xml").find(".//testcase").get("time")) < 60  # type: ignore[union-attr, arg-type]

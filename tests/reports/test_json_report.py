@@ -107,7 +107,27 @@ def test_everything_of_a_run_is_in_it() -> None:
         "settings": {"max_samples": 100, "few_shot_seeds": 1, "use_chat_template": False, "system_prompt": None},
         "backend": {"name": "fake", "fingerprint": "f" * 64, "arguments": {"accuracy": 0.5}, "model": "fake", "dtype": "float32"},
         "environment": {"python": "3.11.7", "packages": {"pytest-lighteval": "0.1.0"}},
+        "baselines": [],
+        "model_args": {},
     }
+
+
+def test_a_number_has_the_name_that_readers_of_lighteval_look_for_too() -> None:
+    report = run(result("leaderboard|truthfulqa:mc|0", mc1=number(0.3), mc2=number(0.5, None)))
+
+    content = json.loads(results_json(report))
+
+    row = {"mc1": 0.3, "mc1_stderr": 0.05, "mc2": 0.5, "truthfulqa_mc1": 0.3, "truthfulqa_mc1_stderr": 0.05, "truthfulqa_mc2": 0.5}
+    assert content["results"] == {"leaderboard|truthfulqa:mc|0": row, "all": row}
+    assert list(content["metrics"]["all"]) == ["mc1", "mc2"]
+
+
+def test_of_two_f1_the_last_one_has_the_name_and_never_another_metrics() -> None:
+    both = run(result("helm|x|0", f1_macro=number(0.3), f1_micro=number(0.5)))
+    own = run(result("helm|x|0", f1=number(0.1), f1_macro=number(0.3)))
+
+    assert json.loads(results_json(both))["results"]["helm|x|0"]["f1"] == 0.5
+    assert json.loads(results_json(own))["results"]["helm|x|0"]["f1"] == 0.1
 
 
 def test_a_passed_gate_leaves_score_and_threshold_too() -> None:

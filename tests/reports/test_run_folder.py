@@ -64,11 +64,12 @@ def test_runs_of_one_second_have_folders_of_their_own_and_nothing_is_made_for_th
 
 
 def test_a_run_leaves_its_two_files_and_a_line_in_the_index(tmp_path: Path) -> None:
-    write_run(tmp_path / "one", FULL)
+    report = replace(FULL, model_args={"accuracy": 0.7, "wrong": ["test:3"]})
+    write_run(tmp_path / "one", report)
 
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["results.json", "summary.md"]
-    assert (tmp_path / "one/results.json").read_text("utf-8") == results_json(FULL)
-    assert (tmp_path / "one/summary.md").read_text("utf-8") == summary_markdown(FULL)
+    assert (tmp_path / "one/results.json").read_text("utf-8") == results_json(report)
+    assert (tmp_path / "one/summary.md").read_text("utf-8") == summary_markdown(report)
     assert json.loads((tmp_path / "index.json").read_text("utf-8")) == {
         "schema": 1,
         "runs": [
@@ -78,19 +79,31 @@ def test_a_run_leaves_its_two_files_and_a_line_in_the_index(tmp_path: Path) -> N
                 "seconds": 61.5,
                 "backend": "fake",
                 "model": "fake",
+                "model_args": {"accuracy": 0.7, "wrong": ["test:3"]},
                 "max_samples": 100,
                 "tasks": 4,
                 "gates_passed": 2,
                 "gates_failed": 1,
+                "gates_inconclusive": 0,
+                "gates_waived": 0,
+                "scores": {
+                    "leaderboard|gsm8k|5": {"qem": 0.35},
+                    "leaderboard|mmlu:_average|5": {"acc": 0.3},
+                    "lighteval|wikitext:2|0": {"word_perplexity": 23.4512},
+                },
                 "errors": 1,
                 "skipped": 1,
             }
         ],
     }
     assert (tmp_path / "index.md").read_text("utf-8").splitlines()[2:] == [
-        "| run | started | backend | model | max samples | tasks | gates passed | gates failed | errors | skipped | seconds |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-        "| [one](one/summary.md) | 2026-01-02T03:04:05+00:00 | fake | fake | 100 | 4 | 2 | 1 | 1 | 1 | 61.5 |",
+        "| run | started | backend | model | max samples | model arguments | scores | tasks | gates passed | gates failed"
+        " | gates inconclusive | errors | skipped | time |",
+        "| --- |" + " --- |" * 13,
+        "| [one](one/summary.md) | 2026-01-02 03:04 UTC | fake | fake | 100 | accuracy=0.7,wrong=\\[test:3\\] |"
+        " leaderboard\\|gsm8k\\|5 qem 0.3500, leaderboard\\|mmlu:\\_average\\|5 acc 0.3000,"
+        " lighteval\\|wikitext:2\\|0 word\\_perplexity 23.4512 |"
+        " 4 | 2 | 1 | 0 | 1 | 1 | 1 min 02 s |",
     ]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.reports.rows import duration_text
 from pytest_lighteval.reports.summary import STEP_SUMMARY_BYTES, append_step_summary, escape_markdown, summary_markdown
 from tests.reports.samples import FULL, GSM8K, run
 
@@ -49,18 +51,40 @@ PAGE = r"""## Evaluation of fake
 ### Measured with
 
 - **run**: 20260102-030405-fake
-- **started**: 2026-01-02T03:04:05+00:00
-- **seconds**: 61.5
+- **started**: 2026-01-02 03:04 UTC
+- **time**: 1 min 02 s
 - **exit status**: ok
 - **backend**: fake
 - **few\_shot\_seeds**: 1
 - **max\_samples**: 100
 - **use\_chat\_template**: False
+- **versions**: Python 3.11.7, pytest-lighteval 0.1.0
 """
 
 
 def test_the_page_shows_what_failed_before_what_passed() -> None:
     assert summary_markdown(FULL) == PAGE
+
+
+def test_the_page_says_which_model_arguments_and_which_baseline_were_used() -> None:
+    models = [{"backend": "vllm", "fingerprint": "a417", "dtype": "bfloat16"}, {"backend": None, "fingerprint": None, "dtype": None}]
+    baselines = tuple(
+        {"path": f"{name}.json", "sha256": "5a5df4c5061e" + "0" * 52, "tasks": 4, "models": models, "is_pinned": name == "pinned"}
+        for name in ("base", "pinned")
+    )
+    arguments = {"pretrained": "org/model", "generation_parameters": {"temperature": 0.5, "stop_tokens": ["a", "b"]}, "compile": True}
+
+    lines = summary_markdown(replace(FULL, baselines=baselines, model_args=arguments)).splitlines()
+
+    assert "- **baseline**: base.json (sha256 5a5df4c5061e, 4 tasks of vllm a417 bfloat16, unknown)" in lines
+    assert "- **pinned baseline**: pinned.json (sha256 5a5df4c5061e, 4 tasks of vllm a417 bfloat16, unknown)" in lines
+    said = "pretrained=org/model,generation_parameters={temperature:0.5,stop_tokens:[a,b]},compile=true"
+    assert f"- **model arguments**: {escape_markdown(said)}" in lines
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(9.96, "10.0 s"), (60, "1 min 00 s"), (3599.4, "59 min 59 s"), (7600, "2 h 06 min")])
+def test_a_duration_is_as_people_read_it(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
 
 
 def test_a_run_without_anything_says_so() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_lighteval.reports.summary import summary_markdown
 from pytest_lighteval.reports.table import terminal_table
+from pytest_lighteval.types import PairedVerdict, Verdict
 from tests.reports.samples import FULL, GSM8K, MMLU, WIKITEXT, number, result, run, verdict
 
 
@@ -31,9 +32,38 @@ def test_the_worst_comes_first_and_supersets_under_a_heading() -> None:
 def test_a_narrow_terminal_loses_thresholds_then_columns_but_neither_score_nor_verdict() -> None:
     assert [terminal_table(FULL, width=width)[1][0] for width in (80, 64, 40)] == [
         "leaderboard|gsm8k|5          qem               0.3500  ± 0.0479  100  failed",
-        "leaderboard|gsm8k|5   qem               0.3500  ± 0.0479  failed",
-        "lea…|gsm8k|5   0.3500  failed  qem",
+        "lead…rd|gsm8k|5  qem               0.3500  ± 0.0479  100  failed",
+        "lea…|gsm8k|5  qem      0.3500  failed",
     ]
+
+
+def test_eighty_columns_have_value_error_number_and_gate_whatever_the_names_are() -> None:
+    key, metric = "extended|lcb:codegeneration_release_latest|10", "math_pass@1:64_samples_of_a_long_name"
+    paired = PairedVerdict(outcome="INCONCLUSIVE", line="", red=False)
+    gate = Verdict(metric=metric, outcome="inconclusive", message="", value=0.1, stderr=0.1, n=123456, min=0.42, paired=paired)
+    report = run(replace(result(key), metrics={metric: number(123456.7, 12345.67, 123456)}), verdicts={key: (gate,)})
+
+    header, row = [line for line, _ in terminal_table(report, width=80)][:2]
+
+    assert header.split() == ["task", "metric", "value", "stderr", "n", "gate"]
+    assert row.split("  ", 2)[2].split() == ["123456.7000", "±", "12345.6700", "123456", "INCONCLUSIVE"]
+    assert [line for line, _ in terminal_table(report, width=200)][1].endswith("INCONCLUSIVE, min 0.4200")
+
+
+@pytest.mark.parametrize("width", [200, 80, 60, 40, 30, 20])
+def test_columns_keep_their_order_at_every_width(width: int) -> None:
+    order = ["task", "metric", "value", "stderr", "n", "gate"]
+
+    shown = [name for name in terminal_table(FULL, width=width)[0][0].split() if name in order]
+
+    assert shown == sorted(shown, key=order.index)
+
+
+def test_a_result_is_one_line() -> None:
+    several = result("a|b|5", acc=number(0.612, 0.0134, 1319), ppl=number(3.2e24, None, 1))
+
+    assert str(several) == "a|b|5: acc 0.6120 ± 0.0134 (n = 1319), ppl 3.2000e+24 (n = 1)"
+    assert "DocumentScore" not in repr(several)
 
 
 @pytest.mark.parametrize("width", [200, 80, 79, 61, 60, 45, 40, 30, 20, 10, 1])

@@ -43,7 +43,6 @@ SEVERAL = report(
 def test_the_worst_comes_first_and_what_is_advisory_only_where_it_lost() -> None:
     assert verdict_lines(SEVERAL, verbosity=0) == [
         ("compared with the baseline", "plain"),
-        ("s|b|0: acc REGRESSED", "failed"),
         ("s|d|0: acc REGRESSED  [waived: known (until 2027-01-01)]", "open"),
         ("s|c|0: acc INCONCLUSIVE", "open"),
         ("s|a|0: acc PASSED  [a subset]", "passed"),
@@ -51,10 +50,17 @@ def test_the_worst_comes_first_and_what_is_advisory_only_where_it_lost() -> None
     ]
 
 
+def test_what_failed_is_told_by_pytest_and_here_only_if_it_does_not() -> None:
+    told = verdict_lines(SEVERAL, verbosity=0, repeats_failures=True)
+
+    assert told[1] == ("s|b|0: acc REGRESSED", "failed")
+    assert [told[0], *told[2:]] == verdict_lines(SEVERAL, verbosity=0)
+
+
 def test_verbose_lists_everything_and_the_documents_that_were_lost_first() -> None:
     lines = [text for text, _ in verdict_lines(SEVERAL, verbosity=1)]
 
-    assert lines[1:4] == ["s|b|0: acc REGRESSED", "    lost  test:2  1.0000 -> 0.0000", "    won   test:1  0.0000 -> 1.0000"]
+    assert lines[1:4] == ["s|b|0: acc: documents that flipped", "    lost  test:2  1.0000 -> 0.0000", "    won   test:1  0.0000 -> 1.0000"]
     assert "s|e|0: advisory: acc PASSED" in lines
 
 

@@ -12,6 +12,7 @@ from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_folder,
 from pytest_lighteval.backends.common.lazy_engine import LazyEngineBackend
 from pytest_lighteval.backends.common.model_folder import Folders, NamedFolders, declared_length, read_max_length
 from pytest_lighteval.backends.common.spellings import with_own_names, without_nones
+from pytest_lighteval.common.versions import require
 from pytest_lighteval.errors import UserInputError
 
 if TYPE_CHECKING:  # torch and transformers, which importing a backend must not cost
@@ -70,6 +71,15 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
         if self._given is not None:
             return declared_length(self._given[0].config)
         return read_max_length(self._folders.model, self.arguments.model, trust_remote_code=self.arguments.trust_remote_code)
+
+    def _check_devices(self) -> None:
+        arguments = self.arguments
+        if arguments.dtype in QUANTIZED or arguments.quantization_config:
+            require("bitsandbytes", extra="quantized")
+        if arguments.device is not None and str(arguments.device) != "cpu":
+            from pytest_lighteval.backends.accelerate.devices import choose_device
+
+            choose_device(str(arguments.device))
 
     def close(self) -> None:
         """See `Backend.close`."""

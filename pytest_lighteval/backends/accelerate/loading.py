@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,13 @@ import transformers
 from safetensors import SafetensorError
 
 from pytest_lighteval.backends.accelerate.arguments import QUANTIZED, AccelerateArguments
+from pytest_lighteval.backends.accelerate.devices import choose_device
 from pytest_lighteval.backends.accelerate.memory import is_out_of_memory
 from pytest_lighteval.backends.common.dtypes import DTYPES, plain_dtype
 from pytest_lighteval.backends.common.third_party import quiet_transformers
 from pytest_lighteval.common.threads import choose_threads, usable_cores
-from pytest_lighteval.errors import BackendError, MissingExtraError, first_line
+from pytest_lighteval.common.versions import require
+from pytest_lighteval.errors import BackendError, first_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,27 +38,6 @@ class LoadedModel:
     def is_exact(self) -> bool:
         """Whether it computes in fp32 or better. Quantized weights are multiplied in half precision, whatever dtype the others have."""
         return self.dtype in ("float32", "float64") and not getattr(self.model, "is_quantized", False)
-
-
-def choose_device(asked: str | None) -> torch.device:
-    """The device that was asked for. None was: the first GPU, or the CPU if there is no GPU. Raises BackendError for a missing device."""
-    if asked is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(asked)
-    if device.type == "cpu":
-        return device
-    module = getattr(torch, device.type, None)
-    count = module.device_count() if module is not None and module.is_available() else 0
-    if count == 0:
-        build = (
-            f"this torch ({torch.__version__}) is built without CUDA"
-            if device.type == "cuda" and not torch.version.cuda
-            else "none is visible"
-        )
-        raise BackendError(f"device={asked}: there is no such device: {build}")
-    if (device.index or 0) >= count:
-        raise BackendError(f"device={asked}: there is no such device: the {count} visible are {device.type}:0 to {device.type}:{count - 1}")
-    return device
 
 
 def load_model(folder: Path, arguments: AccelerateArguments) -> LoadedModel:
@@ -82,8 +62,8 @@ def load_model(folder: Path, arguments: AccelerateArguments) -> LoadedModel:
     elif "quantization_config" in settings:
         # bitsandbytes quantizes while it loads; the model cannot be moved afterwards
         settings["device_map"] = {"": device}
-    if "device_map" in settings and importlib.util.find_spec("accelerate") is None:
-        raise MissingExtraError("accelerate", "accelerate")
+    if "device_map" in settings:
+        require("accelerate", extra="accelerate")
     with quiet_transformers(), _as_backend_error(f"{arguments.model}: cannot load it"):
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=arguments.trust_remote_code)
         if config.is_encoder_decoder:
@@ -108,8 +88,6 @@ def adopt_model(model: Any) -> LoadedModel:
 
 
 def _quantization(arguments: AccelerateArguments) -> Any:
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise MissingExtraError("bitsandbytes", "quantized")
     asked = arguments.quantization_config or {f"load_in_{arguments.dtype}": True, "bnb_4bit_compute_dtype": "float16"}
     # bitsandbytes looks torch's dtypes up by their bare names, and takes no whole number for a threshold
     asked = {name: plain_dtype(value) if isinstance(value, str) else value for name, value in asked.items()}

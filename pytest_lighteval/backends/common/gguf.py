@@ -5,7 +5,6 @@ transformers dequantizes the weights to float32. Its rule for splitting text int
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -15,7 +14,9 @@ from typing import Any
 
 from pytest_lighteval.backends.common.third_party import quiet_transformers
 from pytest_lighteval.backends.common.user_cache import cache_home, digest_file, made_once
-from pytest_lighteval.errors import BackendError, MissingExtraError, first_line
+from pytest_lighteval.common.progress_log import PROGRESS
+from pytest_lighteval.common.versions import require
+from pytest_lighteval.errors import BackendError, first_line
 
 NO_TOKENIZER = "no_tokenizer.txt"
 """In a converted folder: why it has no tokenizer, in one line. The weights can be used with another tokenizer."""
@@ -48,12 +49,11 @@ def converted_folder(file: Path, name: str) -> Path:
 
 
 def _convert(file: Path, folder: Path, name: str) -> None:
-    for package in ("torch", "transformers", "accelerate", "gguf"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "accelerate")
+    require("torch", "transformers", "accelerate", "gguf", extra="accelerate")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    PROGRESS.info("%s: converting the .gguf file, once", name)
     with quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -13,7 +12,9 @@ import msgspec
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters, limit_notes
 from pytest_lighteval.backends.common.model_folder import Folders
 from pytest_lighteval.backends.common.prompt_rules import ModelNaming
-from pytest_lighteval.errors import BackendError, MissingExtraError
+from pytest_lighteval.common.progress_log import PROGRESS
+from pytest_lighteval.common.versions import require
+from pytest_lighteval.errors import BackendError, BackendLostError, LightevalError, UnsupportedRequestError
 from pytest_lighteval.types import (
     GenerateRequest,
     GenerateResponse,
@@ -80,6 +81,8 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
         self.arguments = arguments
         self._found_folders = folders
         self._closed = False
+        self._failure: str | None = None
+        """Why there is no engine. None: nobody needed it yet, or it runs."""
         self._last_facts: dict[str, Any] = {}
         """What a closed engine reported, for a report that is written later."""
 
@@ -106,6 +109,16 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
     @abstractmethod
     def _make_engine(self, tokenizer: PromptTokenizer) -> EngineType:
         """The engine."""
+
+    def check(self) -> None:
+        """See `backends.protocol.check`: packages first, then devices, then the files, which may be on the hub."""
+        self._require_open()
+        self._check_devices()
+        if self._found_folders is not None:
+            _ = self._found_folders.model, self._found_folders.tokenizer
+
+    def _check_devices(self) -> None:
+        """Raise LightevalError for a device that this machine has not. By default, nothing is known before the engine starts."""
 
     def count_tokens(self, prompt: Prompt) -> int:
         """See `Backend.count_tokens`. Loads only the tokenizer."""
@@ -169,7 +182,17 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
     @cached_property
     def _engine(self) -> EngineType:
         self._require_open()
-        return self._make_engine(self._tokenizer)
+        if self._failure is None:
+            PROGRESS.info("%s: loading the model", self.arguments.model)
+            try:
+                return self._make_engine(self._tokenizer)
+            except UnsupportedRequestError:
+                raise
+            except LightevalError as error:
+                # the next task would wait as long for the same
+                self._failure = str(error)
+                raise BackendLostError(self._failure) from error
+        raise BackendLostError(self._failure)
 
     def _closed_error(self) -> BackendError:
         return BackendError(f"{self.arguments.model}: the backend is closed")
@@ -177,6 +200,4 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
     def _require_open(self) -> None:
         if self._closed:
             raise self._closed_error()
-        for package in self.packages:
-            if importlib.util.find_spec(package) is None:
-                raise MissingExtraError(package, self.name)
+        require(*self.packages, extra=self.name)

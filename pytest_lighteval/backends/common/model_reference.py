@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError, did_you_mean, first_line
+from pytest_lighteval.common.progress_log import PROGRESS
+from pytest_lighteval.common.versions import require
+from pytest_lighteval.errors import BackendError, UserInputError, did_you_mean, first_line
 
 PACKAGE_PREFIX = "package:"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -86,14 +88,14 @@ def download_snapshot(repo: str, revision: str, subfolder: str | None, *, weight
     Without a connection, the cache's copy is used. `weights=False` is for the repository of a tokenizer; `code` downloads Python files too.
     Raises BackendError in one line.
     """
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise MissingExtraError("huggingface_hub", "accelerate")
+    require("huggingface_hub", extra="accelerate")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     prefixes = ("",) if subfolder is None else ("", f"{subfolder}/")
     small = [prefix + pattern for prefix in prefixes for pattern in (*_SMALL_FILES, *(("*.py",) if code else ()))]
     folder = Path()
+    PROGRESS.info("%s: getting %s from the hub or its cache", repo, "the model" if weights else "the tokenizer")
     for pattern in _WEIGHTS if weights else ("",):
         patterns = [*small, *([prefixes[-1] + pattern] if pattern else [])]
         try:

@@ -15,9 +15,14 @@ import msgspec
 
 from pytest_lighteval.common.files import FileState, file_state, write_atomic
 from pytest_lighteval.common.locks import locked
+from pytest_lighteval.common.progress_log import PROGRESS
 
 _RACY_NANOSECONDS = 2_000_000_000
 """A file changed so recently could change again within the same time stamp, so its digest is not kept (git does the same)."""
+
+
+_LONG_BYTES = 1_000_000_000
+"""Reading that much takes seconds."""
 
 
 class _Digest(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,6 +55,8 @@ def digest_file(path: Path) -> str:
         kept = None
     if kept is not None and kept.file == state:
         return kept.sha256
+    if state.size >= _LONG_BYTES:
+        PROGRESS.info("%s: reading its %.1f GB for the model's fingerprint, once", real.name, state.size / 1e9)
     with real.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if file_state(real) == state and time.time_ns() - max(state.mtime_ns, state.ctime_ns) > _RACY_NANOSECONDS:

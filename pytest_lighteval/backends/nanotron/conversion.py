@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,9 @@ from pytest_lighteval.backends.common.user_cache import cache_home, digest_file,
 from pytest_lighteval.backends.nanotron.architecture import Architecture
 from pytest_lighteval.backends.nanotron.checkpoint import Checkpoint
 from pytest_lighteval.backends.nanotron.shards import find_parameters, merge_parameter
-from pytest_lighteval.errors import BackendError, MissingExtraError, first_line
+from pytest_lighteval.common.progress_log import PROGRESS
+from pytest_lighteval.common.versions import require
+from pytest_lighteval.errors import BackendError, first_line
 
 if TYPE_CHECKING:  # annotations only: a digest is made without it
     import torch
@@ -47,14 +48,13 @@ def converted_folder(checkpoint: Checkpoint, architecture: Architecture) -> Path
 
 
 def _convert(checkpoint: Checkpoint, architecture: Architecture, folder: Path) -> None:
-    for package in ("torch", "transformers", "safetensors"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "nanotron")
+    require("torch", "transformers", "safetensors", extra="nanotron")
     import torch
     from huggingface_hub import save_torch_state_dict
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    PROGRESS.info("%s: converting the checkpoint, once", checkpoint.config)
     weights: dict[str, torch.Tensor] = {}
     for name, files in find_parameters(checkpoint.weights).items():
         weights.update(architecture.weights(name, merge_parameter(name, files)))

@@ -17,7 +17,7 @@ from pytest_lighteval.backends.openai.generation import TextGenerator
 from pytest_lighteval.backends.openai.scoring import EchoScorer
 from pytest_lighteval.backends.openai.server import Server
 from pytest_lighteval.backends.openai.tokenizer import digest_tokenizer, load_prompt_tokenizer
-from pytest_lighteval.common.versions import installed_versions
+from pytest_lighteval.common.versions import installed_versions, require
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
     GenerateRequest,
@@ -90,6 +90,12 @@ class OpenAIBackend:
     def max_length(self) -> int | None:
         """The `max_length` argument. None: unknown; the server is not asked for it here."""
         return self.arguments.max_length
+
+    def check(self) -> None:
+        """See `backends.protocol.check`: packages and the tokenizer. The server is not asked: all answers may be in the cache."""
+        self._require_open()
+        require("httpx", extra="openai")
+        _ = self._tokenizer
 
     def count_tokens(self, prompt: Prompt) -> int | None:
         """See `Backend.count_tokens`. Loads the tokenizer, if one was named."""

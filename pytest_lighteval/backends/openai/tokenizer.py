@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from pytest_lighteval.backends.common.gguf import converted_folder
 from pytest_lighteval.backends.common.model_reference import download_snapshot, resolve_reference
 from pytest_lighteval.backends.common.user_cache import digest_file
 from pytest_lighteval.backends.openai.arguments import OpenAIArguments
-from pytest_lighteval.errors import MissingExtraError
+from pytest_lighteval.common.versions import require
 
 if TYPE_CHECKING:  # jinja2's exceptions and more, which importing a backend need not cost
     from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
@@ -31,10 +30,9 @@ def digest_tokenizer(name: str | None) -> str | dict[str, str] | None:
 
 def load_prompt_tokenizer(arguments: OpenAIArguments) -> PromptTokenizer:
     """The tokenizer as backends use it. Needs no torch. Raises UserInputError, BackendError and MissingExtraError."""
+    require("transformers", extra="openai")  # before the hub is asked
     name = arguments.tokenizer or ""
     folder = _find(name)
-    if importlib.util.find_spec("transformers") is None:
-        raise MissingExtraError("transformers", "openai")
     from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer, load_tokenizer
 
     return PromptTokenizer(load_tokenizer(folder, f"tokenizer={name}"), name, add_special_tokens=arguments.add_special_tokens)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import queue
 import re
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pytest_lighteval.backends.openai.secret import HIDDEN, KeyFilter, Secret
-from pytest_lighteval.errors import BackendError, MissingExtraError, in_one_line
+from pytest_lighteval.common.versions import require
+from pytest_lighteval.errors import BackendError, in_one_line
 
 if TYPE_CHECKING:  # which importing a backend must not cost
     import httpx
@@ -112,8 +112,7 @@ class Transport:
             if self._is_closed:
                 raise BackendError(f"{self._base_url}: the backend is closed")
             if self._http is None:
-                if importlib.util.find_spec("httpx") is None:
-                    raise MissingExtraError("httpx", "openai")
+                require("httpx", extra="openai")
                 trouble = self._start()
                 if trouble is not None:
                     raise BackendError(trouble)

@@ -1,0 +1,84 @@
+"""Lighteval's own command lines, told in this plugin's form. Imported only when an argument is not pytest's own."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+_SERVED = "start the server, then --backend openai --model-args 'base_url=http://HOST:PORT/v1,model=NAME' (docs/backends/openai.md)"
+_UPLOAD = "nothing is uploaded: leave it out, and upload the run's folder below --report-dir yourself"
+
+COMMANDS = {
+    "accelerate": "--backend accelerate",
+    "vllm": "--backend vllm",
+    "nanotron": "--backend nanotron",
+    "sglang": _SERVED,
+    "endpoint": _SERVED,
+    "custom": "a fixture lighteval_backend in conftest.py returns your engine (docs/backends.md#your-own-engine)",
+    "baseline": "the scores of guessing are not computed",
+    "eval": "--backend openai, or the backend of your model",
+    "tasks": "pytest suites/ --collect-only -q lists all; --backend fake --tasks SPEC --max-samples 10 writes prompts into the details",
+}
+"""First word of a command -> what it is here."""
+
+OPTIONS = {
+    "output-dir": "write --report-dir",
+    "results-path-template": "write --report-dir; each run has a folder of its own below it",
+    "save-details": "details are always written: leave it out",
+    "push-to-hub": _UPLOAD,
+    "push-to-tensorboard": _UPLOAD,
+    "public-run": _UPLOAD,
+    "results-org": _UPLOAD,
+    "wandb": "nothing is sent to wandb: leave it out; results.json has every number",
+    "job-id": "each run has a folder of its own: leave it out",
+    "dataset-loading-processes": "data sets are prepared once and kept (docs/cache.md): leave it out",
+    "load-responses-from-details-date-id": "answers are kept and found again (docs/cache.md): leave it out and run the same command",
+    "cot-prompt": "put the text into the prompt of a suite of your own (docs/suites.md)",
+    "free-endpoint": _SERVED,
+    "vision-model": "models that read pictures are not evaluated",
+    "remove-reasoning-tags": "write --strip-reasoning",
+    "no-remove-reasoning-tags": "reasoning is only removed with --strip-reasoning: leave it out",
+    "load-tasks-multilingual": "suites are found by their names: leave it out",
+    "num-samples": "write --max-samples",
+    "show-config": "docs/tasks.md lists the tasks with their data sets and metrics, suites/ has their files: leave it out",
+    "epochs": "write --num-fewshot-seeds, or a metric that samples several texts",
+}
+"""An option of Lighteval's commands that is not one here, without its dashes -> what to write."""
+
+MODEL_ARGUMENTS = ("checkpoint-config-path", "lighteval-config-path")
+"""Options of its nanotron command that are model arguments here."""
+
+_SPEC = re.compile(r"[^|=,\s]+\|[^|=,]+(\|\d+(\|[01])?)?\|?(,.*)?")
+
+
+def option_here(name: str, value: str) -> str | None:
+    """What to write for `--name` of Lighteval, with `value` behind it. None: it is none of Lighteval's."""
+    bare = name.removeprefix("--").replace("_", "-")
+    if bare in MODEL_ARGUMENTS:
+        return f"{name}: it is a model argument: write --model-args {bare.replace('-', '_')}={value or 'PATH'}"
+    return f"{name}: {OPTIONS[bare]}" if bare in OPTIONS else None
+
+
+def command_here(words: Sequence[str], folder: Path) -> str | None:
+    """The command line to write for one of Lighteval's, such as `accelerate pretrained=gpt2 'leaderboard|gsm8k|5|0'`.
+
+    None: it is none. `words`: the arguments that belong to no option. An existing path is pytest's.
+    """
+    if not words or any((folder / word.partition("::")[0]).exists() for word in words[:1]):
+        return None
+    command = words[0] if words[0] in COMMANDS else None
+    models = [word for word in words if re.match(r"\w+=", word) or (word.endswith((".yaml", ".yml")) and command is not None)]
+    specs = [word for word in words if _SPEC.fullmatch(word) or (word.endswith(".txt") and command is not None)]
+    if command is None and not (models and specs):
+        return None
+    if command is not None and not COMMANDS[command].startswith("--backend "):
+        return f"lighteval {command}: {COMMANDS[command]}"
+    backend = COMMANDS[command] if command is not None else "--backend NAME"
+    parts = [
+        backend,
+        *(f"--model-args {shlex.quote(word)}" for word in models[:1]),
+        *(f"--tasks {shlex.quote(word)}" for word in specs[:1]),
+    ]
+    return f"lighteval {' '.join(words[:1])}: write pytest {' '.join(parts)}"
