@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from benchmarks import gate, gate_simulation
+from benchmarks import gate, gate_simulation, gate_soft_measures
 from benchmarks.gate_bars import Bar
 from benchmarks.gate_simulation import Measured, Population, made_up, recorded
+from benchmarks.gate_soft_measures import MeasuredSoft
 
 
 @pytest.mark.parametrize("loss", gate_simulation.LOSSES)
@@ -57,7 +58,7 @@ def test_a_short_run_holds_every_bar(capsys: pytest.CaptureFixture[str]) -> None
     assert gate.main(["--quick"]) == 0
 
     printed = capsys.readouterr().out
-    assert "357 of 357 bars held" in printed
+    assert "399 of 399 bars held" in printed
     assert "MISS" not in printed
 
 
@@ -66,6 +67,9 @@ def test_a_missed_bar_fails_the_command(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr(gate, "simulate", lambda draws, sizes, say: Measured(draws=draws))
     monkeypatch.setattr(gate, "tables", lambda measured, sizes: "")
     monkeypatch.setattr(gate, "bars", lambda measured: [missed])
+    monkeypatch.setattr(gate_soft_measures, "measure", lambda draws, say, *, is_quick: MeasuredSoft(draws=draws))
+    monkeypatch.setattr(gate_soft_measures, "tables", lambda measured: "")
+    monkeypatch.setattr(gate_soft_measures, "bars", lambda measured: [])
 
     assert gate.main([]) == 1
     assert "MISS   90.0 %  (at least 95)  a loss is found" in capsys.readouterr().out
