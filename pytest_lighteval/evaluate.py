@@ -172,7 +172,9 @@ def evaluate(
         notes = [_cut_note(cut_in_thoughts)] if cut_in_thoughts else []
         notes += [_empty_note(said_nothing)] if said_nothing else []
         notes += [*equal.notes, *(_not_judged_note(name, len(not_judged[name])) for name in sorted(not_judged))]
-        return _result(task, key, data, prompted, scores, metrics, settings, ends=ends, notes=notes, seconds=time.perf_counter() - started)
+        counts = {name: len(not_judged[entry.name]) for entry in metrics if entry.name in not_judged for name in entry.corpus}
+        seconds = time.perf_counter() - started
+        return _result(task, key, data, prompted, scores, metrics, settings, ends=ends, notes=notes, not_judged=counts, seconds=seconds)
 
     progress = Progress(done=0, total=sum(len(set(doc.requests.values())) for doc in prompted), documents=len(prompted))
     for part in stopping.parts(prompted) if stopping else [range(len(prompted))]:
@@ -520,6 +522,7 @@ def _result(
     *,
     ends: Counter[str],
     notes: Sequence[str],
+    not_judged: Mapping[str, int],
     seconds: float,
 ) -> TaskResult:
     """The result of the documents that were scored, `scores` by their position in `prompted`."""
@@ -545,6 +548,7 @@ def _result(
         num_truncated=sum(document.truncated for document in documents),
         num_cut=ends["length"],
         num_texts=ends.total(),
+        not_judged=not_judged,
         num_saved=len({doc.doc.id for doc in prompted} - {doc.doc.id for doc in scored}),
         max_samples=settings.max_samples,
         notes=notes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -43,14 +44,18 @@ def test_an_old_name_gives_the_very_same_objects_and_a_warning_that_says_the_new
 def test_a_suite_with_the_old_name_of_an_adapter_has_the_same_documents() -> None:
     def documents(package: str) -> RenderedDocs:
         prompt = PromptTemplate(query="{{ text }}", adapter=f"{package}.wikitext:detokenize")
-        task = Task(suite="s", name="t", prompt=prompt, metrics=(), path=Path("s.yaml"), line=1)
+        task = Task(suite="s", name="t", prompt=prompt, metrics=(), path=Path("s.yaml"), line=7)
         return render_docs(task, [(0, {"page": "one @-@ third , or 1 @.@ 3"})], "test")
 
-    with pytest.warns(DeprecationWarning, match="moved to pytest_lighteval.prompts.adapters"):
+    with pytest.warns(DeprecationWarning, match="s|t: prompt.adapter: .* moved to pytest_lighteval.prompts.adapters") as warned:
         renamed = documents("pytest_lighteval.adapters")
 
+    assert [(warning.filename, warning.lineno) for warning in warned] == [("s.yaml", 7)]
     assert renamed == documents("pytest_lighteval.prompts.adapters")
     assert renamed.docs[0].query == "one-third, or 1.3"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert documents("pytest_lighteval.adapters") == renamed
 
 
 @pytest.mark.parametrize("old", ["pytest_lighteval.reasoning", "pytest_lighteval.backends.answer_store", "pytest_lighteval.adapters"])

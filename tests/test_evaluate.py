@@ -240,6 +240,7 @@ def test_a_document_that_a_metric_gives_up_on_is_counted_and_its_other_metrics_a
     assert details[0].not_judged["rougeL"].endswith("at most 0 are taken")
     assert [(number.n, name) for name, number in result.metrics.items()] == [(3, "em"), (0, "rougeL")]
     assert result.notes == ("3 documents are not judged by rougeL and left out of its score; the details say why",)
+    assert result.not_judged == {"rougeL": 3}
 
 
 def test_a_chat_has_no_stop_sequences_and_turns_for_few_shots(task: Task) -> None:

@@ -3,22 +3,66 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pytest_lighteval.errors import UserInputError, did_you_mean
-from pytest_lighteval.types import GateSpec, MetricResult, Verdict
+from pytest_lighteval.types import GateSpec, MetricResult, TaskResult, Verdict
+
+MOST_NOT_JUDGED = 0.05
+"""The largest share of documents on which a metric may give up, if its score is to meet a threshold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotJudged:
+    """Documents on which a metric gave up: a score of the others alone may be better than the model."""
+
+    text: str
+    """How many, in words."""
+    is_too_many: bool
+
+
+def not_judged(results: Sequence[TaskResult], *, way_out: str, is_allowed: bool) -> dict[str, NotJudged]:
+    """By reported name, the documents that the metrics of these results left out; absent if there are none.
+
+    `way_out`: the option with which the user allows any number of them, which `is_allowed` says that he did.
+    """
+    counts: dict[str, int] = {}
+    for result in results:
+        for name, count in result.not_judged.items():
+            counts[name] = counts.get(name, 0) + count
+    documents = sum(len({document.id for document in result.documents}) for result in results)
+    found = {}
+    for name, count in counts.items():
+        is_too_many = count > MOST_NOT_JUDGED * documents and not is_allowed
+        more = f"; at most {MOST_NOT_JUDGED:.0%} may be ({way_out})" if is_too_many else ""
+        found[name] = NotJudged(text=f"{count} of {documents} documents not judged{more}", is_too_many=is_too_many)
+    return found
 
 
 def judge(
-    result_metrics: Mapping[str, MetricResult], gates: Mapping[str, GateSpec], *, key: str, unfit: str | None = None, attempts: int = 1
+    result_metrics: Mapping[str, MetricResult],
+    gates: Mapping[str, GateSpec],
+    *,
+    key: str,
+    unfit: str | None = None,
+    attempts: int = 1,
+    not_judged: Mapping[str, NotJudged] | None = None,
 ) -> tuple[Verdict, ...]:
     """One verdict for each metric of a task or superset that has a threshold, in the order of the gates.
 
     A score that is not a number fails every threshold. Every score fails if `unfit` says what is wrong with the scores. `attempts`: of how
-    many attempts the scores are the means. Raises UserInputError for a gate on a metric that is not reported.
+    many attempts the scores are the means. `not_judged`: by metric, the documents that its score leaves out; it fails where they are too
+    many. Raises UserInputError for a gate on a metric that is not reported.
     """
-    verdicts = [_judge(result_metrics, metric, gate, key, unfit) for metric, gate in gates.items() if gate.is_floor]
+    verdicts = []
+    for metric, gate in gates.items():
+        if gate.is_floor:
+            verdict = _judge(result_metrics, metric, gate, key, unfit)
+            if not_judged and (left_out := not_judged.get(metric)) is not None:
+                outcome = "failed" if left_out.is_too_many else verdict.outcome
+                verdict = replace(verdict, message=f"{verdict.message}, {left_out.text}", outcome=outcome)
+            verdicts.append(verdict)
     if attempts > 1:
         verdicts = [replace(verdict, message=f"{verdict.message}, the mean of {attempts} attempts") for verdict in verdicts]
     return tuple(verdicts)

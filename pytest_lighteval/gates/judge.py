@@ -12,7 +12,7 @@ from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.common.statistics import mean_of_runs
 from pytest_lighteval.gates.compare import Side, compare_gate
 from pytest_lighteval.gates.early_stopping import EarlyStopping, stopping_gates
-from pytest_lighteval.gates.floors import judge
+from pytest_lighteval.gates.floors import NotJudged, judge, not_judged
 from pytest_lighteval.gates.gate_file import gates_for
 from pytest_lighteval.gates.gate_settings import SKIPPED, GateSettings
 from pytest_lighteval.gates.join import join_verdicts, new_verdict
@@ -113,7 +113,14 @@ class Judge:
         specs = gates_for(result.key, task.gates, gate.file)
         runs = [*earlier, result]
         metrics = mean_of_runs(runs)
-        floors = judge(metrics, specs, key=str(result.key), unfit=self.unfit_for_floors(runs), attempts=len(runs))
+        floors = judge(
+            metrics,
+            specs,
+            key=str(result.key),
+            unfit=self.unfit_for_floors(runs),
+            attempts=len(runs),
+            not_judged=self.not_judged(runs),
+        )
         paired = {}
         if self.plan is not None:
             complete = gate.baselines is not None and gate.baselines.are_complete
@@ -154,6 +161,11 @@ class Judge:
         """Why the scores of these tasks meet no floor. None: they may."""
         problem = None if MismatchKind.TRUNCATED in self.gate.allowed_mismatches else truncation_problem(results)
         return None if problem is None else f"{problem} (--gate-allow {MismatchKind.TRUNCATED})"
+
+    def not_judged(self, results: Sequence[TaskResult]) -> dict[str, NotJudged]:
+        """By metric, the documents that the scores of these tasks leave out, as their floors are told."""
+        kind = MismatchKind.SCORES
+        return not_judged(results, way_out=f"--gate-allow {kind}", is_allowed=kind in self.gate.allowed_mismatches)
 
     def baseline_of(self, key: TaskKey) -> BaselineTask | None:
         """What a task is compared with. None: nothing."""

@@ -12,7 +12,7 @@ from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gates.gate_settings import ALLOWANCES
 
 _POLICY = ("gate_max_drop", "gate_min_effect", "gate_alpha", "gate_inconclusive")
-_WITHOUT_BASELINE = frozenset(ALLOWANCES) - {kind.value for kind in MismatchKind if kind is not MismatchKind.TRUNCATED}
+_WITHOUT_BASELINE = frozenset(ALLOWANCES) - ({*MismatchKind} - {MismatchKind.TRUNCATED, MismatchKind.SCORES})
 """What `--gate-allow` tolerates in a session with floors alone."""
 
 

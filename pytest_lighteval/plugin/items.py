@@ -74,9 +74,15 @@ def _shots(key: TaskKey) -> str:
     return shots_text(key.few_shots, key.truncate)
 
 
+def without_group(nodeid: str) -> str:
+    """The id without `@<group>`, which `--dist loadgroup` adds to it. No name of a task has an `@`."""
+    path, colons, name = nodeid.partition("::")
+    return path + colons + name.partition("@")[0]
+
+
 def task_of(session: Session, rootpath: Path, nodeid: str) -> tuple[TaskKey, Task] | None:
     """The key and the task of an item whose id is all that is known of it. None: it is no suite's item."""
-    path, _, name = nodeid.partition("::")
+    path, _, name = without_group(nodeid).partition("::")
     parts = re.fullmatch(r"(.+)\[(\d+)-shot(-trunc)?\]", name)
     if parts is None:
         return None

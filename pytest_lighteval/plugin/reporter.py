@@ -21,7 +21,7 @@ from pytest_lighteval.plugin.deferral import deferred_line, write_deferred
 from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
-from pytest_lighteval.plugin.items import task_of
+from pytest_lighteval.plugin.items import task_of, without_group
 from pytest_lighteval.plugin.missing_tasks import declared_suites
 from pytest_lighteval.plugin.red_gates import RedSession
 from pytest_lighteval.plugin.reference import forget_exchange
@@ -90,7 +90,7 @@ class Reporter:
         payload = getattr(report, ATTRIBUTE, None)
         if payload is None:
             return
-        is_reference = report.nodeid.endswith(f"-{REFERENCE}]")
+        is_reference = without_group(report.nodeid).endswith(f"-{REFERENCE}]")
         if not is_reference:
             self._ids |= {key: report.nodeid for name in ("outcomes", "errors", "skipped") for key in payload.get(name, {})}
         for result in self._collected.take(

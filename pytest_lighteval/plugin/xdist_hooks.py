@@ -14,7 +14,7 @@ from pytest_lighteval.common.devices import visible_gpus
 from pytest_lighteval.common.threads import Threads, choose_threads, usable_cores
 from pytest_lighteval.plugin.gates import gate_lines, plan_session
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
-from pytest_lighteval.plugin.items import task_of
+from pytest_lighteval.plugin.items import task_of, without_group
 from pytest_lighteval.plugin.options import is_asked_to_evaluate
 from pytest_lighteval.plugin.replicas import Engines
 from pytest_lighteval.plugin.session import Session
@@ -69,6 +69,7 @@ class XdistHooks:
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
         """A worker that dies in the middle of a task measured nothing: that is an error, not a failed score."""
+        crashitem = without_group(crashitem)
         is_reference = crashitem.endswith(f"-{REFERENCE}]")
         found = task_of(self._session, self._config.rootpath, crashitem.replace(f"-{REFERENCE}]", "]") if is_reference else crashitem)
         if found is not None:

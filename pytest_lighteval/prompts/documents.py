@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields
@@ -23,6 +25,8 @@ Adapter = Callable[[dict[str, Any]], Any]
 
 _EXTRAS = ("row", "__few_shots", "__index")
 """What a template can use besides the columns."""
+_ADAPTERS = "pytest_lighteval.prompts.adapters"
+_OLD_ADAPTERS = _ADAPTERS.replace(".prompts", "")
 _LONGEST_NAME = 40
 """Characters of a cluster's name; a passage that is one is named by its digest."""
 
@@ -320,13 +324,25 @@ def _load_adapter(task: Task, reference: str) -> Adapter:
     module_name, colon, function_name = reference.partition(":")
     if not (colon and module_name and function_name):
         raise PromptError(f"{where}: {reference!r} is not of the form module:function")
-    module = _load_module(where, task.path.parent, module_name)
+    module = _load_module(where, task.path.parent, _new_name(task, module_name))
     function = getattr(module, function_name, None)
     if not callable(function):
         functions = [name for name, value in vars(module).items() if callable(value)]
         raise PromptError(f"{where}: {module_name} has no function {function_name!r}{did_you_mean(function_name, functions)}")
     adapter: Adapter = function
     return adapter
+
+
+def _new_name(task: Task, module: str) -> str:
+    """The name that a module of adapters has since it moved. A suite with the old one is warned of at its task's line."""
+    rest = module.removeprefix(_OLD_ADAPTERS)
+    if rest == module or (rest and not rest.startswith(".")):
+        return module
+    text = f"{task.id}: prompt.adapter: {_OLD_ADAPTERS} moved to {_ADAPTERS}, the old name goes with 0.2"
+    # an error of the user's filter would end an evaluation that is right
+    with contextlib.suppress(DeprecationWarning):
+        warnings.warn_explicit(text, DeprecationWarning, filename=str(task.path), lineno=task.line)
+    return _ADAPTERS + rest
 
 
 def _load_module(where: str, folder: Path, name: str) -> ModuleType:

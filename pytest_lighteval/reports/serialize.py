@@ -125,6 +125,7 @@ class _WireTaskResult(msgspec.Struct):
     num_truncated: int
     num_cut: int
     num_texts: int
+    not_judged: dict[str, int]
     num_saved: int
     max_samples: int | None
     notes: tuple[str, ...]

@@ -157,6 +157,8 @@ class TaskResult:
     """Generated texts that ended at the limit of new tokens."""
     num_texts: int = 0
     """Generated texts of which it is known how they ended."""
+    not_judged: Mapping[str, int] = field(default_factory=dict)
+    """Reported name -> documents on which its metric gave up, and that its number leaves out. Absent: none."""
     num_saved: int = 0
     """Documents that early stopping left out, because the task's gates were decided without them. 0: the result is complete."""
     max_samples: int | None = None

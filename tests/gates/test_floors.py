@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pytest_lighteval.errors import FileError, UserInputError
-from pytest_lighteval.gates.floors import judge
+from pytest_lighteval.gates.floors import judge, not_judged
 from pytest_lighteval.gates.gate_file import GateEntry, GateFile, gates_for, load_gates, unmatched
 from pytest_lighteval.tasks.task_spec import TaskPattern
 from pytest_lighteval.types import GateSpec, MetricResult, TaskKey, Verdict
+from tests.baselines.samples import result
 from tests.shared import ROOT
 
 ACC = MetricResult(value=0.35, stderr=0.0479, n=100, higher_is_better=True)
@@ -22,6 +24,28 @@ def _measured(value: float, stderr: float | None = 0.0479) -> MetricResult:
 
 
 # ----------------------------------------------------------------------------------------------------- judging
+
+
+@pytest.mark.parametrize(
+    ("left_out", "allowed", "outcome", "told"),
+    [
+        (5, False, "passed", ", 5 of 100 documents not judged"),
+        (6, False, "failed", ", 6 of 100 documents not judged; at most 5% may be (--gate-allow scores)"),
+        (6, True, "passed", ", 6 of 100 documents not judged"),
+        (0, False, "passed", ""),
+    ],
+)
+def test_a_floor_that_is_met_without_the_documents_that_were_not_judged(left_out: int, allowed: bool, outcome: str, told: str) -> None:
+    task = result({"acc": [1.0] * 100})
+    measured = replace(task, not_judged={"acc": left_out} if left_out else {})
+    found = not_judged([measured], way_out="--gate-allow scores", is_allowed=allowed)
+
+    (verdict,) = judge(measured.metrics, {"acc": GateSpec(min=0.42)}, key="s|t|0", not_judged=found)
+
+    assert (verdict.outcome, verdict.message) == (
+        outcome,
+        f"acc 1.0000 ± 0.0100 is at or above the floor 0.4200 (n = 100){told}",
+    )
 
 
 def test_a_verdict_has_score_and_threshold() -> None:

@@ -137,3 +137,19 @@ def test_two_workers_judge_suites_outside_the_rootdir(
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["gated|alone|0: acc *REGRESSED (allowed 2.0)"])
+
+
+def test_groups_of_xdist_do_not_hide_which_task_an_item_is(pytester: pytest.Pytester, suite: Path) -> None:
+    pytester.makeconftest("""
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("one"))
+""")
+
+    result = pytester.runpytest(*FAKE, "--baseline", "base.json", "-n", "2", "--dist", "loadgroup")
+
+    result.assert_outcomes(passed=6)
+    result.stdout.no_fnmatch_line("*that were not collected when the gates were planned*")
