@@ -23,6 +23,7 @@ It is generated from the suite files: `python -m tools.task_index`.
 - In a spec with `<name>`, write one of the names of its row.
 - *Few-shots* are the counts that run when you name the file instead: `pytest suites/leaderboard/gsm8k.yaml --backend ...`.
 - A skipped task is collected and reported as skipped, with the reason that is given here.
+- A task with a known defect marks right answers wrong, or wrong ones right; [corrected.md](corrected.md) says which.
 - [suites.md](suites.md) explains how to write suites of your own.
 """
 
@@ -75,7 +76,7 @@ def _row(tasks: list[Task], names: set[str]) -> str:
     files = dict.fromkeys(task.path for task in tasks)
     cells = (
         f"`{first.suite}\\|{name}\\|{first.few_shots[0]}`",
-        "<br>".join([_members(tasks), *_skipped(tasks)]),
+        "<br>".join([_members(tasks), *_skipped(tasks), *_defects(tasks)]),
         ", ".join(map(str, counts)),
         ", ".join(dict.fromkeys(metric for task in tasks for metric in task.metrics)) or "-",
         _data_sets(tasks),
@@ -98,6 +99,15 @@ def _skipped(tasks: list[Task]) -> Iterator[str]:
             reasons[task.skip] = reasons.get(task.skip, 0) + 1
     for reason, count in reasons.items():
         yield f"{'skipped' if count == len(tasks) else f'{count} skipped'}: {reason}"
+
+
+def _defects(tasks: list[Task]) -> Iterator[str]:
+    """That scores are known to be wrong, and which tasks are sound."""
+    sound = list(dict.fromkeys(task.corrected_by for task in tasks if task.known_defect and task.corrected_by))
+    if len(sound) == 1:
+        yield f"known defect; sound: `{sound[0]}`".replace("|", "\\|")
+    elif sound:
+        yield "known defects; sound: the suite [corrected](#corrected)"
 
 
 def _data_sets(tasks: Iterable[Task]) -> str:

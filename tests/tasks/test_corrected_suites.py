@@ -9,11 +9,11 @@ import pytest
 
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.tasks.catalogue import Catalogue
-from pytest_lighteval.tasks.task_spec import TaskPattern
 from pytest_lighteval.types import Ask, PromptTemplate, Task
 
 CATALOGUE = Catalogue()
-CORRECTED = [task for path in sorted((CATALOGUE.shipped / "corrected").glob("*.yaml")) for task in CATALOGUE.load(path)]
+TASKS = {task.id: task for task in CATALOGUE.tasks_below(CATALOGUE.shipped)}
+CORRECTED = [task for task in TASKS.values() if task.suite == "corrected"]
 EVERYWHERE = {"suite", "name", "path", "line", "known_defect", "corrected_by", "system_prompt_apart", "version", "accepted_findings"}
 MAY_DIFFER: Mapping[str, Set[str]] = {
     "bigbench.*": {"metrics", "generation_size"},
@@ -57,8 +57,7 @@ SOUND = {"bleu", "f1_score_macro"}
 def parity_of(task: Task) -> Task:
     """The task that a corrected one corrects."""
     suite, _, name = task.name.partition(".")
-    (found,) = CATALOGUE.find(TaskPattern(suite=suite, task=name))
-    return found
+    return TASKS[f"{suite}|{name}"]
 
 
 def values(task: Task) -> dict[str, object]:
@@ -80,7 +79,7 @@ def test_a_corrected_task_differs_where_it_says_and_its_parity_task_names_it(tas
 
 
 def test_a_known_defect_names_a_task_that_is_there() -> None:
-    named = {task.corrected_by for task in CATALOGUE.tasks_below(CATALOGUE.shipped) if task.corrected_by is not None}
+    named = {task.corrected_by for task in TASKS.values() if task.corrected_by is not None}
     covered = {name for name in named for task in CORRECTED if name in (task.id, f"corrected|{task.superset}")}
 
     assert named == covered
@@ -88,7 +87,7 @@ def test_a_known_defect_names_a_task_that_is_there() -> None:
 
 
 def test_corrected_tasks_score_with_corrected_metrics_and_no_other_task_does() -> None:
-    for task in CATALOGUE.tasks_below(CATALOGUE.shipped):
+    for task in TASKS.values():
         generative = [name for name in task.metrics if not task.skip and metric(name).ask in (Ask.GENERATION, Ask.SAMPLES)]
         if task.suite == "corrected":
             assert all(name.endswith("_corrected") for name in set(generative) - SOUND)
