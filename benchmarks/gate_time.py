@@ -18,7 +18,8 @@ from pytest_lighteval.baselines.save import baseline_task, provenance_of
 from pytest_lighteval.common.statistics import MEAN
 from pytest_lighteval.comparison.compare import compare
 from pytest_lighteval.comparison.decision import Policy
-from pytest_lighteval.gates.compare import Side, align_sides, compare_gate, most_of, paired_scores
+from pytest_lighteval.gates.compare import Side, align_sides, compare_gate, most_of
+from pytest_lighteval.gates.documents import paired_scores
 from pytest_lighteval.gates.plan import PairedGate
 from pytest_lighteval.gates.pool import PoolPart, pool_part, pooled_documents
 from pytest_lighteval.types import DocumentScore, GateSpec, MetricResult, TaskKey, TaskResult

@@ -7,13 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_lighteval.baselines.align import AlignedScores, Mismatch, MismatchKind, align, corpus_rows, mean_scores, rows_of
+from pytest_lighteval.baselines.align import AlignedScores, Mismatch, MismatchKind, align, mean_scores
 from pytest_lighteval.baselines.attempts import join_attempts
 from pytest_lighteval.baselines.model import BaselineTask, Repeated
 from pytest_lighteval.comparison.compare import FullComparison, compare
-from pytest_lighteval.comparison.corpus import DocumentRuns, compare_corpus
+from pytest_lighteval.comparison.corpus import compare_corpus
 from pytest_lighteval.comparison.decision import Decision, Policy, decide, decision_line, policy_for
-from pytest_lighteval.comparison.paired import Paired, concatenate, pair
+from pytest_lighteval.gates.documents import corpus_documents, paired_documents
 from pytest_lighteval.gates.plan import PairedGate
 from pytest_lighteval.gates.soft_voice import heard, score_alpha, soft_alpha, soft_notes, soft_words
 from pytest_lighteval.types import CorpusMetric, Flip, PairedVerdict, SampleValue, SoftVerdict, TaskResult
@@ -92,8 +92,21 @@ def compare_aligned(aligned: Sequence[AlignedScores], corpus: CorpusMetric, *, a
     Raises ValueError for scores that no test takes.
     """
     if corpus.is_mean:
-        return compare(concatenate([paired_scores(part, most_of(corpus)) for part in aligned]), alpha=alpha, certify_alpha=certify_alpha)
-    return _compare_corpus(aligned, corpus, alpha=alpha, certify_alpha=certify_alpha)
+        return compare(paired_documents(aligned, most_of(corpus)), alpha=alpha, certify_alpha=certify_alpha)
+    documents = corpus_documents(aligned)
+    comparison = compare_corpus(
+        documents.baseline,
+        documents.candidate,
+        corpus,
+        alpha=alpha,
+        certify_alpha=certify_alpha,
+        clusters=documents.clusters,
+        runs=documents.runs,
+    )
+    # the test counts each repeat as a row; everything else counts documents
+    n = sum(len(part.ids) for part in aligned)
+    share = n / len(documents.baseline)
+    return replace(comparison, n=n, variance=comparison.variance * share, worst=comparison.worst * share)
 
 
 def notes_of(aligned: Sequence[AlignedScores]) -> tuple[str, ...]:
@@ -163,45 +176,6 @@ def _values(metric: str, baselines: Sequence[BaselineTask]) -> list[SampleValue]
 def most_of(corpus: CorpusMetric) -> float:
     """The most that a document's score of a mean can lose. Infinite: the metric states no range."""
     return math.inf if corpus.range is None else corpus.range[1] - corpus.range[0]
-
-
-def paired_scores(aligned: AlignedScores, most: float | None) -> Paired:
-    """The documents of one task for the tests. `most`: as `pair` takes it."""
-    before, after = mean_scores(aligned)
-    return pair(before, after, higher_is_better=aligned.higher_is_better, clusters=aligned.clusters, most=most)
-
-
-def _compare_corpus(aligned: Sequence[AlignedScores], corpus: CorpusMetric, *, alpha: float, certify_alpha: float) -> FullComparison:
-    before: list[SampleValue] = []
-    after: list[SampleValue] = []
-    clusters: list[str | None] = []
-    # every document has the same weight, however many repeats its task has
-    rows = math.lcm(*(rows_of(part) for part in aligned))
-    for part in aligned:
-        old, new, names = corpus_rows(part, rows=rows)
-        before += old
-        after += new
-        clusters += [name and f"{part.key} {name}" for name in names or [None] * len(old)]
-    runs = [of for part in aligned for of in document_runs(part)]
-    comparison = compare_corpus(
-        before,
-        after,
-        corpus,
-        alpha=alpha,
-        certify_alpha=certify_alpha,
-        clusters=clusters if any(clusters) else None,
-        runs=runs if any((of.baseline, of.candidate) != (1, 1) for of in runs) else None,
-    )
-    # the test counts each repeat as a row; everything else counts documents
-    documents = sum(len(part.ids) for part in aligned)
-    share = documents / len(before)
-    return replace(comparison, n=documents, variance=comparison.variance * share, worst=comparison.worst * share)
-
-
-def document_runs(aligned: AlignedScores) -> list[DocumentRuns]:
-    """Of each document, as `corpus_rows` lays them out."""
-    sides = zip(aligned.seeds, aligned.baseline, aligned.candidate, strict=True)
-    return [DocumentRuns(seeds, len(old) // seeds, len(new) // seeds) for seeds, old, new in sides]
 
 
 def flips_of(aligned: AlignedScores) -> tuple[Flip, ...]:

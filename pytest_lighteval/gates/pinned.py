@@ -16,7 +16,6 @@ from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.comparison.compare import FullComparison
 from pytest_lighteval.comparison.decision import Decision, GateOutcome, Policy
 from pytest_lighteval.comparison.mean_bounds import mean_upper_bound
-from pytest_lighteval.comparison.paired import concatenate
 from pytest_lighteval.gates.compare import (
     Side,
     align_sides,
@@ -27,10 +26,10 @@ from pytest_lighteval.gates.compare import (
     most_of,
     notes_of,
     own_policy,
-    paired_scores,
     stale,
     verdict_of,
 )
+from pytest_lighteval.gates.documents import paired_documents
 from pytest_lighteval.gates.gate_file import GateFile
 from pytest_lighteval.gates.plan import GatePlan, PairedGate, plan_gates
 from pytest_lighteval.types import PairedVerdict, Task, TaskKey
@@ -91,7 +90,7 @@ def _bounded(comparison: FullComparison, aligned: Sequence[AlignedScores], gate:
     """With a lower bound that holds for a loss of any size: that of `compare` is made for the question whether anything was lost."""
     if not (gate.corpus.is_mean and math.isfinite(comparison.worst)):
         return comparison
-    documents = concatenate([paired_scores(part, most_of(gate.corpus)) for part in aligned])
+    documents = paired_documents(aligned, most_of(gate.corpus))
     per_document = documents.n / len(documents.gains)
     lower = -mean_upper_bound(documents.gains, worst=documents.worst, alpha=gate.alpha) / per_document
     return replace(comparison, lower=min(comparison.lower, lower))

@@ -11,7 +11,8 @@ from pytest_lighteval.baselines.align import AlignedScores, MismatchKind, mean_s
 from pytest_lighteval.common.units import linked, members
 from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.paired import Paired, Repeats, concatenate, pair, stratified
-from pytest_lighteval.gates.compare import Side, align_sides, most_attempts, most_of, own_policy, paired_scores
+from pytest_lighteval.gates.compare import Side, align_sides, most_attempts, most_of, own_policy
+from pytest_lighteval.gates.documents import paired_scores
 from pytest_lighteval.gates.plan import PairedGate
 
 
