@@ -148,6 +148,8 @@ class Schedule:
             return self._alone.popleft() if self._alone and not member.jobs else None
         if len(member.jobs) >= _AT_ONCE:
             return None
+        if member.jobs and self.waiting < sum(other.is_ready for other in self.members):
+            return None  # the last chunks go to whoever is free first
         queue = self._waiting or self._ahead
         return queue.popleft() if queue else None
 
