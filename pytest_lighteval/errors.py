@@ -5,6 +5,7 @@ LightevalError
 │   └── FileError         a line of a suite file, gates file...: `path:line: field: problem`
 ├── DataError             a data set, subset, split, column or row is missing or malformed
 ├── PromptError           a row could not be rendered into a Doc
+├── NothingToAskError     a part of a task (`--shard`) has no document
 ├── NotJudgedError        a metric gave up on one document, whose other metrics count
 ├── MissingExtraError     an optional dependency is not installed; names the `pip install` line
 └── BackendError          the model could not be loaded, or cannot do what was asked
@@ -46,6 +47,10 @@ class DataError(LightevalError):
 
 class PromptError(LightevalError):
     """A row could not be rendered into a document."""
+
+
+class NothingToAskError(LightevalError):
+    """A part of a task (`--shard`) has no document: the task is skipped there."""
 
 
 class NotJudgedError(LightevalError):

@@ -8,32 +8,29 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
-from pytest_lighteval.common.statistics import aggregate, standard_error
 from pytest_lighteval.data.data_sets import DataSets, rows_fingerprint
-from pytest_lighteval.errors import BackendError, DataError, NotJudgedError, RequestsFailedError, UserInputError
+from pytest_lighteval.errors import BackendError, DataError, NothingToAskError, NotJudgedError, RequestsFailedError, UserInputError
 from pytest_lighteval.metrics import metric
-from pytest_lighteval.metrics.equal_choices import EqualChoices, impossible_logprob
+from pytest_lighteval.metrics.equal_choices import impossible_logprob
 from pytest_lighteval.prompts.assembly import build_prompt, truncate_few_shots
 from pytest_lighteval.prompts.documents import render_docs
 from pytest_lighteval.prompts.few_shots import pick_few_shots, resolve_few_shots_split, shuffle_docs
 from pytest_lighteval.prompts.reasoning import ReasoningTags, answer_after_thoughts
 from pytest_lighteval.prompts.requests import answer_stops, build_requests, digest_requests
 from pytest_lighteval.prompts.shared_contexts import shared_context_note
+from pytest_lighteval.tally import Tally, Whole, ends_of
 from pytest_lighteval.types import (
     Ask,
     Backend,
     Detail,
     Doc,
-    DocumentScore,
     GenerateRequest,
     GenerateResponse,
     Metric,
-    MetricResult,
     Prompt,
     Request,
     RequestKind,
@@ -135,15 +132,18 @@ def evaluate(
     settings: EvaluationSettings | None = None,
     data_sets: DataSets | None = None,
     stopping: StoppingRule | None = None,
+    share: tuple[int, int] | None = None,
     on_detail: Callable[[Detail], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> TaskResult:
     """Evaluate one task. Every document is asked and scored once per few-shot seed.
 
     `on_detail` gets each document as soon as all its responses are there. With `stopping` the backend is asked part by part until
-    the rule says to stop; the result then has the documents so far.
+    the rule says to stop; the result then has the documents so far. With `share` (number, of how many) the backend answers a part of the
+    documents; the result is of this part, and `tally.merge_shares` makes the whole of all parts.
 
     Raises:
+        NothingToAskError: The share has no document.
         DataError, PromptError: The data set or a row is not as the task needs it; nothing was asked.
         BackendError: The backend failed.
         RequestsFailedError: Requests have no answer, or too many log-probabilities are all equal. Every document was asked, and
@@ -160,34 +160,32 @@ def evaluate(
     if isinstance(backend, LearnsAnswers):
         _teach(backend, prompted)
 
-    scores: dict[int, DocumentScore] = {}
-    not_judged: dict[str, set[str]] = {}
-    ends: Counter[str] = Counter()
-    cut_in_thoughts = said_nothing = 0
+    whole = Whole(
+        task=task,
+        key=key,
+        max_samples=settings.max_samples,
+        has_system_prompt=bool(settings.system_prompt),
+        use_chat_template=settings.use_chat_template,
+        fingerprint=data.fingerprint,
+        row_sources=data.row_sources,
+        data_notes=data.notes,
+        ids=frozenset(doc.doc.id for doc in prompted),
+    )
+    tally = Tally()
     failures: list[str] = []
     thoughts = _thoughts(task, backend, prompted, settings)
-    equal = EqualChoices()
 
     def measured() -> TaskResult:
-        notes = [_cut_note(cut_in_thoughts)] if cut_in_thoughts else []
-        notes += [_empty_note(said_nothing)] if said_nothing else []
-        notes += [*equal.notes, *(_not_judged_note(name, len(not_judged[name])) for name in sorted(not_judged))]
-        counts = {name: len(not_judged[entry.name]) for entry in metrics if entry.name in not_judged for name in entry.corpus}
-        seconds = time.perf_counter() - started
-        return _result(task, key, data, prompted, scores, metrics, settings, ends=ends, notes=notes, not_judged=counts, seconds=seconds)
+        return tally.result(whole, seconds=time.perf_counter() - started)
 
     progress = Progress(done=0, total=sum(len(set(doc.requests.values())) for doc in prompted), documents=len(prompted))
     for part in stopping.parts(prompted) if stopping else [range(len(prompted))]:
-        for index, responses in _ask(backend, {index: prompted[index] for index in part}, progress, on_progress):
+        asked = {index: prompted[index] for index in part}
+        for index, responses in _ask(backend, asked, progress, on_progress, all_of_it=share is None):
             detail = _score(prompted[index], responses, metrics, thoughts)
             if detail.error is None:
-                ends.update(_ends(responses))
-                cut_in_thoughts += detail.cut_in_thoughts > 0
-                said_nothing += any(isinstance(said, GenerateResponse) and any(said.empty_reasons) for said in responses.values())
-                scores[index] = _document_score(detail)
-                equal.count(detail.doc, responses)
-                for name in detail.not_judged:
-                    not_judged.setdefault(name, set()).add(detail.doc.id)
+                doc = prompted[index]
+                tally.count(index, detail, responses, shots=len(doc.shots), dropped_shots=doc.dropped_shots)
             else:
                 failures.append(f"{detail.doc.id}: {detail.error}")
             on_detail(detail)
@@ -195,8 +193,12 @@ def evaluate(
             break
     if failures:
         raise RequestsFailedError(f"{key}: {len(failures)} of {len(prompted)} documents have no answer; the first is {failures[0]}")
-    if equal.problem is not None:
-        raise RequestsFailedError(f"{key}: {equal.problem}")
+    if share is not None:
+        if not tally.scores:
+            raise NothingToAskError(f"shard {share[0]}/{share[1]} has no chunk of this task")
+        return tally.share(whole, *share, total=len(prompted), seconds=time.perf_counter() - started)
+    if tally.equal.problem is not None:
+        raise RequestsFailedError(f"{key}: {tally.equal.problem}")
     return measured()
 
 
@@ -350,7 +352,12 @@ class _Responses:
 
 
 def _ask(
-    backend: Backend, docs: Mapping[int, PromptedDoc], progress: Progress, on_progress: Callable[[Progress], None]
+    backend: Backend,
+    docs: Mapping[int, PromptedDoc],
+    progress: Progress,
+    on_progress: Callable[[Progress], None],
+    *,
+    all_of_it: bool,
 ) -> Iterator[tuple[int, Mapping[Ask, Response]]]:
     """Ask everything, one call of the backend a kind, and yield a document's index and responses as soon as it has all of them.
 
@@ -375,7 +382,7 @@ def _ask(
             on_progress(progress)
             if responses[index].missing == 0:
                 yield index, responses[index].by_ask
-        if unanswered:
+        if unanswered and all_of_it:
             count = len(requests)
             raise RequestsFailedError(f"backend {backend.name!r} answered {count - len(unanswered)} of {count} {kind} requests")
 
@@ -470,16 +477,10 @@ def _score(prompted: PromptedDoc, responses: Mapping[Ask, Response], metrics: Se
         prompt_digest=prompted.prompt_digest,
         truncated=prompted.dropped_shots > 0 or any(response.truncated_tokens > 0 for response in responses.values()),
         not_judged=not_judged,
-        num_cut=_ends(responses).count("length"),
+        num_cut=ends_of(responses).count("length"),
         cut_in_thoughts=cut_in_thoughts,
         error=error,
     )
-
-
-def _ends(responses: Mapping[Ask, Response]) -> list[str]:
-    """How the generated texts ended, where it is known; a response to several asks counts once."""
-    generated = {id(response): response for response in responses.values() if isinstance(response, GenerateResponse)}
-    return [reason for response in generated.values() for reason in response.finish_reasons if reason]
 
 
 def _failure(response: Response) -> str | None:
@@ -497,99 +498,3 @@ def _without_thoughts(response: GenerateResponse, thoughts: _Thoughts) -> tuple[
         for text, reason in zip(response.texts, reasons, strict=True)
     ]
     return replace(response, texts=tuple(answer.text for answer in answers)), sum(answer.is_cut for answer in answers)
-
-
-def _document_score(detail: Detail) -> DocumentScore:
-    return DocumentScore(
-        id=detail.doc.id,
-        prompt_digest=detail.prompt_digest,
-        values=detail.values,
-        few_shot_seed=detail.few_shot_seed,
-        cluster=detail.doc.cluster,
-        truncated=detail.truncated,
-        soft=detail.soft,
-    )
-
-
-def _result(
-    task: Task,
-    key: TaskKey,
-    data: _LoadedDocs,
-    prompted: Sequence[PromptedDoc],
-    scores: Mapping[int, DocumentScore],
-    metrics: Sequence[Metric],
-    settings: EvaluationSettings,
-    *,
-    ends: Counter[str],
-    notes: Sequence[str],
-    not_judged: Mapping[str, int],
-    seconds: float,
-) -> TaskResult:
-    """The result of the documents that were scored, `scores` by their position in `prompted`."""
-    scored = [prompted[index] for index in sorted(scores)]
-    documents = tuple(scores[index] for index in sorted(scores))
-    notes = (*_defects(task, scored, settings), *data.notes, *notes)
-    if key.few_shots and resolve_few_shots_split(task) is None:
-        notes += ("few-shot examples come from the evaluated documents themselves: the data set has no other split",)
-    # those that the truncation flag dropped are counted with the documents that were cut
-    found = sum(len(doc.shots) + doc.dropped_shots for doc in scored) / len(scored)
-    if found < key.few_shots:
-        mean = "" if found.is_integer() else " on average"
-        notes += (f"{found:g} few-shot examples{mean}, not {key.few_shots}: the selection found no more",)
-    return TaskResult(
-        key=key,
-        version=task.version,
-        metrics=_aggregate(documents, metrics),
-        documents=documents,
-        dataset_fingerprint=data.fingerprint,
-        row_sources=data.row_sources,
-        prompt_digest=hashlib.sha256("\n".join(doc.prompt_digest for doc in scored).encode()).hexdigest(),
-        effective_few_shots=sum(len(doc.shots) for doc in scored) / len(scored),
-        num_truncated=sum(document.truncated for document in documents),
-        num_cut=ends["length"],
-        num_texts=ends.total(),
-        not_judged=not_judged,
-        num_saved=len({doc.doc.id for doc in prompted} - {doc.doc.id for doc in scored}),
-        max_samples=settings.max_samples,
-        notes=notes,
-        seconds=seconds,
-    )
-
-
-def _defects(task: Task, scored: Sequence[PromptedDoc], settings: EvaluationSettings) -> Iterator[str]:
-    """What the task's definition gets wrong, in this run."""
-    if task.known_defect is not None:
-        yield f"known defect: {task.known_defect}{task.corrected_hint}"
-    if settings.system_prompt and not task.system_prompt_apart and any(doc.doc.instruction for doc in scored):
-        place = "one message" if settings.use_chat_template else "one line"
-        yield f"the task's instruction follows the system prompt directly, in {place}{task.corrected_hint}"
-
-
-def _cut_note(count: int) -> str:
-    return f"{count} document{'s have' if count > 1 else ' has'} an answer that ends within its thoughts: what is left of it is scored"
-
-
-def _empty_note(count: int) -> str:
-    return f"{count} document{'s have' if count > 1 else ' has'} an empty answer, as the model refused or only thought; the details say why"
-
-
-def _not_judged_note(name: str, count: int) -> str:
-    return f"{count} document{'s are' if count > 1 else ' is'} not judged by {name} and left out of its score; the details say why"
-
-
-def _aggregate(documents: Sequence[DocumentScore], metrics: Sequence[Metric]) -> dict[str, MetricResult]:
-    """Every reported number with its error. Several few-shot seeds of one document are one cluster: their errors are not independent."""
-    several_seeds = any(document.few_shot_seed for document in documents)
-    results = {}
-    for entry in metrics:
-        for name, corpus in entry.corpus.items():
-            scored = [(document, value) for document in documents if (value := document.values.get(name)) is not None]
-            values = [value for _, value in scored]
-            clusters = [document.cluster or (document.id if several_seeds else None) for document, _ in scored]
-            results[name] = MetricResult(
-                value=aggregate(values, corpus) if values else float("nan"),
-                stderr=standard_error(values, corpus, clusters=clusters if any(clusters) else None),
-                n=len({document.id for document, _ in scored}),
-                higher_is_better=corpus.higher_is_better,
-            )
-    return results

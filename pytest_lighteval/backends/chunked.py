@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -24,6 +25,7 @@ from pytest_lighteval.types import (
     Response,
 )
 
+Chunks = TypeVar("Chunks")
 AnyRequest = TypeVar("AnyRequest", LoglikelihoodRequest, GenerateRequest, PerplexityRequest)
 AnyResponse = TypeVar("AnyResponse", LoglikelihoodResponse, GenerateResponse, PerplexityResponse)
 
@@ -58,8 +60,12 @@ class ChunkedBackend:
 
     cacheable = False  # one that is cached is a `CachedBackend`
 
-    def __init__(self, backend: Backend, *, limits: ChunkLimits | None = None) -> None:
-        """`limits`: of a chunk. None: the usual ones."""
+    def __init__(self, backend: Backend, *, limits: ChunkLimits | None = None, share: tuple[int, int] | None = None) -> None:
+        """`limits`: of a chunk. None: the usual ones.
+
+        `share` (number from 1 on, of how many): only a contiguous part of the chunks is asked and answered. None: all are.
+        """
+        self._share = share
         self.inner = backend
         self.name = backend.name
         self._limits = limits
@@ -126,7 +132,12 @@ class ChunkedBackend:
         places: dict[Request, list[int]] = {}
         for index, request in enumerate(requests):
             places.setdefault(request, []).append(index)
-        chunks = [tuple(chosen[0] for chosen in places.values())] if batches_itself(self.inner) else cut(requests, self._limits)
+        chunks = cut(requests, self._limits) if self._share is not None or not batches_itself(self.inner) else [()]
+        if self._share is not None:
+            chunks = share_of(chunks, *self._share, turn=repr(requests[0])) if chunks else []
+        if batches_itself(self.inner):
+            wanted = None if self._share is None else {index for chunk in chunks for index in chunk}
+            chunks = [tuple(chosen[0] for chosen in places.values() if wanted is None or chosen[0] in wanted)]
         return [
             Chunk(requests=tuple(requests[index] for index in chunk), indices=tuple(tuple(places[requests[index]]) for index in chunk))
             for chunk in chunks
@@ -149,11 +160,21 @@ class ChunkedLearner(ChunkedBackend):
         return learn
 
 
-def chunked(backend: Backend) -> Backend:
-    """The backend, asked chunk by chunk; itself, if its engine decides what runs together."""
-    if batches_itself(backend):
+def share_of(chunks: Sequence[Chunks], number: int, of: int, *, turn: str) -> list[Chunks]:
+    """A contiguous part of the chunks; all parts together are all of them, once.
+
+    `turn` decides, as a task may have fewer chunks than there are parts, which parts have one: another one in every task.
+    """
+    first = int.from_bytes(hashlib.blake2b(turn.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+    place = (number - 1 + first) % of
+    return list(chunks[place * len(chunks) // of : (place + 1) * len(chunks) // of])
+
+
+def chunked(backend: Backend, *, share: tuple[int, int] | None = None) -> Backend:
+    """The backend, asked chunk by chunk; itself, if its engine decides what runs together and is asked everything."""
+    if batches_itself(backend) and share is None:
         return backend
-    return (ChunkedLearner if callable(getattr(backend, "learn", None)) else ChunkedBackend)(backend)
+    return (ChunkedLearner if callable(getattr(backend, "learn", None)) else ChunkedBackend)(backend, share=share)
 
 
 def ask_chunks(backend: Backend, chunks: Sequence[Sequence[Request]]) -> Iterator[tuple[int, int, Response]]:

@@ -59,15 +59,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Judge, write the joined run, and print it. Returns 1 if anything is red."""
     overrides = {name: value for name in _OVERRIDES if (value := getattr(options, name)) is not None}
-    joined = join_runs([(folder, read_deferred(folder)) for folder in options.runs], overridden=overrides)
+    runs = [(folder, read_deferred(folder)) for folder in options.runs]
+    for folder, one in runs:
+        if (shard := one.report.settings.get("shard")) is not None:
+            raise UserInputError(f"{folder}: is shard {shard[0]} of {shard[1]}: join all shards first, with merge")
+    joined = join_runs(runs, overridden=overrides)
     now = datetime.now(UTC)
+    folder = run_folder(options.report_dir, now, f"gate-{joined.report.backend.get('name', 'runs')}", secrets.token_hex(3))
+    return judge_and_write(joined, overrides, folder, now, runs=len(options.runs), verbosity=options.verbose)
+
+
+def judge_and_write(joined: JoinedRuns, overrides: Mapping[str, Any], folder: Path, now: datetime, *, runs: int, verbosity: int) -> int:
+    """Judge joined runs, write them as one run, and print it. Returns 1 if anything is red."""
     gate = _gate_settings(joined, overrides, today=now.date())
     judged = judge_joined(joined, gate, gates_are_required="gates" in {**joined.options, **overrides})
-    folder = run_folder(options.report_dir, now, f"gate-{joined.report.backend.get('name', 'runs')}", secrets.token_hex(3))
     report = replace(judged.report, run_id=folder.name, exit_status="tests_failed" if judged.is_red else "ok")
     write_run(folder, report)
     append_step_summary(summary_markdown(report), os.environ)
-    lines = _lines(replace(judged, report=report), runs=len(options.runs), verbosity=options.verbose)
+    lines = _lines(replace(judged, report=report), runs=runs, verbosity=verbosity)
     for line in (*lines, f"results: {folder / 'results.json'}"):
         sys.stdout.write(f"{printable(line)}\n")
     return 1 if judged.is_red else 0

@@ -39,23 +39,23 @@ class SessionCache:
         self._newest = newest
         self._on_close = on_close
         self._store: AnswerStore | None = None
-        self._around: dict[tuple[int, int], CachedBackend] = {}
-        """By identity of the inner backend, which lives as long as what is around it, and repeat."""
+        self._around: dict[tuple[int, int, tuple[int, int] | None], CachedBackend] = {}
+        """By identity of the inner backend, which lives as long as what is around it, repeat, and share."""
         self._taken = CacheUse()
 
-    def around(self, backend: Backend, *, repeat: int = 0) -> Backend:
+    def around(self, backend: Backend, *, repeat: int = 0, share: tuple[int, int] | None = None) -> Backend:
         """The backend, asked in chunks and with a cache, the same one each time; without one, if nothing is cached or it may not be.
 
         Answers of one `repeat` never serve another: they measure how much a model differs from itself.
         """
         if self._settings is None or not is_cacheable(backend):
-            return chunked(backend)
+            return chunked(backend, share=share)
         if self._store is None:
             self._store = AnswerStore(self._settings.folder, limit_bytes=self._settings.limit_bytes, newest=self._newest)
             self._on_close(self._store.close)
-        key = id(backend), repeat
+        key = id(backend), repeat, share
         if key not in self._around:
-            self._around[key] = CachedBackend(backend, self._store, repeat=repeat)
+            self._around[key] = CachedBackend(backend, self._store, repeat=repeat, share=share)
         return self._around[key]
 
     def take_use(self) -> CacheUse:

@@ -36,4 +36,6 @@ def write_deferred(session: Session, config: pytest.Config, report: RunReport) -
 def deferred_line(session: Session, config: pytest.Config) -> str:
     """What judges the run."""
     folder = os.path.relpath(session.run_folder, config.invocation_params.dir)
+    if (shard := session.settings.shard) is not None:
+        return f"shard {shard[0]} of {shard[1]}, judged as a whole: python -m pytest_lighteval merge {folder} (and the other shards) -o DIR"
     return f"nothing is judged yet: python -m pytest_lighteval gate {folder} (and the folders of the other runs)"

@@ -79,6 +79,11 @@ OPTIONS = (
     Option(name="no-cache", kind="flag", help="compute every answer and read every data set; keep nothing"),
     Option(name="cache-dir", metavar="DIR", help="where answers and prepared data sets are kept (default: the user's cache folder)"),
     Option(name="cache-size", metavar="SIZE", help="most that the answers may take, e.g. 500MB (default 5GB); the data sets as much again"),
+    Option(
+        name="shard",
+        metavar="K/N|slurm",
+        help="ask the K-th of N parts of every task, and judge nothing; python -m pytest_lighteval merge joins all parts",
+    ),
     Option(name="threads", metavar="N|share", help="CPU threads of a process; share: the cores divided among the workers or replicas"),
     Option(
         name="replicas", metavar="N|auto", help="answer each task with N engines on this machine; auto: as many as the visible GPUs hold"

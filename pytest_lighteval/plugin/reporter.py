@@ -228,7 +228,9 @@ class Reporter:
             run_id=self._session.run_folder.name,
             started=start_of(self._config).time,
             ended=datetime.now(UTC),
-            settings=to_plain(settings.evaluation) | {"few_shots": settings.few_shots, "threads": settings.threads},
+            settings=to_plain(settings.evaluation)
+            | {"few_shots": settings.few_shots, "threads": settings.threads}
+            | ({} if settings.shard is None else {"shard": list(settings.shard)}),
             environment=environment(),
             arguments=secrets.without(to_plain(settings.arguments)),
             reference_arguments=None if settings.against is None else secrets.without(to_plain(settings.against.arguments)),

@@ -10,7 +10,7 @@ import pytest
 from pytest_lighteval.backends.protocol import repeated
 from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.common.statistics import mean_of_runs
-from pytest_lighteval.errors import BackendError, BackendLostError, LightevalError, UnsupportedRequestError
+from pytest_lighteval.errors import BackendError, BackendLostError, LightevalError, NothingToAskError, UnsupportedRequestError
 from pytest_lighteval.evaluate import EvaluationSettings, StoppingRule, evaluate, task_kinds
 from pytest_lighteval.plugin.canary import run_canary
 from pytest_lighteval.plugin.environment import environment
@@ -30,6 +30,7 @@ from pytest_lighteval.plugin.items import ReferenceItem, TaskItem
 from pytest_lighteval.plugin.progress import item_progress
 from pytest_lighteval.plugin.reference import Reference, ReferenceResult, facts_of
 from pytest_lighteval.plugin.session import Session
+from pytest_lighteval.plugin.shards import share_of
 from pytest_lighteval.plugin.work_ahead import work_ahead
 from pytest_lighteval.reports.details import DetailsWriter
 from pytest_lighteval.reports.junit import properties
@@ -55,7 +56,8 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
     model: Backend | None = None
     try:
         model = checked_backend(backend)
-        engine = session.cache.around(model)
+        share = share_of(item.task, session.settings.shard)
+        engine = session.cache.around(model, share=share)
         lacking = lacking_kinds(item.task, engine)
         if lacking is None:
             if reference is not None:
@@ -66,7 +68,7 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
                 if earlier:  # a verdict was red, so every document is asked again
                     folder, stopping = folder / "attempts" / str(len(earlier) + 1), None
                 work_ahead(session, item, model, engine)
-                result = run_evaluation(session, item, item.task, key, engine, folder=folder, before=before, stopping=stopping)
+                result = run_evaluation(session, item, item.task, key, engine, folder=folder, before=before, stopping=stopping, share=share)
                 is_deferred, model_id = session.settings.gate.is_deferred, engine.fingerprint
                 verdicts = () if is_deferred else session.judge.verdicts(item.task, result, stopping, earlier=earlier, model=model_id)
                 for number in range(1, session.settings.gate.runs):
@@ -77,6 +79,9 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
                 lacking = str(error)
         if lacking is not None and session.judge.is_gated(key, item.task):
             raise BackendError(f"{lacking}, and the task is gated")
+    except NothingToAskError as error:
+        attach_error(item, key, str(error), skipped=True)
+        pytest.skip(str(error))
     except LightevalError as error:
         attach_error(item, key, str(error))
         if model is not None:
@@ -139,6 +144,7 @@ def run_evaluation(
     settings: EvaluationSettings | None = None,
     before: BaselineScores = lambda document, seed: None,
     stopping: StoppingRule | None = None,
+    share: tuple[int, int] | None = None,
 ) -> TaskResult:
     """Evaluate a task inside an item: with progress, a details file below `folder`, and the cache's use on the item's report.
 
@@ -152,6 +158,7 @@ def run_evaluation(
         settings: None: the session's.
         before: What documents scored in the baseline, for the details.
         stopping: Ends the task early. None: every document is asked.
+        share: The part of the task that the backend answers. None: all of it.
 
     Raises:
         LightevalError: There is no score, for any reason.
@@ -169,6 +176,7 @@ def run_evaluation(
                 settings=settings or session.settings.evaluation,
                 data_sets=session.data_sets,
                 stopping=stopping,
+                share=share,
                 on_detail=lambda detail: details.write(replace(detail, baseline=before(detail.doc.id, detail.few_shot_seed))),
                 on_progress=progress,
             )

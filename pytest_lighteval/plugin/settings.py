@@ -27,6 +27,7 @@ from pytest_lighteval.plugin.check_settings import CheckSettings, read_check_set
 from pytest_lighteval.plugin.idle_options import check_idle_options
 from pytest_lighteval.plugin.options import OPTIONS, value_of
 from pytest_lighteval.plugin.replicas import Engines, read_replicas
+from pytest_lighteval.plugin.shards import Shard, read_shard
 from pytest_lighteval.prompts.reasoning import DEFAULT_TAGS, parse_tags
 from pytest_lighteval.tasks.catalogue import shipped_suites
 from pytest_lighteval.tasks.task_spec import TaskSpec, parse_specs
@@ -75,6 +76,8 @@ class Settings:
     cache: CacheSettings | None = None
     """None: nothing is kept."""
     threads: Threads = None
+    shard: Shard | None = None
+    """The part of every task that is asked. None: whole tasks are."""
     replicas: Engines | None = None
     """The engines that answer each task. None: one, in this process."""
     checks: CheckSettings | None = None
@@ -111,6 +114,9 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
     _check_processes(config, defaults)
     filled = _fill(values, defaults, has_paths=config.args_source is config.ArgsSource.ARGS)
     tasks_source = f"{defaults.source}: tasks" if "tasks" in filled else "--tasks"
+    shard = read_shard(values)
+    if shard is not None:
+        values["gate_defer"] = True  # what is judged is the whole, later
     gate = read_gate_settings(values, folder, today=today)
     settings = Settings(
         backend=backend,
@@ -127,6 +133,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
         against=_against(values, folder),
         cache=None if values["no_cache"] else _cache(config, values),
         threads=_threads(values["threads"]),
+        shard=shard,
         replicas=read_replicas(config, values["replicas"], backend, arguments),
         checks=read_check_settings(values, folder),
         notes=(*defaults.notes, *(gate.baselines.notes if isinstance(gate.baselines, Baselines) else ())),

@@ -20,6 +20,7 @@ from pytest_lighteval.types import (
     MetricResult,
     PairedVerdict,
     SampleValue,
+    Share,
     TaskKey,
     TaskResult,
     Verdict,
@@ -130,6 +131,7 @@ class _WireTaskResult(msgspec.Struct):
     max_samples: int | None
     notes: tuple[str, ...]
     seconds: float
+    share: Share | None = None
 
 
 def _task_result_to_plain(result: TaskResult) -> dict[str, Any]:

@@ -135,6 +135,37 @@ def shown_number(value: float) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What a part of a task must tell, so that all parts together are the whole (`--shard`)."""
+
+    number: int
+    """From 1 on."""
+    of: int
+    positions: tuple[int, ...]
+    """Of the result's documents among all that the task asks."""
+    total: int
+    """Documents that the task asks."""
+    shots: int
+    """Few-shot examples in the prompts, added up over the documents."""
+    found_shots: int
+    """The same, with those that the truncation flag left out."""
+    cut_in_thoughts: int
+    said_nothing: int
+    """Documents with an empty answer."""
+    not_judged: Mapping[str, tuple[str, ...]]
+    """Metric -> ids of the documents on which it gave up."""
+    ranked: int
+    """Documents with at least two different choices."""
+    tied: int
+    twins: tuple[str, ...]
+    """See `metrics.equal_choices`."""
+    instructed: bool
+    """Whether a document has an instruction."""
+    data_notes: tuple[str, ...]
+    """Of the whole data set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskResult:
     """All that one evaluated item measured."""
 
@@ -166,6 +197,8 @@ class TaskResult:
     notes: tuple[str, ...] = ()
     """What a reader of the score should know, one line each: documents left out, few-shot examples from the evaluated split..."""
     seconds: float = 0.0
+    share: Share | None = None
+    """The part of the task that this is, of a run under `--shard`. None: the whole."""
 
     @property
     def sources(self) -> frozenset[str]:

@@ -8,7 +8,7 @@ from itertools import chain
 
 import pytest
 
-from pytest_lighteval.backends.chunked import ChunkedBackend, chunked
+from pytest_lighteval.backends.chunked import ChunkedBackend, chunked, share_of
 from pytest_lighteval.backends.chunks import USUAL, ChunkLimits, cut
 from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.testing import BackendConformance
@@ -145,6 +145,24 @@ def test_a_backend_that_batches_itself_is_left_alone(monkeypatch: pytest.MonkeyP
     backend = Watched()
 
     assert chunked(backend) is backend
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 100])
+@pytest.mark.parametrize("of", [1, 2, 3, 8])
+def test_all_shares_are_all_chunks_once(count: int, of: int) -> None:
+    chunks = list(range(count))
+
+    shares = [share_of(chunks, number, of, turn="a task") for number in range(1, of + 1)]
+
+    assert sorted(chain(*shares)) == chunks
+    assert all(share == list(range(share[0], share[0] + len(share))) for share in shares if share)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_tasks_of_one_chunk_go_to_all_shares() -> None:
+    homes = {number for task in range(100) for number in range(1, 5) if share_of([0], number, 4, turn=f"task {task}")}
+
+    assert homes == {1, 2, 3, 4}
 
 
 class TestChunked(BackendConformance):

@@ -51,10 +51,18 @@ class CachedBackend(ChunkedBackend):
     another, so that repeats measure how much an engine differs from itself.
     """
 
-    def __init__(self, backend: Backend, store: AnswerStore, *, repeat: int = 0, limits: ChunkLimits | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        store: AnswerStore,
+        *,
+        repeat: int = 0,
+        limits: ChunkLimits | None = None,
+        share: tuple[int, int] | None = None,
+    ) -> None:
         if not is_cacheable(backend):
             raise ValueError(f"backend {backend.name!r} does not say cacheable = True")
-        super().__init__(backend, limits=limits)
+        super().__init__(backend, limits=limits, share=share)
         self.hits = 0
         """Requests that were answered from the cache."""
         self.recalled = 0

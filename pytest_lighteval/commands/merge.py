@@ -1,0 +1,144 @@
+"""`merge`: joins the shards of a run (`--shard k/n`) into one whole run, and judges it as its session would have."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pytest_lighteval.commands.gate import judge_and_write
+from pytest_lighteval.commands.joined_runs import join_runs
+from pytest_lighteval.errors import DataError, LightevalError, RequestsFailedError, UserInputError
+from pytest_lighteval.reports.deferred import FILE, DeferredRun, read_deferred
+from pytest_lighteval.reports.run_collector import use_of_all
+from pytest_lighteval.tally import merge_shares
+from pytest_lighteval.types import Task, TaskKey, TaskResult
+
+_MAY_DIFFER = ("shard", "threads")
+_DETAILS = "details"
+_NO_SHARD = "is no shard; a run under --shard k/n is one"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The shards, and where the whole run goes."""
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a run under --shard; all shards, in any order")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the folder of the whole run, which is made")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="list the documents that changed")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Join, judge, write and print. Returns 1 if anything is red."""
+    if options.output.exists() and any(options.output.iterdir()):
+        raise UserInputError(f"{options.output}: is not empty; name a new folder")
+    shards = in_order([(folder, read_shard_run(folder)) for folder in options.runs])
+    whole = merge(shards)
+    joined = join_runs([(options.output, whole)])
+    status = judge_and_write(joined, {}, options.output, datetime.now(UTC), runs=len(shards), verbosity=options.verbose)
+    join_details([folder for folder, _ in shards], options.output)
+    return status
+
+
+def read_shard_run(folder: Path) -> DeferredRun:
+    """The run of a folder. Raises UserInputError, and DataError for a damaged one."""
+    if folder.is_dir() and not (folder / FILE).is_file():
+        raise UserInputError(f"{folder}: {_NO_SHARD}")
+    return read_deferred(folder)
+
+
+def in_order(runs: Sequence[tuple[Path, DeferredRun]]) -> list[tuple[Path, DeferredRun]]:
+    """All shards of one run by their number. Raises UserInputError for one that is missing, is there twice, or belongs elsewhere."""
+    found: dict[int, tuple[Path, DeferredRun]] = {}
+    first_folder, first = runs[0]
+    of = 0
+    for folder, run in runs:
+        shard = run.report.settings.get("shard")
+        if shard is None:
+            raise UserInputError(f"{folder}: {_NO_SHARD}")
+        number, count = shard
+        of = of or count
+        if count != of:
+            raise UserInputError(f"{folder}: is shard {number} of {count}, and {first_folder} is one of {of}")
+        if number in found:
+            raise UserInputError(f"{folder}: is shard {number} of {of}, as {found[number][0]} is")
+        for what, here, there in _facts(run, first):
+            if here != there:
+                raise UserInputError(f"{folder}: has another {what} than {first_folder}: {here}, not {there}")
+        found[number] = folder, run
+    missing = [str(number) for number in range(1, of + 1) if number not in found]
+    if missing:
+        raise UserInputError(f"shard{'s' * (len(missing) > 1)} {', '.join(missing)} of {of} {'are' if len(missing) > 1 else 'is'} missing")
+    return [found[number] for number in sorted(found)]
+
+
+def _facts(run: DeferredRun, other: DeferredRun) -> Iterator[tuple[str, Any, Any]]:
+    """What must be the same in two shards."""
+    settings, others = run.report.settings, other.report.settings
+    for name in sorted((settings.keys() | others.keys()) - set(_MAY_DIFFER)):
+        yield name, settings.get(name), others.get(name)
+    if run.report.backend and other.report.backend:
+        yield "model", run.report.backend.get("fingerprint"), other.report.backend.get("fingerprint")
+    packages, others_packages = run.report.environment.get("packages", {}), other.report.environment.get("packages", {})
+    for name in sorted(packages.keys() | others_packages.keys()):
+        yield f"version of {name}", packages.get(name), others_packages.get(name)
+    yield "list of tasks", sorted(str(key) for key, _ in run.items), sorted(str(key) for key, _ in other.items)
+    yield "set of gate options", (run.options, run.digests), (other.options, other.digests)
+
+
+def merge(shards: Sequence[tuple[Path, DeferredRun]]) -> DeferredRun:
+    """The whole run of all shards. A task that an error or a missing document keeps from a score has that as its error."""
+    first = shards[0][1]
+    reports = [run.report for _, run in shards]
+    settings = {name: value for name, value in first.report.settings.items() if name != "shard"}
+    parts: dict[TaskKey, list[TaskResult]] = {}
+    for report in reports:
+        for result in report.results:
+            parts.setdefault(result.key, []).append(result)
+    errors = {key: error for report in reversed(reports) for key, error in report.errors.items()}
+    results = []
+    for key, task in first.items:
+        if key in parts and str(key) not in errors:
+            try:
+                results.append(_whole(task, parts[key], settings))
+            except (DataError, RequestsFailedError) as error:
+                errors[str(key)] = str(error).removeprefix(f"{key}: ")
+    scored = {str(key) for key in parts}
+    skipped = {key: reason for report in reversed(reports) for key, reason in report.skipped.items() if key not in scored | errors.keys()}
+    uses = [report.backend["use"] for report in reports if "use" in report.backend]
+    backend = next((report.backend for report in reports if report.backend), {})
+    report = replace(
+        first.report,
+        started=min(report.started for report in reports),
+        seconds=sum(report.seconds for report in reports),
+        settings=settings,
+        backend={**backend, **({"use": use_of_all(uses)} if uses else {})},
+        results=tuple(sorted(results, key=lambda result: result.key)),
+        errors=dict(sorted(errors.items())),
+        skipped=dict(sorted(skipped.items())),
+        cache={name: sum(report.cache.get(name, 0) for report in reports) for name in first.report.cache},
+    )
+    return replace(first, report=report)
+
+
+def _whole(task: Task, parts: Sequence[TaskResult], settings: Mapping[str, Any]) -> TaskResult:
+    if len(parts) == 1 and parts[0].share is None:
+        return parts[0]
+    return merge_shares(
+        task, parts, has_system_prompt=bool(settings["system_prompt"]), use_chat_template=bool(settings["use_chat_template"])
+    )
+
+
+def join_details(folders: Sequence[Path], output: Path) -> None:
+    """Write the details of all shards, one after the other, into the whole run. Raises LightevalError."""
+    try:
+        for folder in folders:
+            for file in sorted((folder / _DETAILS).rglob("*.jsonl")):
+                target = output / file.relative_to(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with file.open("rb") as source, target.open("ab") as joined:
+                    shutil.copyfileobj(source, joined)
+    except OSError as error:
+        raise LightevalError(f"{error.filename or output}: the details cannot be joined: {error.strerror}") from error
