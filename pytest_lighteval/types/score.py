@@ -85,7 +85,7 @@ class Metric:
     """One row of the metric registry: its name, what it asks, and how it scores a document and the corpus."""
 
     name: str
-    """Lighteval v0.9.2's registry name, e.g. `loglikelihood_acc_norm`."""
+    """Lighteval v0.9.2's registry name, e.g. `loglikelihood_acc_norm`; that of a corrected metric ends in `_corrected`."""
     ask: Ask
     sample: Callable[[Doc, Any], Mapping[str, SampleValue | None]]
     """`(doc, response) -> {reported name: value}`. A value of None: the document is not scored and the aggregate leaves it out."""

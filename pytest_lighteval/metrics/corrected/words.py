@@ -58,18 +58,25 @@ def is_quasi_match(gold: str, text: str) -> bool:
     return bool(right) and right == words_of(text)
 
 
+def _is_word_a_or_i(text: str) -> bool:
+    """Whether the text begins with "A" or "I" before another word, as an article or a pronoun."""
+    return _WORD_A_OR_I.match(canonical(text)) is not None
+
+
 def is_quasi_prefix(gold: str, text: str) -> bool:
     """The text begins with the gold's words, whole ones. The words "a" and "I" before another word are no letter."""
     right = words_of(gold)
-    if right in (["a"], ["i"]) and _WORD_A_OR_I.match(canonical(text)):
+    if right in (["a"], ["i"]) and _is_word_a_or_i(text):
         return False
     given = words_of(text, articles=() if right == ["a"] else _ARTICLES)
     return bool(right) and right == given[: len(right)]
 
 
 def _is_word_prefix(gold: str, text: str) -> bool:
-    """The text begins with the gold, and no word or number goes on behind it."""
+    """The text begins with the gold, and no word or number goes on behind it. "A" and "I" before another word are no letter."""
     right, given = canonical(gold).strip(), canonical(text).strip()
+    if right in ("A", "I", "a", "i") and _is_word_a_or_i(given):
+        return False
     return bool(right) and re.match(rf"{re.escape(right)}(?!\w|[.,]\d)", given) is not None
 
 
