@@ -131,7 +131,8 @@ def judge_joined(joined: JoinedRuns, gate: GateSettings, *, gates_are_required: 
         gates_are_required=gates_are_required,
     )
     missing = missing_of_several(gate, planned, joined.suites)
-    cached = [f"{hits} of {hits + report.cache['misses']} answers are remembered ones"] if (hits := report.cache.get("hits")) else []
+    recalled = report.cache.get("recalled", 0)
+    cached = [f"{recalled} of {recalled + report.cache['misses']} answers are remembered ones"] if recalled else []
     return JudgedRuns(
         report=replace(
             report,

@@ -32,7 +32,7 @@ from pytest_lighteval.plugin.replicas import Engines
 from pytest_lighteval.plugin.reporter import Reporter
 from pytest_lighteval.plugin.session import Session, find_session, make_session
 from pytest_lighteval.plugin.shown_report import shown_report
-from pytest_lighteval.plugin.start_checks import check_start
+from pytest_lighteval.plugin.start_checks import cache_note, check_start
 from pytest_lighteval.plugin.torchrun import report_error
 from pytest_lighteval.plugin.worker_progress import WorkersProgress, join_controller
 from pytest_lighteval.plugin.workers import is_controller, is_worker
@@ -112,7 +112,7 @@ class ActiveSession:
         settings = self._session.settings
         notes = (f"lighteval: {note}" for note in settings.notes)
         crowded = crowded_note(self._config, settings.backend, settings.threads, settings.replicas)
-        return [printable(line) for line in (self._session.header, *notes, *crowded)]
+        return [printable(line) for line in (self._session.header, *notes, *crowded, *cache_note(self._session))]
 
     def pytest_collection(self, session: pytest.Session) -> bool | None:
         """Collect what `--tasks` names, and shipped suites, in place of the arguments."""

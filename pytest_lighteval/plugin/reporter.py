@@ -32,7 +32,7 @@ from pytest_lighteval.plugin.workers import start_of
 from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.reports.junit import metric_properties
 from pytest_lighteval.reports.printable import printable
-from pytest_lighteval.reports.rows import COLOURS, Style
+from pytest_lighteval.reports.rows import COLOURS, Style, cache_line
 from pytest_lighteval.reports.run_collector import REFERENCE, RunCollector
 from pytest_lighteval.reports.run_folder import write_run
 from pytest_lighteval.reports.serialize import to_plain
@@ -71,6 +71,8 @@ class Reporter:
         """Task key -> id of its item."""
         self._red: RedSession | None = None
         """What is kept for the next session. None: nothing was judged."""
+        self._is_cut = False
+        """Whether the session ended before all of its items did: Ctrl-C, a signal, `-x`."""
         self._lost = False
         """Whether a planned item has no end."""
         self._handed_out: dict[str, None] | None = None
@@ -111,10 +113,19 @@ class Reporter:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        """When all items are done, judge what needs all of them; a session that was stopped is red without it."""
-        outcome = yield
+        """When all items are done, judge what needs all of them; a session that was stopped is red without it.
+
+        `--setup-only` and `--setup-plan` call no test, so there is nothing to judge.
+        """
+        self._is_cut = True
+        try:
+            outcome = yield
+        except pytest.UsageError:  # it says itself why nothing ran
+            self._is_cut = False
+            raise
+        self._is_cut = False
         option = session.config.option
-        if (self._collected.is_used or self._must_judge(session)) and not (option.collectonly or option.setupplan):
+        if (self._collected.is_used or self._must_judge(session)) and not (option.collectonly or option.setuponly):
             self._judge(session)
         return outcome
 
@@ -135,8 +146,6 @@ class Reporter:
 
     def _unended(self) -> list[TaskKey]:
         """Tasks that were planned, and of which nothing came: an internal error of a worker, or another plugin, may lose an item."""
-        if self._config.option.setuponly:  # then pytest calls no test
-            return []
         collected = self._collected
         ended = {*collected.results, *collected.errors, *collected.skipped}
         return sorted(key for key, _ in self._session.judge.items if str(key) not in ended)
@@ -177,8 +186,8 @@ class Reporter:
         suites = declared_suites(self._session, self._config) if judge.plan is not None else DeclaredSuites()
         missing = missing_reports(judge.gate, {key for key, _ in judge.items}, suites)
         collected.verdicts, self._notices = judged.verdicts, [*judged.notices, *missing.notices]
-        if judge.plan is not None and judge.plan.gates and (hits := collected.cache["hits"]):
-            answers = f"{hits} of {hits + collected.cache['misses']} answers"
+        if judge.plan is not None and judge.plan.gates and (recalled := collected.cache["recalled"]):
+            answers = f"{recalled} of {recalled + collected.cache['misses']} answers"
             self._notices.append(f"{answers} are remembered ones, of an engine with this version; --no-cache measures it")
         return [*missing.reports, *judged.reports]
 
@@ -255,6 +264,9 @@ class Reporter:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table, and where the reports are."""
         if self._report is None:
+            if self._is_cut:
+                for line in self._saving():
+                    terminalreporter.write_line(printable(line))
             return
         terminalreporter.section("lighteval")
         for line, style in self._summary(self._report):
@@ -266,9 +278,8 @@ class Reporter:
         yield from verdict_lines(report, verbosity=self._config.get_verbosity(), repeats_failures=hides_failures)
         for line in self._collected.cache_problems:
             yield f"the cache is not used: {line}", "open"
-        cache = self._collected.cache
-        if cache["hits"]:
-            yield f"answers: {cache['hits']} from the cache, {cache['misses']} computed", "plain"
+        if told := cache_line(self._collected.cache):
+            yield told, "plain"
         if self._session.settings.gate.is_deferred:
             yield deferred_line(self._session, self._config), "open"
         for line in self._notices:
@@ -286,4 +297,9 @@ class Reporter:
     def _saving(self) -> list[str]:
         """What became of `--save-baseline` and `--baseline-repin`."""
         targets = self._session.settings.gate.written
-        return [line for target in targets for line in self._saved.get(target, [f"{target.option}: nothing was written"])]
+        why = "its failure says why"
+        if self._is_cut:
+            items = self._session.judge.items
+            lacking = sum(str(key) not in self._collected.results for key, _ in items)
+            why = f"the session ended early, and {lacking} of {len(items)} tasks have no score"
+        return [line for target in targets for line in self._saved.get(target, [f"{target.option}: nothing was written: {why}"])]

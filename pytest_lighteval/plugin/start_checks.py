@@ -6,7 +6,7 @@ A wrong model, a missing package or device, a folder that cannot be written: eac
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -78,6 +78,13 @@ def _check_reference(name: str, arguments: msgspec.Struct) -> None:
         raise UserInputError(f"reference: {error}") from error
 
 
+def cache_note(session: Session) -> Iterator[str]:
+    """One line if nothing can be kept in the cache, which costs time and no score."""
+    cache = session.settings.cache
+    if cache is not None and session.writes_reports and (problem := _unwritable(cache.folder)):
+        yield f"lighteval: --cache-dir {cache.folder}: nothing is kept between runs: {problem}"
+
+
 def _check_folders(session: Session) -> None:
     settings = session.settings
     _check_writable(settings.report_dir, f"--report-dir {settings.report_dir}")
@@ -86,13 +93,20 @@ def _check_folders(session: Session) -> None:
 
 
 def _check_writable(folder: Path, option: str) -> None:
-    """Raise UserInputError unless a file can be made in the folder, or in the nearest one above it that there is."""
+    """Raise UserInputError unless a file can be made in the folder."""
+    if problem := _unwritable(folder):
+        raise UserInputError(f"{option}: {problem}")
+
+
+def _unwritable(folder: Path) -> str | None:
+    """Why no file can be made in the folder, or in the nearest one above it that there is. None: it can."""
     there = folder
     try:
         there = next(place for place in (folder, *folder.parents) if place.exists())
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
-        raise UserInputError(f"{option}: no file can be made in {there}: {error.strerror}") from error
+        return f"no file can be made in {there}: {error.strerror}"
+    return None
 
 
 def _has_backend_beside(files: Iterable[Path], root: Path) -> bool:

@@ -222,3 +222,12 @@ def duration_text(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def cache_line(cache: Mapping[str, int]) -> str | None:
+    """How many answers came from the cache. None: every request was computed."""
+    recalled = cache.get("recalled", 0)
+    equal = cache.get("hits", 0) - recalled
+    parts = [f"{recalled} from the cache"] if recalled else []
+    parts += [f"{cache.get('misses', 0)} computed", *([f"{equal} to requests that equal another one"] if equal else [])]
+    return f"answers: {', '.join(parts)}" if recalled or equal else None

@@ -38,7 +38,7 @@ class RunCollector:
     reference_backend: dict[str, Any] = field(default_factory=dict)
     uses: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """Worker -> what it has used so far. Without workers the only key is ""."""
-    cache: dict[str, int] = field(default_factory=lambda: {"hits": 0, "misses": 0})
+    cache: dict[str, int] = field(default_factory=lambda: {"hits": 0, "recalled": 0, "misses": 0})
     recalled: dict[str, int] = field(default_factory=dict)
     """Task key -> answers in its result, and in its repeats, that an earlier session computed. Absent: none."""
     cache_problems: list[str] = field(default_factory=list)

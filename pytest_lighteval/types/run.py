@@ -83,7 +83,8 @@ class RunReport:
     attempts: Mapping[str, tuple[Attempt, ...]] = field(default_factory=dict)
     """Task key -> all attempts at a task that was tried more than once in this session, in order."""
     cache: Mapping[str, int] = field(default_factory=dict)
-    """`hits`: answers found in the cache. `misses`: answers that were computed."""
+    """`misses`: answers that were computed. `hits`: all others. `recalled`: hits that an earlier session computed. The other hits
+    are answers to requests that equal another one of the same task."""
     baselines: tuple[Mapping[str, Any], ...] = ()
     """The files that scores are compared with: `path`, `sha256`, number of `tasks`, `models`, and `is_pinned`."""
     model_args: Mapping[str, Any] = field(default_factory=dict)

@@ -465,3 +465,20 @@ def test_a_gate_says_that_it_judged_remembered_answers(project: Project) -> None
     again.stdout.fnmatch_lines([NOTICE])
     for result in (measured, ungated):
         result.stdout.no_fnmatch_line(NOTICE)
+
+
+def test_a_seed_that_asks_the_same_again_is_not_from_the_cache(project: Project) -> None:
+    result = project.run("-k", "words:short", "--num-fewshot-seeds", "2", passed=1)
+
+    result.stdout.fnmatch_lines(["answers: 40 computed, 40 to requests that equal another one"])
+    assert project.results()["run"]["cache"] == {"hits": 40, "misses": 40, "recalled": 0}
+
+
+def test_a_folder_that_cannot_be_a_cache_is_told_above_the_run(project: Project) -> None:
+    folder = project.pytester.path / "file"
+    folder.write_text("")
+
+    result = project.run("-k", "prose", "--cache-dir=file/cache", passed=1)
+
+    said = f"lighteval: --cache-dir {folder / 'cache'}: nothing is kept between runs: no file can be made in {folder}: *"
+    result.stdout.fnmatch_lines([said])

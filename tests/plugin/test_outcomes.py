@@ -359,3 +359,14 @@ def test_durations_tell_the_evaluation_from_the_set_up(project: pytest.Pytester)
 
     result.stdout.fnmatch_lines(["0.[67]*s setup *prose[[]0-shot]", "0.[34]*s call  *prose[[]0-shot]"])
     assert 0.9 < float(ElementTree.parse(project.path / "j.xml").find(".//testcase").get("time")) < 60  # type: ignore[union-attr, arg-type]
+
+
+@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["alone", "xdist"])
+def test_setup_only_judges_nothing(project: pytest.Pytester, workers: list[str]) -> None:
+    with_gate(project, "{acc: {min: 1.1}}")
+    project.runpytest("suites", "--backend", "fake", "--save-baseline", "base.json", "-k", "not choice")
+
+    result = project.runpytest_subprocess("suites", "--backend", "fake", "--setup-only", "--baseline", "base.json", *workers)
+
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.no_fnmatch_line("*lighteval::*")

@@ -215,3 +215,30 @@ def test_the_helper_of_these_tests_measures_what_a_session_saves(pytester: pytes
 
     (helper, session) = (read_baseline(pytester.path / name).tasks[FIRST] for name in ("helper.json", "session.json"))
     assert (helper.scores, helper.prompt_digests, helper.ids) == (session.scores, session.prompt_digests, session.ids)
+
+
+def test_an_interrupted_session_says_why_nothing_was_written(pytester: pytest.Pytester, suite: Path) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+
+        def pytest_runtest_setup(item):
+            if "many:second" in item.name:
+                raise KeyboardInterrupt
+        """
+    )
+
+    result = pytester.runpytest_subprocess(*FAKE, "--save-baseline", "new.json")
+
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    said = f"--save-baseline {pytester.path / 'new.json'}: nothing was written: the session ended early, and 2 of 4 tasks have no score"
+    result.stdout.fnmatch_lines([said])
+    assert not (pytester.path / "new.json").exists()
+
+
+def test_a_session_that_is_interrupted_before_its_first_score_says_it_too(pytester: pytest.Pytester, suite: Path) -> None:
+    pytester.makeconftest("def pytest_runtest_setup(item): raise KeyboardInterrupt")
+
+    result = pytester.runpytest_subprocess(*FAKE, "--save-baseline", "new.json")
+
+    result.stdout.fnmatch_lines(["--save-baseline *new.json: nothing was written: the session ended early, and 4 of 4 tasks have no score"])

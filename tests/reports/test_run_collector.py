@@ -61,7 +61,7 @@ def test_a_collector_that_took_nothing_is_not_used_and_reports_an_empty_run() ->
         verdicts={},
         errors={},
         skipped={},
-        cache={"hits": 0, "misses": 0},
+        cache={"hits": 0, "recalled": 0, "misses": 0},
     )
 
 
@@ -81,7 +81,7 @@ def test_whatever_an_evaluation_ended_in_makes_the_collector_used(payload: dict[
 
 
 def test_lookups_in_the_cache_and_facts_of_a_backend_alone_are_no_evaluation() -> None:
-    assert not collected({"backend": {"use": {}}, "cache": [{"hits": 1, "misses": 0, "problem": None}]}).is_used
+    assert not collected({"backend": {"use": {}}, "cache": [{"hits": 1, "recalled": 1, "misses": 0, "problem": None}]}).is_used
 
 
 def test_results_come_back_as_they_were_sent_sorted_by_key() -> None:
@@ -177,10 +177,13 @@ def test_the_use_of_all_workers_is_reported_and_each_counts_with_its_last_figure
 
 
 def test_lookups_in_the_cache_add_up_and_each_problem_is_kept_once() -> None:
-    lookups = [{"hits": 2, "misses": 1, "problem": None}, {"hits": 0, "misses": 4, "problem": "the disk is full"}]
+    lookups = [
+        {"hits": 2, "recalled": 1, "misses": 1, "problem": None},
+        {"hits": 0, "recalled": 0, "misses": 4, "problem": "the disk is full"},
+    ]
     collector = collected({"cache": lookups}, {"cache": lookups})
 
-    assert collector.cache == {"hits": 4, "misses": 10}
+    assert collector.cache == {"hits": 4, "recalled": 2, "misses": 10}
     assert collector.cache_problems == ["the disk is full"]
 
 

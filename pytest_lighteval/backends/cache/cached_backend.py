@@ -64,7 +64,7 @@ class CachedBackend(ChunkedBackend):
             raise ValueError(f"backend {backend.name!r} does not say cacheable = True")
         super().__init__(backend, limits=limits, share=share)
         self.hits = 0
-        """Requests that were answered from the cache."""
+        """Requests that were answered without being computed."""
         self.recalled = 0
         """Of the hits, those that another session computed."""
         self.misses = 0
