@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -12,6 +12,7 @@ from pytest_lighteval.checks.accepted import accept
 from pytest_lighteval.checks.check import check_task
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.evaluate import task_kinds
+from pytest_lighteval.plugin.check_settings import MARK
 from pytest_lighteval.plugin.item_report import attach_check, attach_check_error
 from pytest_lighteval.plugin.session import session_of
 from pytest_lighteval.reports.checks import check_properties, failure_text
@@ -20,9 +21,6 @@ from pytest_lighteval.types import Task, TaskCheck
 
 class CheckItem(pytest.Item):
     """One task under the linter. It uses no fixture, so no model is made."""
-
-    MARK: ClassVar = "check"
-    """In the name, where an evaluation's item has its few-shot count."""
 
     def __init__(self, *, task: Task, few_shots: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -39,7 +37,7 @@ class CheckItem(pytest.Item):
     def id(self) -> Any:
         """What pytest 9.2 compares in `--lf`, as of an evaluation's item."""
         collector: Any = self.parent
-        return collector.id.child(self.task.name).with_params(self.MARK)
+        return collector.id.child(self.task.name).with_params(MARK)
 
     def setup(self) -> None:
         """Check the task, over all of its rows."""

@@ -16,6 +16,9 @@ from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.plugin.idle_options import is_typed, written
 from pytest_lighteval.types import Severity
 
+MARK = "check"
+"""In the name of an item, where an evaluation's has its few-shot count."""
+
 _OF_CHECKS = ("check_fail_on", "check_accept", "check_model")
 _USED = frozenset(
     (

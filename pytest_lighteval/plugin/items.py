@@ -13,6 +13,7 @@ from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.evaluate import task_kinds
 from pytest_lighteval.gates.join import failure_text
 from pytest_lighteval.plugin.check_item import CheckItem
+from pytest_lighteval.plugin.check_settings import MARK
 from pytest_lighteval.plugin.options import looks_like_suite
 from pytest_lighteval.plugin.session import Session, session_of, shots_text
 from pytest_lighteval.reports.printable import printable
@@ -67,7 +68,7 @@ class SuiteFile(pytest.Module):
                 key = TaskKey(suite=task.suite, task=task.name, few_shots=0)
                 if (other := session.declared.setdefault(key, self.nodeid)) != self.nodeid:
                     raise self.CollectError(f"{self.nodeid}:{task.line}: {task.id} is declared in {other} too")
-                yield CheckItem.from_parent(self, name=f"{task.name}[{CheckItem.MARK}]", task=task, few_shots=counts)
+                yield CheckItem.from_parent(self, name=f"{task.name}[{MARK}]", task=task, few_shots=counts)
 
 
 def _shots(key: TaskKey) -> str:

@@ -16,6 +16,7 @@ from pytest_lighteval.gates.gate_file import check_gates
 from pytest_lighteval.gates.judge import Judge
 from pytest_lighteval.gates.waivers import check_waivers
 from pytest_lighteval.plugin.cache import SessionCache
+from pytest_lighteval.plugin.check_settings import MARK
 from pytest_lighteval.plugin.options import has_own_backend, is_asked_to_evaluate
 from pytest_lighteval.plugin.red_gates import red_gates
 from pytest_lighteval.plugin.reference import Reference
@@ -224,7 +225,10 @@ def _check_items(config: pytest.Config, session: Session) -> None:
             tasks = session.catalogue.load(file)
         except LightevalError:
             continue
-        items = {task.name: [f"{task.name}[{shots_text(*counts)}]" for counts in session.counts(task)] for task in tasks}
+        marks = {task.name: [shots_text(*counts) for counts in session.counts(task)] for task in tasks}
+        if session.settings.checks is not None:
+            marks = {task.name: [MARK] for task in tasks}
+        items = {task: [f"{task}[{mark}]" for mark in found] for task, found in marks.items()}
         if problem := item_meant(name, tasks, items):
             raise UserInputError(f"{session.catalogue.shown(file) or path}::{name}: {problem}")
 
