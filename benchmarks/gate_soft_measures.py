@@ -26,16 +26,20 @@ from benchmarks.gate_soft import (
     Recorded,
     Runs,
     margins,
+    noise_of,
     paired_margins,
     recorded_tasks,
     sessions_are_red,
+    shift_of,
     simulate_runs,
     soft_gains,
     verdicts,
 )
+from pytest_lighteval.baselines.align import AlignedSoft
 from pytest_lighteval.comparison.compare import mcnemar
 from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.soft import SOFT_SHARE, soft_compare, soft_pair
+from pytest_lighteval.gates.canary import ALPHA, DOCUMENTS, direction_p
 
 GATE_SIZES = (100, 200, 500, 1319)
 SESSIONS = ((10, 200), (10, 500), (10, 1319), (50, 200), (50, 500))
@@ -72,6 +76,9 @@ class MeasuredSoft:
     """What is powered -> documents for 95 % power at a shift of two points: by the scores alone, and with soft scores."""
     real: dict[tuple[str, str], tuple[float, float, float, float, float]] = field(default_factory=dict)
     """(task, bits) -> loss of the scores in points and its p; the same of the soft scores; variance of the scores, in that of the soft."""
+    canaries: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    """(task, change) -> share of canaries of 40 documents that say worse, and better."""
+    canary_draws: int = 0
     designs: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Kind of soft score -> documents for 95 % power as a share of those of the scores; what is left of a loss that breaks; the worst false
     direction of a changed confidence, in standard errors with 400 documents."""
@@ -104,8 +111,34 @@ def measure(draws: int, say: Callable[[str], None], *, is_quick: bool = False) -
     measured.documents = _documents_needed(tasks, draws, next(seeds))
     measured.designs = _designs(tasks, max(draws // 8, 100), next(seeds))
     measured.real = _real(tasks)
+    measured.canary_draws = max(draws // 10, 30)
+    measured.canaries = _canaries(tasks, measured.canary_draws, next(seeds))
     say("soft scores, documents")
     return measured
+
+
+def _canaries(tasks: Sequence[Recorded], draws: int, seed: int) -> dict[tuple[str, str], tuple[float, float]]:
+    """How often 40 of the 400 documents of each task, chosen by a noisy baseline, are told to be worse or better."""
+    found = {}
+    for task in tasks:
+        for variant in ("nothing", SHIFTED.name, *(name for name in task.variants if name != "original")):
+            rng = np.random.Generator(np.random.PCG64(seed))
+            logprobs = task.variants.get(variant, task.original).copy()
+            if variant == SHIFTED.name:
+                logprobs[np.arange(len(logprobs)), task.gold] -= shift_of(task, SHIFTED.shift)
+            told = []
+            for _ in range(draws):
+                before, after = (
+                    margins(side + noise_of(task) * rng.standard_normal(side.shape), task.gold) for side in (task.original, logprobs)
+                )
+                chosen = np.argsort(np.abs(before), kind="stable")[:DOCUMENTS]
+                soft = AlignedSoft(
+                    baseline=tuple((float(before[place]),) for place in chosen), candidate=tuple((float(after[place]),) for place in chosen)
+                )
+                is_told = direction_p(soft, before.tolist()) <= ALPHA
+                told.append(is_told * float(np.sign(np.mean(before[chosen] - after[chosen]))))
+            found[task.name, variant] = percent(np.asarray(told) > 0), percent(np.asarray(told) < 0)
+    return found
 
 
 def _documents_needed(tasks: Sequence[Recorded], draws: int, seed: int) -> dict[str, tuple[float, float]]:
@@ -244,6 +277,17 @@ def bars(measured: MeasuredSoft) -> list[Bar]:
         for (where, name), (alone, both) in broken.items()
         if name.startswith("break")
     ]
+    made += [
+        Bar(
+            what=f"canary of 40 documents, {name}, nothing changed: worse or better",
+            value=worse + better,
+            bound=false,
+            at_most=True,
+            slack=slack(5, measured.canary_draws),
+        )
+        for (name, change), (worse, better) in measured.canaries.items()
+        if change == "nothing"
+    ]
     alone, both = measured.documents[THE_TEST]
     needs = "soft scores: documents for 95 % power at a shift of 2 points, in those of the scores"
     return [*made, Bar(what=needs, value=100 * both / alone, bound=100 / 3, at_most=True, slack=0.0 if draws >= 2000 else 8.0)]
@@ -278,6 +322,14 @@ def tables(measured: MeasuredSoft) -> str:
     parts.append("#### Documents for 95 % power at a shift of 2 points\n")
     rows = [[what, f"{alone:.0f}", f"{both:.0f}", f"{both / alone:.2f}"] for what, (alone, both) in measured.documents.items()]
     parts.append(table_text(["what finds it", "scores alone", "with soft scores", "ratio"], rows))
+    parts.append("#### Canaries of 40 documents, run-to-run noise included: worse / better, %\n")
+    names = list(dict.fromkeys(name for name, _ in measured.canaries))
+    rows = [
+        [change, *(" / ".join(map(share_text, measured.canaries[name, change])) for name in names)]
+        for change in dict.fromkeys(change for _, change in measured.canaries)
+    ]
+    parts.append(table_text(["what changed", *(f"`{name}`" for name in names)], rows))
+    parts.append(f"{measured.canary_draws:,} draws for each figure.\n")
     parts.append("#### Kinds of soft scores, the worst of the tasks\n")
     rows = [[name, *(f"{number:.2f}" for number in numbers)] for name, numbers in measured.designs.items()]
     head = [

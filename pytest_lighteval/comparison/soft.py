@@ -56,7 +56,12 @@ def soft_compare(parts: Sequence[Paired], *, alpha: float) -> SoftComparison:
 
 
 def soft_pair(
-    baseline: Sequence[Repeats], candidate: Sequence[Repeats], *, is_margin: bool = True, clusters: Sequence[str | None] | None = None
+    baseline: Sequence[Repeats],
+    candidate: Sequence[Repeats],
+    *,
+    is_margin: bool = True,
+    is_weighted: bool = True,
+    clusters: Sequence[str | None] | None = None,
 ) -> Paired:
     """Pair soft scores of the same documents of one task, given in the same order, as weighted shares of a document.
 
@@ -67,6 +72,7 @@ def soft_pair(
         candidate: the same for the model that is judged.
         is_margin: False: the soft scores are log-probabilities, of which no value is a threshold. The middle of each document's runs is in
             its place, and all weights are 1.
+        is_weighted: False: all weights are 1, as they must be if the documents were chosen by one side's soft scores.
         clusters: as in `pair`.
 
     Raises:
@@ -74,7 +80,7 @@ def soft_pair(
     """
     width = soft_width(baseline, candidate)
     middles = np.asarray([math.fsum((*old, *new)) / (len(old) + len(new)) for old, new in zip(baseline, candidate, strict=True)])
-    weights = _weights(middles, width) if is_margin else np.ones(len(middles))
+    weights = _weights(middles, width) if is_margin and is_weighted else np.ones(len(middles))
     centres = np.zeros(len(middles)) if is_margin else middles
     return pair(
         _scores(baseline, centres, weights, width),

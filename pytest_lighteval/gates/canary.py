@@ -16,7 +16,7 @@ import numpy as np
 from pytest_lighteval.baselines.align import AlignedScores, AlignedSoft, MismatchKind, align, mean_scores, soft_runs
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.comparison.decision import probability
-from pytest_lighteval.comparison.soft import soft_compare, soft_pair, soft_shares, soft_width
+from pytest_lighteval.comparison.soft import WIDTH, soft_compare, soft_pair, soft_shares, soft_width
 from pytest_lighteval.errors import DataError
 from pytest_lighteval.evaluate import PromptedDoc
 from pytest_lighteval.gates.plan import PairedGate
@@ -107,27 +107,66 @@ def canary_report(
     soft = soft_runs(aligned)
     if soft is None:
         return "a document has no soft score"
-    paired = soft_pair(soft.baseline, soft.candidate, clusters=aligned.clusters)
-    comparison = soft_compare([paired], alpha=ALPHA / 2)
+    paired = soft_pair(soft.baseline, soft.candidate, is_weighted=False, clusters=aligned.clusters)
+    held = [math.fsum(row) / len(row) for row in baseline.soft[gate.metric]]
     before, after = (np.asarray([np.mean(repeats) for repeats in side]) for side in mean_scores(aligned))
-    shift = _visible_shift(soft, float(np.sqrt(np.mean(paired.gains**2) * len(paired.gains)) / paired.n))
+    shift = _visible_shift(soft, float(np.sqrt(np.sum(paired.gains**2)) / paired.n), abs(_expected_drift(soft, held)))
     return CanaryReport(
         metric=gate.metric,
         documents=len(aligned.ids),
         moved=sum(not {*new} <= {*old} for old, new in zip(soft.baseline, soft.candidate, strict=True)),
         lost=int((after < before).sum()),
         won=int((after > before).sum()),
-        loss=comparison.loss,
-        p=min(1.0, 2 * min(comparison.p, comparison.p_gain)),
+        loss=paired.loss,
+        p=direction_p(soft, held, aligned.clusters),
         wider=_wider(soft),
         shift=shift,
-        cost=None if shift is None else _cost([margin for row in baseline.soft[gate.metric] for margin in row], shift),
+        cost=None if shift is None else _cost(held, shift),
         notes=tuple(note for note in aligned.notes if not note.startswith("stopped early")),  # it was to ask no more
     )
 
 
-def _visible_shift(soft: AlignedSoft, error: float) -> float | None:
-    """The smallest shift down of all margins whose soft loss is so many standard errors that the test finds it with the chance `SEEN`."""
+def _expected_drift(soft: AlignedSoft, held: Sequence[float]) -> float:
+    """By how much the margins would move on average if nothing changed, all of their changes were noise, and half of it the baseline's.
+
+    A document was chosen because its margin in the baseline is near 0. If that run is noisy and more documents are below 0 than above, it
+    came from below more often, and goes back. Near 0 the mean of what it came from is the noise's variance times the slope of the density
+    of all margins, as a share of the density.
+    """
+    width = soft_width(soft.baseline, soft.candidate)
+    if not width:
+        return 0.0
+    above, below = (sum(0 < sign * margin < width for margin in held) for sign in (1, -1))
+    slope = 2 / width * (above - below) / max(1, above + below)
+    # of the difference of two normal numbers the median size is 0.6745 standard deviations
+    return slope * (width / WIDTH / 0.6745) ** 2 / 2
+
+
+def direction_p(soft: AlignedSoft, held: Sequence[float], clusters: Sequence[str | None] | None = None) -> float:
+    """The two-sided p-value of "the margins have no direction", for documents that the baseline's margins chose.
+
+    The larger one of "they have not moved" and "they have moved by the drift"; 1 if these two see opposite directions.
+
+    Args:
+        soft: of the chosen documents, one entry a run.
+        held: the margins of all documents in the baseline.
+        clusters: as in `pair`.
+    """
+    drift = _expected_drift(soft, held)
+    found = [
+        soft_compare(
+            [soft_pair(soft.baseline, [[margin - by for margin in row] for row in soft.candidate], is_weighted=False, clusters=clusters)],
+            alpha=ALPHA / 2,
+        )
+        for by in dict.fromkeys((0.0, drift))
+    ]
+    if min(said.loss for said in found) < 0 < max(said.loss for said in found):
+        return 1.0
+    return max(min(1.0, 2 * min(said.p, said.p_gain)) for said in found)
+
+
+def _visible_shift(soft: AlignedSoft, error: float, drift: float) -> float | None:
+    """The smallest shift down of all margins that is found with the chance `SEEN`, beyond the drift."""
     width = soft_width(soft.baseline, soft.candidate)
     if not width or not error:
         return None
@@ -144,7 +183,7 @@ def _visible_shift(soft: AlignedSoft, error: float) -> float | None:
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if loss(middle) < needed else (low, middle)
-    return high
+    return high + drift
 
 
 def _cost(margins: Sequence[float], shift: float) -> float:

@@ -228,7 +228,7 @@ def _canary(values: Mapping[str, Any]) -> int | None:
         raise UserInputError(f"--gate-canary {text}: a number of documents was expected; write --gate-canary={DOCUMENTS}")
     if not values["baseline"]:
         raise UserInputError("--gate-canary is given without --baseline, whose soft scores say which documents to ask")
-    for name in ("save_baseline", "gate_calibrate", "gate_plan"):
+    for name in ("save_baseline", "gate_calibrate", "gate_plan", "gate_defer"):
         if values[name]:
             raise UserInputError(f"--gate-canary and --{name.replace('_', '-')}: a canary measures no task; give one or the other")
     return int(count)

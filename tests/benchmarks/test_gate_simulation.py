@@ -58,7 +58,7 @@ def test_a_short_run_holds_every_bar(capsys: pytest.CaptureFixture[str]) -> None
     assert gate.main(["--quick"]) == 0
 
     printed = capsys.readouterr().out
-    assert "399 of 399 bars held" in printed
+    assert "402 of 402 bars held" in printed
     assert "MISS" not in printed
 
 

@@ -31,8 +31,8 @@ def test_a_loss_that_the_soft_scores_prove_is_red_and_told_everywhere(project: p
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "gated|alone|0 *acc * REGRESSED (soft)",
             "gated|alone|0: acc 0.* lost / * won  REGRESSED (allowed 2.0)  soft: loss 1.8 points, p = 0.0024*",
+            "gated|alone|0 *acc * REGRESSED (soft)",
         ]
     )
     paired = results_of(project)["verdicts"]["gated|alone|0"][0]["paired"]
