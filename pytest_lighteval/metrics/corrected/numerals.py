@@ -54,8 +54,11 @@ def answer_number(text: str, *, language: str = "en") -> Readings:
     for place in places:
         if place is not None and (numeral := _result(place)) is not None:
             return _readings(numeral, decimal_comma=language in _DECIMAL_COMMA)
-    numerals = list(_NUMERAL.finditer(_last_line(plain)))
-    return _readings(numerals[-1], decimal_comma=language in _DECIMAL_COMMA) if numerals else frozenset()
+    line = _last_line(plain)
+    numerals = list(_NUMERAL.finditer(line))
+    if not numerals or _begins_step(plain, line, numerals[-1]):
+        return frozenset()
+    return _readings(numerals[-1], decimal_comma=language in _DECIMAL_COMMA)
 
 
 def _marked(text: str) -> str | None:
@@ -85,6 +88,15 @@ def _sentence(text: str) -> str:
 
 def _last_line(text: str) -> str:
     return text.rstrip().rpartition("\n")[2]
+
+
+def _begins_step(text: str, line: str, numeral: re.Match[str]) -> bool:
+    """Whether a number at the end counts the next step of a text that was cut there, as the 4 of "3. Add them. 4."."""
+    digits = numeral["digits"]
+    if not digits.isdecimal() or len(digits) > 2 or line[numeral.end() : numeral.end() + 4].strip() not in (".", ")"):
+        return False
+    before = line[: numeral.start()].rstrip()
+    return (not before or before[-1] in ".:!?") and re.search(rf"\b{int(digits) - 1}[.)]", text) is not None
 
 
 def _result(place: str) -> re.Match[str] | None:

@@ -66,6 +66,8 @@ NUMBERS: list[Case] = [
             "####",
             "no number",
             "#### 69/2",
+            "67. Add the books. 68. Find the others. 69.",
+            "67. Add the books.\n68. Find the others.\n69.",
         )
     ),
     ("quasi_exact_match_gsm8k_corrected", ["#### 1,234"], "#### 1234", True),
