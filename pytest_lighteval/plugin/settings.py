@@ -111,7 +111,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
     data_home = values["data_home"] or os.environ.get("LIGHTEVAL_DATA_HOME")
     arguments = None if backend is None else _arguments(backend, values["model_args"], values["override_batch_size"], folder)
     defaults = backends.SessionDefaults() if backend is None else _session_defaults(backend, values, folder)
-    _check_processes(config, defaults)
+    _check_processes(config, defaults, values["replicas"])
     filled = _fill(values, defaults, has_paths=config.args_source is config.ArgsSource.ARGS)
     tasks_source = f"{defaults.source}: tasks" if "tasks" in filled else "--tasks"
     shard = read_shard(values)
@@ -201,8 +201,10 @@ def _fill(values: dict[str, Any], defaults: backends.SessionDefaults, *, has_pat
     return filled
 
 
-def _check_processes(config: pytest.Config, defaults: backends.SessionDefaults) -> None:
+def _check_processes(config: pytest.Config, defaults: backends.SessionDefaults, replicas: str | None) -> None:
     """Raise UserInputError for workers of xdist where the processes of a launcher answer together."""
+    if defaults.processes > 1 and replicas is not None:
+        raise UserInputError(f"--replicas {replicas}: the {defaults.processes} processes of the launcher are one engine: leave it out")
     if defaults.processes > 1 and (getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None)):
         raise UserInputError(f"-n: the {defaults.processes} processes of the launcher answer together, and cannot be workers: leave it out")
 

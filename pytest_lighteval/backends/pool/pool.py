@@ -23,6 +23,8 @@ from pytest_lighteval.types import Response
 
 _TICK = 0.5
 """Seconds between two looks at the clock."""
+_ASLEEP = 10.0
+"""Seconds by which a look may be late before the time in between counts for nothing: somebody stopped the session for a while."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +113,8 @@ class Pool:
         self._why_not: str | None = None
         """Why the first engine could not be made."""
         self._broken: BackendError | None = None
+        self._looked = 0.0
+        """When the clock was last looked at."""
 
     @property
     def is_hungry(self) -> bool:
@@ -155,6 +159,7 @@ class Pool:
     # -------------------------------------------------------------------------------------------- in the thread
 
     def _run(self) -> None:
+        self._looked = self._clock()
         try:
             for member in self._schedule.members:
                 self._start(member)
@@ -318,6 +323,11 @@ class Pool:
 
     def _look_at_clock(self) -> None:
         now, limits = self._clock(), self._limits
+        if (asleep := now - self._looked - _TICK) > _ASLEEP:  # this process was stopped, not the members
+            for running in self._running.values():
+                running.heard += asleep
+                running.moved += asleep
+        self._looked = now
         for number, running in list(self._running.items()):
             member = self._schedule.members[number]
             if running.link.connection is None:

@@ -185,19 +185,22 @@ class Schedule:
             return Loss(starts_again=again)
         first, rest = jobs[0], jobs[1:]
         self._waiting.extendleft(reversed(rest))
+        first.deaths += 1
         if first.is_part:
+            if first.deaths < 2:  # engines also end for other reasons, such as a machine that is taken away
+                self._alone.appendleft(first)
+                return Loss(starts_again=again)
             (place,) = first.positions or ()
-            response = failure(first.requests[place], f"it ended the engine that was asked it alone: {reason}")
+            response = failure(first.requests[place], f"it ended two engines that were asked it alone: {reason}")
             answers = () if place in first.answered else ((first.chunk, place, response),)
             first.answered.add(place)
             return Loss(answers=answers, finished=(first.chunk,) if self._is_finished(first) else (), starts_again=again)
-        first.deaths += 1
         if first.deaths < 2:
             self._waiting.appendleft(first)
             return Loss(starts_again=again)
         left = [position for position in range(len(first.requests)) if position not in first.answered]
         self._parts_left[first.number] = len(left)
-        self._alone.extend(replace(first, positions=(position,), whole=first) for position in left)
+        self._alone.extend(replace(first, positions=(position,), whole=first, deaths=0) for position in left)
         return Loss(divided=(first,), finished=() if left else (first,), starts_again=again)
 
     def give_up(self, member: Member) -> None:

@@ -113,6 +113,15 @@ def test_no_yaml_is_needed(project: pytest.Pytester) -> None:
     project.runpytest(*BOTH[:-1], CHECKPOINT, "--tasks", "mini|prose|0|0").assert_outcomes(passed=1)
 
 
+def test_several_engines_answer_as_one(project: pytest.Pytester) -> None:
+    def scores(name: str, *arguments: str) -> str:
+        project.runpytest(*BOTH, f"--report-dir={name}", "--no-cache", "--threads=1", *arguments).assert_outcomes(passed=2)
+        (path,) = project.path.glob(f"{name}/*/results.json")
+        return json.dumps(json.loads(path.read_text("utf-8"))["metrics"], sort_keys=True)
+
+    assert scores("two", "--replicas", "2") == scores("one")
+
+
 @pytest.mark.parametrize(
     ("changes", "arguments", "message"),
     [

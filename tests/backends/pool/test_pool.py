@@ -28,7 +28,7 @@ from tests.backends.test_fake import DOCS
 SITE = Path(__file__).parent / "site"
 FIVE = ChunkLimits(size=150, per_stem=0)
 """Chunks of about five of the questions below."""
-FEW_DEATHS = Limits(deaths=3)
+FEW_DEATHS = Limits(deaths=4)
 
 QUESTIONS = [LoglikelihoodRequest(prompt=f"{number}: what is the answer?", choices=(" a", " b")) for number in range(60)]
 TEXTS = [GenerateRequest(prompt=f"{number}: say it", max_new_tokens=40) for number in range(60)]
@@ -122,7 +122,7 @@ def test_a_document_that_ends_every_engine_is_an_error_of_its_own(pool: Make, co
 
     answers = ask(backend, QUESTIONS)
 
-    assert answers.pop(33).error == "it ended the engine that was asked it alone: signal SIGKILL"
+    assert answers.pop(33).error == "it ended two engines that were asked it alone: signal SIGKILL"
     assert answers == {index: answer for index, answer in EXPECTED[id(QUESTIONS)].items() if index != 33}
     assert any(re.match(r"chunk \d+ of 6 requests ended two engines", note) for note in backend.describe()["notes"])
 
