@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pytest_lighteval.backends.accelerate.arguments import LOADING_ARGUMENTS, QUANTIZED, AccelerateArguments
-from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_folder, fingerprint_loaded, package_versions
+from pytest_lighteval.backends.accelerate.fingerprint import RULES, fingerprint_loaded
 from pytest_lighteval.backends.common.lazy_engine import LazyEngineBackend
 from pytest_lighteval.backends.common.model_folder import Folders, NamedFolders, declared_length, read_max_length
 from pytest_lighteval.backends.common.spellings import with_own_names, without_nones
@@ -61,7 +61,7 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
         """See `Backend.fingerprint`. `batch_size` is no part of it: it only changes rounding."""
         if self._given is not None:
             return fingerprint_loaded(*self._given, self.arguments)
-        return fingerprint_folder(self._folders.model, self._folders.tokenizer, self.arguments)
+        return RULES.of_folder(self._folders.model, self._folders.tokenizer, self.arguments)
 
     @cached_property
     def max_length(self) -> int:
@@ -98,7 +98,7 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
             "dtype": arguments.dtype or "auto",
             "device": arguments.device or "auto",
             "batch_size": arguments.batch_size,
-            "versions": package_versions(),
+            "versions": RULES.versions(),
         }
         if arguments.dtype in QUANTIZED or arguments.quantization_config:
             facts["quantization"] = arguments.quantization_config or arguments.dtype

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pytest_lighteval.backends.accelerate.arguments import AccelerateArguments
-from pytest_lighteval.backends.common.fingerprints import canonical_settings, digest_content, folder_digests, tokenizer_content
+from pytest_lighteval.backends.common.fingerprints import FingerprintRules, tokenizer_content
 from pytest_lighteval.common.versions import installed_versions
 from pytest_lighteval.errors import BackendError
 
@@ -22,14 +20,12 @@ _WITHOUT_EFFECT = {
 }
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that compute the answers. Imports none of them."""
+def _versions() -> dict[str, str]:
+    # imports none of them
     return installed_versions(("torch", "transformers", "tokenizers", "accelerate", "bitsandbytes"))
 
 
-def fingerprint_folder(folder: Path, tokenizer_folder: Path, arguments: AccelerateArguments) -> str:
-    """For a model on disk: weights, configuration, tokenizer, template, arguments and versions. Raises BackendError."""
-    return fingerprint_content({"files": folder_digests(folder, tokenizer_folder, arguments.model)}, arguments)
+RULES = FingerprintRules(engine=_ENGINE, versions=_versions, without=_WITHOUT_EFFECT, once=tuple(AccelerateArguments.refused))
 
 
 def fingerprint_loaded(model: Any, tokenizer: Any, arguments: AccelerateArguments) -> str:
@@ -49,7 +45,7 @@ def fingerprint_loaded(model: Any, tokenizer: Any, arguments: AccelerateArgument
         weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     generation = getattr(model, "generation_config", None)
-    return fingerprint_content(
+    return RULES.of_content(
         {
             "weights": weights.hexdigest(),
             "config": model.config.to_json_string(),
@@ -59,10 +55,3 @@ def fingerprint_loaded(model: Any, tokenizer: Any, arguments: AccelerateArgument
         },
         arguments,
     )
-
-
-def fingerprint_content(content: Mapping[str, Any], arguments: AccelerateArguments) -> str:
-    """The digest of this content, of the arguments that may change an answer, and of the versions."""
-    # arguments that are refused now were fields once, and old digests contain them
-    settings = canonical_settings(arguments, without=_WITHOUT_EFFECT) | dict.fromkeys(AccelerateArguments.refused)
-    return digest_content({"engine": _ENGINE, "arguments": settings, "versions": package_versions(), **content})

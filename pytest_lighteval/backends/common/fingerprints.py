@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +25,36 @@ class _Arguments(Protocol):
     def generation_parameters(self) -> dict[str, Any]: ...
 
     def generation(self) -> msgspec.Struct: ...
+
+
+class ModelArguments(_Arguments, Protocol):
+    """Arguments of a backend that loads a model's files."""
+
+    @property
+    def model(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FingerprintRules:
+    """What a backend's fingerprints are made of, besides the model."""
+
+    engine: int
+    """Raised whenever the backend may answer the same request differently."""
+    versions: Callable[[], Mapping[str, str]]
+    """The versions of the packages that compute the answers."""
+    without: Collection[str]
+    """Arguments that change no answer, or name content that is digested itself."""
+    once: Collection[str] = ()
+    """Arguments that are refused now and were fields once: old digests contain them."""
+
+    def of_folder(self, folder: Path, tokenizer_folder: Path, arguments: ModelArguments) -> str:
+        """For a model on disk: weights, configuration, tokenizer, template, arguments and versions. Raises BackendError."""
+        return self.of_content({"files": folder_digests(folder, tokenizer_folder, arguments.model)}, arguments)
+
+    def of_content(self, content: Mapping[str, Any], arguments: ModelArguments) -> str:
+        """The digest of this content, of the arguments that may change an answer, and of the versions."""
+        settings = canonical_settings(arguments, without=self.without) | dict.fromkeys(self.once)
+        return digest_content({"engine": self.engine, "arguments": settings, "versions": dict(self.versions()), **content})
 
 
 def canonical_settings(arguments: _Arguments, *, without: Collection[str]) -> dict[str, Any]:

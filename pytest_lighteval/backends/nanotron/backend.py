@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_lighteval.backends.accelerate import AccelerateBackend
-from pytest_lighteval.backends.accelerate.fingerprint import fingerprint_content
+from pytest_lighteval.backends.accelerate.fingerprint import RULES
 from pytest_lighteval.backends.common.fingerprints import small_file_digests
 from pytest_lighteval.backends.common.model_reference import ModelReference, download_snapshot, resolve_reference
 from pytest_lighteval.backends.nanotron.architecture import Architecture, read_architecture
@@ -69,7 +69,7 @@ class NanotronBackend(AccelerateBackend):
         content: dict[str, Any] = {"checkpoint": checkpoint, "converter": CONVERTER, "tokenizer": tokenizer}
         if self._parallelism is not None:
             content["nanotron"] = [installed_versions(("nanotron",)).get("nanotron"), self._parallelism.data, self._parallelism.tensor]
-        return fingerprint_content(content, self.arguments)
+        return RULES.of_content(content, self.arguments)
 
     def describe(self) -> Mapping[str, Any]:
         """See `Backend.describe`. Loads nothing."""
@@ -91,11 +91,11 @@ class NanotronBackend(AccelerateBackend):
         if self._nanotron.engine == "transformers":
             return super()._load_model()
         from pytest_lighteval.backends.accelerate.loading import adopt_model
-        from pytest_lighteval.backends.nanotron.engine import load_model
+        from pytest_lighteval.backends.nanotron.engine import load_checkpoint
 
         if self._parallelism is None:
             raise BackendError(f"{self.arguments.model}: engine=nanotron needs a parallelism with dp, tp and pp, and its config has none")
-        return adopt_model(load_model(self._checkpoint, self._architecture, self._parallelism, self.arguments.dtype))
+        return adopt_model(load_checkpoint(self._checkpoint, self._architecture, self._parallelism, self.arguments.dtype))
 
 
 class CheckpointFolders:

@@ -24,7 +24,7 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 """Token ids [rows, length], padded on the right -> logits [rows, length, vocabulary] in float32."""
 
 
-def load_model(checkpoint: Checkpoint, architecture: Architecture, parallelism: Parallelism, dtype: str | None) -> ForwardModel:
+def load_checkpoint(checkpoint: Checkpoint, architecture: Architecture, parallelism: Parallelism, dtype: str | None) -> ForwardModel:
     """The checkpoint in nanotron's engine, as a transformers model. Every process of torchrun has to call it. Raises BackendError."""
     computed = torch.bfloat16 if dtype in (None, "auto") else getattr(torch, DTYPES[dtype])
     try:

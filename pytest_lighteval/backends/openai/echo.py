@@ -167,6 +167,21 @@ def is_aligned(client: Client, model: str) -> bool:
     return is_sensitive is not False
 
 
+def same_context(first: Echo, other: Echo) -> bool:
+    """Whether two echoes say the same of the tokens that they begin with, as they must: a value depends on nothing behind its token.
+
+    With the values of the next position at each token, the last common token has the value of what follows it. This is noticed of any
+    server, also of one that begins to move its values when it has been probed, and does not name each token among the likely ones.
+    """
+    common = 0
+    for one, another in zip(first.tokens, other.tokens, strict=False):
+        if one != another:
+            break
+        common += 1
+    pairs = zip(first.logprobs[:common], other.logprobs[:common], strict=True)
+    return all((one is None) == (another is None) and _spread((one, another)) <= _SAME_TOKEN for one, another in pairs)
+
+
 def _spelled(token: str) -> str:
     """A token's text. Some servers write it as in the vocabulary, with a sign for a space."""
     return token.replace("\u2581", " ").replace("\u0120", " ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pytest_lighteval.backends.common.scoring_requests import (
     NO_TOKENS,
@@ -16,7 +16,7 @@ from pytest_lighteval.backends.common.scoring_requests import (
 )
 from pytest_lighteval.backends.common.token_pairs import TextPair, TokenPair, move_spaces
 from pytest_lighteval.backends.openai.concurrency import work_through
-from pytest_lighteval.backends.openai.echo import Echo, ask_echo, count_prompt_tokens
+from pytest_lighteval.backends.openai.echo import Echo, ask_echo, count_prompt_tokens, same_context
 from pytest_lighteval.backends.openai.errors import FinalStatusError, UnansweredError
 from pytest_lighteval.backends.openai.server import Server
 from pytest_lighteval.errors import BackendError
@@ -51,6 +51,8 @@ class _PendingRequest:
     """Why it cannot be scored. It then has no pairs."""
     failure: str | None = None
     """Why one of its pairs has no score, set by the thread that finds it, so that no other thread sends more of a lost request."""
+    contexts: dict[tuple[int, ...] | str, Echo] = field(default_factory=dict)
+    """By context, the echo of the first continuation after it: the context's values must be the same before every other one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -147,6 +149,7 @@ class EchoScorer:
         jobs = [_PairJob(owner=one, place=place, pair=pair) for place, (one, pair) in enumerate(owned)]
         done = ((job.place, score) for job, score in work_through(jobs, self._score_one, threads=self._arguments.concurrency))
         for index, scores in gather_scores([len(one.pairs) for one in pending], done):
+            pending[index].contexts.clear()  # an echo has every token of a long prompt
             yield index, pending[index].error or scores
 
     def _score_one(self, job: _PairJob) -> _PairScore | str:
@@ -161,6 +164,10 @@ class EchoScorer:
                 count = len(job.pair.continuation)
             else:
                 echo, count = self._ask_text(job.pair)
+            # one step, whichever thread is first
+            first = job.owner.contexts.setdefault(job.pair.context, echo)
+            if not same_context(first, echo):
+                raise UnansweredError("the server's log-probabilities of a context depend on what follows it: they belong to other tokens")
             logprob, greedy = echo.score_last(count)
         except FinalStatusError as error:
             raise self._server.no_answer(error) from None

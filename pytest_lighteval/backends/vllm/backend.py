@@ -12,7 +12,7 @@ from pytest_lighteval.backends.common.lazy_engine import LazyEngineBackend
 from pytest_lighteval.backends.common.model_folder import NamedFolders, read_max_length
 from pytest_lighteval.backends.common.spellings import with_own_names, without_nones
 from pytest_lighteval.backends.vllm.arguments import ENGINE_ARGUMENTS, VllmArguments
-from pytest_lighteval.backends.vllm.fingerprint import fingerprint_folder, fingerprint_running, package_versions
+from pytest_lighteval.backends.vllm.fingerprint import RULES, fingerprint_running
 from pytest_lighteval.errors import BackendError, UserInputError
 
 if TYPE_CHECKING:  # torch and vllm, which importing a backend must not cost
@@ -76,7 +76,7 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
                 "config": model.hf_config.to_json_string(),
             }
             return fingerprint_running(folder if folder.is_dir() else None, self._given_tokenizer(), self.arguments, facts)
-        return fingerprint_folder(self._folders.model, self._folders.tokenizer, self.arguments)
+        return RULES.of_folder(self._folders.model, self._folders.tokenizer, self.arguments)
 
     @cached_property
     def max_length(self) -> int:
@@ -98,7 +98,7 @@ class VllmBackend(LazyEngineBackend["VllmEngine"]):
             "model": arguments.model,
             "dtype": arguments.dtype,
             "batch_size": arguments.batch_size,
-            "versions": package_versions(),
+            "versions": RULES.versions(),
         }
         for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
             if getattr(arguments, name) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pytest_lighteval.backends.common.fingerprints import canonical_settings, digest_content, folder_digests, tokenizer_content
+from pytest_lighteval.backends.common.fingerprints import FingerprintRules, folder_digests, tokenizer_content
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.common.versions import installed_versions
 
@@ -35,15 +35,12 @@ def vllm_version() -> str | None:
     return str(vllm.__version__)
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that compute, without importing them."""
+def _versions() -> dict[str, str]:
     engine = vllm_version()
     return ({} if engine is None else {"vllm": engine}) | installed_versions(("torch", "transformers", "tokenizers"))
 
 
-def fingerprint_folder(folder: Path, tokenizer_folder: Path, arguments: VllmArguments) -> str:
-    """For a model on disk: weights, configuration, tokenizer, template, arguments and versions. Raises BackendError."""
-    return _digest({"files": folder_digests(folder, tokenizer_folder, arguments.model)}, arguments)
+RULES = FingerprintRules(engine=_ENGINE, versions=_versions, without=_WITHOUT_EFFECT)
 
 
 def fingerprint_running(folder: Path | None, tokenizer: Any, arguments: VllmArguments, facts: dict[str, Any]) -> str:
@@ -52,9 +49,4 @@ def fingerprint_running(folder: Path | None, tokenizer: Any, arguments: VllmArgu
     Raises BackendError.
     """
     files = folder_digests(folder, folder, arguments.model) if folder is not None else {"name": arguments.model}
-    return _digest({"files": files, "running": facts, **tokenizer_content(tokenizer)}, arguments)
-
-
-def _digest(content: dict[str, Any], arguments: VllmArguments) -> str:
-    settings = canonical_settings(arguments, without=_WITHOUT_EFFECT)
-    return digest_content({"engine": _ENGINE, "arguments": settings, "versions": package_versions(), **content})
+    return RULES.of_content({"files": files, "running": facts, **tokenizer_content(tokenizer)}, arguments)

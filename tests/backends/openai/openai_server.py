@@ -31,6 +31,8 @@ class Behaviour:
     shifts: bool = False
     """Log-probabilities of a prompt stand one token early, and the new token is left out (llama-cpp-python 0.3.36 without a beginning
     token)."""
+    names_own: bool = True
+    """Each token is among the likely ones of its place (vLLM); False: only if it is likely (OpenAI)."""
     moves: int = 0
     """By how many places log-probabilities of a prompt stand too early."""
     lists_models: bool = True
@@ -228,7 +230,10 @@ class TinyServer:
             is_first = place == first and echo
             held["tokens"].append(text)
             held["token_logprobs"].append(None if is_first else float(logits[row, every[place]]))
-            tops = {self._tokenizer.decode([token]): float(logits[row, token]) for token in (*best, every[place])}
+            tops = {
+                self._tokenizer.decode([token]): float(logits[row, token])
+                for token in (*best, *([every[place]] if self.behaviour.names_own else []))
+            }
             held["top_logprobs"].append(None if is_first else tops)
             held["text_offset"].append(offset)
             offset += len(text)

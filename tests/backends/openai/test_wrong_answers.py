@@ -213,6 +213,20 @@ def test_an_echo_of_something_else_or_with_other_values_is_an_error(server: Tiny
     assert any(part in answer.error for part in error.split("|")), answer.error
 
 
+@pytest.mark.parametrize("by", [1, 2])
+def test_a_server_that_moves_its_values_after_the_probe_is_noticed_though_it_does_not_name_its_tokens(
+    server: TinyServer, ask: Ask, by: int
+) -> None:
+    server.behaviour = Behaviour(names_own=False)
+    moved = moving(by, "token_logprobs", "top_logprobs", keep_first=True)
+    question = LoglikelihoodRequest(prompt="Grass is green and the sky", choices=(" is blue today", " was red", " looks grey"))
+
+    _, answer = ask(question, *[Fault(change=moved)] * 3)
+
+    assert answer.logprobs == ()
+    assert answer.error == "the server's log-probabilities of a context depend on what follows it: they belong to other tokens"
+
+
 def other_first(answer: dict[str, Any]) -> None:
     """A choice that nobody asked for, before the one."""
     choice = answer["choices"][0]
