@@ -1,6 +1,6 @@
 """What the linter says of every shipped task whose data are at hand.
 
-`python -m benchmarks.check_tasks [--data-home DIR] [--write]` prints the tables; `--write` puts them into docs/check-tasks.md.
+`python -m benchmarks.check_tasks [--data-home DIR] [--write]` prints the tables; `--write` puts them into docs/check-tasks-catalogue.md.
 Tasks of one superset stand in one row.
 """
 
@@ -26,7 +26,7 @@ from pytest_lighteval.errors import DataError
 from pytest_lighteval.tasks.catalogue import Catalogue
 from pytest_lighteval.types import Finding, Severity, Task, TaskCheck
 
-DOCUMENT = ROOT / "docs" / "check-tasks.md"
+DOCUMENT = ROOT / "docs" / "check-tasks-catalogue.md"
 COMMAND = "python -m benchmarks.check_tasks --write"
 BEGIN, END = f"<!-- catalogue: written by `{COMMAND}` -->", "<!-- end of catalogue -->"
 
@@ -136,15 +136,15 @@ def page(checks: Sequence[TaskCheck], *, runnable: int, seconds: float) -> str:
             f"Errors: {bad[0]} of them. Warnings alone: {bad[1]}. Neither: {bad[2] + bad[3]}.\n"
             f"The check took {seconds:.0f} s of CPU time, besides that of math-verify's own process.",
             "A count of documents adds those of all tasks in the row.",
-            "### Errors",
+            "## Errors",
             findings_of(groups, Severity.ERROR),
-            "### Warnings",
+            "## Warnings",
             findings_of(groups, Severity.WARNING),
-            "### Notes",
+            "## Notes",
             table(
                 ["finding", "tasks", "documents"], [[kind, str(len(counts)), str(sum(counts))] for kind, counts in sorted(notes.items())]
             ),
-            "### Accepted",
+            "## Accepted",
             "These are faults of the data themselves, in corrected versions of tasks.",
             table(
                 ["task", "finding", "documents", "reason"],
@@ -155,7 +155,7 @@ def page(checks: Sequence[TaskCheck], *, runnable: int, seconds: float) -> str:
                     if finding.accepted is not None
                 ],
             ),
-            "### Neither errors nor warnings",
+            "## Neither errors nor warnings",
             f"{', '.join(clean)}.",
         ]
     )
