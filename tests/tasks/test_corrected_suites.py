@@ -36,6 +36,7 @@ MAY_DIFFER: Mapping[str, Set[str]] = {
     "helm.piqa": {"metrics", "prompt.choices"},
     "leaderboard.gsm8k": {"metrics", "generation_size"},
     "leaderboard.mmlu": set(),
+    "original.mmlu": {"prompt.instruction", "prompt.choices"},
     "lighteval.asdiv": {"prompt.choices"},
     "lighteval.coqa": {"metrics", "generation_size", "prompt.query", "prompt.choices"},
     "lighteval.coqa_bb": {"metrics", "generation_size", "prompt.query", "prompt.choices"},
