@@ -19,7 +19,7 @@ COMMANDS = {
     "custom": "a fixture lighteval_backend in conftest.py returns your engine (docs/backends.md#your-own-engine)",
     "baseline": "the scores of guessing are not computed",
     "eval": "--backend openai, or the backend of your model",
-    "tasks": "pytest suites/ --collect-only -q lists all; --backend fake --tasks SPEC --max-samples 10 writes prompts into the details",
+    "tasks": "pytest suites/ --collect-only -q lists all tasks",
 }
 """First word of a command -> what it is here."""
 
@@ -57,7 +57,7 @@ def option_here(name: str, value: str) -> str | None:
     """What to write for `--name` of Lighteval, with `value` behind it. None: it is none of Lighteval's."""
     bare = name.removeprefix("--").replace("_", "-")
     if bare in MODEL_ARGUMENTS:
-        return f"{name}: it is a model argument: write --model-args {bare.replace('-', '_')}={value or 'PATH'}"
+        return f"{name}: it is a model argument: write --backend nanotron --model-args {bare.replace('-', '_')}={value or 'PATH'}"
     return f"{name}: {OPTIONS[bare]}" if bare in OPTIONS else None
 
 
@@ -73,6 +73,11 @@ def command_here(words: Sequence[str], folder: Path) -> str | None:
     specs = [word for word in words if _SPEC.fullmatch(word) or (word.endswith(".txt") and command is not None)]
     if command is None and not (models and specs):
         return None
+    if command == "tasks" and "inspect" in words and specs:
+        said = f"pytest --backend fake --tasks {shlex.quote(specs[0])} --max-samples 10"
+        return f"lighteval tasks inspect: write {said}: the details have the prompts"
+    if command == "tasks" and "create" in words:
+        return "lighteval tasks create: write a suite file of your own (docs/suites.md)"
     if command is not None and not COMMANDS[command].startswith("--backend "):
         return f"lighteval {command}: {COMMANDS[command]}"
     backend = COMMANDS[command] if command is not None else "--backend NAME"

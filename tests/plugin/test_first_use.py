@@ -224,7 +224,7 @@ def test_folders_of_suites_in_the_ini_file_matter_where_they_are_collected(
         pytest.param(["--max_samples", "8"], "--max_samples: write --max-samples", id="underscores and a space"),
         pytest.param(
             ["--checkpoint-config-path", "c/config.yaml"],
-            "--checkpoint-config-path: it is a model argument: write --model-args checkpoint_config_path=c/config.yaml",
+            "--checkpoint-config-path: it is a model argument: write --backend nanotron --model-args checkpoint_config_path=c/config.yaml",
             id="nanotron's option",
         ),
         pytest.param(
