@@ -110,7 +110,10 @@ class AccelerateBackend(LazyEngineBackend["TransformersEngine"]):
     def _load_model(self) -> LoadedModel:
         from pytest_lighteval.backends.accelerate.loading import adopt_model, load_model
 
-        return adopt_model(self._given[0]) if self._given is not None else load_model(self._folders.model, self.arguments)
+        if self._given is not None:
+            return adopt_model(self._given[0])
+        self._check_devices()  # `check` is the plugin's: other callers may ask at once
+        return load_model(self._folders.model, self.arguments)
 
     def _make_engine(self, tokenizer: PromptTokenizer) -> TransformersEngine:
         from pytest_lighteval.backends.accelerate.engine import TransformersEngine

@@ -17,7 +17,7 @@ from pytest_lighteval.backends.accelerate import AccelerateArguments, Accelerate
 from pytest_lighteval.backends.common.gguf import CONVERTER
 from pytest_lighteval.backends.common.user_cache import cache_home
 from pytest_lighteval.backends.model_args import convert_model_args, describe_arguments, parse_model_args
-from pytest_lighteval.errors import BackendError, MissingExtraError, UserInputError
+from pytest_lighteval.errors import BackendError, BackendLostError, UserInputError
 from pytest_lighteval.types import LoglikelihoodRequest
 from tests.backends.tiny import save_tiny, tiny_model, tiny_tokenizer
 
@@ -326,7 +326,7 @@ def test_quantizing_without_bitsandbytes_names_the_extra(tiny_folder: Path, monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "bitsandbytes" else find_spec(name, *rest))
 
     for arguments in ({"dtype": "4bit"}, {"dtype": "8bit"}, {"quantization_config": {"load_in_4bit": True}}):
-        with pytest.raises(MissingExtraError, match=r"pip install 'pytest-lighteval\[quantized\]'"):
+        with pytest.raises(BackendLostError, match=r"pip install 'pytest-lighteval\[quantized\]'"):
             load(pretrained=str(tiny_folder), device="cpu", **arguments)
 
 
