@@ -40,7 +40,7 @@ _OVERRIDES = {
     "gate_max_drop": ("LOSS", "the loss that a gate allows"),
     "gate_min_effect": ("LOSS", "a smaller loss is never red"),
     "gate_alpha": ("ALPHA", "the share of judgements that may be red although nothing changed"),
-    "gate_inconclusive": ("fail|warn", "what happens to a gate with too few documents to decide"),
+    "gate_inconclusive": ("fail|blind|warn", "which gates with too few documents to decide fail"),
     "gate_allow": ("KIND[,KIND...]", "mismatches that are not errors"),
 }
 

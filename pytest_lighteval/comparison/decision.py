@@ -6,15 +6,19 @@ Knows numbers and policies; knows nothing of files, tasks or pytest.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import get_args
 
 from pytest_lighteval.comparison.compare import FullComparison
-from pytest_lighteval.comparison.power import RequiredSample, required_sample
-from pytest_lighteval.errors import UserInputError
+from pytest_lighteval.comparison.power import RequiredSample, required_sample, sees_loss
+from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.types import GateSpec
+from pytest_lighteval.types.task import Inconclusive
+
+BLIND_FROM = 10
+"""A gate that could not find a loss of so many times its `max_drop` is blind."""
 
 
 class GateOutcome(StrEnum):
@@ -40,8 +44,8 @@ class Policy:
     """The loss that is allowed, in the metric's own unit (0.02 of an accuracy: two points)."""
     min_effect: float | None = None
     """A proven loss below this is not REGRESSED. None: half of `max_drop`."""
-    inconclusive: Literal["fail", "warn"] = "warn"
-    """Whether INCONCLUSIVE is red."""
+    inconclusive: Inconclusive = "warn"
+    """Which INCONCLUSIVE gates are red: each, those that are blind, or none."""
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 0.5:
@@ -50,8 +54,11 @@ class Policy:
             raise UserInputError(f"max_drop: {self.max_drop:g} is not above 0; a loss of two points of accuracy is 0.02")
         if self.min_effect is not None and not 0 <= self.min_effect <= self.max_drop:
             raise UserInputError(f"min_effect: {self.min_effect:g} is not between 0 and max_drop, {self.max_drop:g}")
-        if self.inconclusive not in ("fail", "warn"):
-            raise UserInputError(f"inconclusive: {self.inconclusive!r} is neither 'fail' nor 'warn'")
+        words = get_args(Inconclusive)
+        if self.inconclusive not in words:
+            raise UserInputError(
+                f"inconclusive: {self.inconclusive!r} is none of {', '.join(words)}{did_you_mean(self.inconclusive, words)}"
+            )
 
     @property
     def least_loss(self) -> float:
@@ -103,14 +110,20 @@ class Decision:
     """PASSED although a loss is proven: it is certified to be at most `max_drop`."""
     required: RequiredSample | None = None
     """For INCONCLUSIVE, the sample that would decide it. None: another outcome, or no larger sample would."""
+    unseen: float | None = None
+    """For INCONCLUSIVE, a huge loss (`BLIND_FROM` times `max_drop`) that the gate would not have found. None: it would have."""
 
     @property
     def red(self) -> bool:
         """Whether the gate fails its session."""
-        return self.outcome is GateOutcome.REGRESSED or (self.outcome is GateOutcome.INCONCLUSIVE and self.policy.inconclusive == "fail")
+        if self.outcome is GateOutcome.INCONCLUSIVE:
+            return self.policy.inconclusive == "fail" or (self.policy.inconclusive == "blind" and self.unseen is not None)
+        return self.outcome is GateOutcome.REGRESSED
 
 
-def decide(comparison: FullComparison, policy: Policy, *, alpha: float, certify_alpha: float | None = None) -> Decision:
+def decide(
+    comparison: FullComparison, policy: Policy, *, alpha: float, certify_alpha: float | None = None, huge: float | None = None
+) -> Decision:
     """The verdict: the first of these that applies.
 
     1. The upper bound of the loss is at most `max_drop`: IMPROVED if the test finds a gain, otherwise PASSED; `tolerated` if the test
@@ -124,6 +137,7 @@ def decide(comparison: FullComparison, policy: Policy, *, alpha: float, certify_
         policy: what the gate requires.
         alpha: the gate's share of the session's (`Family.gate_alpha`), for the sample that would decide an INCONCLUSIVE gate.
         certify_alpha: of the upper bound. None: the policy's. Gates do not share it, because no upper bound makes a session red.
+        huge: a loss that any gate should find. None: `BLIND_FROM` times `max_drop`.
     """
     certify_alpha = policy.alpha if certify_alpha is None else certify_alpha
     lost = comparison.lower > 0
@@ -134,8 +148,11 @@ def decide(comparison: FullComparison, policy: Policy, *, alpha: float, certify_
         return Decision(outcome=GateOutcome.REGRESSED, comparison=comparison, policy=policy, certify_alpha=certify_alpha)
     if comparison.gained:
         return Decision(outcome=GateOutcome.IMPROVED, comparison=comparison, policy=policy, certify_alpha=certify_alpha)
+    huge = min(BLIND_FROM * policy.max_drop if huge is None else huge, comparison.worst)
+    is_seen = sees_loss(huge, n=comparison.n, variance=comparison.variance, worst=comparison.worst, alpha=alpha)
+    unseen = None if is_seen else huge
     if not math.isfinite(comparison.worst):
-        return Decision(outcome=GateOutcome.INCONCLUSIVE, comparison=comparison, policy=policy, certify_alpha=certify_alpha)
+        return Decision(outcome=GateOutcome.INCONCLUSIVE, comparison=comparison, policy=policy, certify_alpha=certify_alpha, unseen=unseen)
     required = required_sample(
         loss=comparison.loss,
         n=comparison.n,
@@ -146,7 +163,14 @@ def decide(comparison: FullComparison, policy: Policy, *, alpha: float, certify_
         alpha=alpha,
         certify_alpha=certify_alpha,
     )
-    return Decision(outcome=GateOutcome.INCONCLUSIVE, comparison=comparison, policy=policy, certify_alpha=certify_alpha, required=required)
+    return Decision(
+        outcome=GateOutcome.INCONCLUSIVE,
+        comparison=comparison,
+        policy=policy,
+        certify_alpha=certify_alpha,
+        required=required,
+        unseen=unseen,
+    )
 
 
 # ----------------------------------------------------------------------------------------------------- the family
@@ -206,7 +230,7 @@ def decision_line(metric: str, decision: Decision, *, alpha: float, points: bool
         alpha: of the lower bound, as `decide` had it.
         points: print losses in hundredths (accuracies). False: in the metric's own unit.
     """
-    comparison, allowed = decision.comparison, decision.policy.max_drop
+    comparison = decision.comparison
     scale, digits = (100, 1 if comparison.n < 5000 else 2) if points else (1, 4)
 
     def number(value: float) -> str:
@@ -214,6 +238,7 @@ def decision_line(metric: str, decision: Decision, *, alpha: float, points: bool
         return text.removeprefix("-") if float(text) == 0 else text
 
     gain = comparison.loss < 0
+    unit = " points" if points else ""
     what, size = ("gain", -comparison.loss) if gain else ("loss", comparison.loss)
     ends = [(comparison.lower, _level(alpha)), (comparison.upper, _level(decision.certify_alpha))]
     if gain:
@@ -221,16 +246,20 @@ def decision_line(metric: str, decision: Decision, *, alpha: float, points: bool
     levels = ", ".join(dict.fromkeys(level for _, level in ends))
     parts = [
         f"{metric} {comparison.baseline:.3f} -> {comparison.candidate:.3f}",
-        f"{what} {number(size)}{' points' if points else ''} [{number(ends[0][0])}, {number(ends[1][0])}] ({levels})",
+        f"{what} {number(size)}{unit} [{number(ends[0][0])}, {number(ends[1][0])}] ({levels})",
         f"p = {probability(comparison.p_gain if gain else comparison.p)}",
         f"n = {comparison.n}",
     ]
     if comparison.lost is not None:
         parts.append(f"{comparison.lost} lost / {comparison.won} won")
-    return "  ".join([*parts, f"{decision.outcome} ({_because(decision, number(allowed))})"])
+    return "  ".join([*parts, f"{decision.outcome} ({_because(decision, number, unit)})"])
 
 
-def _because(decision: Decision, allowed: str) -> str:
+def _because(decision: Decision, number: Callable[[float], str], unit: str) -> str:
+    allowed = number(decision.policy.max_drop)
+    if decision.unseen is not None:
+        documents = "1 document" if decision.comparison.n == 1 else f"{decision.comparison.n} documents"
+        allowed += f"; blind: {documents} would not show a loss of {number(decision.unseen)}{unit}"
     if decision.outcome is GateOutcome.INCONCLUSIVE and decision.required is not None:
         required = decision.required
         repeats = "" if required.repeats is None else f" or {required.repeats} repeats"

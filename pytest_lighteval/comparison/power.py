@@ -180,6 +180,22 @@ def required_sample(
     return RequiredSample(documents=max(documents, n + 1), repeats=repeats)
 
 
+def sees_loss(loss: float, *, n: int, variance: float, worst: float, alpha: float, power: float = POWER) -> bool:
+    """Whether a gate of n documents finds a true loss of this size with this power; by the normal distribution.
+
+    Args:
+        loss: the true loss.
+        n: documents.
+        variance: of one document's difference, if nothing changed.
+        worst: the most that a unit can lose: the loss consists of units that lose so much, which adds to the variance. Infinite: unknown,
+            and nothing is added.
+        alpha: of the test for a loss.
+        power: the chance of success.
+    """
+    added = loss * worst if math.isfinite(worst) else 0.0
+    return loss >= (_z(alpha) + _z(1 - power)) * math.sqrt((variance + added) / n)
+
+
 def _unseen(worst: float, alpha: float) -> float:
     """How far the upper bound of a sum of few events is above the normal one (the next term of the Poisson quantile's expansion)."""
     return worst * (_z(alpha) ** 2 + 2) / 3

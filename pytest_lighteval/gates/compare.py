@@ -258,6 +258,7 @@ def verdict_of(
         soft=soft,
         documents_needed=required.documents if required else None,
         repeats_needed=required.repeats if required else None,
+        blind=decision.unseen is not None,
         flips=flips,
         notes=notes,
     )

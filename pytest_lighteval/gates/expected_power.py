@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.baselines.repeats import discordance
-from pytest_lighteval.comparison.decision import Policy
+from pytest_lighteval.comparison.decision import BLIND_FROM, Policy
 from pytest_lighteval.comparison.power import (
     ASSUMED_DISCORDANCE,
     POWER,
@@ -19,6 +19,7 @@ from pytest_lighteval.comparison.power import (
     detectable_loss,
     documents_needed,
     repeats_needed,
+    sees_loss,
 )
 from pytest_lighteval.gates.compare import own_policy
 from pytest_lighteval.gates.plan import GatePlan
@@ -69,6 +70,14 @@ class ExpectedPower:
             baseline_repeats=self.baseline_runs,
             binary=self.binary,
         )
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether the gate is known not to find a huge loss, `BLIND_FROM` times `max_drop`. Cheap: by the normal distribution."""
+        if self.unknown is not None or not self.n:
+            return False
+        huge = min(1.0, BLIND_FROM * self.policy.max_drop)
+        return not sees_loss(huge, n=self.n, variance=self.variance, worst=1.0, alpha=self.alpha)
 
 
 def expected_powers(
@@ -144,6 +153,16 @@ def expected_power(
         binary=all(value in (0, 1) for value in values),
         unknown=unknown,
     )
+
+
+def blind_line(gates: Sequence[ExpectedPower]) -> str | None:
+    """The gates that will not find even a huge loss, before the model runs. None: there is none, as far as it is known."""
+    blind = [gate for gate in gates if gate.is_blind]
+    if not blind:
+        return None
+    named = ", ".join(f"{gate.gate} (n = {gate.n})" for gate in blind[:3]) + ", ..." * (len(blind) > 3)
+    one = len(blind) == 1
+    return f"WARNING: {len(blind)} of {len(gates)} gates {'is' if one else 'are'} blind to ten times the allowed loss: {named}"
 
 
 # --------------------------------------------------------------------------------------------------------- in words

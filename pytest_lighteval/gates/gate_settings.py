@@ -26,6 +26,8 @@ SKIPPED = "skipped"
 """`--gate-allow` of gated items that were skipped, or did not run for a reason that pytest does not report."""
 MISSING = "missing"
 """`--gate-allow` of tasks of the baseline that a suite does not declare any more."""
+BLIND = "blind"
+"""`--gate-allow` of a session none of whose gates could find even a huge loss."""
 UNGATED = "ungated"
 """`--gate-allow` of a session with a baseline in which nothing is compared with it."""
 
@@ -45,7 +47,7 @@ JUDGING = (
 """Options that decide the verdicts of given scores."""
 _FILES = ("gates", "baseline", "baseline_pinned", "waivers")
 
-ALLOWANCES = (*(kind.value for kind in MismatchKind if kind is not MismatchKind.METRIC), SKIPPED, MISSING, UNGATED, RETRIED)
+ALLOWANCES = (*(kind.value for kind in MismatchKind if kind is not MismatchKind.METRIC), SKIPPED, MISSING, UNGATED, BLIND, RETRIED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

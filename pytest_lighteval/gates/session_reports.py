@@ -10,7 +10,7 @@ from typing import Literal
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gates.floors import judge as judge_floors
 from pytest_lighteval.gates.gate_file import gates_for, unmatched
-from pytest_lighteval.gates.gate_settings import SKIPPED, UNGATED
+from pytest_lighteval.gates.gate_settings import BLIND, SKIPPED, UNGATED
 from pytest_lighteval.gates.join import failure_text, join_verdicts
 from pytest_lighteval.gates.judge import Judge
 from pytest_lighteval.gates.pinned import compare_pinned
@@ -110,6 +110,7 @@ def judge_session(
     if session_gates is not None:
         _judge_pool(ended, session_gates, judge.red, measured.model)
     _report_missing(ended, judge, measured)
+    _report_blind(ended, judge)
     if session_gates is not None:
         ended.verdicts = session_gates.with_adjusted(ended.verdicts)
     if gate.file is not None:
@@ -231,6 +232,34 @@ def _report(name: str, verdicts: Sequence[Verdict]) -> SessionReport:
         problem=f"{name}: {messages}" if failed else None,
         expected=messages if waived and not failed else None,
     )
+
+
+def _report_blind(ended: SessionReports, judge: Judge) -> None:
+    """Name the gates that would not have found a huge loss, and fail where no gate would have."""
+    compared = [
+        (key, verdict)
+        for key, verdicts in ended.verdicts.items()
+        for verdict in verdicts
+        if verdict.paired is not None and not verdict.paired.advisory and verdict.paired.comparison is not None
+    ]
+    # a floor sees a collapse on one document
+    blind = [
+        (key, verdict)
+        for key, verdict in compared
+        if verdict.paired is not None and verdict.paired.blind and verdict.outcome == "inconclusive" and verdict.min is verdict.max is None
+    ]
+    gates = [f"{key} {verdict.metric} (n = {verdict.n})" for key, verdict in blind if key != POOLED]
+    if not gates:
+        return
+    named = ", ".join(gates[:3]) + ", ..." * (len(gates) > 3)
+    if len(blind) < len(compared):
+        ended.notices.insert(0, f"WARNING: blind gates, which would not have found ten times the loss that they allow: {named}")
+        return
+    problem = f"no gate of this session would have found ten times the loss that it allows: {named}; more documents would"
+    if BLIND in judge.gate.allowed:
+        ended.notices.insert(0, f"WARNING: {problem}")
+    else:
+        ended.reports.append(SessionReport(name="blind", problem=f"{problem} (--gate-allow {BLIND})"))
 
 
 def _report_missing(ended: SessionReports, judge: Judge, measured: Measured) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from pytest_lighteval.baselines.align import MismatchKind
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.comparison.compare import compare
-from pytest_lighteval.comparison.decision import Policy, decide, holm
+from pytest_lighteval.comparison.decision import BLIND_FROM, Policy, decide, holm
 from pytest_lighteval.gates.compare import Side, attempts_note, compare_gate, verdict_of
 from pytest_lighteval.gates.plan import GatePlan, PairedGate
 from pytest_lighteval.gates.pool import LeftOut, PoolPart, pool_part, pooled_documents
@@ -87,7 +87,8 @@ class SessionGates:
         certify_alpha = policy.alpha / attempts
         paired = pooled_documents(parts, self.policy)
         comparison = compare(paired, alpha=alpha, certify_alpha=certify_alpha)
-        decision = decide(comparison, policy, alpha=alpha, certify_alpha=certify_alpha)
+        huge = BLIND_FROM * self.policy.max_drop
+        decision = decide(comparison, policy, alpha=alpha, certify_alpha=certify_alpha, huge=huge)
         notes = [f"{len(parts)} gates", *attempts_note(attempts)]
         if sum(len(aligned.ids) for part in parts for aligned in part.aligned) > paired.n:
             notes.append("a row of several gates counts once, with the mean of its losses")

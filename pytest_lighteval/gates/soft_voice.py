@@ -65,7 +65,7 @@ def heard(
         is_large=answers_fell and comparison.loss >= least,
     )
     if said.decides:
-        decision = replace(decision, outcome=GateOutcome.REGRESSED, required=None)
+        decision = replace(decision, outcome=GateOutcome.REGRESSED, required=None, unseen=None)
     return decision, said
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from pytest_lighteval.errors import LightevalError
-from pytest_lighteval.gates.expected_power import expected_powers, plan_lines, power_lines
+from pytest_lighteval.gates.expected_power import blind_line, expected_powers, plan_lines, power_lines
 from pytest_lighteval.gates.pinned import PINNED_SHARE
 from pytest_lighteval.gates.plan import GatePlan, plan_gates
 from pytest_lighteval.plugin.canary import canary_lines
@@ -76,9 +76,10 @@ def gate_lines(session: Session, *, collect_only: bool, verbosity: int) -> list[
         )
     except LightevalError as error:
         raise pytest.UsageError(printable(str(error))) from error
+    blind = [] if (line := blind_line(found)) is None else [line]
     if session.settings.gate.plan_only:
-        return [*plan_lines(found), *_pinned(session)]
-    return [*power_lines(found, most=None if asked else SHOWN), *_pinned(session), *_sequential(session)]
+        return [*plan_lines(found), *blind, *_pinned(session)]
+    return [*power_lines(found, most=None if asked else SHOWN), *blind, *_pinned(session), *_sequential(session)]
 
 
 def _pinned(session: Session) -> list[str]:

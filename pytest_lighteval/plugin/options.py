@@ -102,7 +102,7 @@ OPTIONS = (
     Option(name="gate-max-drop", metavar="LOSS", help="the loss that a gate allows: 0.02 or 2pt is two points (the default)"),
     Option(name="gate-min-effect", metavar="LOSS", help="a smaller loss is never red (default: half of --gate-max-drop)"),
     Option(name="gate-alpha", metavar="ALPHA", help="the share of sessions that may be red although nothing changed (default 0.05)"),
-    Option(name="gate-inconclusive", metavar="fail|warn", help="what happens to a gate with too few documents to decide (default warn)"),
+    Option(name="gate-inconclusive", metavar="fail|blind|warn", help="which gates with too few documents to decide fail (default warn)"),
     Option(
         name="gate-allow",
         kind="many",

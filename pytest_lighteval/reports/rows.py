@@ -125,8 +125,13 @@ def gate_cell(verdict: Verdict, *, with_thresholds: bool = True) -> str:
         return ", ".join([verdict.outcome, *shown, *of])
     if paired is None:
         return ", ".join([verdict.outcome, *shown])
-    is_soft = paired.soft is not None and paired.soft.decides
-    ways = [way for way, holds in (("soft", is_soft), ("advisory", paired.advisory), ("retried", verdict.retried is not None)) if holds]
+    marks = {
+        "soft": paired.soft is not None and paired.soft.decides,
+        "blind": paired.blind,
+        "advisory": paired.advisory,
+        "retried": verdict.retried is not None,
+    }
+    ways = [mark for mark, holds in marks.items() if holds]
     word = f"{paired.outcome} ({', '.join(ways)})" if ways else paired.outcome
     if verdict.outcome == "advisory" or (not paired.advisory and paired.outcome in _SAID_BY[verdict.outcome]):
         return ", ".join([word, *shown])

@@ -50,7 +50,7 @@ class GateFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froze
     alpha: Annotated[
         float | None, Meta(description="The error rate of this gate's decision, and the most that it uses of the session's alpha.")
     ] = None
-    inconclusive: Annotated[Inconclusive | None, Meta(description="Whether a comparison with too few documents to decide fails.")] = None
+    inconclusive: Annotated[Inconclusive | None, Meta(description="Which comparisons with too few documents to decide fail.")] = None
     paired: Annotated[
         Paired | None,
         Meta(

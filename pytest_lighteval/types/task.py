@@ -11,7 +11,7 @@ Row = Mapping[str, Any]
 """One row of a data set, as it was read."""
 
 FewShotsSelect = Literal["balanced", "random", "sequential", "random_sampling", "random_sampling_from_train"]
-Inconclusive = Literal["fail", "warn"]
+Inconclusive = Literal["fail", "blind", "warn"]
 Paired = Literal["gate", "advisory", "ignored"]
 
 
@@ -86,7 +86,8 @@ class GateSpec:
     alpha: float | None = None
     """The error rate of this gate's decision, and the most that it uses of the session's alpha."""
     inconclusive: Inconclusive | None = None
-    """Whether a comparison with too few documents to decide fails."""
+    """Which comparisons with too few documents to decide fail. fail: each. blind: those that could not find even ten times `max_drop`.
+    warn: none."""
     paired: Paired | None = None
     """gate: compared with a baseline. advisory: compared and reported, never fails. ignored: not compared.
 

@@ -102,6 +102,8 @@ class PairedVerdict:
     """Of a comparison with a pinned baseline: the measured loss as a share of `max_drop`; below 0 for a gain. None: of any other."""
     flips: tuple[Flip, ...] = ()
     """In the baseline's order."""
+    blind: bool = False
+    """INCONCLUSIVE, and it could not have found even a loss of ten times `max_drop`."""
     notes: tuple[str, ...] = ()
     """What a reader should know, one line each: a subset, a difference that was allowed."""
 

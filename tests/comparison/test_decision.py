@@ -129,7 +129,7 @@ WRONG = {
     "max_drop": ({"max_drop": -0.02}, "max_drop: -0.02 is not above 0; a loss of two points of accuracy is 0.02"),
     "not a number": ({"max_drop": float("nan")}, "max_drop: nan is not above 0; a loss of two points of accuracy is 0.02"),
     "min_effect": ({"min_effect": 0.03}, "min_effect: 0.03 is not between 0 and max_drop, 0.02"),
-    "inconclusive": ({"inconclusive": "pass"}, "inconclusive: 'pass' is neither 'fail' nor 'warn'"),
+    "inconclusive": ({"inconclusive": "pass"}, "inconclusive: 'pass' is none of fail, blind, warn"),
 }
 
 

@@ -20,6 +20,7 @@ from pytest_lighteval.comparison.power import (
     documents_needed,
     repeats_needed,
     required_sample,
+    sees_loss,
 )
 
 
@@ -169,3 +170,19 @@ def test_no_sample_decides_a_loss_that_equals_min_effect_and_max_drop() -> None:
     required = required_sample(loss=0.02, n=200, variance=0.05, worst=1, max_drop=0.02, min_effect=0.02, alpha=0.05, certify_alpha=0.05)
 
     assert required is None
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.0008])
+@pytest.mark.parametrize("n", [5, 20, 30, 45, 60, 95, 200])
+def test_whether_a_loss_is_seen_agrees_with_the_exact_power(n: int, alpha: float) -> None:
+    """Of a loss of 20 points where nothing else changes, for 0/1 scores; within what the normal distribution misses."""
+    exact = detection_power(0.2, n=n, discordance=0.0, alpha=alpha)
+
+    seen = sees_loss(0.2, n=n, variance=1 / (n + 1), worst=1.0, alpha=alpha)
+
+    assert seen is (exact >= 0.8) or (0.7 < exact < 0.96)
+
+
+def test_a_loss_without_a_largest_one_is_seen_from_the_noise_alone() -> None:
+    assert sees_loss(1.0, n=100, variance=4.0, worst=math.inf, alpha=0.05)
+    assert not sees_loss(1.0, n=100, variance=25.0, worst=math.inf, alpha=0.05)

@@ -237,7 +237,7 @@ WRONG = {
     "no loss": ("a|b: {acc: {max_drop: 0}}", "1: a|b.acc: max_drop 0 is not above 0; a loss of two points of accuracy is 0.02"),
     "part of nothing": ("a|b: {acc: {min_effect: 0.1}}", "1: a|b.acc: min_effect is given without max_drop"),
     "no alpha": ("a|b: {acc: {alpha: 5}}", "1: a|b.acc: alpha 5 is not between 0 and 0.5, like 0.05"),
-    "no word": ("a|b: {acc: {inconclusive: wran}}", "1: a|b.acc.inconclusive: 'wran' is none of fail, warn (did you mean 'warn'?)"),
+    "no word": ("a|b: {acc: {inconclusive: wran}}", "1: a|b.acc.inconclusive: 'wran' is none of fail, blind, warn (did you mean 'warn'?)"),
     "key twice": ("a|b: {acc: {min: 1}}\na|b: {acc: {min: 2}}", "2: a|b: given twice, first in line 1"),
     "same key twice": ("a|b|5: {acc: {min: 1}}\na|b|05: {acc: {min: 2}}", "2: a|b|05: line 1 already has gates for this key"),
     "metric twice": ("a|b:\n  acc: {min: 1}\n  acc: {min: 2}", "3: acc: given twice, first in line 2"),

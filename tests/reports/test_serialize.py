@@ -171,6 +171,7 @@ def test_the_numbers_of_a_comparison_are_fields_of_its_verdict_and_come_back(pai
         "red": paired.red,
         "advisory": False,
         "used": None,
+        "blind": False,
         "flips": [],
         "notes": [],
         **numbers,
