@@ -16,6 +16,7 @@ from typing import Any
 
 from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.commands.joined_runs import JoinedRuns, join_runs
+from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.gates.gate_settings import GateSettings, read_gate_settings
 from pytest_lighteval.gates.judge import Judge
@@ -23,6 +24,7 @@ from pytest_lighteval.gates.missing_tasks import missing_of_several
 from pytest_lighteval.gates.session_reports import UNENDED, Measured, SessionReport, judge_session, unended_reports
 from pytest_lighteval.reports.deferred import digest_of, read_deferred
 from pytest_lighteval.reports.groups import group_results
+from pytest_lighteval.reports.junit_file import junit_xml
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.rows import failed_verdicts, ordered_keys
 from pytest_lighteval.reports.run_folder import run_folder, write_run
@@ -53,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action = "append" if name in _REPEATABLE else "store"
         given.add_argument(f"--{name.replace('_', '-')}", dest=name, action=action, metavar=metavar, help=text)
     parser.add_argument("--report-dir", type=Path, default=Path("reports"), metavar="DIR", help="where the joined run is written")
+    parser.add_argument("--junitxml", type=Path, metavar="PATH", help="write a JUnit file, too")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="list the documents that changed")
 
 
@@ -66,16 +69,21 @@ def run(options: argparse.Namespace) -> int:
     joined = join_runs(runs, overridden=overrides)
     now = datetime.now(UTC)
     folder = run_folder(options.report_dir, now, f"gate-{joined.report.backend.get('name', 'runs')}", secrets.token_hex(3))
-    return judge_and_write(joined, overrides, folder, now, runs=len(options.runs), verbosity=options.verbose)
+    return judge_and_write(joined, overrides, folder, now, runs=len(options.runs), verbosity=options.verbose, junit=options.junitxml)
 
 
-def judge_and_write(joined: JoinedRuns, overrides: Mapping[str, Any], folder: Path, now: datetime, *, runs: int, verbosity: int) -> int:
-    """Judge joined runs, write them as one run, and print it. Returns 1 if anything is red."""
+def judge_and_write(
+    joined: JoinedRuns, overrides: Mapping[str, Any], folder: Path, now: datetime, *, runs: int, verbosity: int, junit: Path | None = None
+) -> int:
+    """Judge joined runs, write them as one run (and as a JUnit file, if it is named), and print it. Returns 1 if anything is red."""
     gate = _gate_settings(joined, overrides, today=now.date())
     judged = judge_joined(joined, gate, gates_are_required="gates" in {**joined.options, **overrides})
     report = replace(judged.report, run_id=folder.name, exit_status="tests_failed" if judged.is_red else "ok")
     write_run(folder, report)
     append_step_summary(summary_markdown(report), os.environ)
+    if junit is not None:
+        problems = {entry.name: entry.problem for entry in judged.reports if entry.problem is not None}
+        write_atomic(junit, junit_xml(report, problems=problems))
     lines = _lines(replace(judged, report=report), runs=runs, verbosity=verbosity)
     for line in (*lines, f"results: {folder / 'results.json'}"):
         sys.stdout.write(f"{printable(line)}\n")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.commands.main import main
-from tests.plugin.gated import results_of
+from tests.plugin.gated import properties_of, results_of
 
 LOSING = ("suites", "--backend", "fake", "--model-args", "accuracy=0.7,lose=0.05")
 BASELINE = ("--baseline", "base.json")
@@ -41,7 +41,7 @@ def test_jobs_are_judged_as_one_session_over_all_of_their_tasks(
     runs = [deferred(pytester, *gates, "-k", "alone"), deferred(pytester, *gates, "-k", "many", "-n", "2")]
     capsys.readouterr()
 
-    status = main(["gate", *runs, "--report-dir", "joined"])
+    status = main(["gate", *runs, "--report-dir", "joined", "--junitxml", "j.xml"])
     again = main(["gate", *reversed(runs), "--report-dir", "again"])
 
     assert whole.ret == status == again == 1
@@ -52,6 +52,8 @@ def test_jobs_are_judged_as_one_session_over_all_of_their_tasks(
     assert expected["verdicts"]["gated|alone|0"][0]["paired"]["alpha"] == 0.8 * 0.04 / 2
     assert without_run(results_of(pytester, "joined")) == expected
     assert without_run(results_of(pytester, "again")) == expected
+    assert properties_of(pytester, "gated|alone|0")["lighteval.acc.paired"] == "REGRESSED"
+    assert properties_of(pytester, "pooled")["lighteval.pooled.verdict"] == "failed"
 
 
 def test_jobs_of_which_nothing_is_worse_are_green(pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
