@@ -147,6 +147,7 @@ def judge_joined(joined: JoinedRuns, gate: GateSettings, *, gates_are_required: 
             results=tuple(results[key] for key in sorted(results)),
             groups=groups,
             verdicts=dict(sorted(judged.verdicts.items())),
+            baselines=gate.compared_files(Path()),
             errors=dict(sorted(errors.items())),
         ),
         reports=(*unended_reports(unended, ()), *missing.reports, *judged.reports),

@@ -97,6 +97,16 @@ class GateSettings:
         """The baselines that the session writes."""
         return tuple(target for target in (self.save, self.repin) if target is not None)
 
+    def compared_files(self, folder: Path) -> tuple[dict[str, Any], ...]:
+        """Facts for a report about the files that scores are compared with, seen from a folder."""
+        compared = ((self.baselines, False), (self.pinned, True))
+        return tuple(
+            {**file, "is_pinned": is_pinned}
+            for baselines, is_pinned in compared
+            if isinstance(baselines, Baselines)
+            for file in baselines.facts(folder)
+        )
+
     @property
     def allowed_mismatches(self) -> tuple[MismatchKind, ...]:
         """The part of `allowed` that is about a baseline that does not fit."""

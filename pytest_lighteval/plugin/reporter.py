@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
 from pytest_lighteval.backends.model_args import given_arguments
 from pytest_lighteval.baselines.calibration import calibrated
 from pytest_lighteval.baselines.measured import MeasuredBaselines
-from pytest_lighteval.baselines.read import Baselines
 from pytest_lighteval.baselines.save import SaveTarget
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gates.missing_tasks import DeclaredSuites, missing_reports
@@ -246,20 +244,9 @@ class Reporter:
             groups=self._groups,
             calibration={key: calibrated(runs) for key, runs in self._collected.runs.items()},
             exit_status=_exit_word(exit_status),
-            baselines=self._baselines(),
+            baselines=settings.gate.compared_files(self._config.invocation_params.dir),
             model_args={} if settings.arguments is None else secrets.without(to_plain(given_arguments(settings.arguments))),
         )
-
-    def _baselines(self) -> list[dict[str, Any]]:
-        """The files that scores are compared with."""
-        gate, folder = self._session.settings.gate, self._config.invocation_params.dir
-        compared = ((gate.baselines, False), (gate.pinned, True))
-        return [
-            {**file, "is_pinned": is_pinned}
-            for baselines, is_pinned in compared
-            if isinstance(baselines, Baselines)
-            for file in baselines.facts(folder)
-        ]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table, and where the reports are."""

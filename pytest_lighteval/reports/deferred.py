@@ -7,17 +7,19 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
 from pytest_lighteval.errors import DataError
 from pytest_lighteval.reports.serialize import attempt_from_plain, task_result_from_plain, to_plain
-from pytest_lighteval.types import Calibration, RunReport, Task, TaskKey, TaskResult
+from pytest_lighteval.types import RunReport, Task, TaskKey, TaskResult
 
 FILE = "deferred.json"
 _FORMAT = "pytest-lighteval deferred run"
 _VERSION = 1
+_MADE_OF_RESULTS = ("results", "references", "own_runs", "repeats", "attempts", "verdicts")
+"""Fields of a report whose values have a compact form of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,15 +127,15 @@ def _path(kind: type, value: Any) -> Any:
 
 
 def _report(plain: dict[str, Any]) -> RunReport:
-    parsed = plain | {
+    kinds = get_type_hints(RunReport)
+    parsed = {name: msgspec.convert(value, kinds[name]) for name, value in plain.items() if name not in _MADE_OF_RESULTS}
+    parsed |= {
         "results": _results(plain["results"]),
         "references": _results(plain["references"]),
         "own_runs": {node: _results(results) for node, results in plain["own_runs"].items()},
         "repeats": {key: _results(results) for key, results in plain["repeats"].items()},
         "attempts": {key: tuple(map(attempt_from_plain, attempts)) for key, attempts in plain["attempts"].items()},
-        "calibration": msgspec.convert(plain["calibration"], dict[str, dict[str, Calibration]]),
-        "errors": msgspec.convert(plain["errors"], dict[str, str]),
-        "skipped": msgspec.convert(plain["skipped"], dict[str, str]),
+        "verdicts": {},
     }
     return RunReport(**parsed)
 

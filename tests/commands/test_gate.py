@@ -136,7 +136,7 @@ def test_an_option_here_overrides_what_the_runs_differ_in(folder: Path, tasks: l
 
     assert main(["gate", *runs, "--gate-alpha", "0.02"]) == 0
     (path,) = folder.glob("reports/*/results.json")
-    assert json.loads(path.read_text())["verdicts"]["gated|alone|0"][0]["paired"]["alpha"] == 0.8 * 0.02 / 2
+    assert json.loads(path.read_text())["verdicts"]["gated|alone|0"][0]["paired"]["alpha"] == 0.4 * 0.02 / 2
 
 
 def test_a_baseline_that_changed_since_the_runs_is_named(folder: Path, tasks: list[Task], capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,7 +49,7 @@ def test_jobs_are_judged_as_one_session_over_all_of_their_tasks(
     assert "gated|alone|0: acc 0.705 -> 0.657  " in printed
     assert "FAILED pooled: score" in printed
     expected = without_run(results_of(pytester, "whole"))
-    assert expected["verdicts"]["gated|alone|0"][0]["paired"]["alpha"] == 0.8 * 0.04 / 2
+    assert expected["verdicts"]["gated|alone|0"][0]["paired"]["alpha"] == 0.4 * 0.04 / 2
     assert without_run(results_of(pytester, "joined")) == expected
     assert without_run(results_of(pytester, "again")) == expected
     assert properties_of(pytester, "gated|alone|0")["lighteval.acc.paired"] == "REGRESSED"
