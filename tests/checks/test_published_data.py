@@ -40,6 +40,18 @@ def test_a_known_fault_is_found_with_its_count(name: str, kind: str, count: int,
     assert (finding.count, finding.of) == (count, of)
 
 
-@pytest.mark.parametrize("name", ["leaderboard|arc:challenge", "leaderboard|winogrande", "lighteval|piqa", "lighteval|lambada:openai"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "leaderboard|arc:challenge",
+        "leaderboard|winogrande",
+        "lighteval|piqa",
+        "lighteval|lambada:openai",
+        "corrected|lighteval.drop",
+        "corrected|helm.commonsenseqa",
+        "corrected|lighteval.mgsm:es",
+        "corrected|harness.bbh:dyck_languages",
+    ],
+)
 def test_a_sound_benchmark_has_no_error(name: str) -> None:
     assert [finding.line for finding in check(name).findings if finding.severity == "error"] == []

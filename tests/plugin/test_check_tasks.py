@@ -118,7 +118,7 @@ def test_the_last_failed_task_can_be_run_again(lint: pytest.Pytester) -> None:
 
 def test_workers_find_the_same(lint: pytest.Pytester) -> None:
     pytest.importorskip("xdist")
-    lint.runpytest_subprocess("--check-tasks", "-p", "no:cacheprovider").assert_outcomes(passed=2, failed=1, skipped=1)
+    lint.runpytest("--check-tasks").assert_outcomes(passed=2, failed=1, skipped=1)
     alone = checks(lint)
     (lint.path / "reports").rename(lint.path / "before")
 
