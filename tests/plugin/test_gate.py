@@ -206,7 +206,7 @@ def test_the_pooled_test_fails_a_session_whose_gates_all_pass(pytester: pytest.P
 
     result.assert_outcomes(passed=5, failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["FAILED lighteval::pooled - score 0.* n = 1000 *REGRESSED (allowed 1.2)*"])
+    result.stdout.fnmatch_lines(["FAILED lighteval::pooled - score 0.* n = 1000 *REGRESSED (allowed 1.2)  [[]2 gates[]]"])
     assert properties_of(pytester, "pooled")["lighteval.pooled.verdict"] == "failed"
 
 

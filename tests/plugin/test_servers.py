@@ -71,8 +71,8 @@ def test_a_key_that_cannot_be_sent_is_an_error_and_is_written_nowhere(
 
     result = project.runpytest("suites", *arguments(server), "--junitxml=junit.xml", "-v")
 
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert "has characters that no key has" in result.stdout.str()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "has characters that no key has" in result.stderr.str()
     assert server.seen == []
     assert (project.path / "junit.xml").exists()
     for shown in (KEY, "of-two-lines"):

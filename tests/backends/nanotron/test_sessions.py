@@ -146,7 +146,7 @@ def test_wrong_settings_are_a_usage_error_of_one_line(
     result.stderr.no_fnmatch_line("*Traceback*")
 
 
-def test_a_checkpoint_that_cannot_be_loaded_is_an_error_of_the_item_as_any_backends(project: pytest.Pytester) -> None:
+def test_a_checkpoint_that_cannot_be_loaded_ends_the_session_as_any_backends(project: pytest.Pytester) -> None:
     path = project.path / "run" / "10" / "config.yaml"
     content = yaml.safe_load(path.read_text())
     content["model"]["init_method"] = {"use_mup": True}
@@ -154,8 +154,9 @@ def test_a_checkpoint_that_cannot_be_loaded_is_an_error_of_the_item_as_any_backe
 
     result = project.runpytest(*BOTH, "--tasks", "mini|prose|0|0")
 
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*run/10/config.yaml: model.init_method.use_mup: models scaled by muP are not mapped to transformers"])
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    said = "ERROR: *run/10/config.yaml: model.init_method.use_mup: models scaled by muP are not mapped to transformers"
+    result.stderr.fnmatch_lines([said])
 
 
 def test_model_args_help_lists_the_checkpoint_first(project: pytest.Pytester) -> None:
