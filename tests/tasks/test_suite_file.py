@@ -301,7 +301,7 @@ def with_field(line: str) -> str:
         ),
         pytest.param(
             with_field("gates: {acc: {max_drop: 0.01, inconclusive: fial}}"),
-            "6: tasks[0].gates.acc.inconclusive: 'fial' is none of fail, warn (did you mean 'fail'?)",
+            "6: tasks[0].gates.acc.inconclusive: 'fial' is none of fail, blind, warn (did you mean 'fail'?)",
             id="gate word",
         ),
         pytest.param(
