@@ -20,7 +20,7 @@ from tests.shared import GOLDEN, ROOT, SHARED, needs_shared
 pytestmark = needs_shared
 
 SUITES = ROOT / "suites"
-OWN_SUITES = ("demo",)
+OWN_SUITES = ("corrected", "demo")
 """Suites that the reference does not have."""
 
 Record = dict[str, Any]
