@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from benchmarks.model import RecordedDraws
 from benchmarks.recordings import RecordedRun, recorded_name
-from pytest_lighteval.common.statistics import aggregate
+from pytest_lighteval.common.statistics import aggregate, standard_error
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.evaluate import EvaluationSettings, evaluate
 from pytest_lighteval.metrics import metric
@@ -278,13 +278,16 @@ def _compare_scores(found: Comparison, result: TaskResult, pairs: Sequence[tuple
             error = run.results.get(f"{recorded_name(reported)}_stderr") if whole else None
             if error is not None and not corpus.is_mean:
                 error *= math.sqrt(1000)  # which the reference's bootstrap divides by once too often
-            if error is not None and ours.stderr is not None:
+            # the reference knows no clusters: for it, every document stands alone
+            values = [value for detail, _ in pairs if (value := detail.values[reported]) is not None]
+            alone = standard_error(values, corpus) if run.task.cluster is not None else ours.stderr
+            if error is not None and alone is not None:
                 if corpus.is_mean or not error:
-                    found.hold_near("standard errors", reported, ours.stderr, error, allowed + flips / len(pairs))
+                    found.hold_near("standard errors", reported, alone, error, allowed + flips / len(pairs))
                 else:
-                    found.hold_near("bootstrapped standard errors, relative", reported, ours.stderr / error, 1.0, BOOTSTRAP_NOISE)
+                    found.hold_near("bootstrapped standard errors, relative", reported, alone / error, 1.0, BOOTSTRAP_NOISE)
             found.lines.append(
-                Line(metric=reported, n=ours.n, ours=_shown(ours.value, ours.stderr), theirs=_shown(theirs, error), largest=largest)
+                Line(metric=reported, n=ours.n, ours=_shown(ours.value, alone), theirs=_shown(theirs, error), largest=largest)
             )
     recorded = {name for name in run.results if not name.endswith("_stderr")}
     found.hold("lists of metrics", "all", sorted(reported_names), sorted(recorded))

@@ -143,7 +143,7 @@ It is off by up to 2e-5 nats per token, always to the same side ([differences](d
 
 {_table(done)}
 
-± is the standard error.
+± is the standard error, of both with every document alone: the reference knows no [clusters](suites.md#a-task).
 The standard errors of perplexities and of IFEval's instructions are bootstrapped.
 The reference divides its own by sqrt(1000) once too often ([listed](differences-from-lighteval.md)).
 So the table shows the recorded ones times sqrt(1000).
