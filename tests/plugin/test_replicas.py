@@ -63,7 +63,7 @@ def test_the_fake_backend_has_the_same_bytes_with_any_number_of_engines(project:
     runs = {count: measured(project, *arguments, "--replicas", count) for count in ("1", "3")}
 
     assert all(same(run, plain) for run in runs.values())
-    assert runs["3"]["backend"]["replicas"] == 3
+    assert all(run["backend"] == plain["backend"] for run in runs.values())
     members = runs["3"]["run"]["use"]["members"]
     assert [member["name"] for member in members] == ["replica 1", "replica 2", "replica 3"]
     assert sum(member["answers"] for member in members) == 168
@@ -98,6 +98,7 @@ def test_the_accelerate_backend_has_the_same_bytes_cold_warm_and_with_a_member_l
     lost = measured(project, *arguments, "--replicas=2", "--no-cache", passed=4, env={"LOSE": "1"})
 
     assert same(cold, plain)
+    assert cold["backend"] == plain["backend"]
     assert same(warm, plain)
     assert (warm["run"]["cache"]["misses"], cold["run"]["cache"]["hits"]) == (0, 0)
     assert same(lost, plain)

@@ -86,10 +86,10 @@ class PoolBackend:
         return text
 
     def describe(self) -> Mapping[str, Any]:
-        """The first engine's facts; the number of engines; and in `use` what each of them did."""
+        """The first engine's facts, which do not tell how many there are; and in `use` what each of them did."""
         members = self._pool.facts
         first = next((member.described for member in members if member.ready is not None), {})
-        facts = {**self._local.describe(), **first, "replicas": len(members)}
+        facts = {**self._local.describe(), **first}
         use: dict[str, Any] = {}
         for member in members:
             use = add_use(add_use(use, member.used), member.described.get("use", {}))
@@ -106,7 +106,8 @@ class PoolBackend:
             for member in members
         ]
         notes = [note for member in members for note in member.described.get("notes", ())]
-        return {**facts, "use": use, "notes": list(dict.fromkeys([*notes, *self._pool.notes]))}
+        notes = list(dict.fromkeys([*notes, *self._pool.notes]))
+        return {**facts, "use": use, **({"notes": notes} if notes else {})}
 
     def repeat(self, number: int) -> Backend:
         """See `Repeatable`: the same members, which ask their own backend's repeat."""

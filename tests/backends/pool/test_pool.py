@@ -95,9 +95,9 @@ def test_any_number_of_engines_answers_as_one(pool: Make, count: int) -> None:
     for requests in (QUESTIONS, TEXTS, PROSE):
         assert ask(backend, requests) == EXPECTED[id(requests)]
     facts = backend.describe()
-    assert facts["replicas"] == count
+    assert len(facts["use"]["members"]) == count
     assert sum(member["answers"] for member in facts["use"]["members"]) == 180
-    assert facts["notes"] == []
+    assert "notes" not in facts
 
 
 def test_nothing_starts_until_something_is_asked(pool: Make) -> None:
