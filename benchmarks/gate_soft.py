@@ -248,7 +248,7 @@ def verdicts(runs: Runs, *, n: int, policy: Policy, alpha: float, share: float =
     return np.where(runs.soft_finds(alpha * share, asked), REGRESSED, of_scores) if share else of_scores
 
 
-def sessions_are_red(runs: Runs, *, n: int, gates: int, policy: Policy) -> Bools:
+def sessions_are_red(runs: Runs, *, n: int, gates: int, policy: Policy, share: float = SOFT_SHARE) -> Bools:
     """Whether any gate is REGRESSED, or the pooled test is, in sessions of so many gates that follow each other."""
     family = Family(alpha=policy.alpha, gates=gates)
     sessions = len(runs.lost) // gates
@@ -256,7 +256,7 @@ def sessions_are_red(runs: Runs, *, n: int, gates: int, policy: Policy) -> Bools
     def grouped(values: Ints) -> Ints:
         return values[: sessions * gates].reshape(sessions, gates)
 
-    red: Bools = (grouped(verdicts(runs, n=n, policy=policy, alpha=family.gate_alpha)) == REGRESSED).any(axis=1)
+    red: Bools = (grouped(verdicts(runs, n=n, policy=policy, alpha=family.gate_alpha, share=share)) == REGRESSED).any(axis=1)
     lost, won = (grouped(values).sum(axis=1) for values in (runs.lost, runs.won))
     pooled = fixed(lost, won, n=n * gates, policy=policy.pooled, alpha=family.pooled_alpha or 0.0)
     either: Bools = red | (pooled == REGRESSED)
