@@ -25,6 +25,8 @@ def shape(value: Any) -> Any:
     if isinstance(value, dict):
         left_out = {"line", "message", "notes", "environment", "fingerprint", "versions", "run", "config_general", "lower"}
         return {key: shape(member) for key, member in value.items() if key not in left_out}
+    if isinstance(value, float):
+        return float(f"{value:.12g}")
     return [shape(member) for member in value] if isinstance(value, list) else value
 
 
