@@ -11,6 +11,9 @@ from pytest_lighteval.types import DocumentScore, MetricResult, TaskKey, TaskRes
 ALL = "all"
 """Lighteval's name for the row over all tasks."""
 
+_CORRECTED = "corrected"
+"""The suite of sound versions: `corrected|<suite>.<task>`."""
+
 
 def group_results(results: Sequence[TaskResult]) -> dict[str, dict[str, MetricResult]]:
     """Averages by `str` of their key: one row for each superset with more than one task here, and `all`. No tasks, no rows.
@@ -19,7 +22,7 @@ def group_results(results: Sequence[TaskResult]) -> dict[str, dict[str, MetricRe
     errors. Tasks without a common row are independent. Those with common rows (few-shot counts of one task, one benchmark in two suites)
     are not: a row, or a cluster of rows, counts as one (cluster-robust, as `common.statistics.standard_error`). The error is None if one
     task has none. The row of a superset has only the metrics that all its tasks report. `all` averages each metric over the tasks that
-    report it, as Lighteval does.
+    report it, as Lighteval does; see `averaged_in_all`.
     """
     by_superset: dict[TaskKey, list[TaskResult]] = {}
     for result in sorted(results, key=lambda result: result.key):
@@ -32,12 +35,29 @@ def group_results(results: Sequence[TaskResult]) -> dict[str, dict[str, MetricRe
             rows[str(key)] = _averages(tasks, shared)
     if results:
         ordered = sorted(results, key=lambda result: result.key)
-        rows[ALL] = _averages(ordered, list(dict.fromkeys(name for result in ordered for name in result.metrics)))
+        names = list(dict.fromkeys(name for result in ordered for name in result.metrics))
+        rows[ALL] = {name: _average(averaged_in_all(ordered, name), name) for name in names}
     return rows
 
 
+def averaged_in_all(results: Sequence[TaskResult], name: str) -> list[TaskResult]:
+    """The tasks whose metric `name` is in the row `all`: those that report it.
+
+    A corrected task is left out beside the task that it corrects: their scores must not be mixed, and Lighteval's row has only the latter.
+    """
+    reporting = [result for result in results if name in result.metrics]
+    present = {(result.key.suite, result.key.task) for result in reporting}
+    return [result for result in reporting if _corrected_by(result.key) not in present]
+
+
+def _corrected_by(key: TaskKey) -> tuple[str, str] | None:
+    """Suite and name of the task that `corrected|<suite>.<task>` corrects. None: it corrects none."""
+    suite, dot, task = key.task.partition(".")
+    return (suite, task) if key.suite == _CORRECTED and dot else None
+
+
 def _averages(tasks: Sequence[TaskResult], names: Sequence[str]) -> dict[str, MetricResult]:
-    return {name: _average([task for task in tasks if name in task.metrics], name) for name in names}
+    return {name: _average(tasks, name) for name in names}
 
 
 def _average(tasks: Sequence[TaskResult], name: str) -> MetricResult:

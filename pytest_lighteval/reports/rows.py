@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pytest_lighteval.reports.groups import ALL
+from pytest_lighteval.reports.groups import ALL, averaged_in_all
 from pytest_lighteval.types import Attempt, MetricResult, RunReport, TaskKey, TaskResult, Verdict, shown_number
 
 Style = Literal["passed", "failed", "open", "plain", "error"]
@@ -68,8 +67,8 @@ def task_rows(report: RunReport) -> list[ReportRow]:
 
 def group_rows(report: RunReport) -> list[ReportRow]:
     """The same for supersets, and for `all` where it says more than a task's row: for metrics that several tasks have."""
-    common = Counter(name for result in report.results for name in result.metrics)
-    return [row for row in _rows(report, report.groups) if row.key != ALL or row.verdict or common[row.metric] > 1]
+    rows = _rows(report, report.groups)
+    return [row for row in rows if row.key != ALL or row.verdict or len(averaged_in_all(report.results, row.metric)) > 1]
 
 
 def _rows(report: RunReport, metrics: Mapping[str, Mapping[str, MetricResult]]) -> list[ReportRow]:

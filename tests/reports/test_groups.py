@@ -37,6 +37,17 @@ def test_few_shot_counts_suites_and_the_truncation_flag_do_not_mix() -> None:
     assert list(rows) == ["a|m:_average|0", "a|m:_average|5", "a|m:_average|5|1", "b|m:_average|5", "all"]
 
 
+def test_all_does_not_mix_a_corrected_task_with_the_task_that_it_corrects() -> None:
+    both = [result("leaderboard|mmlu:x|5", acc=number(0.5)), result("corrected|leaderboard.mmlu:x|0", acc=number(0.9), em=number(0.1))]
+    other = result("corrected|leaderboard.mmlu:y|5", acc=number(0.7))
+
+    # the same whatever the few-shot count; a metric that only the corrected task has counts
+    assert {name: row.value for name, row in group_results(both)["all"].items()} == {"acc": 0.5, "em": 0.1}
+    # without its task, a corrected one is as any other
+    assert group_results([*both, other])["all"]["acc"].value == pytest.approx((0.5 + 0.7) / 2)
+    assert group_results([both[1], other])["all"]["acc"].value == pytest.approx((0.9 + 0.7) / 2)
+
+
 def test_a_superset_has_no_metric_that_one_of_its_tasks_lacks() -> None:
     rows = group_results([result("a|m:x|0", acc=number(0.5), em=number(0.1)), result("a|m:y|0", acc=number(0.7))])
 
