@@ -15,13 +15,17 @@ _MOST = 3
 
 
 def specs_meant(text: str, catalogue: Catalogue) -> str:
-    """` (did you mean 'leaderboard|gsm8k|5|0' or ...?)` for a text that is no spec: `gsm8k`, or `gsm8k|5` as newer Lighteval writes it.
+    """` (did you mean 'leaderboard|gsm8k|5|0' or ...?)` for a text that is no spec.
 
+    It may be `gsm8k`, `gsm8k|5` as newer Lighteval writes it, or `leaderboard|gsm8k` without a count.
     A count that the text has is kept; otherwise it is the task's own. Empty: no task has such a name.
     """
-    name, _, rest = (part.strip() for part in text.partition("|"))
-    count, _, truncate = rest.partition("|")
     tasks = _tasks_by_name(catalogue)
+    name, _, rest = (part.strip() for part in text.partition("|"))
+    if rest and any(task.suite == name for named in tasks.values() for task in named):
+        tasks = {known: kept for known, named in tasks.items() if (kept := [task for task in named if task.suite == name])}
+        name, _, rest = (part.strip() for part in rest.partition("|"))
+    count, _, truncate = rest.partition("|")
     found = [(known, task) for known in ([name] if name in tasks else near_names(name, tasks, most=1)) for task in tasks[known]]
     specs = [
         f"{task.suite}|{known}|{count if count.isdecimal() else task.few_shots[0]}|{truncate if truncate in ('0', '1') else 0}"
