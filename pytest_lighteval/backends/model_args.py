@@ -140,6 +140,10 @@ def convert_model_args(raw: Mapping[str, Any], arguments: type[Arguments], *, ba
         return msgspec.convert(_struct_values(raw, arguments), arguments, strict=False)
     except msgspec.ValidationError as error:
         place, problem = place_and_problem(error)
+        missing = re.fullmatch("Object missing required field `(.*)`", problem)
+        if missing and not place:
+            said = _descriptions(arguments).get(missing[1])
+            raise UserInputError(f"--model-args: {missing[1]} is missing{f': {said}' if said else ''}") from error
         raise UserInputError(f"--model-args: {place or backend}: {problem}") from error
 
 
@@ -193,11 +197,7 @@ def _default_of(field: msgspec.structs.FieldInfo) -> Any:
 def describe_arguments(arguments: type[msgspec.Struct], *, backend: str) -> str:
     """The text of `--model-args help`: each argument with type, default and one line. The backend's own come before inherited ones."""
     lines = [f"--model-args of backend {backend}: key=value pairs joined by commas, or a YAML file", ""]
-    info = msgspec.inspect.type_info(arguments)
-    help_of = {
-        field.encode_name: (getattr(field.type, "extra_json_schema", None) or {}).get("description", "")
-        for field in getattr(info, "fields", ())
-    }
+    help_of = _descriptions(arguments)
     types = hints_of(arguments)
     also: dict[str, list[str]] = {}
     for other, own in other_names(arguments).items():
@@ -210,6 +210,15 @@ def describe_arguments(arguments: type[msgspec.Struct], *, backend: str) -> str:
         if help_of[field.encode_name]:
             lines.append(f"      {help_of[field.encode_name]}")
     return "\n".join(lines) + "\n"
+
+
+def _descriptions(arguments: type[msgspec.Struct]) -> dict[str, str]:
+    """What each argument is, by its name. Empty: it has no description."""
+    info = msgspec.inspect.type_info(arguments)
+    return {
+        field.encode_name: (getattr(field.type, "extra_json_schema", None) or {}).get("description", "")
+        for field in getattr(info, "fields", ())
+    }
 
 
 def _type_name(hint: Any) -> str:

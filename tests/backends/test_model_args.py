@@ -89,7 +89,7 @@ def test_texts_become_the_types_that_are_declared() -> None:
     [
         pytest.param({"pretrained": "a", "dtpye": "x"}, "backend 'x' has no argument 'dtpye' (did you mean 'dtype'?)", id="unknown"),
         pytest.param({"pretrained": "a", "compile": "perhaps"}, "--model-args: compile: ", id="type"),
-        pytest.param({}, "missing required field `pretrained`", id="missing"),
+        pytest.param({}, "--model-args: pretrained is missing: what to load", id="missing"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(raw: dict[str, Any], problem: str) -> None:

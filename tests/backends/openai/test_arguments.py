@@ -29,8 +29,8 @@ def make(**changes: Any) -> OpenAIBackend:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model=m", "missing required field `base_url`"),
-        ("base_url=http://h/v1", "missing required field `model`"),
+        ("model=m", "--model-args: base_url is missing: where the server's API begins, e.g. http://127.0.0.1:8000/v1"),
+        ("base_url=http://h/v1", "--model-args: model is missing: the model's name at the server"),
         ("base_url=127.0.0.1:8000,model=m", "base_url: '127.0.0.1:8000' is not the address of a server, such as http://127.0.0.1:8000/v1"),
         ("base_url=http://h:99999,model=m", "base_url: 'http://h:99999' is not the address of a server"),
         (f"base_url=http://me:{KEY}@h/v1,model=m", "base_url: no user, password or query belongs in it"),
