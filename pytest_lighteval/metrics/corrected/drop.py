@@ -26,9 +26,9 @@ def span_scores(gold: Sequence[str], given: Sequence[str]) -> tuple[float, float
     the larger number of spans. Two spans with a number in the gold match only if they share one.
     After the description and the evaluation of Dua et al. 2019 (arXiv:1903.00161, section 5;
     https://github.com/allenai/allennlp-reading-comprehension/blob/master/allennlp_rc/eval/drop_eval.py). Differences: words and numbers
-    are those of `words_of`, so a sign counts, "$12.5" is 12.5, and a line end divides words.
+    are those of `words_of`, so a sign counts, "$12.5" and "12.5%" are 12.5, and a line end divides words.
     """
-    right, said = [words_of(span) for span in gold], [words_of(span) for span in given]
+    right, said = ([[word for word in words_of(span) if word != "%"] for span in spans] for spans in (gold, given))
     exact = sorted(right) == sorted(said) and any(right)
     matrix = [[_bag_f1(set(one), set(other)) for other in said] for one in right]
     rows, columns = load("scipy.optimize", "scipy", extra="metrics").linear_sum_assignment(matrix, maximize=True)

@@ -218,9 +218,53 @@ WORDS: list[Case] = [
     ("quasi_exact_match_triviaqa_corrected", ["+-*/"], "!", False),
     ("quasi_exact_match_triviaqa_corrected", ["Paris"], "", False),
 ]
+OPERATORS: list[Case] = [
+    *(
+        ("quasi_exact_match_corrected", [gold], text, right)
+        for gold, text, right in (
+            ("12", "1/2", False),
+            ("1/2", "1 / 2", True),
+            ("23", "2^3", False),
+            ("23", "2*3", False),
+            ("1030", "10:30", False),
+            ("10:30", "10:30.", True),
+            ("5", "5%", False),
+            ("5", "+5", True),
+            ("5", "**5**", True),
+            ("5", "<5", False),
+            ("5%", "5 %.", True),
+            ("x+1", "x1", False),
+            ("x+1", "x + 1", True),
+            ("C++", "C", False),
+            ("C++", "c++.", True),
+            ("C#", "C", False),
+            ("C#", "C#.", True),
+            ("510", "5'10", False),
+            ("1000", "1'000", True),
+            ("x12", "x1}{2", False),
+            ("10", "10#", True),
+        )
+    ),
+    *(
+        (metric, [gold], text, right)
+        for metric in ("prefix_exact_match_corrected", "prefix_quasi_exact_match_corrected")
+        for gold, text, right in (
+            *(("1", text, False) for text in ("1/2", "1 / 2", "1:30", "1-2", "1%", "1^2", "1+2", "1*2", "1 + 2", "1=2")),
+            *(("A", text, False) for text in ("A-level", "A's", "A/B", "A, B", "A or B", "A and B", "A & B", "A++", "A; C")),
+            *(("A", text, True) for text in ("A", "A.", "A, because", "A\nB is wrong", "A: the first", "A - the first", "A. A dog")),
+            *(("A", text, True) for text in ("A. I think so", "A, I think", "A, a dog", "A, A dog barks")),
+            ("B", "B-plan", False),
+            ("B", "B. Plan", True),
+            ("1", "1 apple", True),
+            ("1", "1, then 2", True),
+            ("Paris", "Paris, the capital", True),
+            ("well", "well-known", False),
+        )
+    ),
+]
 
 
-@pytest.mark.parametrize(("metric", "golds", "text", "right"), [*NUMBERS, *MATH, *WORDS])
+@pytest.mark.parametrize(("metric", "golds", "text", "right"), [*NUMBERS, *MATH, *WORDS, *OPERATORS])
 def test_an_answer_has_the_right_score(metric: str, golds: list[str], text: str, right: bool) -> None:
     assert list(values(metric, text, golds=golds).values()) == [float(right)]
 
@@ -232,6 +276,7 @@ def test_an_answer_has_the_right_score(metric: str, golds: list[str], text: str,
         pytest.param([["12.5"]], "12.5.", 1.0, 1.0, id="and a closing period"),
         pytest.param([["12.5"]], "12", 0.0, 0.0, id="its whole part"),
         pytest.param([["12.5"]], "$12.5", 1.0, 1.0, id="a currency"),
+        pytest.param([["12.5"]], "12.5%", 1.0, 1.0, id="a percentage"),
         pytest.param([["125"]], "12.5", 0.0, 0.0, id="no point is lost"),
         pytest.param([["5"]], "-5", 0.0, 0.0, id="another sign"),
         pytest.param([["10"]], "10\nPassage", 0.0, 0.67, id="a line end divides words"),
