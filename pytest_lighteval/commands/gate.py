@@ -20,7 +20,7 @@ from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.gates.gate_settings import GateSettings, read_gate_settings
 from pytest_lighteval.gates.judge import Judge
-from pytest_lighteval.gates.missing_tasks import missing_of_several
+from pytest_lighteval.gates.missing_tasks import missing_of_several, missing_reports
 from pytest_lighteval.gates.session_reports import UNENDED, Measured, SessionReport, judge_session, unended_reports
 from pytest_lighteval.reports.deferred import digest_of, read_deferred
 from pytest_lighteval.reports.groups import group_results
@@ -73,11 +73,23 @@ def run(options: argparse.Namespace) -> int:
 
 
 def judge_and_write(
-    joined: JoinedRuns, overrides: Mapping[str, Any], folder: Path, now: datetime, *, runs: int, verbosity: int, junit: Path | None = None
+    joined: JoinedRuns,
+    overrides: Mapping[str, Any],
+    folder: Path,
+    now: datetime,
+    *,
+    runs: int,
+    verbosity: int,
+    junit: Path | None = None,
+    is_one_session: bool = False,
 ) -> int:
-    """Judge joined runs, write them as one run (and as a JUnit file, if it is named), and print it. Returns 1 if anything is red."""
+    """Judge joined runs, write them as one run (and as a JUnit file, if it is named), and print it. Returns 1 if anything is red.
+
+    `is_one_session`: the runs are the shards of one session, whose selection is then no lost job.
+    """
     gate = _gate_settings(joined, overrides, today=now.date())
-    judged = judge_joined(joined, gate, gates_are_required="gates" in {**joined.options, **overrides})
+    gates_are_required = "gates" in {**joined.options, **overrides}
+    judged = judge_joined(joined, gate, gates_are_required=gates_are_required, is_one_session=is_one_session)
     report = replace(judged.report, run_id=folder.name, exit_status="tests_failed" if judged.is_red else "ok")
     write_run(folder, report)
     append_step_summary(summary_markdown(report), os.environ)
@@ -121,7 +133,7 @@ class JudgedRuns:
         return bool(self.report.errors or failed_verdicts(self.report) or any(report.problem for report in self.reports))
 
 
-def judge_joined(joined: JoinedRuns, gate: GateSettings, *, gates_are_required: bool) -> JudgedRuns:
+def judge_joined(joined: JoinedRuns, gate: GateSettings, *, gates_are_required: bool, is_one_session: bool = False) -> JudgedRuns:
     """Every verdict that one session over all of these tasks would have had. Raises UserInputError for a gate that nothing can meet."""
     judge = Judge(gate=gate, settings=joined.settings).planned(joined.items)
     report = joined.report
@@ -138,7 +150,7 @@ def judge_joined(joined: JoinedRuns, gate: GateSettings, *, gates_are_required: 
         verdicts=verdicts,
         gates_are_required=gates_are_required,
     )
-    missing = missing_of_several(gate, planned, joined.suites)
+    missing = (missing_reports if is_one_session else missing_of_several)(gate, planned, joined.suites)
     recalled = report.cache.get("recalled", 0)
     cached = [f"{recalled} of {recalled + report.cache['misses']} answers are remembered ones"] if recalled else []
     return JudgedRuns(

@@ -37,7 +37,9 @@ def run(options: argparse.Namespace) -> int:
     shards = in_order([(folder, read_shard_run(folder)) for folder in options.runs])
     whole = merge(shards)
     joined = join_runs([(options.output, whole)])
-    status = judge_and_write(joined, {}, options.output, datetime.now(UTC), runs=len(shards), verbosity=options.verbose)
+    status = judge_and_write(
+        joined, {}, options.output, datetime.now(UTC), runs=len(shards), verbosity=options.verbose, is_one_session=True
+    )
     join_details([folder for folder, _ in shards], options.output)
     return status
 

@@ -36,21 +36,23 @@ def missing_reports(gate: GateSettings, planned: Collection[TaskKey], suites: De
 def missing_of_several(gate: GateSettings, planned: Collection[TaskKey], suites: DeclaredSuites) -> SessionReports:
     """The same for several runs that are judged as one: a task that its suite declares, and that no run has, is missing too.
 
-    Such a task was in a job that was lost, unless a run selected among the tasks: then it is a notice.
+    Such a task was in a job that was lost.
+    So is a task of the baseline where the runs selected their tasks: together, the jobs of a matrix run all of them.
     """
     unrun = {key: has_floor for tasks in suites.tasks.values() for key, has_floor in tasks.items() if key not in planned}
     held = _held(gate) if isinstance(gate.baselines, Baselines) else []
-    reasons = {key: "its suite declares it with a floor, and no run has it" for key, has_floor in sorted(unrun.items()) if has_floor}
-    reasons |= {key: "its suite declares it, the baseline holds it, and no run has it" for key in held if key in unrun}
-    if suites.selection is not None and reasons:
-        told = _told(gate, planned, {})
-        named = ", ".join(map(str, list(reasons)[:3])) + (", ..." if len(reasons) > 3 else "")
-        told.notices.append(f"not judged, as no run has them ({suites.selection} selected): {named}")
-        return told
-    if suites.selection is None:
-        gone = [key for key in held if key.suite in suites.tasks and key not in planned and key not in unrun]
-        reasons |= dict.fromkeys(gone, "the baseline holds it, and its suite does not declare it any more")
-    return _told(gate, planned, reasons)
+    selected = "" if suites.selection is None else f" ({suites.selection} selected)"
+    reasons = {
+        key: f"its suite declares it with a floor, and no run has it{selected}" for key, has_floor in sorted(unrun.items()) if has_floor
+    }
+    reasons |= {key: f"its suite declares it, the baseline holds it, and no run has it{selected}" for key in held if key in unrun}
+    gone = [key for key in held if key.suite in suites.tasks and key not in planned and key not in unrun]
+    why = (
+        f"the baseline holds it, and no run has it{selected}"
+        if selected
+        else "the baseline holds it, and its suite does not declare it any more"
+    )
+    return _told(gate, planned, reasons | dict.fromkeys(gone, why))
 
 
 def _held(gate: GateSettings) -> list[TaskKey]:

@@ -149,7 +149,7 @@ def test_a_baseline_that_changed_since_the_runs_is_named(folder: Path, tasks: li
     assert main(["gate", run, "--baseline", "base.json"]) == 0
 
 
-def test_a_lost_job_is_red_unless_the_runs_selected_their_tasks(
+def test_a_lost_job_is_red_although_the_runs_selected_their_tasks(
     folder: Path, tasks: list[Task], capsys: pytest.CaptureFixture[str]
 ) -> None:
     lost = written(folder, a_run(tasks, *FIRST))
@@ -158,8 +158,35 @@ def test_a_lost_job_is_red_unless_the_runs_selected_their_tasks(
     assert main(["gate", lost]) == 1
     assert capsys.readouterr().out.count("its suite declares it, the baseline holds it, and no run has it (--gate-allow missing)") == 2
     assert main(["gate", lost, "--gate-allow", "missing"]) == 0
-    assert main(["gate", chosen]) == 0
-    assert "not judged, as no run has them (-k selected): gated|many:second|0, gated|many:third|0" in capsys.readouterr().out
+    capsys.readouterr()
+    assert main(["gate", chosen]) == 1
+    problem = "its suite declares it, the baseline holds it, and no run has it (-k selected)"
+    told = capsys.readouterr().out
+    assert f"FAILED gated|many:second|0: {problem} (--gate-allow missing)" in told
+    assert f"FAILED gated|many:third|0: {problem} (--gate-allow missing)" in told
+    assert main(["gate", chosen, "--gate-allow", "missing"]) == 0
+    assert f"gated|many:second|0: {problem}" in capsys.readouterr().out
+
+
+def test_the_jobs_of_a_matrix_that_select_all_tasks_together_are_whole(folder: Path, tasks: list[Task]) -> None:
+    jobs = [written(folder, a_run(tasks, *names, run_id=run_id, selection="-k")) for run_id, names in (("one", FIRST), ("two", OTHERS))]
+
+    assert main(["gate", *jobs]) == 0
+
+
+def test_a_task_that_vanished_is_red_although_the_runs_selected_their_tasks(
+    folder: Path, tasks: list[Task], capsys: pytest.CaptureFixture[str]
+) -> None:
+    declared = {"gated": {keyed(task): False for task in tasks if task.name != "alone"}}
+
+    assert main(["gate", written(folder, a_run(tasks, "many:first", *OTHERS, suites=declared, selection="-k"))]) == 1
+    assert "FAILED gated|alone|0: the baseline holds it, and no run has it (-k selected)" in capsys.readouterr().out
+
+
+def test_the_shards_of_one_session_that_selected_its_tasks_miss_none(folder: Path, tasks: list[Task]) -> None:
+    shard = written(folder, a_run(tasks, *FIRST, selection="-k", settings={**SETTINGS, "shard": [1, 1]}))
+
+    assert main(["merge", shard, "-o", "merged"]) == 0
 
 
 def test_a_task_that_vanished_from_its_suite_is_red(folder: Path, tasks: list[Task], capsys: pytest.CaptureFixture[str]) -> None:
