@@ -71,6 +71,16 @@ def group_rows(report: RunReport) -> list[ReportRow]:
     return [row for row in rows if row.key != ALL or row.verdict or len(averaged_in_all(report.results, row.metric)) > 1]
 
 
+def own_rows(report: RunReport) -> list[ReportRow]:
+    """What tests measured with `lighteval.run`, in the order of their node ids and of their calls."""
+    return [
+        ReportRow(key=str(result.key), metric=metric, number=number, verdict=None, name=f"{node}: {shown_key(result)}")
+        for node, results in report.own_runs.items()
+        for result in results
+        for metric, number in result.metrics.items()
+    ]
+
+
 def _rows(report: RunReport, metrics: Mapping[str, Mapping[str, MetricResult]]) -> list[ReportRow]:
     rows = []
     names = {str(result.key): shown_key(result) for result in report.results}

@@ -22,6 +22,7 @@ from pytest_lighteval.reports.rows import (
     model_name,
     one_line,
     ordered_keys,
+    own_rows,
     saved_documents,
     task_rows,
     time_text,
@@ -51,6 +52,7 @@ def summary_markdown(report: RunReport) -> str:
     lines += _list("Compared with the pinned baseline", ((key, pinned.line) for key, pinned in pinned_comparisons(report)))
     lines += _table("Tasks", task_rows(report))
     lines += _table("Averages over tasks", group_rows(report))
+    lines += _table("Measured by tests", own_rows(report))
     cut = {str(result.key): result.num_truncated for result in report.results if result.num_truncated}
     lines += _list("Documents cut to the model's length", ((key, str(cut[key])) for key in ordered_keys(cut)))
     lines += _list("Notes", ((str(result.key), note) for result in report.results for note in result.notes))
@@ -90,6 +92,7 @@ def _counts(report: RunReport, failed: int) -> str:
     outcomes = Counter(verdict.outcome for verdicts in report.verdicts.values() for verdict in verdicts)
     parts = [
         _counted(len(report.results), "task", "evaluated"),
+        _counted(sum(map(len, report.own_runs.values())), "evaluation", "by tests"),
         _counted(failed, "gate", "failed"),
         _counted(outcomes["passed"], "gate", "passed"),
         _counted(outcomes["inconclusive"], "gate", "inconclusive"),

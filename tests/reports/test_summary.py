@@ -116,6 +116,18 @@ def test_the_summary_is_added_to_what_a_step_has_already(tmp_path: Path) -> None
     assert path.read_text("utf-8") == "earlier\nours é\n"
 
 
+def test_what_tests_measured_is_on_the_page() -> None:
+    page = summary_markdown(replace(run(), own_runs={"test_it.py::test_it": (GSM8K, GSM8K)}))
+
+    row = r"| test\_it.py::test\_it: leaderboard\|gsm8k\|5 | qem | 0.3500 | 0.0479 | 100 |  |"
+    assert "\n\n2 evaluations by tests\n\n" in page
+    assert (
+        f"### Measured by tests\n\n| task | metric | value | stderr | n | gate |\n| --- | --- | ---: | ---: | ---: | --- |\n{row}\n{row}\n"
+        in page
+    )
+    assert "nothing evaluated" not in page
+
+
 @pytest.mark.parametrize("environ", [{}, {"GITHUB_STEP_SUMMARY": ""}], ids=["unset", "empty"])
 def test_without_a_step_nothing_is_written(environ: dict[str, str]) -> None:
     assert not append_step_summary("ours", environ)
