@@ -216,6 +216,7 @@ class _Task(msgspec.Struct, kw_only=True):
     rows: int
     truncated: int
     version: int | None
+    documents: int | None = None
     score_digest: str | None = None
     means: Any = None
     cut_share: float | None = None
@@ -394,7 +395,7 @@ def _task(key: TaskKey, plain: Any, sources: Mapping[str, Provenance], where: st
     means = only_known(task.metrics, file.means) if version > 1 else None
     if version > 1 and means is None:
         raise UserInputError(f"{where}: {field}.means: a list of the metrics whose value is a mean is needed")
-    for at, problem in problems(task, digest=file.score_digest, means=means):
+    for at, problem in problems(task, documents=file.documents, digest=file.score_digest, means=means):
         raise UserInputError(f"{where}: {field}.{at}: {problem}")
     return task
 

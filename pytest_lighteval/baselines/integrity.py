@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -71,22 +72,26 @@ def _same(value: Any) -> Any:
     return value
 
 
-def problems(task: BaselineTask, *, digest: str | None, means: frozenset[str] | None) -> Iterator[tuple[str, str]]:
+def problems(task: BaselineTask, *, documents: int | None, digest: str | None, means: frozenset[str] | None) -> Iterator[tuple[str, str]]:
     """What contradicts itself in a task that was read: the field and the problem.
 
+    `documents`: the number that the file states. None: it states none.
     `digest`, `means`: those of the file. None: it is of version 1, which had none; then a value that looks like a mean is checked.
     """
     if task.prompt_digests is not None:
         for field, fact in (("version", task.version), ("dataset_fingerprint", task.dataset_fingerprint)):
             if fact is None:
                 yield field, "is null, which only an imported baseline without prompts may have"
-    for name, number, least in (
-        ("truncated", task.num_truncated, 0),
-        ("max_samples", task.max_samples, 1),
-        ("effective_few_shots", task.effective_few_shots, 0),
-        ("cut_share", task.cut_share, 0),
+    if documents is not None and documents != task.documents:
+        yield "documents", f"{documents} is not possible; packed.ids names {task.documents}"
+    if not 0 <= task.num_truncated <= len(task.ids):
+        yield "truncated", f"{task.num_truncated} of {len(task.ids)} rows is not possible"
+    for name, number, least, most in (
+        ("max_samples", task.max_samples, 1, sys.maxsize),
+        ("effective_few_shots", task.effective_few_shots, 0, sys.maxsize),
+        ("cut_share", task.cut_share, 0, 1 + _ROUNDING),
     ):
-        if number is not None and not least <= number < (math.inf if name != "cut_share" else 1 + 1e-9):
+        if number is not None and not least <= number <= most:
             yield name, f"{number:g} is not possible"
     for name, metric in task.metrics.items():
         rows = task.scores[name]

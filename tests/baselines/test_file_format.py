@@ -71,7 +71,7 @@ def tasks(draw: st.DrawFn) -> BaselineTask:
         dataset_fingerprint=draw(st.none() | words) if imported else draw(words),
         data_revision=draw(st.none() | words),
         effective_few_shots=draw(st.none() | st.floats(0, 9)),
-        num_truncated=draw(st.integers(0, 9)),
+        num_truncated=draw(st.integers(0, count)),
         cut_share=draw(st.none() | st.floats(0, 1)),
         max_samples=draw(st.none() | st.integers(1, 99)),
         provenance=tuple(draw(st.lists(sources, max_size=2, unique_by=repr))),
