@@ -17,7 +17,6 @@ from pytest_lighteval.types import CorpusMetric, Task, TaskKey
 
 _FIELDS = ("task", "metric", "reason", "until", "floor")
 _REQUIRED = ("task", "reason", "until", "floor")
-_MOST_DAYS = 366
 _ABSURD = 1e6
 """A score where lower is better that no run has, of a metric without a known range."""
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -138,14 +137,19 @@ def load_waivers(path: Path, *, today: datetime.date | None = None) -> WaiverFil
     waivers: list[Waiver] = []
     for index in range(len(entries)):
         waiver = _waiver(file, index)
-        if today is not None and (waiver.until - today).days > _MOST_DAYS:
-            last = today + datetime.timedelta(days=_MOST_DAYS)
+        if today is not None and waiver.until > (last := _in_a_year(today)):
             raise file.error((index, "until"), f"{waiver.until} is more than a year away, a waiver for good; write a day up to {last}")
         for earlier in waivers:
             if (earlier.pattern, earlier.metric) == (waiver.pattern, waiver.metric):
                 raise file.error((index, "task"), f"line {earlier.line} already waives {waiver}")
         waivers.append(waiver)
     return WaiverFile(path=path, waivers=tuple(waivers))
+
+
+def _in_a_year(day: datetime.date) -> datetime.date:
+    """The same day of the next year; of 29 February, the 28th."""
+    leaps = (day.month, day.day) == (2, 29)
+    return day.replace(year=day.year + 1, day=28 if leaps else day.day)
 
 
 def _waiver(file: YamlFile, index: int) -> Waiver:

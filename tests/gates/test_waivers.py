@@ -233,10 +233,26 @@ def test_a_floor_that_allows_anything_is_refused(tmp_path: Path, metric: str, fl
 
 def test_a_year_is_the_most_that_a_waiver_holds(tmp_path: Path) -> None:
     path = tmp_path / "waivers.yaml"
-    path.write_text("- {task: a|b, reason: r, until: 2027-11-24, floor: 0.5}\n")
+    path.write_text("- {task: a|b, reason: r, until: 2027-11-23, floor: 0.5}\n")
 
     assert load_waivers(path, today=DAY).waivers
     with pytest.raises(
-        FileError, match=re.escape("[0].until: 2027-11-24 is more than a year away, a waiver for good; write a day up to 2027-11-23")
+        FileError, match=re.escape("[0].until: 2027-11-23 is more than a year away, a waiver for good; write a day up to 2027-11-22")
     ):
         load_waivers(path, today=DAY - datetime.timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    ("today", "last"),
+    [("2026-11-30", "2027-11-30"), ("2027-11-30", "2028-11-30"), ("2028-02-29", "2029-02-28"), ("2027-02-28", "2028-02-28")],
+)
+def test_a_year_is_up_to_the_same_day_of_the_next_one(tmp_path: Path, today: str, last: str) -> None:
+    path = tmp_path / "waivers.yaml"
+    day = datetime.date.fromisoformat(today)
+    path.write_text(f"- {{task: a|b, reason: r, until: {last}, floor: 0.5}}\n")
+    assert load_waivers(path, today=day).waivers
+
+    after = datetime.date.fromisoformat(last) + datetime.timedelta(days=1)
+    path.write_text(f"- {{task: a|b, reason: r, until: {after}, floor: 0.5}}\n")
+    with pytest.raises(FileError, match=f"write a day up to {last}"):
+        load_waivers(path, today=day)
