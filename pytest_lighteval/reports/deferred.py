@@ -96,7 +96,7 @@ def read_deferred(folder: Path) -> DeferredRun:
     path = folder / FILE
     try:
         plain = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         what = "was judged when it ran" if (folder / "results.json").is_file() else "is no run folder"
         raise DataError(f"{folder}: {what}; a run under --gate-defer has a {FILE}") from None
     except OSError as error:

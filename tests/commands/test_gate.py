@@ -233,9 +233,11 @@ def test_a_damaged_run_is_one_clear_line(folder: Path, capsys: pytest.CaptureFix
 def test_a_run_that_was_judged_and_a_folder_without_a_run_are_told_apart(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "judged").mkdir()
     (folder / "judged" / "results.json").write_text("{}")
+    (folder / "index.json").write_text("{}")
 
-    assert main(["gate", "judged"]) == main(["gate", "nothing"]) == 2
+    assert main(["gate", "judged"]) == main(["gate", "nothing"]) == main(["gate", "index.json"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "judged: was judged when it ran; a run under --gate-defer has a deferred.json",
         "nothing: is no run folder; a run under --gate-defer has a deferred.json",
+        "index.json: is no run folder; a run under --gate-defer has a deferred.json",
     ]
