@@ -25,9 +25,11 @@ def test_babi_asks_each_question_after_the_story_up_to_it_and_not_after_other_qu
         "answer": ["", "garden", "", "", "garden"],
     }
 
+    whole = "Mary went to the garden. Where is Mary? John left. Mary sat down. Where is Mary?"  # its questions are one cluster
+
     assert split_questions({"story": story}) == [
-        {"passage": "Mary went to the garden.", "question": "Where is Mary?", "answer": "garden"},
-        {"passage": "Mary went to the garden. John left. Mary sat down.", "question": "Where is Mary?", "answer": "garden"},
+        {"passage": "Mary went to the garden.", "question": "Where is Mary?", "answer": "garden", "story": whole},
+        {"passage": "Mary went to the garden. John left. Mary sat down.", "question": "Where is Mary?", "answer": "garden", "story": whole},
     ]
 
 

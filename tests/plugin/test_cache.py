@@ -458,8 +458,8 @@ def test_an_engine_that_breaks_in_an_unforeseen_way_is_an_error_of_its_task(proj
 def test_a_gate_says_that_it_judged_remembered_answers(project: Project) -> None:
     project.run("--save-baseline", "b.json", "-k", "choice", passed=2)
 
-    again = project.run("--baseline", "b.json", "-k", "choice", passed=3)
-    measured = project.run("--baseline", "b.json", "-k", "choice", "--no-cache", passed=3)
+    again = project.run("--baseline", "b.json", "--gate-allow", "blind", "-k", "choice", passed=3)
+    measured = project.run("--baseline", "b.json", "--gate-allow", "blind", "-k", "choice", "--no-cache", passed=3)
     ungated = project.run("-k", "choice", passed=2)
 
     again.stdout.fnmatch_lines([NOTICE])
