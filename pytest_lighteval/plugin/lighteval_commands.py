@@ -7,6 +7,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_lighteval.errors import UserInputError
+from pytest_lighteval.tasks.catalogue import Catalogue
+from pytest_lighteval.tasks.nearest import near_specs
+from pytest_lighteval.tasks.task_spec import SpecError, parse_specs
+
 _SERVED = "start the server, then --backend openai --model-args 'base_url=http://HOST:PORT/v1,model=NAME' (docs/backends/openai.md)"
 _UPLOAD = "nothing is uploaded: leave it out, and upload the run's folder below --report-dir yourself"
 
@@ -64,8 +69,11 @@ def option_here(name: str, value: str) -> str | None:
 def command_here(words: Sequence[str], folder: Path) -> str | None:
     """The command line to write for one of Lighteval's, such as `accelerate pretrained=gpt2 'leaderboard|gsm8k|5|0'`.
 
-    None: it is none. `words`: the arguments that belong to no option. An existing path is pytest's.
+    None: it is none. `words`: the arguments that belong to no option. An existing path is pytest's. The word `lighteval` itself may
+    stand before them.
     """
+    if len(words) > 1 and words[0] == "lighteval" and words[1] in COMMANDS and not (folder / words[0]).exists():
+        words = words[1:]
     if not words or any((folder / word.partition("::")[0]).exists() for word in words[:1]):
         return None
     command = words[0] if words[0] in COMMANDS else None
@@ -74,16 +82,40 @@ def command_here(words: Sequence[str], folder: Path) -> str | None:
     if command is None and not (models and specs):
         return None
     if command == "tasks" and "inspect" in words and specs:
-        said = f"pytest --backend fake --tasks {shlex.quote(specs[0])} --max-samples 10"
-        return f"lighteval tasks inspect: write {said}: the details have the prompts"
+        option, choices = _tasks_option(specs[0], folder)
+        return f"lighteval tasks inspect: write pytest --backend fake {option} --max-samples 10: the details have the prompts{choices}"
     if command == "tasks" and "create" in words:
         return "lighteval tasks create: write a suite file of your own (docs/suites.md)"
     if command is not None and not COMMANDS[command].startswith("--backend "):
         return f"lighteval {command}: {COMMANDS[command]}"
     backend = COMMANDS[command] if command is not None else "--backend NAME"
-    parts = [
-        backend,
-        *(f"--model-args {shlex.quote(word)}" for word in models[:1]),
-        *(f"--tasks {shlex.quote(word)}" for word in specs[:1]),
-    ]
-    return f"lighteval {' '.join(words[:1])}: write pytest {' '.join(parts)}"
+    option, choices = _tasks_option(specs[0], folder) if specs else ("", "")
+    parts = [backend, *(f"--model-args {shlex.quote(word)}" for word in models[:1]), *([option] if option else [])]
+    return f"lighteval {' '.join(words[:1])}: write pytest {' '.join(parts)}{choices}"
+
+
+def _tasks_option(text: str, folder: Path) -> tuple[str, str]:
+    """`--tasks ...` for Lighteval's argument of tasks, and at the end of the line what its user still has to choose.
+
+    A spec of newer Lighteval, `gsm8k|5`, has no suite. It gets the only suite with this task; if there are several, it stays as it is.
+    """
+    if text.endswith(".txt"):
+        return f"--tasks {shlex.quote(text)}", ""
+    specs, choices = [], ""
+    for part in text.split(","):
+        near = _near(part, folder)
+        specs.append(near[0] if len(near) == 1 else part)
+        if len(near) > 1:
+            choices += f"; for {part} choose {' or '.join(near)}"
+    return f"--tasks {shlex.quote(','.join(specs))}", choices
+
+
+def _near(spec: str, folder: Path) -> list[str]:
+    """The specs that one without suite or count may mean. Empty: it is whole, or names no shipped task."""
+    try:
+        parse_specs(spec, folder=folder)
+    except SpecError:
+        return near_specs(spec, Catalogue())
+    except UserInputError:
+        pass
+    return []

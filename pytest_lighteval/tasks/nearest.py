@@ -15,10 +15,16 @@ _MOST = 3
 
 
 def specs_meant(text: str, catalogue: Catalogue) -> str:
-    """` (did you mean 'leaderboard|gsm8k|5|0' or ...?)` for a text that is no spec.
+    """` (did you mean 'leaderboard|gsm8k|5|0' or ...?)` for a text that is no spec, as `near_specs`. Empty: no task has such a name."""
+    shown = [repr(spec) for spec in near_specs(text, catalogue)][:_MOST]
+    return f" (did you mean {' or '.join(shown)}?)" if shown else ""
+
+
+def near_specs(text: str, catalogue: Catalogue) -> list[str]:
+    """The specs that a text may mean that is none, of the tasks of this name or else of the nearest one.
 
     It may be `gsm8k`, `gsm8k|5` as newer Lighteval writes it, or `leaderboard|gsm8k` without a count.
-    A count that the text has is kept; otherwise it is the task's own. Empty: no task has such a name.
+    A count that the text has is kept; otherwise it is the task's own.
     """
     tasks = _tasks_by_name(catalogue)
     name, _, rest = (part.strip() for part in text.partition("|"))
@@ -31,8 +37,7 @@ def specs_meant(text: str, catalogue: Catalogue) -> str:
         f"{task.suite}|{known}|{count if count.isdecimal() else task.few_shots[0]}|{truncate if truncate in ('0', '1') else 0}"
         for known, task in found
     ]
-    shown = [repr(spec) for spec in dict.fromkeys(specs)][:_MOST]
-    return f" (did you mean {' or '.join(shown)}?)" if shown else ""
+    return list(dict.fromkeys(specs))
 
 
 def path_meant(argument: str, folder: Path, catalogue: Catalogue) -> str:

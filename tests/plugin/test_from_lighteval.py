@@ -86,6 +86,28 @@ def test_the_page_has_every_command_and_option_that_is_known() -> None:
     assert {words(left)[0].removeprefix("--") for left, _ in rows("Options")} >= set(OPTIONS) - {"epochs"}
 
 
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        pytest.param("gsm8k|5", "--tasks 'gsm8k|5'; for gsm8k|5 choose leaderboard|gsm8k|5|0 or lighteval|gsm8k|5|0", id="two-suites"),
+        pytest.param("musr:murder_mysteries|3", "--tasks 'lighteval|musr:murder_mysteries|3|0'", id="one-suite"),
+        pytest.param("leaderboard|gsm8k", "--tasks 'leaderboard|gsm8k|5|0'", id="no-count"),
+        pytest.param("musr:murder_mysteries|3,a|b|0|0", "--tasks 'lighteval|musr:murder_mysteries|3|0,a|b|0|0'", id="a-list"),
+        pytest.param("zzzzqqqq|5", "--tasks 'zzzzqqqq|5'", id="unknown"),
+    ],
+)
+def test_a_spec_without_a_suite_or_a_count_gets_it_where_there_is_one(tmp_path: Path, spec: str, said: str) -> None:
+    assert command_here(["accelerate", "pretrained=gpt2", spec], tmp_path) == (
+        f"lighteval accelerate: write pytest --backend accelerate --model-args pretrained=gpt2 {said}"
+    )
+
+
+def test_the_word_lighteval_may_stand_before_the_command(tmp_path: Path) -> None:
+    words_of_it = ["accelerate", "pretrained=gpt2", "a|b|0|0"]
+
+    assert command_here(["lighteval", *words_of_it], tmp_path) == command_here(words_of_it, tmp_path)
+
+
 def test_words_of_a_project_of_its_own_are_no_command(tmp_path: Path) -> None:
     (tmp_path / "tasks").mkdir()
 
