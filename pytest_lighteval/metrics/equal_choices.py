@@ -15,6 +15,12 @@ _MOST_TIED = 0.2
 _LEAST_DOCUMENTS = 20
 _ROUNDING = 1e-3
 """The most by which rounding lifts the log-probability of something certain over 0, in half precision."""
+_SAME = 1e-6
+"""Log-probabilities that differ by no more are the same; above 1, no more than this share of them.
+
+These are a few units in the last place of single precision.
+A step of bf16 is some 4,000 times as wide, so the smallest difference that bf16 can show is a difference.
+"""
 
 
 def impossible_logprob(response: Response) -> str | None:
@@ -38,7 +44,7 @@ class EqualChoices:
     asked: int = 0
     """Documents with at least two different choices."""
     tied: int = 0
-    """Of these, those all of whose choices have the same log-probability."""
+    """Of these, those all of whose choices have the same log-probability, up to `_SAME`."""
     twins: set[str] = field(default_factory=set)
     """Ids of documents in which two choices are the same text."""
 
@@ -50,7 +56,7 @@ class EqualChoices:
         parts = [(choices, logprobs) for choices, logprobs in _parts(doc, response.logprobs) if len(set(choices)) > 1]
         if parts:
             self.asked += 1
-            self.tied += any(len(set(logprobs)) == 1 for _, logprobs in parts)
+            self.tied += any(_are_same(logprobs) for _, logprobs in parts)
         if any(len(set(choices)) < len(choices) for choices, _ in _parts(doc, response.logprobs)):
             self.twins.add(doc.id)
 
@@ -72,6 +78,11 @@ class EqualChoices:
             some = len(self.twins)
             notes.append(f"{some} document{'s have' if some > 1 else ' has'} two equal choices, of which the second one can never win")
         return notes
+
+
+def _are_same(logprobs: Sequence[float]) -> bool:
+    """Whether the log-probabilities are equal up to rounding; an infinite one equals itself alone."""
+    return math.isclose(min(logprobs), max(logprobs), rel_tol=_SAME, abs_tol=_SAME)
 
 
 def _parts(doc: Doc, logprobs: Sequence[float]) -> Iterator[tuple[Sequence[str], Sequence[float]]]:

@@ -65,6 +65,26 @@ def test_a_fifth_of_at_least_20_documents_may_be_tied(tied: int, documents: int,
     assert equal.notes == [f"in {tied} of {documents} documents all choices have the same log-probability: the first one is taken"]
 
 
+@pytest.mark.parametrize(
+    ("logprobs", "is_tied"),
+    [
+        ((0.0, -1e-9, -2e-9), True),
+        ((-1e-6, 0.0), True),
+        ((-2e-6, 0.0), False),
+        ((-3.0, -3.000002), True),
+        ((-3.0, -3.00001), False),
+        ((-400.0, -400.0003), True),
+        ((-400.0, -400.001), False),
+        ((-1.0, -1.0078125), False),  # one step of bf16
+        ((-0.5, -0.50048828125), False),  # one step of fp16
+        ((-1.0, -INF), False),
+        ((-1.0, -1.0, -2.0), False),
+    ],
+)
+def test_log_probabilities_within_a_rounding_error_are_tied(logprobs: Sequence[float], is_tied: bool) -> None:
+    assert counted((doc(1, [f" {choice}" for choice in range(len(logprobs))]), logprobs)).tied == is_tied
+
+
 def test_equal_choices_are_no_tie_of_different_ones_but_are_noted() -> None:
     equal = counted(*[(doc(number, (" a", " a")), (-1.0, -1.0)) for number in range(30)], (doc(30, (" a", " b", " b")), (-3.0, -2.0, -2.0)))
 

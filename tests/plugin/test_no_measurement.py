@@ -26,6 +26,7 @@ def lighteval_backend():
     ("value", "problem"),
     [
         ("0.0", "in 20 of 20 documents all choices have the same log-probability; at most 20% may*"),
+        ("1e-9 * choice", "in 20 of 20 documents all choices have the same log-probability; at most 20% may*"),
         ("float('-inf')", "in 20 of 20 documents all choices have the same log-probability; at most 20% may*"),
         ("float('inf')", "20 of 20 documents have no answer; the first is test:*: a log-probability is above 0 (inf), *"),
     ],
