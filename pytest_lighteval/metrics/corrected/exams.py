@@ -28,7 +28,18 @@ def french_answer(text: str) -> str:
 def _is_same(gold: str, answer: str) -> bool:
     right, given = (re.sub(r"(?<=\d),(?=\d)", ".", text.strip("$ ")) for text in (gold, answer))  # French writes decimals with a comma
     words = words_of(right, articles=())
-    return (bool(words) and words == words_of(given, articles=())) or boxes.are_same(right, given)
+    if (bool(words) and words == words_of(given, articles=())) or boxes.are_same(right, given):
+        return True
+    tuples = [_tuple(text) for text in (gold, answer)]
+    return ";" in gold + answer and all(tuples) and boxes.are_same(*tuples)
+
+
+def _tuple(text: str) -> str:
+    """A pair or an interval with commas between its parts; French writes `(1{,}5 ; 2)`. Empty: it is none."""
+    bare = re.sub(r"\\(?:left|right)\b", "", text.strip("$ ")).replace("{,}", ",")
+    if bare[:1] not in tuple("([]") or bare[-1:] not in tuple(")[]"):
+        return ""
+    return re.sub(r"(?<=\d),(?=\d)", ".", bare).replace(";", ",") if ";" in bare else bare
 
 
 def _sample(doc: Doc, response: GenerateResponse) -> dict[str, float]:
