@@ -9,9 +9,10 @@ from dataclasses import replace
 from pytest_lighteval.checks.documents import Kinds, document_findings
 from pytest_lighteval.checks.findings import Cases
 from pytest_lighteval.checks.golds import GoldCheck, best_value
+from pytest_lighteval.checks.leaks import answer_in_prompt
 from pytest_lighteval.checks.oracle import NoTokens, Tokens
 from pytest_lighteval.checks.prompts import PromptCheck, overlap_finding
-from pytest_lighteval.checks.shortcuts import answer_in_prompt, choice_shortcuts
+from pytest_lighteval.checks.shortcuts import choice_shortcuts
 from pytest_lighteval.data.data_sets import DataSets
 from pytest_lighteval.errors import DataError, LightevalError, PromptError
 from pytest_lighteval.evaluate import EvaluationSettings, few_shot_pool, prompt_docs

@@ -1,11 +1,10 @@
-"""Ways to be right without an understanding: the longest choice, one place or label, a gold that the prompt holds. By statistics.
+"""Ways to choose right without an understanding: the longest choice, one place or label, the one that the query holds. By statistics.
 
 A shortcut is reported if chance makes so many hits in fewer than one of a million sound tasks (`chance`).
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pytest_lighteval.checks.chance import is_pattern
 from pytest_lighteval.checks.documents import competing
 from pytest_lighteval.checks.findings import Cases, shown
+from pytest_lighteval.checks.leaks import announced_label, words
 from pytest_lighteval.checks.options import letters, listed_options
 from pytest_lighteval.types import Doc, Finding, Severity
 
@@ -23,8 +23,6 @@ _LOPSIDED = 0.9
 _MANY = 0.5
 _SHORT = 4
 """Shorter golds stand in any text by accident."""
-_LONG = 30
-"""A gold this long does not stand in a question by accident."""
 _FEW_LABELS = 2
 """Labels that some documents have beside those of the document with the most."""
 
@@ -67,6 +65,7 @@ def choice_shortcuts(docs: Sequence[Doc]) -> Iterator[Finding]:
     yield from _at_the_end(docs)
     if _are_labels(docs):
         yield from _one_label(docs)
+        yield from announced_label(docs)
         yield from _by_length([doc for doc in docs if letters(doc)], listed_options)
         return
     yield from _by_length(docs, lambda doc: competing(doc)[0][0])
@@ -137,10 +136,10 @@ def _in_the_query(docs: Sequence[Doc]) -> Iterator[Finding]:
     """The choice that alone stands in the query."""
 
     def holds(query: str, choice: str) -> bool:
-        words = _words(choice).strip()
-        return len(words) >= _SHORT and f" {words} " in query
+        text = " ".join(words(choice))
+        return len(text) >= _SHORT and f" {text} " in query
 
-    strategy = _by_text(docs, _words, holds)
+    strategy = _by_text(docs, lambda query: f" {' '.join(words(query))} ", holds)
     if strategy.is_pattern():
         yield strategy.finding("gold-in-query", "the one choice that stands in the query")
 
@@ -169,30 +168,3 @@ def _by_text(docs: Sequence[Doc], prepare: Callable[[str], str], is_held: Callab
             texts = f"gold {shown(doc.choices[held[0]])}", f"query {shown(doc.query)}"
             strategy.tried(doc, held[0] in doc.gold, 1 / len(doc.choices), *texts)
     return strategy
-
-
-def _words(text: str) -> str:
-    """The text's words in lower case with a space before, between and behind them."""
-    return " ".join(["", *re.findall(r"\w+", text.casefold()), ""])
-
-
-def answer_in_prompt(docs: Sequence[Doc]) -> Iterator[Finding]:
-    """Golds of written answers that the document's own question holds: at its end, or whole and long."""
-    at_end, long, short = Cases(), Cases(), 0
-    for doc in docs:
-        golds = [gold.strip() for gold in doc.golds if gold.strip()]
-        query = doc.query.rstrip()
-        texts = (f"query {shown(query)}",)
-        ending = next((gold for gold in golds if len(gold) >= _SHORT and query.endswith(gold)), None)
-        inside = next((gold for gold in golds if len(gold) >= _LONG and gold in query), None)
-        if ending is not None:
-            at_end.add(doc.id, f"gold {shown(ending)}", *texts)
-        elif inside is not None:
-            long.add(doc.id, f"gold {shown(inside)}", *texts)
-        elif any(len(gold) >= _SHORT and gold in query for gold in golds):
-            short += 1
-    if at_end.ids:
-        yield at_end.finding("answer-ends-prompt", Severity.WARNING, "the prompt ends with the gold", of=len(docs))
-    if long.ids:
-        severity = Severity.NOTE if len(long.ids) + short >= _MANY * len(docs) else Severity.WARNING
-        yield long.finding("answer-in-prompt", severity, f"the prompt holds a gold of {_LONG} characters or more", of=len(docs))

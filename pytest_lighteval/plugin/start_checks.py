@@ -25,17 +25,21 @@ from pytest_lighteval.types import Backend
 
 
 def check_start(config: pytest.Config, session: Session) -> None:
-    """Raise pytest.UsageError for what would fail every task that was collected. A session without tasks has nothing to fail."""
+    """Raise pytest.UsageError for what would fail every task that was collected. A session without tasks has nothing to fail.
+
+    The linter asks no model, so of it only the folders are looked at.
+    """
     files = {task.path for _, task in session.judge.items if task.skip is None}
     option = config.option
-    if not files or option.collectonly or option.setupplan or session.settings.gate.plan_only:
+    is_check = session.settings.checks is not None
+    if not (files or is_check) or option.collectonly or option.setupplan or session.settings.gate.plan_only:
         return
     display = display_of(config)
     try:
         if session.writes_reports:
             _check_folders(session)
         with shown_records(display, session.secrets.mask):
-            if not (has_own_backend(config) or _has_backend_beside(files, config.rootpath)):
+            if not (is_check or has_own_backend(config) or _has_backend_beside(files, config.rootpath)):
                 _check_backend(*_chosen(session))
             if session.settings.against is not None:
                 _check_reference(session.settings.against.backend, session.settings.against.arguments)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.types import PromptTemplate, Severity
-from tests.checks.samples import choosing, found, written
+from tests.checks.samples import choosing, found
 
 
 def rows(count: int, gold_text: str = "abcd", *, place: int | None = None, seed: int = 0) -> list[dict[str, Any]]:
@@ -75,22 +75,6 @@ def test_a_query_that_lists_all_choices_gives_nothing_away(tmp_path: Path) -> No
     made = [{**row, "q": ", ".join(row["c"])} for row in rows(60)]
 
     assert found(choosing(tmp_path, made)) == {}
-
-
-@pytest.mark.parametrize(
-    ("query", "answer", "kind"),
-    [
-        ("What is it? The answer is mercury", "mercury", "answer-ends-prompt"),
-        ("The planet that is nearest to the sun is small. Which is it?", "planet that is nearest to the sun", "answer-in-prompt"),
-        ("Is mercury near?", "mercury", None),
-        ("How much is 4 + 4", "4", None),
-    ],
-)
-def test_a_prompt_that_holds_the_written_answer_is_told(tmp_path: Path, query: str, answer: str, kind: str | None) -> None:
-    prompt = PromptTemplate(query="{{ q }}", choices=("{{ a }}",))
-    task = written(tmp_path, [{"q": query, "a": answer}, {"q": "who?", "a": "nobody"}, {"q": "when?", "a": "never"}], prompt=prompt)
-
-    assert set(found(task)) == ({kind} if kind else set())
 
 
 @pytest.mark.parametrize("metric", ["loglikelihood_acc", "exact_match"])

@@ -254,3 +254,24 @@ def test_the_tokenizer_of_a_model_measures_limits_and_prompts(lint: pytest.Pytes
     lint.runpytest("--check-tasks", "--check-model=model", "-k", "sound")
     kinds = [finding["kind"] for finding in checks(lint)["tasks"]["lint|sound"]["findings"]]
     assert kinds == ["gold-cut-by-limit", "prompt-too-long"]
+
+
+@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["alone", "xdist"])
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_checked(lint: pytest.Pytester, workers: list[str]) -> None:
+    (lint.path / "taken").write_text("a file")
+
+    result = lint.runpytest_subprocess("--check-tasks", "--report-dir=taken/reports", *workers)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    output = [*result.outlines, *result.errlines]
+    errors = [line for line in output if line.startswith("ERROR: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith("ERROR: --report-dir ")
+    assert "no file can be made in " in errors[0]
+    assert not any("gold-cut-by-stop" in line for line in output)
+
+
+def test_a_list_of_checks_needs_no_folder(lint: pytest.Pytester) -> None:
+    (lint.path / "taken").write_text("a file")
+
+    assert lint.runpytest("--check-tasks", "--report-dir=taken/reports", "--collect-only").ret == pytest.ExitCode.OK
