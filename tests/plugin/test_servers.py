@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
@@ -167,6 +168,31 @@ def test_a_server_killed_in_mid_run_gives_errors_and_never_a_score(
     assert not list(project.path.glob("reports/*/details/mini/choice.2-shot.jsonl"))
 
 
+def test_a_server_that_never_was_there_is_one_error(project: pytest.Pytester, results: Results, server: TinyServer) -> None:
+    with socket.socket() as unused:  # bound, but it does not listen: connections are refused
+        unused.bind(("127.0.0.1", 0))
+        result = project.runpytest("suites", *arguments(server, base_url=f"http://127.0.0.1:{unused.getsockname()[1]}/v1"))
+
+    result.assert_outcomes(errors=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["!!!*no server is there: nobody answers there*!!!"])
+    (reason,) = results()["errors"].values()
+    assert "no server is there" in reason
+    assert results()["metrics"] == {}
+
+
+def test_a_server_that_answers_with_errors_alone_does_not_end_the_session(
+    project: pytest.Pytester, results: Results, server: TinyServer
+) -> None:
+    server.faults = [Fault(status=503, body="overloaded")] * 500
+
+    result = project.runpytest("suites", *arguments(server))
+
+    server.faults = []
+    result.assert_outcomes(errors=5)
+    assert len(results()["errors"]) == 5
+
+
 def test_what_failed_has_been_used_too(project: pytest.Pytester, results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.backends.tiny import tiny_model, tiny_tokenizer
 
@@ -223,7 +249,7 @@ def test_answers_of_a_server_that_nobody_vouches_for_are_not_kept(project: pytes
     ("arguments", "message"),
     [
         ("base_url=localhost:8000,model=m", "*base_url: 'localhost:8000' is not the address of a server*"),
-        ("base_url=http://127.0.0.1:9/v1", "*missing required field `model`*"),
+        ("base_url=http://127.0.0.1:9/v1", "*model is missing: the model's name at the server*"),
         ("base_url=http://127.0.0.1:9/v1,model=m,concurrency=many", "*concurrency: Expected `int`*"),
     ],
 )

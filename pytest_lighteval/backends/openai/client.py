@@ -16,7 +16,7 @@ from pytest_lighteval.backends.openai.answers import error_in, error_text, json_
 from pytest_lighteval.backends.openai.errors import FinalStatusError, RefusedError, UnansweredError
 from pytest_lighteval.backends.openai.secret import Secret
 from pytest_lighteval.backends.openai.transport import NoReplyError, Reply, Transport
-from pytest_lighteval.errors import BackendError
+from pytest_lighteval.errors import BackendError, BackendLostError
 
 _TRANSIENT = frozenset((408, 409, 425, 429))
 """Statuses, besides 5xx, that are tried again."""
@@ -38,7 +38,8 @@ class Client:
 
     Raises `UnansweredError` for a single request, and BackendError if nothing can go on: the key is refused, the model or path does not
     exist, or the server is gone. A server is gone if no connection is possible after all tries, or if several requests in a row had no
-    answer. Each further request is then tried only once; the first answer ends this state.
+    answer. Each further request is then tried only once; the first answer ends this state. If there never was a connection, it is a
+    BackendLostError: one that was there may be started again, but a wrong address stays wrong.
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class Client:
         """Why the server counts as gone; no request is then tried a second time. Any answer resets it to None."""
         self._has_answered = False
         """Whether a model has answered. A list of models does not show that the key may use one."""
+        self._was_there = False
+        """Whether there was a connection, whatever was answered."""
         self.counts: Counter[str] = Counter()
         """`requests` (answered), `retries`, and the sums of the server's `usage`."""
 
@@ -105,7 +108,9 @@ class Client:
                 reply = self._transport.send(method, path, body)
             except NoReplyError as error:
                 trouble, is_connected = self.shown(str(error)), error.is_connected
+                self._was_there |= is_connected
             else:
+                self._was_there = True
                 if 200 <= reply.status < 300:
                     outcome = self._read(reply, has_choices=payload is not None)
                     if not isinstance(outcome, str):
@@ -165,12 +170,13 @@ class Client:
         with self._lock:
             self._unanswered_in_a_row += 1
             if not is_connected:
-                self._gone = "the server is gone"
+                self._gone = "the server is gone" if self._was_there else "no server is there"
             elif self._gone is None and self._unanswered_in_a_row >= _UNANSWERED_IN_A_ROW:
                 self._gone = f"{self._unanswered_in_a_row} requests in a row have no answer"
             gone = self._gone
         if gone is not None:
-            raise BackendError(f"{self._base_url}: {gone}: {trouble}")
+            kind = BackendError if self._was_there else BackendLostError
+            raise kind(f"{self._base_url}: {gone}: {trouble}")
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -13,7 +13,7 @@ import pytest
 from pytest_lighteval.backends.openai.client import Client
 from pytest_lighteval.backends.openai.errors import FinalStatusError, RefusedError, UnansweredError
 from pytest_lighteval.backends.openai.secret import Secret
-from pytest_lighteval.errors import BackendError
+from pytest_lighteval.errors import BackendError, BackendLostError
 from tests.backends.openai.openai_server import Behaviour, Fault, TinyServer
 
 KEY = "sk-not-for-any-report"
@@ -183,12 +183,25 @@ def test_a_server_that_is_gone_ends_everything_and_is_then_asked_once(
     client = make_client()
     server.die()
 
-    with pytest.raises(BackendError, match="the server is gone: nobody answers there"):
+    with pytest.raises(BackendLostError, match="no server is there: nobody answers there"):
         client.post("/completions", {})
     assert len(waits) == 3
-    with pytest.raises(BackendError, match="the server is gone"):
+    with pytest.raises(BackendLostError, match="no server is there"):
         client.post("/completions", {})
     assert len(waits) == 3
+
+
+def test_a_server_that_was_there_may_come_back(server: TinyServer, make_client: MakeClient) -> None:
+    client = make_client(retries=0)
+    server.faults = [Fault(status=503, body="loading")]
+    with pytest.raises(UnansweredError):
+        client.post("/completions", {})
+    server.die()
+
+    with pytest.raises(BackendError, match="the server is gone: nobody answers there") as caught:
+        client.post("/completions", {})
+
+    assert not isinstance(caught.value, BackendLostError)
 
 
 def test_a_server_that_answers_nobody_is_given_up_after_a_few_requests(server: TinyServer, make_client: MakeClient) -> None:
