@@ -229,7 +229,7 @@ def test_folders_of_suites_in_the_ini_file_matter_where_they_are_collected(
         ),
         pytest.param(
             ["--lighteval-config-path=l.yaml"],
-            "--lighteval-config-path: it is a model argument: write --model-args lighteval_config_path=l.yaml",
+            "--lighteval-config-path: it is a model argument: write --backend nanotron --model-args lighteval_config_path=l.yaml",
             id="nanotron's other option",
         ),
         pytest.param(["mini|prose|0|0"], "mini|prose|0|0: pytest takes it for a path; write --tasks 'mini|prose|0|0'", id="a spec"),
