@@ -15,6 +15,8 @@ _SHORT = 4
 """Shorter golds end any text by accident."""
 _LONG = 30
 """A gold this long does not stand in a question by accident."""
+_MOST_WORDS = _LONG // 2
+"""A gold of more words is longer than `_LONG` characters, and found as a text. Grids of digits would cost minutes."""
 _MANY = 0.5
 """A benchmark of quotations asks for what the prompt says."""
 _LARGE = 0.05
@@ -52,8 +54,8 @@ def answer_in_prompt(docs: Sequence[Doc]) -> Iterator[Finding]:
         yield announcement
         return
     held = rest.held()
-    is_many = len(held.own.ids) + len(seen) >= _MANY * (held.trials + len(seen))
-    if held.is_pattern:
+    is_many = max(len(held.own.ids), len(long.ids)) + len(seen) >= _MANY * (held.trials + len(seen))
+    if held.is_pattern and len(held.own.ids) >= len(long.ids):
         is_small = held.share - held.chance < _LARGE and not long.ids
         message = f"the prompt holds its own gold in {held.share:.1%}, where chance is {held.chance:.1%}"
         yield held.own.finding("answer-in-prompt", Severity.NOTE if is_many or is_small else Severity.WARNING, message, of=held.trials)
@@ -96,9 +98,9 @@ class _Golds:
         self._sizes = Counter(golds for _, _, golds in self._docs)
         self._groups: dict[_Words, list[frozenset[_Words]]] = defaultdict(list)
         for group in self._sizes:
-            for gold in group:
+            for gold in (gold for gold in group if len(gold) <= _MOST_WORDS):
                 self._groups[gold].append(group)
-        # a gold is looked up where its first word stands, so long golds cost nothing elsewhere
+        # a gold is looked up where its first word stands
         lengths: dict[str, set[int]] = defaultdict(set)
         for gold in self._groups:
             lengths[gold[0]].add(len(gold))

@@ -110,3 +110,14 @@ def test_a_letter_that_is_announced_is_a_warning(tmp_path: Path, metric: str) ->
 @pytest.mark.parametrize("query", ["", "The answer is not {other}.", "The answer is A, B, C or D.", "The answer is A."])
 def test_letters_that_say_nothing_are_sound(tmp_path: Path, query: str) -> None:
     assert "answer-in-prompt" not in found(lettered(tmp_path, query))
+
+
+def test_a_long_gold_is_found_as_a_text(tmp_path: Path) -> None:
+    """More words than are looked up one by one."""
+    grid = " ".join(str(number % 7) for number in range(40))
+    task = asked(tmp_path, [{"q": f"Turn {grid} round.", "a": grid}, *({"q": f"What is {n}?", "a": f"x{n}"} for n in range(20))])
+
+    finding = found(task)["answer-in-prompt"]
+
+    assert (finding.severity, finding.count, finding.of) == (Severity.WARNING, 1, 21)
+    assert finding.message == "the prompt holds a gold of 30 characters or more"
