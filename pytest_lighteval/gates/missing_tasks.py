@@ -21,16 +21,55 @@ class DeclaredSuites:
     """The option that chooses among the tasks. None: there is none, but a plugin may leave some out."""
 
 
-def missing_reports(gate: GateSettings, planned: Collection[TaskKey], suites: DeclaredSuites) -> SessionReports:
+def missing_reports(
+    gate: GateSettings, planned: Collection[TaskKey], suites: DeclaredSuites, *, earlier: Collection[TaskKey] = ()
+) -> SessionReports:
     """Of a session: a failure for each task that vanished from a suite that runs as a whole, or a notice where that is allowed.
 
-    A notice names the suites of the baseline of which nothing runs.
+    A notice names the tasks of which this is not judged, and the suites of the baseline of which nothing runs.
+
+    Args:
+        gate: its baselines hold the tasks.
+        planned: what the session runs.
+        suites: what its suites declare.
+        earlier: what an earlier session found missing, and this one continues (`still_missing`).
     """
-    vanished: list[TaskKey] = []
-    if isinstance(gate.baselines, Baselines) and suites.selection is None:
-        whole = {suite for suite, declared in suites.tasks.items() if declared.keys() <= set(planned)}
-        vanished = [key for key in _held(gate) if key.suite in whole and key not in planned]
-    return _told(gate, planned, dict.fromkeys(vanished, "the baseline holds it, and its suite does not declare it any more"))
+    vanished = vanished_tasks(gate, planned, suites)
+    reasons = dict.fromkeys(earlier, "the baseline holds it, and an earlier session found that its suite does not declare it any more")
+    reasons |= dict.fromkeys(vanished, "the baseline holds it, and its suite does not declare it any more")
+    told = _told(gate, planned, reasons)
+    told.notices += _unjudged(gate, planned, suites, {*reasons})
+    return told
+
+
+def vanished_tasks(gate: GateSettings, planned: Collection[TaskKey], suites: DeclaredSuites) -> list[TaskKey]:
+    """Tasks of the baseline that a suite does not declare any more, of the suites that run as a whole."""
+    if not isinstance(gate.baselines, Baselines) or suites.selection is not None:
+        return []
+    whole = {suite for suite, declared in suites.tasks.items() if declared.keys() <= set(planned)}
+    return [key for key in _held(gate) if key.suite in whole and key not in planned]
+
+
+def still_missing(gate: GateSettings, planned: Collection[TaskKey], suites: DeclaredSuites, names: Collection[str]) -> list[TaskKey]:
+    """Of the tasks that earlier sessions found missing, those that the baseline still holds and that no suite of this session declares."""
+    declared = {key for tasks in suites.tasks.values() for key in tasks}
+    return [key for key in _held(gate) if str(key) in names and key not in planned and key not in declared]
+
+
+def _unjudged(gate: GateSettings, planned: Collection[TaskKey], suites: DeclaredSuites, judged: Collection[TaskKey]) -> Iterator[str]:
+    """One line about the tasks that may have vanished from a suite of which the session does not run all tasks."""
+    if not isinstance(gate.baselines, Baselines):
+        return
+    named = {key.suite for key in planned}
+    declared = {key for tasks in suites.tasks.values() for key in tasks}
+    unjudged = [key for key in _held(gate) if key.suite in named and key not in planned and key not in declared and key not in judged]
+    if unjudged:
+        why = f"{suites.selection} selects" if suites.selection is not None else "not all tasks of the suite ran"
+        yield f"not judged whether they vanished from their suite ({why}): {_first(unjudged)}"
+
+
+def _first(keys: Collection[TaskKey]) -> str:
+    return ", ".join(map(str, list(keys)[:3])) + (", ..." if len(keys) > 3 else "")
 
 
 def missing_of_several(gate: GateSettings, planned: Collection[TaskKey], suites: DeclaredSuites) -> SessionReports:

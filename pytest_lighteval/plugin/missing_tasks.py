@@ -12,8 +12,11 @@ from pytest_lighteval.gates.missing_tasks import DeclaredSuites
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.types import Task, TaskKey
 
-_CHOOSING = {"keyword": "-k", "markexpr": "-m", "deselect": "--deselect", "lf": "--lf", "stepwise": "--stepwise", "maxfail": "-x"}
-"""Options of pytest that choose among the items: where pytest keeps them, and how users write them."""
+_CHOOSING = {"keyword": "-k", "markexpr": "-m", "deselect": "--deselect"}
+"""Options of pytest that choose among the items by what they are: where pytest keeps them, and how users write them.
+
+What `--lf` and `--stepwise` leave out is seen in what ran, and after `-x` stopped a session nothing is judged.
+"""
 
 
 def declared_suites(session: Session, config: pytest.Config) -> DeclaredSuites:

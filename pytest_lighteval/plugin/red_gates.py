@@ -1,6 +1,7 @@
 """Red gates between sessions, in pytest's own cache: what `--lf` and `--ff` ask again, and what a second attempt is held against.
 
 A superset and the pooled test are no items, so `--lf` does not know them. Their tasks are kept among pytest's last failures instead.
+A missing task has no item at all: it stays open until the suite declares it, or the baseline does not hold it any more.
 """
 
 from __future__ import annotations
@@ -32,14 +33,27 @@ class _Kept(msgspec.Struct):
     gates: dict[str, RedGate] = {}
     tasks: dict[str, list[str]] = {}
     """A superset, or the pooled test, that failed -> ids of its items."""
+    missing: list[str] = []
+    """Keys of tasks that the baseline holds and that vanished from their suite."""
 
 
 def red_gates(config: pytest.Config, *, allowed: Iterable[str]) -> RedGates:
     """What earlier sessions found red, if this session continues them; the same in every worker."""
     cache = _cache(config)
-    if cache is None or not any(config.getoption(name, None) for name in _CONTINUES):
+    if cache is None or not continues(config):
         return RedGates()
     return RedGates(environment=_environment(), by_name=_read(cache).gates, is_allowed=RETRIED in allowed)
+
+
+def continues(config: pytest.Config) -> bool:
+    """Whether this session asks again what failed before."""
+    return any(config.getoption(name, None) for name in _CONTINUES)
+
+
+def open_missing(config: pytest.Config) -> frozenset[str]:
+    """Keys of the tasks that earlier sessions found missing."""
+    cache = _cache(config)
+    return frozenset() if cache is None else frozenset(_read(cache).missing)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +65,8 @@ class RedSession:
     """Task key -> id of its item."""
     failed: dict[str, bool] = field(default_factory=dict)
     """Supersets and the pooled test that were judged -> whether they failed."""
+    missing: list[str] | None = None
+    """Keys of the tasks that are missing now. None: the session has no baseline to tell."""
 
     def note_reports(self, reports: Iterable[SessionReport]) -> None:
         """Remember which supersets failed, for whatever reason."""
@@ -70,7 +86,7 @@ class RedSession:
                 tasks.pop(name, None)
             elif ids:
                 tasks[name] = ids
-        kept = _Kept(gates=gates, tasks=tasks)
+        kept = _Kept(gates=gates, tasks=tasks, missing=before.missing if self.missing is None else self.missing)
         if kept != before:
             cache.set(_RED, msgspec.to_builtins(kept))
         last_failed = cache.get(_LAST_FAILED, {})

@@ -11,17 +11,18 @@ import pytest
 from pytest_lighteval.backends.model_args import given_arguments
 from pytest_lighteval.baselines.calibration import calibrated
 from pytest_lighteval.baselines.measured import MeasuredBaselines
+from pytest_lighteval.baselines.read import Baselines
 from pytest_lighteval.baselines.save import SaveTarget
 from pytest_lighteval.errors import LightevalError
-from pytest_lighteval.gates.missing_tasks import DeclaredSuites, missing_reports
-from pytest_lighteval.gates.session_reports import UNENDED, Measured, SessionReport, judge_session, unended_reports
+from pytest_lighteval.gates.missing_tasks import DeclaredSuites, missing_reports, still_missing, vanished_tasks
+from pytest_lighteval.gates.session_reports import UNENDED, Measured, SessionReport, SessionReports, judge_session, unended_reports
 from pytest_lighteval.plugin.deferral import deferred_line, write_deferred
 from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
 from pytest_lighteval.plugin.items import task_of, without_group
 from pytest_lighteval.plugin.missing_tasks import declared_suites
-from pytest_lighteval.plugin.red_gates import RedSession
+from pytest_lighteval.plugin.red_gates import RedSession, continues, open_missing
 from pytest_lighteval.plugin.reference import forget_exchange
 from pytest_lighteval.plugin.saved_baselines import save_baseline
 from pytest_lighteval.plugin.session import Session
@@ -181,13 +182,23 @@ class Reporter:
         )
         self._red = RedSession(judge=judge, ids=self._ids)
         self._red.note_reports(judged.reports)
-        suites = declared_suites(self._session, self._config) if judge.plan is not None else DeclaredSuites()
-        missing = missing_reports(judge.gate, {key for key, _ in judge.items}, suites)
+        missing = self._missing(self._red)
         collected.verdicts, self._notices = judged.verdicts, [*judged.notices, *missing.notices]
         if judge.plan is not None and judge.plan.gates and (recalled := collected.cache["recalled"]):
             answers = f"{recalled} of {recalled + collected.cache['misses']} answers"
             self._notices.append(f"{answers} are remembered ones, of an engine with this version; --no-cache measures it")
         return [*missing.reports, *judged.reports]
+
+    def _missing(self, red: RedSession) -> SessionReports:
+        """Judge what vanished from the suites; what an earlier session found and this one continues stays red."""
+        judge = self._session.judge
+        suites = declared_suites(self._session, self._config) if judge.plan is not None else DeclaredSuites()
+        planned = {key for key, _ in judge.items}
+        if not isinstance(judge.gate.baselines, Baselines):
+            return missing_reports(judge.gate, planned, suites)
+        still = still_missing(judge.gate, planned, suites, open_missing(self._config))
+        red.missing = sorted({str(key) for key in (*still, *vanished_tasks(judge.gate, planned, suites))})
+        return missing_reports(judge.gate, planned, suites, earlier=still if continues(self._config) else ())
 
     def _save(self, session: pytest.Session) -> Iterator[SessionReport]:
         """Write the baselines that the session is asked for. A failure for each that is not written."""

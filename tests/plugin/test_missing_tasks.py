@@ -43,8 +43,8 @@ def test_a_renamed_task_is_new_and_its_old_name_is_red(pytester: pytest.Pytester
 
 @pytest.mark.parametrize(
     "selection",
-    [("-k", "many"), ("--max-samples", "100"), ("-x",), ("suites/gated/gated.yaml::many:first[0-shot]",), ("--lf",)],
-    ids=["keyword", "max-samples", "exit-first", "node-id", "last-failed"],
+    [("-k", "many"), ("--max-samples", "100"), ("suites/gated/gated.yaml::many:first[0-shot]",)],
+    ids=["keyword", "max-samples", "node-id"],
 )
 def test_a_selection_misses_no_task(pytester: pytest.Pytester, suite: Path, selection: tuple[str, ...]) -> None:
     without_alone(suite)
@@ -54,6 +54,18 @@ def test_a_selection_misses_no_task(pytester: pytest.Pytester, suite: Path, sele
 
     assert result.ret == pytest.ExitCode.OK
     result.stdout.no_fnmatch_line("*does not declare it any more*")
+    result.stdout.fnmatch_lines(["not judged whether they vanished from their suite (* select*): gated|alone|0"])
+
+
+@pytest.mark.parametrize("option", ["-x", "--maxfail=50", "--lf", "--ff", "--sw"])
+def test_an_option_that_left_nothing_out_is_no_selection(pytester: pytest.Pytester, suite: Path, option: str) -> None:
+    without_alone(suite)
+
+    results = [pytester.runpytest(*FAKE, *BASELINE, option) for _ in range(2)]
+
+    for result in results:
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        result.stdout.fnmatch_lines(["FAILED lighteval::gated|alone|0 - *does not declare it any more*"])
 
 
 def test_a_part_of_a_suites_files_is_a_selection_too(pytester: pytest.Pytester, suite: Path) -> None:
@@ -64,6 +76,15 @@ def test_a_part_of_a_suites_files_is_a_selection_too(pytester: pytest.Pytester, 
     result = pytester.runpytest("suites/gated/gated.yaml", *FAKE[1:], *BASELINE)
 
     assert result.ret == pytest.ExitCode.OK
+
+
+def test_an_open_missing_task_ends_when_its_suite_declares_it_again(pytester: pytest.Pytester, suite: Path) -> None:
+    whole = suite.read_text()
+    without_alone(suite)
+    pytester.runpytest(*FAKE, *BASELINE)
+    suite.write_text(whole)
+
+    assert pytester.runpytest(*FAKE, *BASELINE, "--lf").ret == pytest.ExitCode.OK
 
 
 def test_a_suite_that_was_not_named_is_told_in_a_line(pytester: pytest.Pytester, suite: Path) -> None:

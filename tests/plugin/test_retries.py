@@ -230,6 +230,29 @@ def test_last_failed_runs_the_tasks_of_a_failed_superset_and_keeps_it_red(
     again.stdout.fnmatch_lines(["FAILED lighteval::gated|many:_average|0 - *REGRESSED*"])
 
 
+@pytest.mark.parametrize(("option", "workers"), [("--lf", ("-n", "2")), ("--sw", ())], ids=["last-failed", "stepwise"])
+def test_a_missing_task_stays_red_while_only_failed_tasks_run(
+    pytester: pytest.Pytester, suite: Path, option: str, workers: tuple[str, ...]
+) -> None:
+    """The second session leaves tasks out, so it cannot judge the suite as a whole."""
+    recovering(pytester, first="error")
+    base = pytester.path / "base.json"
+    mended = base.read_text()
+    content = json.loads(mended)
+    content["tasks"]["gated|gone|0"] = content["tasks"]["gated|alone|0"]
+    base.write_text(json.dumps(content))
+
+    first = run(pytester, *BASELINE, *workers)
+    again = run(pytester, *BASELINE, *workers, option)
+    base.write_text(mended)
+    last = run(pytester, *BASELINE, *workers, option)
+
+    for result in (first, again):
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        result.stdout.fnmatch_lines(["FAILED lighteval::gated|gone|0 - *its suite does not declare it any more (--gate-allow missing)"])
+    assert last.ret == pytest.ExitCode.OK
+
+
 def test_last_failed_runs_every_task_of_a_failed_pooled_test(pytester: pytest.Pytester, suite: Path) -> None:
     recovering(pytester, tasks=["alone", "first", "second", "third"], calls=99)
     wide = ("--gate-min-effect", "0.19", "--gate-max-drop", "0.2")
