@@ -62,7 +62,7 @@ FINDING_KINDS: Mapping[str, str] = {
     "one-label-dominates": "One label, such as a letter or yes, is right more often than chance allows.",
     "gold-in-query": "The one choice that stands in the query is right more often than chance allows.",
     "answer-ends-prompt": "The prompt ends with the gold; of choices, more often than chance allows.",
-    "answer-in-prompt": "The prompt holds a long gold.",
+    "answer-in-prompt": "The prompt holds its gold: a long one, one behind the same words each time, or more often than chance allows.",
     "prompt-too-long": "Prompt and answer are longer than the model, so the prompt is cut.",
 }
 """Every kind of finding, in one sentence."""

@@ -66,7 +66,7 @@ def test_confidence_that_fell_without_answers_is_told_and_green(pytester: pytest
     suite = write_gated(pytester.path / "suites", documents=200)
     measured(suite, pytester.path / "base.json", FakeBackend(accuracy=0.7, jitter=1.0))
 
-    result = pytester.runpytest(*RUN, *LESS_SURE)
+    result = pytester.runpytest(*RUN, *LESS_SURE, "--gate-allow", "blind")
 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
