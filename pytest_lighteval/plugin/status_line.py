@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import pytest
 
@@ -61,7 +63,7 @@ class StatusLine:
             self._shown_at = self._clock()
             if self.is_terminal:
                 line = text[: max(writer.fullwidth - 1, 0)]
-                writer.write_raw(f"{_ROOM_BELOW}{_SAVE}{_BELOW}{_CLEAR}{line}{_RESTORE}", flush=True)
+                _write_raw(writer, f"{_ROOM_BELOW}{_SAVE}{_BELOW}{_CLEAR}{line}{_RESTORE}")
                 self._is_drawn = True
             else:
                 self._reporter.ensure_newline()
@@ -77,7 +79,7 @@ class StatusLine:
             return
         with self._lock, self._on_the_terminal():
             if self._is_drawn:
-                self._config.get_terminal_writer().write_raw(f"{_SAVE}{_BELOW}{_CLEAR}{_RESTORE}", flush=True)
+                _write_raw(self._config.get_terminal_writer(), f"{_SAVE}{_BELOW}{_CLEAR}{_RESTORE}")
             elif self._has_broken and nodeid and not self._reporter.showlongtestinfo:
                 self._reporter.write_fspath_result(nodeid, "")
             self._is_drawn = self._has_broken = False
@@ -92,3 +94,14 @@ class StatusLine:
     def _on_the_terminal(self) -> AbstractContextManager[None]:
         """Past pytest's capture, which would keep the line for a failure's report."""
         return nullcontext() if self._capture is None else self._capture.global_and_fixture_disabled()
+
+
+def _write_raw(writer: Any, text: str) -> None:
+    """Write what pytest must not count as a part of its line."""
+    write_raw = getattr(writer, "write_raw", None)
+    if write_raw is not None:
+        write_raw(text, flush=True)
+        return
+    writer.flush()  # pytest 8 has no such method, and writes to the same stream
+    sys.stdout.write(text)
+    sys.stdout.flush()
