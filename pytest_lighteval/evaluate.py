@@ -16,6 +16,8 @@ from pytest_lighteval.data.data_sets import DataSets, rows_fingerprint
 from pytest_lighteval.errors import BackendError, DataError, NothingToAskError, NotJudgedError, RequestsFailedError, UserInputError
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.metrics.equal_choices import impossible_logprob
+from pytest_lighteval.metrics.tiny_benchmarks import with_estimates
+from pytest_lighteval.metrics.tiny_parameters import TinyParameters
 from pytest_lighteval.prompts.assembly import build_prompt, truncate_few_shots
 from pytest_lighteval.prompts.documents import render_docs
 from pytest_lighteval.prompts.few_shots import pick_few_shots, resolve_few_shots_split, shuffle_docs
@@ -133,6 +135,7 @@ def evaluate(
     data_sets: DataSets | None = None,
     stopping: StoppingRule | None = None,
     share: tuple[int, int] | None = None,
+    tiny_parameters: TinyParameters | None = None,
     on_detail: Callable[[Detail], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> TaskResult:
@@ -140,7 +143,8 @@ def evaluate(
 
     `on_detail` gets each document as soon as all its responses are there. With `stopping` the backend is asked part by part until
     the rule says to stop; the result then has the documents so far. With `share` (number, of how many) the backend answers a part of the
-    documents; the result is of this part, and `tally.merge_shares` makes the whole of all parts.
+    documents; the result is of this part, and `tally.merge_shares` makes the whole of all parts. `tiny_parameters` are for the estimates of
+    tinyBenchmarks.
 
     Raises:
         NothingToAskError: The share has no document.
@@ -176,7 +180,7 @@ def evaluate(
     thoughts = _thoughts(task, backend, prompted, settings)
 
     def measured() -> TaskResult:
-        return tally.result(whole, seconds=time.perf_counter() - started)
+        return with_estimates(task, tally.result(whole, seconds=time.perf_counter() - started), tiny_parameters)
 
     progress = Progress(done=0, total=sum(len(set(doc.requests.values())) for doc in prompted), documents=len(prompted))
     for part in stopping.parts(prompted) if stopping else [range(len(prompted))]:

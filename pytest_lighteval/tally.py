@@ -11,6 +11,7 @@ from pytest_lighteval.common.statistics import aggregate, standard_error
 from pytest_lighteval.errors import DataError, RequestsFailedError
 from pytest_lighteval.metrics import metric
 from pytest_lighteval.metrics.equal_choices import EqualChoices
+from pytest_lighteval.metrics.tiny_benchmarks import with_estimates
 from pytest_lighteval.prompts.few_shots import resolve_few_shots_split
 from pytest_lighteval.types import (
     Ask,
@@ -196,7 +197,7 @@ def merge_shares(task: Task, parts: Sequence[TaskResult], *, has_system_prompt: 
         data_notes=() if first.share is None else first.share.data_notes,
         ids=None,
     )
-    return tally.result(whole, seconds=sum(part.seconds for part in parts))
+    return with_estimates(task, tally.result(whole, seconds=sum(part.seconds for part in parts)), None)
 
 
 def _document_score(detail: Detail) -> DocumentScore:

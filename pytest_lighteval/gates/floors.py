@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_lighteval.errors import UserInputError, did_you_mean
-from pytest_lighteval.types import GateSpec, MetricResult, TaskResult, Verdict
+from pytest_lighteval.types import ESTIMATES, GateSpec, MetricResult, TaskResult, Verdict
 
 MOST_NOT_JUDGED = 0.05
 """The largest share of documents on which a metric may give up, if its score is to meet a threshold."""
@@ -71,7 +71,8 @@ def judge(
 def _judge(result_metrics: Mapping[str, MetricResult], metric: str, gate: GateSpec, key: str, unfit: str | None) -> Verdict:
     if metric not in result_metrics:
         known = ", ".join(result_metrics) or "none"
-        raise UserInputError(f"{key}: gate on {metric!r}: no such metric is reported, only {known}{did_you_mean(metric, result_metrics)}")
+        hint = "; it needs --tiny-parameters FILE and all documents" if metric in ESTIMATES else did_you_mean(metric, result_metrics)
+        raise UserInputError(f"{key}: gate on {metric!r}: no such metric is reported, only {known}{hint}")
     result = result_metrics[metric]
     # a comparison with NaN is false, so NaN fails
     above = gate.min is None or result.value >= gate.min

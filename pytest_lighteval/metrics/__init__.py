@@ -19,11 +19,25 @@ from pytest_lighteval.metrics import (
     overlap,
     perplexity,
     sampling,
+    tiny_benchmarks,
     translation,
 )
 from pytest_lighteval.types import Metric
 
-FAMILIES = (loglikelihood, perplexity, matches, overlap, translation, classification, extraction, sampling, ifeval, multilingual, corrected)
+FAMILIES = (
+    loglikelihood,
+    perplexity,
+    matches,
+    overlap,
+    translation,
+    classification,
+    extraction,
+    sampling,
+    ifeval,
+    multilingual,
+    tiny_benchmarks,
+    corrected,
+)
 """Each module lists its metrics in `METRICS`."""
 
 

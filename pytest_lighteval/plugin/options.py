@@ -75,6 +75,7 @@ OPTIONS = (
     Option(name="reasoning-tags", metavar="TAGS", help="other tags for --strip-reasoning: '<think>:</think>,[THINK]:[/THINK]'"),
     Option(name="override-batch-size", metavar="N", help="the model argument batch_size"),
     Option(name="data-home", metavar="DIR", help="a folder <owner>/<name>/... used instead of the hub (also LIGHTEVAL_DATA_HOME)"),
+    Option(name="tiny-parameters", metavar="FILE", help="tinyBenchmarks.pkl, for the estimates of extended|tiny:* (docs/suites.md)"),
     Option(name="report-dir", metavar="DIR", help="where run folders are written (default: reports)"),
     Option(name="no-cache", kind="flag", help="compute every answer and read every data set; keep nothing"),
     Option(name="cache-dir", metavar="DIR", help="where answers and prepared data sets are kept (default: the user's cache folder)"),

@@ -177,6 +177,7 @@ def run_evaluation(
                 data_sets=session.data_sets,
                 stopping=stopping,
                 share=share,
+                tiny_parameters=session.settings.tiny_parameters,
                 on_detail=lambda detail: details.write(replace(detail, baseline=before(detail.doc.id, detail.few_shot_seed))),
                 on_progress=progress,
             )

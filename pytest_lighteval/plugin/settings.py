@@ -23,6 +23,7 @@ from pytest_lighteval.common.threads import Threads
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.evaluate import EvaluationSettings
 from pytest_lighteval.gates.gate_settings import GateSettings, read_gate_settings
+from pytest_lighteval.metrics.tiny_parameters import TinyParameters, read_tiny_parameters
 from pytest_lighteval.plugin.check_settings import CheckSettings, read_check_settings, without_model_options
 from pytest_lighteval.plugin.idle_options import check_idle_options
 from pytest_lighteval.plugin.options import OPTIONS, value_of
@@ -53,7 +54,7 @@ class CacheSettings:
     """Of the answers, and of the data sets."""
 
 
-_BESIDE_THE_INI = ("gates", "baseline", "baseline_pinned", "save_baseline", "waivers", "check_accept")
+_BESIDE_THE_INI = ("gates", "baseline", "baseline_pinned", "save_baseline", "waivers", "check_accept", "tiny_parameters")
 """Options that name files of the project."""
 
 
@@ -82,6 +83,8 @@ class Settings:
     """The engines that answer each task. None: one, in this process."""
     checks: CheckSettings | None = None
     """What `--check-tasks` asks. None: the session evaluates models."""
+    tiny_parameters: TinyParameters | None = None
+    """For the estimates of tinyBenchmarks. None: there are none."""
     notes: tuple[str, ...] = ()
     """Lines for the top of pytest's output: from a file that the model arguments name, and about baselines."""
 
@@ -136,6 +139,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
         shard=shard,
         replicas=read_replicas(config, values["replicas"], backend, arguments),
         checks=read_check_settings(values, folder),
+        tiny_parameters=_tiny_parameters(values, folder),
         notes=(*defaults.notes, *(gate.baselines.notes if isinstance(gate.baselines, Baselines) else ())),
     )
     # a wrong value is said first
@@ -151,6 +155,15 @@ def _against(values: Mapping[str, Any], folder: Path) -> Against | None:
         raise UserInputError("--against-model-args is given without --against-backend or --backend")
     backends.check_name(backend)
     return Against(backend=backend, arguments=_arguments(backend, values["against_model_args"], values["override_batch_size"], folder))
+
+
+def _tiny_parameters(values: Mapping[str, Any], folder: Path) -> TinyParameters | None:
+    name = values["tiny_parameters"]
+    if name is not None and values["shard"] is not None:
+        raise UserInputError(
+            "--tiny-parameters is given with --shard: an estimate needs all documents of its task, so leave one of them out"
+        )
+    return None if name is None else read_tiny_parameters(folder / Path(name).expanduser(), option="--tiny-parameters")
 
 
 def _cache(config: pytest.Config, values: Mapping[str, Any]) -> CacheSettings:

@@ -85,15 +85,17 @@ class Catalogue:
 
 def reported_values(task: Task) -> list[str]:
     """Names of the values that the task's metrics report, as often as they do."""
-    return [value for name in task.metrics for value in metric(name).corpus]
+    return [value for name in task.metrics for value in metric(name).reported]
 
 
 def gate_problem(task: Task, value: str, gate: GateSpec) -> tuple[str, str] | None:
     """The field of a gate on a reported value whose loss is in the wrong unit, and what is wrong. None: nothing."""
-    corpus = next(corpora[value] for name in task.metrics if value in (corpora := metric(name).corpus))
+    corpus = next((corpora[value] for name in task.metrics if value in (corpora := metric(name).corpus)), None)
     for field in ("max_drop", "min_effect"):
         loss: float | None = getattr(gate, field)
-        if loss is not None and (problem := unit_problem(loss, value, corpus)) is not None:
+        if loss is not None and corpus is None:
+            return field, f"{value} is an estimate, which is not compared document by document: it can have min and max alone"
+        if loss is not None and corpus is not None and (problem := unit_problem(loss, value, corpus)) is not None:
             return field, problem
     return None
 

@@ -38,6 +38,7 @@ from pytest_lighteval.types.run import (
     results_that_count,
 )
 from pytest_lighteval.types.score import (
+    ESTIMATES,
     Ask,
     CorpusMetric,
     Detail,
@@ -68,6 +69,7 @@ from pytest_lighteval.types.verdict import (
 )
 
 __all__ = [
+    "ESTIMATES",
     "Ask",
     "Attempt",
     "Backend",

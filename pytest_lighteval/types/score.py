@@ -35,6 +35,9 @@ class Ask(StrEnum):
         return RequestKind.PERPLEXITY if self is Ask.TEXT else RequestKind.LOGLIKELIHOOD
 
 
+ESTIMATES = ("irt", "pirt", "gpirt")
+"""The score on a whole benchmark from its anchors: weighted; by a response model; their mixture, which the paper calls IRT++."""
+
 SampleValue = float | tuple[Any, ...]
 """A document's value of one metric: a number, or what the corpus aggregate needs, as a tuple of plain values."""
 
@@ -95,6 +98,13 @@ class Metric:
     """Number of sampled texts that it reads; only for `Ask.SAMPLES`."""
     judges_answers: bool = True
     """Whether the gold as the answer is to have the best value. False: it compares an answer with no gold."""
+    anchors_of: str | None = None
+    """The benchmark whose score is estimated from these documents (`metrics.tiny_benchmarks`). None: nothing is."""
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """Names of all numbers that it may report: those of `corpus`, and estimates, which follow from them."""
+        return (*self.corpus, *(ESTIMATES if self.anchors_of else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,8 @@ pytestmark = needs_shared
 SUITES = ROOT / "suites"
 OWN_SUITES = ("corrected", "demo")
 """Suites that the reference does not have."""
+RENAMED = {"helm|boolq:contrastset": "helm|boolq:contrastset_labelled", "helm|raft:": "helm|raft_train:"}
+"""Tasks of the reference whose data have no labels -> those on data that have some. A key that ends in a colon is a family."""
 
 Record = dict[str, Any]
 
@@ -184,7 +186,9 @@ def test_every_listed_difference_is_needed() -> None:
 
 def test_every_recorded_task_is_declared() -> None:
     ours = {name for task in declared().values() for name in names(task)}
-    missing = sorted(recorded().keys() - ours)
+    renamed = {name for name in recorded() for old, new in RENAMED.items() if name.startswith(old) and new + name.removeprefix(old) in ours}
+    assert renamed
+    missing = sorted(recorded().keys() - ours - renamed)
     families = Counter(f"{name.partition(':')[0]}:*" if ":" in name else name for name in missing)
     listing = ", ".join(f"{family} ({count})" if count > 1 else family for family, count in families.items())
     print(f"{len(missing)} of {len(recorded())} recorded tasks are not declared")  # noqa: T201 # shown by -rP, as the count to watch

@@ -50,3 +50,28 @@ def test_wikitext_leaves_out_empty_lines_and_headings_that_begin_the_line() -> N
     is_wanted = compile_expression(declared("lighteval/wikitext.yaml", "wikitext:2").hf_filter or "")
 
     assert [text for text in ("", "= Title =", " = Title = \n", "text", " ") if is_wanted({"text": text})] == [" = Title = \n", "text", " "]
+
+
+def test_the_contrast_set_of_boolq_asks_each_changed_question_that_has_an_answer() -> None:
+    changed = [("was it red", "TRUE"), ("was it blue?", "FALSE"), ("", ""), ("was it green", "")]
+    row = {"paragraph": "P", "question": "was it", "answer": "TRUE", "perturbed_questions": [{"perturbed_q": q, "answer": a} for q, a in changed]}
+
+    docs = render_docs(declared("helm/boolq.yaml", "boolq:contrastset_labelled"), [(0, row)], "test").docs
+
+    assert [(doc.query, doc.golds, doc.cluster) for doc in docs] == [
+        ("Passage: P\nQuestion: was it red?\nAnswer:", (" Yes",), "P"),
+        ("Passage: P\nQuestion: was it blue?\nAnswer:", (" No",), "P"),
+    ]
+
+
+@pytest.mark.parametrize(("name", "count"), [("ade_corpus_v2", 2), ("banking_77", 77), ("one_stop_english", 3)])
+def test_a_label_of_raft_is_the_name_with_its_number_in_the_instruction(name: str, count: int) -> None:
+    task = declared("helm/raft.yaml", f"raft_train:{name}")
+    columns = dict.fromkeys(("Sentence", "Query", "Article"), "text")
+    rendered = render_docs(task, [(number, {**columns, "Label": number}) for number in range(count + 1)], "train")
+
+    assert rendered.unlabeled == ("train:0",)  # no label is number 0
+    assert len(rendered.docs) == count
+    for number, doc in enumerate(rendered.docs, start=1):
+        (label,) = doc.golds
+        assert f"\n{number}. {label}\n" in f"{doc.query}\n"
