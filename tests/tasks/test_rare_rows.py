@@ -54,7 +54,11 @@ def test_wikitext_leaves_out_empty_lines_and_headings_that_begin_the_line() -> N
 
 def test_the_contrast_set_of_boolq_asks_each_changed_question_that_has_an_answer() -> None:
     changed = [("was it red", "TRUE"), ("was it blue?", "FALSE"), ("", ""), ("was it green", "")]
-    row = {"paragraph": "P", "question": "was it", "answer": "TRUE", "perturbed_questions": [{"perturbed_q": q, "answer": a} for q, a in changed]}
+    row = {
+        "paragraph": "P",
+        "question": "was it",
+        "perturbed_questions": [{"perturbed_q": text, "answer": right} for text, right in changed],
+    }
 
     docs = render_docs(declared("helm/boolq.yaml", "boolq:contrastset_labelled"), [(0, row)], "test").docs
 

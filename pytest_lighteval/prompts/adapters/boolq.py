@@ -10,7 +10,7 @@ _ANSWERS = {"TRUE": "Yes", "FALSE": "No"}
 def perturbed_questions(row: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for each perturbed question that has an answer, with `question`, `passage` and `answer` (Yes or No)."""
     return [
-        {**row, "question": f"{asked['perturbed_q'].strip().rstrip('?')}?", "passage": row["paragraph"], "answer": _ANSWERS[asked["answer"]]}
+        {"passage": row["paragraph"], "question": f"{question}?", "answer": _ANSWERS[asked["answer"]]}
         for asked in row["perturbed_questions"]
-        if asked["answer"] in _ANSWERS and asked["perturbed_q"].strip()
+        if asked["answer"] in _ANSWERS and (question := asked["perturbed_q"].strip().rstrip("?"))
     ]
