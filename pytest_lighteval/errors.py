@@ -11,6 +11,7 @@ LightevalError
 └── BackendError          the model could not be loaded, or cannot do what was asked
     ├── BackendLostError      the backend cannot be asked any more: the session ends
     ├── RequestsFailedError   some requests of a task have no answer; the task has no score
+    ├── GraderError           what runs or reads answers cannot do so here: no score would be true
     └── UnsupportedRequestError   the backend turns out not to support a kind of request; the task is skipped, or fails if it has a gate
 """
 
@@ -78,6 +79,10 @@ class BackendLostError(BackendError):
 
 class RequestsFailedError(BackendError):
     """Some requests have no answer, so the task has no score."""
+
+
+class GraderError(BackendError):
+    """What runs or reads answers cannot do so on this host, or with this judge: a score would not be true."""
 
 
 class UnsupportedRequestError(BackendError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
@@ -26,12 +26,15 @@ from pytest_lighteval.prompts.requests import answer_stops, build_requests, dige
 from pytest_lighteval.prompts.shared_contexts import shared_context_note
 from pytest_lighteval.tally import Tally, Whole, ends_of
 from pytest_lighteval.types import (
+    Answer,
     Ask,
     Backend,
     Detail,
     Doc,
     GenerateRequest,
     GenerateResponse,
+    Grade,
+    Grader,
     Metric,
     Prompt,
     Request,
@@ -133,6 +136,7 @@ def evaluate(
     truncate: bool = False,
     settings: EvaluationSettings | None = None,
     data_sets: DataSets | None = None,
+    grader: Grader | None = None,
     stopping: StoppingRule | None = None,
     share: tuple[int, int] | None = None,
     tiny_parameters: TinyParameters | None = None,
@@ -141,7 +145,8 @@ def evaluate(
 ) -> TaskResult:
     """Evaluate one task. Every document is asked and scored once per few-shot seed.
 
-    `on_detail` gets each document as soon as all its responses are there. With `stopping` the backend is asked part by part until
+    `on_detail` gets each document as soon as it is scored. `grader` is for metrics that need one: it grades answers while the backend makes
+    further ones. With `stopping` the backend is asked part by part until
     the rule says to stop; the result then has the documents so far. With `share` (number, of how many) the backend answers a part of the
     documents; the result is of this part, and `tally.merge_shares` makes the whole of all parts. `tiny_parameters` are for the estimates of
     tinyBenchmarks.
@@ -149,7 +154,8 @@ def evaluate(
     Raises:
         NothingToAskError: The share has no document.
         DataError, PromptError: The data set or a row is not as the task needs it; nothing was asked.
-        BackendError: The backend failed.
+        UserInputError: A metric needs a grader, and there is none, or one of another kind; nothing was asked.
+        BackendError: The backend or the grader failed.
         RequestsFailedError: Requests have no answer, or too many log-probabilities are all equal. Every document was asked, and
             `on_detail` got it.
     """
@@ -158,6 +164,7 @@ def evaluate(
     data_sets = data_sets or DataSets()
     key = TaskKey(suite=task.suite, task=task.name, few_shots=few_shots, truncate=truncate)
     metrics = tuple(metric(name) for name in task.metrics)
+    graded = _graded_metrics(task, metrics, grader)
 
     data = _load_docs(task, metrics, data_sets)
     prompted = list(prompt_docs(task, data.docs, key, metrics, settings, data_sets, backend))
@@ -174,6 +181,7 @@ def evaluate(
         row_sources=data.row_sources,
         data_notes=data.notes,
         ids=frozenset(doc.doc.id for doc in prompted),
+        grader={"kind": grader.kind, **grader.identity(task)} if graded and grader else {},
     )
     tally = Tally()
     failures: list[str] = []
@@ -185,11 +193,12 @@ def evaluate(
     progress = Progress(done=0, total=sum(len(set(doc.requests.values())) for doc in prompted), documents=len(prompted))
     for part in stopping.parts(prompted) if stopping else [range(len(prompted))]:
         asked = {index: prompted[index] for index in part}
-        for index, responses in _ask(backend, asked, progress, on_progress, all_of_it=share is None):
-            detail = _score(prompted[index], responses, metrics, thoughts)
+        answered = _answered(_ask(backend, asked, progress, on_progress, all_of_it=share is None), thoughts)
+        for index, answer in _grade(task, grader, graded, prompted, answered) if graded and grader else answered:
+            detail = _score(prompted[index], answer, metrics)
             if detail.error is None:
                 doc = prompted[index]
-                tally.count(index, detail, responses, shots=len(doc.shots), dropped_shots=doc.dropped_shots)
+                tally.count(index, detail, answer.responses, shots=len(doc.shots), dropped_shots=doc.dropped_shots)
             else:
                 failures.append(f"{detail.doc.id}: {detail.error}")
             on_detail(detail)
@@ -414,7 +423,7 @@ def _asked(docs: Mapping[int, PromptedDoc]) -> dict[RequestKind, _Asked]:
     return asked
 
 
-# ------------------------------------------------------------------------------------------------ scores
+# ------------------------------------------------------------------------------------------------ answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -441,50 +450,31 @@ def _thoughts(task: Task, backend: Backend, prompted: Sequence[PromptedDoc], set
     )
 
 
-def _score(prompted: PromptedDoc, responses: Mapping[Ask, Response], metrics: Sequence[Metric], thoughts: _Thoughts | None) -> Detail:
-    error = next((reason for response in responses.values() if (reason := _failure(response)) is not None), None)
-    cut_in_thoughts = 0
-    scored = dict(responses)
-    for ask, response in responses.items():
-        if thoughts is not None and isinstance(response, GenerateResponse) and response.error is None:
-            scored[ask], cut = _without_thoughts(response, thoughts)
-            cut_in_thoughts += cut
-    values: dict[str, SampleValue | None] = {}
-    soft: dict[str, float] = {}
-    not_judged: dict[str, str] = {}
-    if error is None:
-        for entry in metrics:
-            try:
-                values |= entry.sample(prompted.doc, scored[entry.ask])
-                soft |= {
-                    name: corpus.soft.sample(prompted.doc, scored[entry.ask])
-                    for name, corpus in entry.corpus.items()
-                    if corpus.soft is not None
-                }
-            except NotJudgedError as reason:
-                values |= dict.fromkeys(entry.corpus)
-                not_judged[entry.name] = str(reason)
-    return Detail(
-        doc=prompted.doc,
-        prompt=prompted.prompt,
-        few_shot_ids=tuple(shot.id for shot in prompted.shots),
-        few_shot_seed=prompted.few_shot_seed,
-        requests=prompted.requests,
-        responses=responses,
-        scored_texts={
-            ask: response.texts
-            for ask, response in scored.items()
-            if isinstance(response, GenerateResponse) and response is not responses[ask]
-        },
-        values=values,
-        soft=soft,
-        prompt_digest=prompted.prompt_digest,
-        truncated=prompted.dropped_shots > 0 or any(response.truncated_tokens > 0 for response in responses.values()),
-        not_judged=not_judged,
-        num_cut=ends_of(responses).count("length"),
-        cut_in_thoughts=cut_in_thoughts,
-        error=error,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    """All responses about a document, and what is scored of them."""
+
+    responses: Mapping[Ask, Response]
+    scored: Mapping[Ask, Response]
+    """Without thoughts."""
+    cut_in_thoughts: int
+    """Texts that ended within thoughts."""
+    error: str | None
+    """Why they cannot be scored. None: they can."""
+    grades: Mapping[str, Grade] = field(default_factory=dict)
+    """By metric."""
+
+
+def _answered(responses: Iterable[tuple[int, Mapping[Ask, Response]]], thoughts: _Thoughts | None) -> Iterator[tuple[int, _Answered]]:
+    for index, of_doc in responses:
+        cut_in_thoughts = 0
+        scored = dict(of_doc)
+        for ask, response in of_doc.items():
+            if thoughts is not None and isinstance(response, GenerateResponse) and response.error is None:
+                scored[ask], cut = _without_thoughts(response, thoughts)
+                cut_in_thoughts += cut
+        error = next((reason for response in of_doc.values() if (reason := _failure(response)) is not None), None)
+        yield index, _Answered(responses=of_doc, scored=scored, cut_in_thoughts=cut_in_thoughts, error=error)
 
 
 def _failure(response: Response) -> str | None:
@@ -502,3 +492,99 @@ def _without_thoughts(response: GenerateResponse, thoughts: _Thoughts) -> tuple[
         for text, reason in zip(response.texts, reasons, strict=True)
     ]
     return replace(response, texts=tuple(answer.text for answer in answers)), sum(answer.is_cut for answer in answers)
+
+
+# ------------------------------------------------------------------------------------------------ grades
+
+
+def _graded_metrics(task: Task, metrics: Sequence[Metric], grader: Grader | None) -> list[Metric]:
+    """The metrics that the grader is for. Raises UserInputError if one needs another."""
+    graded = [entry for entry in metrics if entry.grader is not None]
+    for entry in graded:
+        if grader is None or entry.grader != grader.kind:
+            raise UserInputError(f"{task.id}: {entry.name} needs a {entry.grader}, and there is {'none' if grader is None else 'another'}")
+    return graded
+
+
+def _grade(
+    task: Task, grader: Grader, metrics: Sequence[Metric], docs: Sequence[PromptedDoc], answered: Iterator[tuple[int, _Answered]]
+) -> Iterator[tuple[int, _Answered]]:
+    """Yield every document when it has the grades of all these metrics, in any order. One that has no answer is passed on without."""
+    jobs: list[tuple[int, Metric, int]] = []
+    waiting: dict[int, _Answered] = {}
+    failed: list[tuple[int, _Answered]] = []
+
+    def answers() -> Iterator[tuple[int, Answer]]:
+        for index, answer in answered:
+            if answer.error is not None:
+                failed.append((index, answer))
+                continue
+            waiting[index] = answer
+            for entry in metrics:
+                response = answer.scored[entry.ask]
+                assert isinstance(response, GenerateResponse)
+                jobs.append((index, entry, len(response.texts)))
+                doc = docs[index]
+                yield len(jobs) - 1, Answer(metric=entry.name, doc=doc.doc, few_shot_seed=doc.few_shot_seed, texts=response.texts)
+
+    graded: set[int] = set()
+    for job, grade in grader.grade(task, answers()):
+        if job in graded or not 0 <= job < len(jobs):
+            raise BackendError(f"{grader.kind}: graded answer {job} twice, or was never given it")
+        graded.add(job)
+        index, entry, texts = jobs[job]
+        if grade.error is None and len(grade.marks) != texts:
+            raise BackendError(f"{grader.kind}: {len(grade.marks)} marks for {texts} texts")
+        answer = waiting[index]
+        error = answer.error or (grade.error and f"{entry.name}: {grade.error}")
+        waiting[index] = answer = replace(answer, grades={**answer.grades, entry.name: grade}, error=error)
+        if len(answer.grades) == len(metrics):
+            yield index, waiting.pop(index)
+        while failed:
+            yield failed.pop()
+    yield from failed
+    if waiting:
+        raise RequestsFailedError(f"{task.id}: {grader.kind}: {len(waiting)} documents were not graded")
+
+
+# ------------------------------------------------------------------------------------------------ scores
+
+
+def _score(prompted: PromptedDoc, answer: _Answered, metrics: Sequence[Metric]) -> Detail:
+    values: dict[str, SampleValue | None] = {}
+    soft: dict[str, float] = {}
+    not_judged: dict[str, str] = {}
+    if answer.error is None:
+        for entry in metrics:
+            try:
+                values |= entry.sample(prompted.doc, answer.scored[entry.ask] if entry.grader is None else answer.grades[entry.name])
+                soft |= {
+                    name: corpus.soft.sample(prompted.doc, answer.scored[entry.ask])
+                    for name, corpus in entry.corpus.items()
+                    if corpus.soft is not None
+                }
+            except NotJudgedError as reason:
+                values |= dict.fromkeys(entry.corpus)
+                not_judged[entry.name] = str(reason)
+    return Detail(
+        doc=prompted.doc,
+        prompt=prompted.prompt,
+        few_shot_ids=tuple(shot.id for shot in prompted.shots),
+        few_shot_seed=prompted.few_shot_seed,
+        requests=prompted.requests,
+        responses=answer.responses,
+        scored_texts={
+            ask: response.texts
+            for ask, response in answer.scored.items()
+            if isinstance(response, GenerateResponse) and response is not answer.responses[ask]
+        },
+        grades=answer.grades,
+        values=values,
+        soft=soft,
+        prompt_digest=prompted.prompt_digest,
+        truncated=prompted.dropped_shots > 0 or any(response.truncated_tokens > 0 for response in answer.responses.values()),
+        not_judged=not_judged,
+        num_cut=ends_of(answer.responses).count("length"),
+        cut_in_thoughts=answer.cut_in_thoughts,
+        error=answer.error,
+    )

@@ -44,6 +44,8 @@ class Whole:
     """What a reader of the score should know of the data set."""
     ids: frozenset[str] | None
     """Of all documents that are asked. None: exactly those that were scored."""
+    grader: Mapping[str, str]
+    """As `TaskResult.grader`."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -62,6 +64,7 @@ class Tally:
     ends: Counter[str] = field(default_factory=Counter)
     cut_in_thoughts: int = 0
     said_nothing: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
     not_judged: dict[str, set[str]] = field(default_factory=dict)
     equal: EqualChoices = field(default_factory=EqualChoices)
     instructed: bool = False
@@ -76,6 +79,7 @@ class Tally:
         self.said_nothing += any(isinstance(said, GenerateResponse) and any(said.empty_reasons) for said in responses.values())
         self.equal.count(detail.doc, responses)
         self.instructed = self.instructed or bool(detail.doc.instruction)
+        self.outcomes.update(f"{metric}: {mark.outcome}" for metric, grade in detail.grades.items() for mark in grade.marks)
         for name in detail.not_judged:
             self.not_judged.setdefault(name, set()).add(detail.doc.id)
 
@@ -95,6 +99,8 @@ class Tally:
             num_truncated=sum(document.truncated for document in documents),
             num_cut=self.ends["length"],
             num_texts=self.ends.total(),
+            grader=whole.grader,
+            outcomes=dict(sorted(self.outcomes.items())),
             not_judged={
                 name: len(self.not_judged[entry.name]) for entry in whole.metrics if entry.name in self.not_judged for name in entry.corpus
             },
@@ -167,6 +173,8 @@ def merge_shares(task: Task, parts: Sequence[TaskResult], *, has_system_prompt: 
         total = share.total
         if (part.dataset_fingerprint, share.total) != (first.dataset_fingerprint, first.share and first.share.total):
             raise DataError(f"{first.key}: shards {first.share and first.share.number} and {share.number} have other documents")
+        if part.grader != first.grader:
+            raise DataError(f"{first.key}: shards {first.share and first.share.number} and {share.number} were not graded alike")
         for position, document in zip(share.positions, part.documents, strict=True):
             if position in tally.scores:
                 raise DataError(f"{first.key}: {document.id} is in two shards")
@@ -180,6 +188,7 @@ def merge_shares(task: Task, parts: Sequence[TaskResult], *, has_system_prompt: 
         tally.equal.tied += share.tied
         tally.equal.twins |= set(share.twins)
         tally.instructed = tally.instructed or share.instructed
+        tally.outcomes.update(part.outcomes)
         for name, ids in share.not_judged.items():
             tally.not_judged.setdefault(name, set()).update(ids)
     if len(tally.scores) != total:
@@ -196,6 +205,7 @@ def merge_shares(task: Task, parts: Sequence[TaskResult], *, has_system_prompt: 
         row_sources=first.row_sources,
         data_notes=() if first.share is None else first.share.data_notes,
         ids=None,
+        grader=first.grader,
     )
     return with_estimates(task, tally.result(whole, seconds=sum(part.seconds for part in parts)), None)
 

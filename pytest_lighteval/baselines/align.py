@@ -37,6 +37,10 @@ class MismatchKind(StrEnum):
     """Documents have no score on one side, or one that is not a number. If allowed, they are left out."""
     TRUNCATED = "truncated"
     """Too many documents lost part of their prompt."""
+    SANDBOX = "sandbox"
+    """The answers were run otherwise: another sandbox, interpreter, limits, tests."""
+    JUDGE = "judge"
+    """The answers were read by another judge, or with another prompt."""
     CUT = "cut"
     """Many more or many fewer answers end at the limit of new tokens than in the baseline."""
 
@@ -261,10 +265,23 @@ def _identity(result: TaskResult, baseline: BaselineTask, settings: Mapping[str,
     if baseline.dataset_fingerprint is not None and baseline.dataset_fingerprint != result.dataset_fingerprint:
         text = f"the data changed: its digest is {result.dataset_fingerprint[:12]}, in the baseline {baseline.dataset_fingerprint[:12]}"
         yield MismatchReason(kind=MismatchKind.DATA, text=text)
+    if (changed_grader := grader_change(baseline.grader, result.grader)) is not None:
+        kind = MismatchKind(result.grader.get("kind") or baseline.grader["kind"])
+        yield MismatchReason(kind=kind, text=changed_grader)
     if baseline.prompt_digests is None:
         text = "the baseline was imported and does not know the prompts, so its documents are matched by their ids alone"
         changed = _changed(result, baseline, settings)
         yield MismatchReason(kind=MismatchKind.UNKNOWN_PROMPTS, text=text + (f" ({', '.join(changed)})" if changed else ""))
+
+
+def grader_change(then: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+    """How what graded the answers of a baseline (`then`) differs from what grades now. None: it is the same."""
+    if not then and now:
+        return f"answers are graded by a {now['kind']} now, and the baseline does not say how its answers were graded"
+    if then and not now:
+        return f"the answers of the baseline were graded by a {then['kind']}, those of this run by none"
+    changed = [f"{name} {then.get(name, 'none')} -> {now.get(name, 'none')}" for name in {**then, **now} if then.get(name) != now.get(name)]
+    return f"answers are graded otherwise than in the baseline: {', '.join(changed)}" if changed else None
 
 
 def truncation_problem(results: Sequence[TaskResult], *, most: float = _MOST_TRUNCATED) -> str | None:

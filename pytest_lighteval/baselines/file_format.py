@@ -83,6 +83,7 @@ def _task_to_plain(task: BaselineTask, *, measured_by: list[str]) -> dict[str, A
         "dataset_fingerprint": task.dataset_fingerprint,
         "documents": task.documents,
         "effective_few_shots": task.effective_few_shots,
+        **({"grader": dict(task.grader)} if task.grader else {}),
         "max_samples": task.max_samples,
         "means": sorted(means),
         "measured_by": measured_by,
@@ -220,6 +221,7 @@ class _Task(msgspec.Struct, kw_only=True):
     score_digest: str | None = None
     means: Any = None
     cut_share: float | None = None
+    grader: dict[str, str] = {}
 
 
 class _Packed(msgspec.Struct, kw_only=True):
@@ -386,6 +388,7 @@ def _task(key: TaskKey, plain: Any, sources: Mapping[str, Provenance], where: st
         data_revision=file.data_revision,
         effective_few_shots=file.effective_few_shots,
         num_truncated=file.truncated,
+        grader=file.grader,
         cut_share=file.cut_share,
         max_samples=file.max_samples,
         provenance=tuple(sources[name] for name in file.measured_by),

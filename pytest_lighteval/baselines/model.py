@@ -72,6 +72,8 @@ class BaselineTask:
     """None: unknown."""
     num_truncated: int = 0
     """Rows whose prompt lost tokens: the largest number in any run."""
+    grader: Mapping[str, str] = field(default_factory=dict)
+    """As `TaskResult.grader`. Empty: no metric has a grader, or it is unknown."""
     cut_share: float | None = None
     """Of the generated texts, those that ended at the limit of new tokens: the mean over the runs. None: unknown, or nothing generated."""
     max_samples: int | None = None

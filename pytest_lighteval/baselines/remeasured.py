@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from pytest_lighteval.baselines.align import AlignedScores, seeds_of
+from pytest_lighteval.baselines.align import AlignedScores, grader_change, seeds_of
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.types import SampleValue
 
@@ -20,6 +20,8 @@ def other_measurement(old: BaselineTask, new: BaselineTask) -> list[str]:
         found.append(f"version {new.version} instead of {old.version}")
     if old.dataset_fingerprint is not None and old.dataset_fingerprint != new.dataset_fingerprint:
         found.append("the data changed")
+    if (graded := grader_change(old.grader, new.grader)) is not None:
+        found.append(graded)
     if old.prompt_digests is not None and new.prompt_digests is not None:
         prompts = dict(zip(zip(new.ids, new.few_shot_seeds, strict=True), new.prompt_digests, strict=True))
         places = zip(old.ids, old.few_shot_seeds, strict=True)

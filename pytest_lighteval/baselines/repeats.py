@@ -61,6 +61,7 @@ def _merged(tasks: Sequence[BaselineTask]) -> BaselineTask:
         data_revision=first.data_revision,
         effective_few_shots=few_shots[0] if few_shots else None,
         num_truncated=max(task.num_truncated for task in tasks),
+        grader=first.grader,
         cut_share=_mean_cut_share(tasks),
         max_samples=first.max_samples,
         provenance=tuple(source for index, source in enumerate(provenance) if source not in provenance[:index]),
@@ -85,6 +86,7 @@ def _difference(first: BaselineTask, other: BaselineTask) -> str | None:
             f"it holds other documents ({len(other.ids)} instead of {len(first.ids)}, or in another order)",
         ),
         (first.prompt_digests == other.prompt_digests, "the prompts differ"),
+        (first.grader == other.grader, "its answers were graded otherwise"),
         (first.metrics.keys() == other.metrics.keys(), f"it reports {', '.join(other.metrics)} instead of {', '.join(first.metrics)}"),
     )
     return next((problem for holds, problem in checks if not holds), None)

@@ -71,6 +71,7 @@ def baseline_task(result: TaskResult, provenance: Provenance, *, data_revision: 
         data_revision=data_revision,
         effective_few_shots=result.effective_few_shots,
         num_truncated=result.num_truncated,
+        grader=result.grader,
         cut_share=result.num_cut / result.num_texts if result.num_texts else None,
         max_samples=result.max_samples,
         provenance=(provenance,),

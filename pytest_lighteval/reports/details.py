@@ -12,7 +12,7 @@ from typing import Any, Self
 from pytest_lighteval.common.file_names import file_name
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.reports.line_encoder import Without, encode_line
-from pytest_lighteval.types import Ask, Detail, TaskKey
+from pytest_lighteval.types import Ask, Detail, Grade, TaskKey
 
 
 def details_path(report_dir: Path, key: TaskKey) -> Path:
@@ -94,9 +94,9 @@ def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
     """The line's object, to be encoded; `seconds` is the time from the item's start until the document was scored.
 
     `answers` has, by what was asked, the request and the response. A request's prompt is left out if it is the line's own.
-    `not_judged` is only there where a metric gave up, `cut_texts` where texts ended at the limit of new tokens,
-    `cut_in_thoughts` where a text ended within thoughts, `empty_reasons` where a text
-    is empty for a known reason.
+    `grades` has, by metric, what a grader said of each scored text; it is only there where something ran or read the answers.
+    `not_judged` is only there where a metric gave up, `cut_texts` where texts ended at the limit of new tokens, `cut_in_thoughts` where a
+    text ended within thoughts, `empty_reasons` where a text is empty for a known reason.
     """
     doc = detail.doc
     return {
@@ -111,11 +111,16 @@ def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
         "baseline_scores": detail.baseline,
         "truncated": detail.truncated,
         "error": detail.error,
+        **({"grades": {name: _grade(grade) for name, grade in detail.grades.items()}} if detail.grades else {}),
         **({"not_judged": dict(detail.not_judged)} if detail.not_judged else {}),
         **({"cut_texts": detail.num_cut} if detail.num_cut else {}),
         **({"cut_in_thoughts": detail.cut_in_thoughts} if detail.cut_in_thoughts else {}),
         "seconds": round(seconds, 3),
     }
+
+
+def _grade(grade: Grade) -> list[dict[str, Any]]:
+    return [{"outcome": mark.outcome, "mark": mark.value, **mark.facts} for mark in grade.marks]
 
 
 def _answer(detail: Detail, ask: Ask) -> dict[str, Any]:

@@ -130,6 +130,7 @@ def _summary_task(result: TaskResult) -> dict[str, Any]:
         **({"cut_texts": result.num_cut, "texts": result.num_texts} if result.num_texts else {}),
         "saved_documents": result.num_saved,
         "effective_few_shots": result.effective_few_shots,
+        **({"grader": dict(result.grader), "outcomes": dict(result.outcomes)} if result.grader else {}),
         "notes": list(result.notes),
     }
 

@@ -126,6 +126,8 @@ class _WireTaskResult(msgspec.Struct):
     num_truncated: int
     num_cut: int
     num_texts: int
+    grader: dict[str, str]
+    outcomes: dict[str, int]
     not_judged: dict[str, int]
     num_saved: int
     max_samples: int | None

@@ -3,8 +3,8 @@
 All are frozen: no value here computes a score, reads a file or knows pytest.
 A document's way: row -> `Doc` -> `Request`s -> `Response`s -> `DocumentScore` -> `TaskResult` -> `Verdict`.
 
-Chapters: `task` (what is asked), `model` (requests, responses, backends), `score`, `verdict`, `run`, `check`
-(what the linter finds).
+Chapters: `task` (what is asked), `model` (requests, responses, backends), `grade` (answers that are run or read), `score`, `verdict`,
+`run`, `check` (what the linter finds).
 """
 
 from __future__ import annotations
@@ -15,6 +15,13 @@ from pytest_lighteval.types.check import (
     Finding,
     Severity,
     TaskCheck,
+)
+from pytest_lighteval.types.grade import (
+    Answer,
+    Grade,
+    Grader,
+    GraderKind,
+    Mark,
 )
 from pytest_lighteval.types.model import (
     Backend,
@@ -70,6 +77,7 @@ from pytest_lighteval.types.verdict import (
 
 __all__ = [
     "ESTIMATES",
+    "Answer",
     "Ask",
     "Attempt",
     "Backend",
@@ -87,8 +95,12 @@ __all__ = [
     "GateSpec",
     "GenerateRequest",
     "GenerateResponse",
+    "Grade",
+    "Grader",
+    "GraderKind",
     "LoglikelihoodRequest",
     "LoglikelihoodResponse",
+    "Mark",
     "Message",
     "Metric",
     "MetricResult",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from pytest_lighteval.types.grade import Grade, GraderKind
 from pytest_lighteval.types.model import Prompt, Request, RequestKind, Response
 from pytest_lighteval.types.task import Doc, TaskKey
 
@@ -91,11 +92,16 @@ class Metric:
     """Lighteval v0.9.2's registry name, e.g. `loglikelihood_acc_norm`; that of a corrected metric ends in `_corrected`."""
     ask: Ask
     sample: Callable[[Doc, Any], Mapping[str, SampleValue | None]]
-    """`(doc, response) -> {reported name: value}`. A value of None: the document is not scored and the aggregate leaves it out."""
+    """`(doc, response) -> {reported name: value}`. A value of None: the document is not scored and the aggregate leaves it out.
+
+    With a `grader` it gets the answer's `Grade` in place of the response.
+    """
     corpus: Mapping[str, CorpusMetric]
     """By reported name, e.g. `acc_norm`, in the order of the report."""
     num_samples: int = 1
     """Number of sampled texts that it reads; only for `Ask.SAMPLES`."""
+    grader: GraderKind | None = None
+    """What must run or read the answer before it can be scored. None: the response is enough."""
     judges_answers: bool = True
     """Whether the gold as the answer is to have the best value. False: it compares an answer with no gold."""
     anchors_of: str | None = None
@@ -198,6 +204,10 @@ class TaskResult:
     """Generated texts that ended at the limit of new tokens."""
     num_texts: int = 0
     """Generated texts of which it is known how they ended."""
+    grader: Mapping[str, str] = field(default_factory=dict)
+    """What graded the answers: `kind`, and the grader's identity for this task. Empty: no metric of the task has a grader."""
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    """`metric: outcome` -> how many texts the grader marked so. A text is counted once for each metric and few-shot seed."""
     not_judged: Mapping[str, int] = field(default_factory=dict)
     """Reported name -> documents on which its metric gave up, and that its number leaves out. Absent: none."""
     num_saved: int = 0
@@ -252,6 +262,8 @@ class Detail:
     """As the backend returned them, with a model's reasoning."""
     scored_texts: Mapping[Ask, tuple[str, ...]] = field(default_factory=dict)
     """Texts that the metrics scored, where they differ from what the model wrote."""
+    grades: Mapping[str, Grade] = field(default_factory=dict)
+    """By metric, what a grader said of the scored texts."""
     values: Mapping[str, SampleValue | None]
     """By reported name. Empty: not scored; `error` says why."""
     soft: Mapping[str, float] = field(default_factory=dict)
