@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from pytest_lighteval.data.data_sets import DataSets, rows_fingerprint
 from pytest_lighteval.errors import BackendError, DataError, NothingToAskError, NotJudgedError, RequestsFailedError, UserInputError
-from pytest_lighteval.metrics import metric
+from pytest_lighteval.metrics import metrics_of
 from pytest_lighteval.metrics.equal_choices import impossible_logprob
 from pytest_lighteval.metrics.tiny_benchmarks import with_estimates
 from pytest_lighteval.metrics.tiny_parameters import TinyParameters
@@ -163,7 +163,7 @@ def evaluate(
     settings = settings or EvaluationSettings()
     data_sets = data_sets or DataSets()
     key = TaskKey(suite=task.suite, task=task.name, few_shots=few_shots, truncate=truncate)
-    metrics = tuple(metric(name) for name in task.metrics)
+    metrics = metrics_of(task)
     graded = _graded_metrics(task, metrics, grader)
 
     data = _load_docs(task, metrics, data_sets)
@@ -227,7 +227,7 @@ def requests_of(
     """What `evaluate` will ask, kind by kind, in its order: for a backend that works ahead. Raises as `evaluate` does."""
     settings, data_sets = settings or EvaluationSettings(), data_sets or DataSets()
     key = TaskKey(suite=task.suite, task=task.name, few_shots=few_shots, truncate=truncate)
-    metrics = tuple(metric(name) for name in task.metrics)
+    metrics = metrics_of(task)
     data = _load_docs(task, metrics, data_sets)
     prompted = list(prompt_docs(task, data.docs, key, metrics, settings, data_sets, backend))
     if isinstance(backend, LearnsAnswers):
@@ -238,7 +238,7 @@ def requests_of(
 
 def task_kinds(task: Task) -> tuple[RequestKind, ...]:
     """What a backend must be able to do to run this task, sorted."""
-    return tuple(sorted({metric(name).ask.kind for name in task.metrics}))
+    return tuple(sorted({entry.ask.kind for entry in metrics_of(task)}))
 
 
 # ------------------------------------------------------------------------------------------------ documents and prompts

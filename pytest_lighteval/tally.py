@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from pytest_lighteval.common.statistics import aggregate, standard_error
 from pytest_lighteval.errors import DataError, RequestsFailedError
-from pytest_lighteval.metrics import metric
+from pytest_lighteval.metrics import metrics_of
 from pytest_lighteval.metrics.equal_choices import EqualChoices
 from pytest_lighteval.metrics.tiny_benchmarks import with_estimates
 from pytest_lighteval.prompts.few_shots import resolve_few_shots_split
@@ -50,7 +50,7 @@ class Whole:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The task's."""
-        return tuple(metric(name) for name in self.task.metrics)
+        return metrics_of(self.task)
 
 
 @dataclass(slots=True)

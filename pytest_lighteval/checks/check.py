@@ -16,7 +16,7 @@ from pytest_lighteval.checks.shortcuts import choice_shortcuts
 from pytest_lighteval.data.data_sets import DataSets
 from pytest_lighteval.errors import DataError, LightevalError, PromptError
 from pytest_lighteval.evaluate import EvaluationSettings, few_shot_pool, prompt_docs
-from pytest_lighteval.metrics import metric
+from pytest_lighteval.metrics import metrics_of
 from pytest_lighteval.prompts.assembly import build_prompt
 from pytest_lighteval.prompts.documents import render_docs
 from pytest_lighteval.prompts.few_shots import resolve_few_shots_split
@@ -69,7 +69,7 @@ class _Check:
 
     def __init__(self, task: Task, few_shots: Sequence[int], settings: EvaluationSettings, data_sets: DataSets, tokens: Tokens) -> None:
         self.task, self.few_shots, self.settings, self.data_sets, self.tokens = task, few_shots, settings, data_sets, tokens
-        self.metrics: tuple[Metric, ...] = tuple(metric(name) for name in task.metrics)
+        self.metrics: tuple[Metric, ...] = metrics_of(task)
         self.docs: list[Doc] = []
         self.not_checked: list[str] = []
         asks = {entry.ask for entry in self.metrics}

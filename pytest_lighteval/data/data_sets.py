@@ -14,7 +14,7 @@ from pytest_lighteval.data.hub_revisions import confirm_commit, current_commit
 from pytest_lighteval.data.readers import data_set_name
 from pytest_lighteval.data.row_cache import RowCache
 from pytest_lighteval.data.sources import Source, find_source, listed, row_source
-from pytest_lighteval.errors import DataError
+from pytest_lighteval.errors import DataError, in_one_line
 from pytest_lighteval.prompts.templates import compile_expression
 from pytest_lighteval.prompts.text_values import RenderError
 from pytest_lighteval.types import Row, Task
@@ -44,7 +44,7 @@ class DataSets:
         self._commits: dict[tuple[str, str | None], str | None] = {}
 
     def rows(self, task: Task, split: str) -> NumberedRows:
-        """The rows of a split for which the task's `hf_filter` is true, with their numbers, in stored order; never empty.
+        """The rows of a split for which the task's filter is true, with their numbers, in stored order; never empty.
 
         A file that has changed is read again.
 
@@ -59,7 +59,7 @@ class DataSets:
             if len(self._kept) > _KEPT_SPLITS:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
-        return self._kept[key]
+        return _wanted(task, split, self._kept[key])
 
     def row_source(self, task: Task, split: str) -> str:
         """Where the rows of a split are stored, the same for every task that reads them. Raises DataError as `rows`."""
@@ -119,6 +119,23 @@ def _read_split(task: Task, split: str, source: Source) -> NumberedRows:
     if not rows:
         raise DataError(f"{task.id}: the split {split!r} of {data_set_name(task)} is empty")
     return _filtered(task, split, rows)
+
+
+def _wanted(task: Task, split: str, rows: NumberedRows) -> NumberedRows:
+    """The rows that the filter of a Python module keeps. It is run each time: nothing tells one version of a function from another."""
+    if task.code is None or task.code.is_wanted is None:
+        return rows
+    kept = []
+    for number, row in rows:
+        try:
+            if task.code.is_wanted(dict(row)):
+                kept.append((number, row))
+        except Exception as error:  # it is the user's code: anything may come out
+            problem = f"raised {type(error).__name__}: {in_one_line(error)}; the columns are {listed(row)}"
+            raise DataError(f"{task.id}: {split}:{number}: hf_filter of {task.path}:{task.line} {problem}") from error
+    if not kept:
+        raise DataError(f"{task.id}: hf_filter of {task.path}:{task.line} leaves none of the {len(rows)} rows of the split {split!r}")
+    return kept
 
 
 def _filtered(task: Task, split: str, rows: Sequence[Row]) -> NumberedRows:

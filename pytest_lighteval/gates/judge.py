@@ -20,7 +20,7 @@ from pytest_lighteval.gates.pinned import PINNED_SHARE, compare_pinned, plan_pin
 from pytest_lighteval.gates.plan import GatePlan, plan_gates
 from pytest_lighteval.gates.red_gates import RedGates
 from pytest_lighteval.gates.waivers import waiver_for
-from pytest_lighteval.metrics import metric
+from pytest_lighteval.metrics import metrics_of
 from pytest_lighteval.types import PairedVerdict, Task, TaskKey, TaskResult, Verdict
 
 
@@ -177,7 +177,7 @@ def _plan(gate: GateSettings, items: Sequence[tuple[TaskKey, Task]]) -> GatePlan
     if baselines is None:
         return None
     # a reference will have measured whatever is selected
-    reported = {key: {name for entry in task.metrics for name in metric(entry).corpus} for key, task in items if task.skip is None}
+    reported = {key: {name for entry in metrics_of(task) for name in entry.corpus} for key, task in items if task.skip is None}
 
     def promised(key: TaskKey) -> Collection[str] | None:
         if isinstance(baselines, MeasuredBaselines):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from pytest_lighteval.comparison.decision import Family, Policy
 from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.gates.gate_file import GateFile, gates_for, merged
-from pytest_lighteval.metrics import metric as registered
+from pytest_lighteval.metrics import metrics_of
 from pytest_lighteval.types import CorpusMetric, GateSpec, Task, TaskKey
 
 Promised = Callable[[TaskKey], Container[str] | None]
@@ -159,7 +159,7 @@ def _choices(task: Task, specs: Mapping[str, GateSpec], held: Container[str]) ->
 
 def reported_metrics(task: Task) -> dict[str, CorpusMetric]:
     """The numbers that a task reports, by name, in its order."""
-    return {name: corpus for entry in task.metrics for name, corpus in registered(entry).corpus.items()}
+    return {name: corpus for entry in metrics_of(task) for name, corpus in entry.corpus.items()}
 
 
 def _group_choices(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_lighteval.common.yaml_lines import YamlFile
 from pytest_lighteval.errors import FileError, UserInputError, did_you_mean
-from pytest_lighteval.metrics import metric as registered
+from pytest_lighteval.metrics import metrics_of
 from pytest_lighteval.tasks.catalogue import Catalogue, reported_values
 from pytest_lighteval.tasks.task_spec import TaskPattern, parse_pattern
 from pytest_lighteval.types import CorpusMetric, Task, TaskKey
@@ -105,7 +105,7 @@ def check_waivers(file: WaiverFile, catalogue: Catalogue) -> None:
             tasks = [task for task in catalogue.find(waiver.pattern) if task.skip is None]
         except UserInputError:
             continue
-        corpora = {name: corpus for task in tasks for entry in task.metrics for name, corpus in registered(entry).corpus.items()}
+        corpora = {name: corpus for task in tasks for entry in metrics_of(task) for name, corpus in entry.corpus.items()}
         for name, corpus in corpora.items():
             if waiver.metric in (None, name) and (bound := _beyond(waiver.floor, corpus)) is not None:
                 problem = f"{waiver.floor:g} allows any score of {name} ({bound}); write the worst score that is expected"

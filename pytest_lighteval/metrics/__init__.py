@@ -22,7 +22,7 @@ from pytest_lighteval.metrics import (
     tiny_benchmarks,
     translation,
 )
-from pytest_lighteval.types import Metric
+from pytest_lighteval.types import Metric, Task
 
 FAMILIES = (
     loglikelihood,
@@ -50,6 +50,12 @@ def metric(name: str) -> Metric:
         return REGISTRY[name]
     except KeyError:
         raise UserInputError(f"no metric is named {name!r}{did_you_mean(name, REGISTRY)}") from None
+
+
+def metrics_of(task: Task) -> tuple[Metric, ...]:
+    """The metrics of a task: its own, or the registry's. Raises UserInputError for an unknown name."""
+    own = {} if task.code is None else task.code.metrics
+    return tuple(own[name] if name in own else metric(name) for name in task.metrics)
 
 
 def metric_names() -> list[str]:

@@ -125,6 +125,11 @@ class ActiveSession:
         """Claim suite files: YAML below a suite root or named on the command line, nothing else."""
         return collect_file(file_path, parent) if file_path.suffix in SUITE_SUFFIXES else None
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> SuiteFile | None:
+        """Claim the Python modules of `--custom-tasks`: pytest would import them as tests."""
+        return collect_file(module_path, parent) if self._session.catalogue.is_module(module_path) else None
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None]:
         """The reference goes first, over what is left after deselection, by `--lf` and the like too."""

@@ -61,7 +61,12 @@ OPTIONS = (
     Option(
         name="tasks", kind="specs", metavar="SPECS", help="suite|task|few_shots|truncate, comma-separated, or a file of them (./tasks.txt)"
     ),
-    Option(name="custom-tasks", kind="many", metavar="DIR", help="a folder of suites of your own; may be given more than once"),
+    Option(
+        name="custom-tasks",
+        kind="many",
+        metavar="PATH",
+        help="a folder of suites of your own, or a Python module of tasks written for Lighteval (it is run); may be given more than once",
+    ),
     Option(name="few-shots", metavar="N[,N...]", help="few-shot counts for every task, instead of those in the suite files"),
     Option(name="max-samples", metavar="N", help="ask only the first N documents of each task, after the seeded shuffle"),
     Option(

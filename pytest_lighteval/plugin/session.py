@@ -142,7 +142,7 @@ def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
         _check_arguments(config)
     else:
         check_rootdir(config)
-    catalogue = Catalogue((*own, *settings.custom_tasks))
+    catalogue = Catalogue((*own, *settings.custom_tasks.folders), settings.custom_tasks.modules)
     if settings.gate.file is not None:
         check_gates(settings.gate.file, catalogue)
     if settings.gate.waivers is not None:
@@ -156,7 +156,7 @@ def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
             selected.setdefault(chosen.task.id, []).append(chosen)
         arguments = [str(path) for path in by_file]
     elif settings.custom_tasks:
-        arguments = [str(folder) for folder in settings.custom_tasks]
+        arguments = [str(path) for path in settings.custom_tasks.paths]
     if is_named:
         arguments = [_shipped(argument, config.invocation_params.dir, catalogue) for argument in config.args]
         _check_paths(config, arguments, catalogue, by_file if settings.specs else {})
@@ -167,7 +167,7 @@ def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
         has_own_backend=owns,
         catalogue=catalogue,
         # where nothing but a conftest asks for suites, the user must name them: other tests are not to wait for a model
-        roots=(*(own if is_asked_to_evaluate(config) else ()), *settings.custom_tasks, catalogue.shipped),
+        roots=(*(own if is_asked_to_evaluate(config) else ()), *settings.custom_tasks.paths, catalogue.shipped),
         named=tuple(path for path in _named_paths(config, arguments or ()) if _may_hold_suites(path, config, settings)) if is_named else (),
         arguments=None if arguments is None or [*arguments] == config.args else tuple(arguments),
         selected=selected,
@@ -219,7 +219,8 @@ def _check_items(config: pytest.Config, session: Session) -> None:
     for argument in session.arguments or config.args:
         path, _, name = argument.partition("::")
         file = (config.invocation_params.dir / path).resolve()
-        if not name or file.suffix not in SUITE_SUFFIXES or not (session.is_suite(file) and file.is_file()):
+        is_suite = session.catalogue.is_module(file) or file.suffix in SUITE_SUFFIXES
+        if not name or not is_suite or not (session.is_suite(file) and file.is_file()):
             continue
         try:
             tasks = session.catalogue.load(file)

@@ -25,6 +25,7 @@ from pytest_lighteval.evaluate import EvaluationSettings
 from pytest_lighteval.gates.gate_settings import GateSettings, read_gate_settings
 from pytest_lighteval.metrics.tiny_parameters import TinyParameters, read_tiny_parameters
 from pytest_lighteval.plugin.check_settings import CheckSettings, read_check_settings, without_model_options
+from pytest_lighteval.plugin.custom_tasks import CustomTasks, read_custom_tasks
 from pytest_lighteval.plugin.idle_options import check_idle_options
 from pytest_lighteval.plugin.options import OPTIONS, value_of
 from pytest_lighteval.plugin.replicas import Engines, read_replicas
@@ -66,7 +67,7 @@ class Settings:
     """None: none was chosen, so tasks run only if a conftest defines `lighteval_backend`."""
     arguments: msgspec.Struct | None
     specs: tuple[TaskSpec, ...]
-    custom_tasks: tuple[Path, ...]
+    custom_tasks: CustomTasks
     few_shots: tuple[int, ...] | None
     evaluation: EvaluationSettings
     data_home: Path | None
@@ -121,13 +122,14 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
     if shard is not None:
         values["gate_defer"] = True  # what is judged is the whole, later
     gate = read_gate_settings(values, folder, today=today)
+    custom_tasks = read_custom_tasks(values["custom_tasks"] or (), folder)
     settings = Settings(
         backend=backend,
         arguments=arguments,
         specs=tuple(
             spec for text in values["tasks"] or () for spec in parse_specs(_task_list(text, folder), folder=folder, source=tasks_source)
         ),
-        custom_tasks=tuple(_folder(folder / name, "--custom-tasks") for name in values["custom_tasks"] or ()),
+        custom_tasks=custom_tasks,
         few_shots=None if values["few_shots"] is None else _counts(values["few_shots"]),
         evaluation=_evaluation(values, arguments),
         data_home=_folder(folder / data_home, "--data-home") if data_home else None,
@@ -140,7 +142,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
         replicas=read_replicas(config, values["replicas"], backend, arguments),
         checks=read_check_settings(values, folder),
         tiny_parameters=_tiny_parameters(values, folder),
-        notes=(*defaults.notes, *(gate.baselines.notes if isinstance(gate.baselines, Baselines) else ())),
+        notes=(*defaults.notes, *custom_tasks.notes, *(gate.baselines.notes if isinstance(gate.baselines, Baselines) else ())),
     )
     # a wrong value is said first
     check_idle_options(config, values)

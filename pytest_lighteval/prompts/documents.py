@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -26,6 +27,7 @@ Adapter = Callable[[dict[str, Any]], Any]
 _EXTRAS = ("row", "__few_shots", "__index")
 """What a template can use besides the columns."""
 _ADAPTERS = "pytest_lighteval.prompts.adapters"
+_OWN_CODE = Path(__file__).parents[1]
 _OLD_ADAPTERS = _ADAPTERS.replace(".prompts", "")
 _LONGEST_NAME = 40
 """Characters of a cluster's name; a passage that is one is named by its digest."""
@@ -84,7 +86,7 @@ class _DocMaker:
 
     def __init__(self, task: Task, split: str, few_shots: bool, multiple_choice: bool) -> None:
         self.task, self.split, self.few_shots, self.multiple_choice = task, split, few_shots, multiple_choice
-        self.adapter = None if task.prompt.adapter is None else _load_adapter(task, task.prompt.adapter)
+        self.adapter = _adapter(task)
         sources = {field.name: getattr(task.prompt, field.name) for field in fields(PromptTemplate) if field.name != "adapter"}
         self.fields = {name: _Field(task, f"prompt.{name}", source) for name, source in sources.items() if source is not None}
         # examples are never scored, so nobody asks what they share
@@ -107,7 +109,7 @@ class _DocMaker:
             # a copy, since the same row may be rendered again as a few-shot example
             made = self.adapter(deepcopy({**row, "__few_shots": self.few_shots, "__index": index}))
         except Exception as error:  # it is the user's code: anything may come out
-            problem = f"{self.task.prompt.adapter} raised {type(error).__name__}: {in_one_line(error)}"
+            problem = f"{self.task.prompt.adapter} raised {type(error).__name__}: {in_one_line(error)}{_place(error)}"
             raise PromptError(f"{where}: prompt.adapter: {problem}") from error
         if made is None:
             return []
@@ -132,6 +134,8 @@ class _DocMaker:
         if any(gold_index < 0 for gold_index in gold):
             return None
         choices, gold = self.choices_and_gold(where, rendered["choices"], gold, values)
+        if not isinstance(rendered["specific"], Mapping):
+            raise PromptError(f"{where}: prompt.specific: gives {_shown(rendered['specific'])}; a mapping is required")
         if _half_inside(rendered["specific"]):
             raise _half_a_character(f"{where}: prompt.specific", rendered["specific"], values)
         instruction = text("instruction")
@@ -316,6 +320,22 @@ def _shortened(value: Any) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------ adapters
+
+
+def _adapter(task: Task) -> Adapter | None:
+    if task.code is not None:
+        return task.code.adapter
+    return None if task.prompt.adapter is None else _load_adapter(task, task.prompt.adapter)
+
+
+def _place(error: BaseException) -> str:
+    """` (file.py:12)`, the last line of the user's own code that an error passed. Empty: it passed none."""
+    places = [
+        f" ({frame.filename}:{frame.lineno})"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if _OWN_CODE not in Path(frame.filename).parents and frame.lineno is not None and Path(frame.filename).is_file()
+    ]
+    return places[-1] if places else ""
 
 
 def _load_adapter(task: Task, reference: str) -> Adapter:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.resources
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pytest_lighteval.common.losses import unit_problem
 from pytest_lighteval.errors import LightevalError, UserInputError, did_you_mean
-from pytest_lighteval.metrics import metric
+from pytest_lighteval.metrics import metric, metrics_of
 from pytest_lighteval.tasks import SUITE_SUFFIXES
 from pytest_lighteval.tasks.suite_file import load_suite, task_error
 from pytest_lighteval.tasks.task_spec import Selected, TaskPattern, TaskSpec, select
@@ -24,24 +24,34 @@ def shipped_suites() -> Path:
 
 
 class Catalogue:
-    """Suite files by path, each read once per session."""
+    """Suite files by path, each read once per session.
 
-    def __init__(self, own: Sequence[Path] = ()) -> None:
+    Args:
+        own: the user's folders of suite files.
+        modules: the user's Python modules, and what reads the tasks of each. Their tasks come before all others of the same name.
+    """
+
+    def __init__(self, own: Sequence[Path] = (), modules: Mapping[Path, Callable[[], list[Task]]] | None = None) -> None:
         self.shipped = shipped_suites()
         # the user's folders are read completely; a shipped suite only when a spec names it
         self._own = tuple(root for root in own if root != self.shipped)
+        self._modules = modules or {}
         self._loaded: dict[Path, list[Task]] = {}
 
     def shown(self, path: Path) -> str | None:
         """`suites/<suite>/<file>.yaml` for a shipped file, wherever it is installed. None: the file is not a shipped one."""
         return f"suites/{path.relative_to(self.shipped).as_posix()}" if path.is_relative_to(self.shipped) else None
 
+    def is_module(self, path: Path) -> bool:
+        """Whether the file is one of the user's Python modules."""
+        return path in self._modules
+
     def load(self, path: Path) -> list[Task]:
         """The tasks of one file, whose metrics exist. Raises FileError."""
         path = path.resolve()
         if path not in self._loaded:
             shown = self.shown(path) or str(path)
-            tasks = load_suite(path, shown=shown)
+            tasks = self._modules[path]() if path in self._modules else load_suite(path, shown=shown)
             for task in tasks:
                 _check_names(task, shown)
             self._loaded[path] = tasks
@@ -62,12 +72,12 @@ class Catalogue:
 
     def tasks_below(self, folder: Path) -> Iterator[Task]:
         """All tasks of the suite files below a folder. Raises FileError."""
-        for path in _suite_files(folder):
+        for path in (*(module for module in self._modules if module.is_relative_to(folder)), *_suite_files(folder)):
             yield from self.load(path)
 
     def every_task(self) -> Iterator[Task]:
         """All tasks of the user and all that are shipped; a file that is broken has none."""
-        for path in dict.fromkeys(path for root in (*self._own, self.shipped) for path in _suite_files(root)):
+        for path in self._paths((*self._own, self.shipped)):
             with contextlib.suppress(LightevalError):
                 yield from self.load(path)
 
@@ -79,18 +89,22 @@ class Catalogue:
     def _tasks(self, suites: set[str]) -> Iterable[Task]:
         """All tasks of the user, and those of the named shipped suites."""
         shipped = [self.shipped / name for name in self._folders if name in suites]
-        for path in dict.fromkeys(path for root in (*self._own, *shipped) for path in _suite_files(root)):
+        for path in self._paths((*self._own, *shipped)):
             yield from self.load(path)
+
+    def _paths(self, roots: Iterable[Path]) -> Iterable[Path]:
+        """The modules, and the suite files below the roots, each once."""
+        return dict.fromkeys((*self._modules, *(path for root in roots for path in _suite_files(root))))
 
 
 def reported_values(task: Task) -> list[str]:
     """Names of the values that the task's metrics report, as often as they do."""
-    return [value for name in task.metrics for value in metric(name).reported]
+    return [value for entry in metrics_of(task) for value in entry.reported]
 
 
 def gate_problem(task: Task, value: str, gate: GateSpec) -> tuple[str, str] | None:
     """The field of a gate on a reported value whose loss is in the wrong unit, and what is wrong. None: nothing."""
-    corpus = next((corpora[value] for name in task.metrics if value in (corpora := metric(name).corpus)), None)
+    corpus = next((corpora[value] for entry in metrics_of(task) if value in (corpora := entry.corpus)), None)
     for field in ("max_drop", "min_effect"):
         loss: float | None = getattr(gate, field)
         if loss is not None and corpus is None:
@@ -108,7 +122,10 @@ def _check_names(task: Task, shown: str) -> None:
     """Raise for metrics and gates that the metric registry does not know. A skipped task may name a missing metric."""
     if task.skip:
         return
+    own = () if task.code is None else task.code.metrics
     for position, name in enumerate(task.metrics):
+        if name in own:
+            continue
         try:
             metric(name)
         except UserInputError as error:

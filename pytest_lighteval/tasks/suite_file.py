@@ -66,6 +66,8 @@ def load_suite(path: Path, *, shown: str | None = None) -> list[Task]:
 
 def locate(path: Path, task: Task, field: str) -> int:
     """Line of a task's field, such as `gates.acc.min` or `metrics[1]`: in the task or in `defaults`, otherwise the task's line."""
+    if task.code is not None:
+        return task.line
     try:
         source = YamlFile(path)
     except UserInputError:  # changed or gone since it was collected
@@ -76,8 +78,10 @@ def locate(path: Path, task: Task, field: str) -> int:
 def task_error(task: Task, field: str, problem: str, *, shown: str | None = None) -> FileError:
     """An error about a field of a task, at the field's line, for other modules to raise. `field` is as for `locate`."""
     try:
-        source = YamlFile(task.path, shown=shown)
+        source = None if task.code is not None else YamlFile(task.path, shown=shown)
     except UserInputError:
+        source = None
+    if source is None:
         return FileError(shown if shown is not None else task.path, task.line, field, problem)
     return source.error(_where(source, _index(source, task), *_steps(field)), problem)
 

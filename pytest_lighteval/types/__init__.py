@@ -65,6 +65,7 @@ from pytest_lighteval.types.task import (
     PromptTemplate,
     Row,
     Task,
+    TaskCode,
     TaskKey,
 )
 from pytest_lighteval.types.verdict import (
@@ -122,6 +123,7 @@ __all__ = [
     "SoftVerdict",
     "Task",
     "TaskCheck",
+    "TaskCode",
     "TaskKey",
     "TaskResult",
     "Verdict",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -64,7 +64,8 @@ class PromptTemplate:
     unconditioned_query: str | None = None
     original_query: str | None = None
     fewshot_sorting_class: str | None = None
-    specific: Mapping[str, Any] = field(default_factory=dict)
+    specific: Mapping[str, Any] | str = field(default_factory=dict)
+    """A mapping whose texts are templates, or one expression that gives a mapping."""
     adapter: str | None = None
     """`module:function`, called with the row before the templates. It returns a row, a list of rows, or None to drop the row."""
 
@@ -118,6 +119,20 @@ class GateSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskCode:
+    """Functions and objects of a Python module that a task has where a suite file has texts."""
+
+    module: str
+    """The module as the user named it: a file, or a dotted name."""
+    adapter: Callable[[dict[str, Any]], Any]
+    """Called with the row before the templates, as `PromptTemplate.adapter`, which then only names it."""
+    is_wanted: Callable[[dict[str, Any]], bool] | None = None
+    """Rows for which it is false are left out, as with `Task.hf_filter`. None: all rows stay."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """The task's own `Metric`s by name; its other metrics are those of the registry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One task as its suite file declares it, with the matrix expanded and the defaults merged."""
 
@@ -125,8 +140,9 @@ class Task:
     name: str
     prompt: PromptTemplate
     metrics: tuple[str, ...]
-    """Names in the metric registry."""
+    """Names in the metric registry, or of the task's own metrics (`code`)."""
     path: Path
+    """The suite file, or the Python module."""
     line: int
     """Of the declaration in `path`."""
     hf_repo: str | None = None
@@ -173,6 +189,8 @@ class Task:
     """`suite|task` of a task, or superset, that measures the same and gets it right. None: there is none."""
     system_prompt_apart: bool = False
     """The system prompt is a message of its own, and an empty line follows it in plain text. False: the instruction follows it directly."""
+    code: TaskCode | None = field(default=None, compare=False, repr=False)
+    """What a Python module brings. None: the task is all data."""
 
     @property
     def id(self) -> str:
