@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from benchmarks.recordings import SHARED, declared_task
@@ -18,6 +19,8 @@ from pytest_lighteval.types import (
     LoglikelihoodResponse,
     Request,
 )
+
+HUB = SHARED / "data" / "hub"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,7 @@ WORKLOADS = (
 )  # fmt: skip
 
 
-def requests_of(workload: Workload) -> list[dict[str, Any]]:
+def requests_of(workload: Workload, *, data_home: Path = HUB) -> list[dict[str, Any]]:
     """The requests of an evaluation of the workload, as plain values. Raises LightevalError if the data are missing."""
     task = declared_task(*workload.task.split("|"))
     if workload.few_shots_select is not None:
@@ -82,7 +85,7 @@ def requests_of(workload: Workload) -> list[dict[str, Any]]:
         recorder,
         few_shots=workload.few_shots,
         settings=EvaluationSettings(max_samples=workload.documents),
-        data_sets=DataSets(data_home=SHARED / "data" / "hub"),
+        data_sets=DataSets(data_home=data_home),
     )
     return [_plain(request) for request in recorder.requests]
 
