@@ -23,6 +23,8 @@ class BaselineFile:
     baseline: Baseline
     sha256: str = ""
     """Of the file's content, in hex."""
+    note: str | None = None
+    """What a reader should know of it, in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +55,16 @@ class Baselines:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What files lack that were written before, one line each."""
-        return tuple(
-            f"{file.path}: an earlier version wrote it, without digests of its scores: not every change by hand is noticed; "
-            "--save-baseline adds them"
-            for place in self.places
-            for file in place
-            if not file.baseline.has_digests
+        """What files lack that an earlier version wrote, and runs that are not complete; one line each."""
+        files = [file for place in self.places for file in place]
+        return (
+            *(
+                f"{file.path}: an earlier version wrote it, without digests of its scores: not every change by hand is noticed; "
+                "--save-baseline adds them"
+                for file in files
+                if not file.baseline.has_digests
+            ),
+            *(f"{file.path}: {file.note}" for file in files if file.note is not None),
         )
 
     def facts(self, folder: Path) -> list[dict[str, Any]]:

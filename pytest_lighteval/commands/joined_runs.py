@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gates.missing_tasks import DeclaredSuites
-from pytest_lighteval.reports.deferred import DeferredRun
+from pytest_lighteval.reports.recorded_run import RecordedRun
 from pytest_lighteval.reports.run_collector import use_of_all
 from pytest_lighteval.types import RunReport, Task, TaskKey
 
@@ -37,7 +37,7 @@ class JoinedRuns:
         return {name: value for name, value in self.report.settings.items() if name not in _OF_THE_PROCESS}
 
 
-def join_runs(runs: Sequence[tuple[Path, DeferredRun]], *, overridden: Collection[str] = ()) -> JoinedRuns:
+def join_runs(runs: Sequence[tuple[Path, RecordedRun]], *, overridden: Collection[str] = ()) -> JoinedRuns:
     """Join runs, in whatever order they are named.
 
     Args:
@@ -94,7 +94,7 @@ def _united(parts: Iterator[Mapping[str, Any]]) -> dict[str, Any]:
     return dict(sorted(united.items()))
 
 
-def _check_distinct(runs: Sequence[tuple[Path, DeferredRun]]) -> None:
+def _check_distinct(runs: Sequence[tuple[Path, RecordedRun]]) -> None:
     folders: dict[str, Path] = {}
     places: dict[TaskKey, Path] = {}
     for folder, run in runs:
@@ -109,8 +109,8 @@ def _check_distinct(runs: Sequence[tuple[Path, DeferredRun]]) -> None:
             places[key] = folder
 
 
-def _check_same_candidate(runs: Sequence[tuple[Path, DeferredRun]], overridden: Collection[str]) -> None:
-    facts: tuple[tuple[str, Callable[[DeferredRun], str | None]], ...] = (
+def _check_same_candidate(runs: Sequence[tuple[Path, RecordedRun]], overridden: Collection[str]) -> None:
+    facts: tuple[tuple[str, Callable[[RecordedRun], str | None]], ...] = (
         ("model", lambda run: _model(run.report.backend)),
         ("reference model", lambda run: _model(run.report.reference_backend)),
     )
@@ -146,7 +146,7 @@ def _shown(value: Any) -> str:
     return "not given" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _package_notes(runs: Sequence[tuple[Path, DeferredRun]]) -> Iterator[str]:
+def _package_notes(runs: Sequence[tuple[Path, RecordedRun]]) -> Iterator[str]:
     """One line for each package that has several versions among the runs: it may move a score."""
     versions: dict[str, set[str]] = {}
     for _, run in runs:

@@ -13,7 +13,7 @@ from typing import Any
 from pytest_lighteval.commands.gate import judge_and_write
 from pytest_lighteval.commands.joined_runs import join_runs
 from pytest_lighteval.errors import DataError, LightevalError, RequestsFailedError, UserInputError
-from pytest_lighteval.reports.deferred import FILE, DeferredRun, read_deferred
+from pytest_lighteval.reports.recorded_run import DEFERRED, RecordedRun, read_deferred
 from pytest_lighteval.reports.run_collector import use_of_all
 from pytest_lighteval.tally import merge_shares
 from pytest_lighteval.types import Task, TaskKey, TaskResult
@@ -44,16 +44,16 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def read_shard_run(folder: Path) -> DeferredRun:
+def read_shard_run(folder: Path) -> RecordedRun:
     """The run of a folder. Raises UserInputError, and DataError for a damaged one."""
-    if folder.is_dir() and not (folder / FILE).is_file():
+    if folder.is_dir() and not (folder / DEFERRED).is_file():
         raise UserInputError(f"{folder}: {_NO_SHARD}")
     return read_deferred(folder)
 
 
-def in_order(runs: Sequence[tuple[Path, DeferredRun]]) -> list[tuple[Path, DeferredRun]]:
+def in_order(runs: Sequence[tuple[Path, RecordedRun]]) -> list[tuple[Path, RecordedRun]]:
     """All shards of one run by their number. Raises UserInputError for one that is missing, is there twice, or belongs elsewhere."""
-    found: dict[int, tuple[Path, DeferredRun]] = {}
+    found: dict[int, tuple[Path, RecordedRun]] = {}
     first_folder, first = runs[0]
     of = 0
     for folder, run in runs:
@@ -76,7 +76,7 @@ def in_order(runs: Sequence[tuple[Path, DeferredRun]]) -> list[tuple[Path, Defer
     return [found[number] for number in sorted(found)]
 
 
-def _facts(run: DeferredRun, other: DeferredRun) -> Iterator[tuple[str, Any, Any]]:
+def _facts(run: RecordedRun, other: RecordedRun) -> Iterator[tuple[str, Any, Any]]:
     """What must be the same in two shards."""
     settings, others = run.report.settings, other.report.settings
     for name in sorted((settings.keys() | others.keys()) - set(_MAY_DIFFER)):
@@ -90,7 +90,7 @@ def _facts(run: DeferredRun, other: DeferredRun) -> Iterator[tuple[str, Any, Any
     yield "set of gate options", (run.options, run.digests), (other.options, other.digests)
 
 
-def merge(shards: Sequence[tuple[Path, DeferredRun]]) -> DeferredRun:
+def merge(shards: Sequence[tuple[Path, RecordedRun]]) -> RecordedRun:
     """The whole run of all shards. A task that an error or a missing document keeps from a score has that as its error."""
     first = shards[0][1]
     reports = [run.report for _, run in shards]

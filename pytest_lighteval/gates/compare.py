@@ -13,6 +13,7 @@ from pytest_lighteval.baselines.model import BaselineTask, Repeated
 from pytest_lighteval.comparison.compare import FullComparison, compare
 from pytest_lighteval.comparison.corpus import compare_corpus
 from pytest_lighteval.comparison.decision import Decision, Policy, decide, decision_line, policy_for
+from pytest_lighteval.comparison.soft import WIDTH, soft_width
 from pytest_lighteval.gates.documents import corpus_documents, paired_documents
 from pytest_lighteval.gates.plan import PairedGate
 from pytest_lighteval.gates.soft_voice import heard, score_alpha, soft_alpha, soft_notes, soft_words
@@ -76,7 +77,6 @@ def compare_gate(
         baselines,
         aligned,
         decision,
-        flips=flips_of(aligned[0]) if len(aligned) == 1 and gate.corpus.is_mean else (),
         notes=(*attempts_note(attempts), *notes_of(aligned)),
     )
 
@@ -178,17 +178,37 @@ def most_of(corpus: CorpusMetric) -> float:
     return math.inf if corpus.range is None else corpus.range[1] - corpus.range[0]
 
 
-def flips_of(aligned: AlignedScores) -> tuple[Flip, ...]:
-    """The documents whose score changed. For a metric that is a mean over documents."""
+def flips_of(gate: PairedGate, aligned: Sequence[AlignedScores]) -> tuple[Flip, ...]:
+    """The documents of a task whose score changed. A superset has none, and no document of a corpus metric has a score."""
+    if len(aligned) != 1 or not gate.corpus.is_mean:
+        return ()
+    (task,) = aligned
+    soft = task.soft if _has_margins(gate) else None
     flips = []
-    for document, old, new in zip(aligned.ids, *map(_averages, mean_scores(aligned)), strict=True):
+    for place, (document, old, new) in enumerate(zip(task.ids, *map(_averages, mean_scores(task)), strict=True)):
         if abs(new - old) > 1e-12 * max(abs(old), abs(new)):
-            flips.append(Flip(id=document, before=old, after=new, is_loss=(new < old) is aligned.higher_is_better))
+            margins = None if soft is None else (_average(soft.baseline[place]), _average(soft.candidate[place]))
+            flips.append(Flip(id=document, before=old, after=new, is_loss=(new < old) is task.higher_is_better, margins=margins))
     return tuple(flips)
 
 
+def margin_change(gate: PairedGate, aligned: Sequence[AlignedScores]) -> float | None:
+    """Of a task, the median change of a document's margin among those that changed at all. None: no margin is known, or none changed."""
+    if len(aligned) != 1 or not _has_margins(gate) or (soft := aligned[0].soft) is None:
+        return None
+    return soft_width(soft.baseline, soft.candidate) / WIDTH or None
+
+
+def _has_margins(gate: PairedGate) -> bool:
+    return gate.corpus.soft is not None and gate.corpus.soft.is_margin
+
+
 def _averages(documents: Sequence[float | tuple[float, ...]]) -> list[float]:
-    return [math.fsum(repeats) / len(repeats) if isinstance(repeats, tuple) else repeats for repeats in documents]
+    return [_average(repeats) if isinstance(repeats, tuple) else repeats for repeats in documents]
+
+
+def _average(repeats: Sequence[float]) -> float:
+    return math.fsum(repeats) / len(repeats)
 
 
 # --------------------------------------------------------------------------------------------------- the verdicts
@@ -210,7 +230,6 @@ def verdict_with_soft(
     aligned: Sequence[AlignedScores],
     decision: Decision,
     *,
-    flips: tuple[Flip, ...],
     notes: tuple[str, ...],
 ) -> PairedVerdict:
     """A gate's decision, after its soft scores were asked, as the value that reports show."""
@@ -223,7 +242,8 @@ def verdict_with_soft(
         soft=soft,
         advisory=gate.advisory,
         points=in_points(gate, baselines),
-        flips=flips,
+        flips=flips_of(gate, aligned),
+        change=margin_change(gate, aligned),
         notes=(*notes, *soft_notes(gate, decision, soft)),
     )
 
@@ -238,6 +258,7 @@ def verdict_of(
     soft: SoftVerdict | None = None,
     advisory: bool = False,
     flips: tuple[Flip, ...] = (),
+    change: float | None = None,
     notes: tuple[str, ...] = (),
 ) -> PairedVerdict:
     """A decision as the value that reports show."""
@@ -260,5 +281,6 @@ def verdict_of(
         repeats_needed=required.repeats if required else None,
         blind=decision.unseen is not None,
         flips=flips,
+        margin_change=change,
         notes=notes,
     )

@@ -15,7 +15,7 @@ from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.paired import Paired, pair
 from pytest_lighteval.comparison.sequential import LookDecision, look, look_ends, stratified_order
 from pytest_lighteval.evaluate import PromptedDoc
-from pytest_lighteval.gates.compare import flips_of, most_of, own_policy, verdict_with_soft
+from pytest_lighteval.gates.compare import most_of, own_policy, verdict_with_soft
 from pytest_lighteval.gates.plan import GatePlan, PairedGate
 from pytest_lighteval.gates.soft_voice import score_alpha
 from pytest_lighteval.types import PairedVerdict, TaskKey, TaskResult
@@ -111,7 +111,6 @@ class EarlyStopping:
             [self._baseline],
             [aligned],
             decision.decision,
-            flips=flips_of(aligned),
             notes=(f"check {decision.look} of {len(self._ends[gate.metric])}", *aligned.notes),
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_lighteval.baselines.align import MismatchKind
 from pytest_lighteval.baselines.measured import MeasuredBaselines
-from pytest_lighteval.baselines.read import Baselines, read_baselines
+from pytest_lighteval.baselines.read import Baselines
 from pytest_lighteval.baselines.save import SaveTarget
 from pytest_lighteval.common.losses import parse_loss, share_problem
 from pytest_lighteval.comparison.decision import Policy
@@ -20,6 +20,7 @@ from pytest_lighteval.errors import MissingExtraError, UserInputError, did_you_m
 from pytest_lighteval.gates.canary import DOCUMENTS
 from pytest_lighteval.gates.gate_file import GateFile, load_gates
 from pytest_lighteval.gates.red_gates import RETRIED
+from pytest_lighteval.gates.run_baselines import read_places
 from pytest_lighteval.gates.waivers import WaiverFile, load_waivers
 
 SKIPPED = "skipped"
@@ -121,7 +122,7 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
             values["save_baseline"], folder=folder, reason=values["baseline_reason"], is_repeat=bool(values["baseline_merge"])
         )
         if save.path.exists():
-            _needs_scipy()  # a refresh is told from chance
+            needs_scipy()  # a refresh is told from chance
     elif values["baseline_merge"]:
         raise UserInputError("--baseline-merge is given without --save-baseline")
     pinned, repin = _pinned(values, folder, save)
@@ -133,7 +134,7 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
     baselines: Baselines | MeasuredBaselines | None = _baselines(values["baseline"], folder) if values["baseline"] else None
     names = tuple(values["baseline"] or ())
     if recovers:
-        _needs_scipy()
+        needs_scipy()
         baselines = MeasuredBaselines()
         names = (" ".join(values[name] for name in ("against_backend", "against_model_args") if values[name]),)
     runs = _runs(values["gate_calibrate"])
@@ -199,14 +200,15 @@ def _pinned(values: Mapping[str, Any], folder: Path, save: SaveTarget | None) ->
 
 
 def _baselines(names: Sequence[str], folder: Path) -> Baselines:
-    _needs_scipy()
-    baselines = read_baselines([folder / name for name in names])
+    needs_scipy()
+    baselines = read_places([folder / name for name in names])
     for key in baselines.keys:
         baselines.find(key)  # a task that two files of a folder hold is an error before anything is evaluated
     return baselines
 
 
-def _needs_scipy() -> None:
+def needs_scipy() -> None:
+    """Raise MissingExtraError where the gate's tests cannot be computed."""
     if importlib.util.find_spec("scipy") is None:
         raise MissingExtraError("scipy, which computes the gate's tests,", "gate")
 

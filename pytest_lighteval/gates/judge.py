@@ -29,6 +29,8 @@ class Judge:
     """What a session's scores are held to. Without items, before `planned`, it holds nothing to anything."""
 
     gate: GateSettings
+    share: float = 1.0
+    """Of alpha, for this comparison; other comparisons with other models have the rest."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The options that may change a score, as plain values: they explain changed prompts."""
     items: tuple[tuple[TaskKey, Task], ...] = ()
@@ -45,7 +47,7 @@ class Judge:
         gate, pinned = self.gate, None
         if gate.pinned is not None:
             pinned = plan_pinned(items, find=gate.pinned.find, file=gate.file, policy=gate.policy)
-        return replace(self, items=tuple(items), plan=_plan(gate, items), pinned=pinned)
+        return replace(self, items=tuple(items), plan=_plan(gate, items, self.share), pinned=pinned)
 
     def is_gated(self, key: TaskKey, task: Task) -> bool:
         """Whether the session is red without a score of this task."""
@@ -172,7 +174,7 @@ class Judge:
         return None if self.gate.baselines is None else self.gate.baselines.find(key)
 
 
-def _plan(gate: GateSettings, items: Sequence[tuple[TaskKey, Task]]) -> GatePlan | None:
+def _plan(gate: GateSettings, items: Sequence[tuple[TaskKey, Task]], part: float) -> GatePlan | None:
     baselines = gate.baselines
     if baselines is None:
         return None
@@ -185,5 +187,5 @@ def _plan(gate: GateSettings, items: Sequence[tuple[TaskKey, Task]]) -> GatePlan
         task = baselines.find(key)
         return None if task is None else task.metrics
 
-    share = 1.0 if gate.pinned is None else 1 - PINNED_SHARE
+    share = part * (1.0 if gate.pinned is None else 1 - PINNED_SHARE)
     return plan_gates(items, promised=promised, file=gate.file, policy=gate.policy, share=share)

@@ -16,12 +16,12 @@ from pytest_lighteval.baselines.save import SaveTarget
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gates.missing_tasks import DeclaredSuites, missing_reports, still_missing, vanished_tasks
 from pytest_lighteval.gates.session_reports import UNENDED, Measured, SessionReport, SessionReports, judge_session, unended_reports
-from pytest_lighteval.plugin.deferral import deferred_line, write_deferred
 from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
 from pytest_lighteval.plugin.items import task_of, without_group
 from pytest_lighteval.plugin.missing_tasks import declared_suites
+from pytest_lighteval.plugin.recorded_run import deferred_line, write_scores
 from pytest_lighteval.plugin.red_gates import RedSession, continues, open_missing
 from pytest_lighteval.plugin.reference import forget_exchange
 from pytest_lighteval.plugin.saved_baselines import save_baseline
@@ -231,8 +231,7 @@ class Reporter:
             self._groups = group_results(list(self._collected.results.values()))
         self._report = self._run_report(session.exitstatus)
         try:
-            if self._session.settings.gate.is_deferred:
-                write_deferred(self._session, self._config, self._report)
+            write_scores(self._session, self._config, self._report)
             write_run(self._session.run_folder, self._report)
             append_step_summary(summary_markdown(self._report), os.environ)
         except LightevalError as error:

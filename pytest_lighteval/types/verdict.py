@@ -15,6 +15,8 @@ class Flip:
     after: float
     is_loss: bool
     """The change is for the worse, in the metric's own direction."""
+    margins: tuple[float, float] | None = None
+    """Of multiple choice: the lead of the right choice before and after, each the mean over the repeats. None: a side does not know it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,8 @@ class PairedVerdict:
     """Of a comparison with a pinned baseline: the measured loss as a share of `max_drop`; below 0 for a gain. None: of any other."""
     flips: tuple[Flip, ...] = ()
     """In the baseline's order."""
+    margin_change: float | None = None
+    """By how much the margin of a document typically differs between the two sides. None: it is not known, or no margin differs."""
     blind: bool = False
     """INCONCLUSIVE, and it could not have found even a loss of ten times `max_drop`."""
     notes: tuple[str, ...] = ()

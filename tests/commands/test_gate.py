@@ -12,7 +12,7 @@ import pytest
 from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.commands.main import main
 from pytest_lighteval.evaluate import evaluate
-from pytest_lighteval.reports.deferred import FILE, DeferredRun, digest_of, read_deferred, render_deferred
+from pytest_lighteval.reports.recorded_run import DEFERRED, RecordedRun, digest_of, read_deferred, render_run
 from pytest_lighteval.tasks.suite_file import load_suite
 from pytest_lighteval.types import RunReport, Task, TaskKey
 from tests.plugin.gated import measured, write_gated
@@ -38,7 +38,7 @@ def keyed(task: Task) -> TaskKey:
     return TaskKey(suite=task.suite, task=task.name, few_shots=0)
 
 
-def a_run(tasks: list[Task], *names: str, run_id: str = "one", **changes: Any) -> DeferredRun:
+def a_run(tasks: list[Task], *names: str, run_id: str = "one", **changes: Any) -> RecordedRun:
     """A run of these tasks of the suite, as `--gate-defer` records it."""
     chosen = [task for task in tasks if task.name in names]
     report = RunReport(
@@ -47,7 +47,7 @@ def a_run(tasks: list[Task], *names: str, run_id: str = "one", **changes: Any) -
         results=tuple(evaluate(task, MODEL, few_shots=0) for task in chosen), groups={}, verdicts={}, errors={}, skipped={},
         cache={"hits": 0, "misses": 0},
     )  # fmt: skip
-    run = DeferredRun(
+    run = RecordedRun(
         report=report,
         items=tuple((keyed(task), task) for task in chosen),
         suites={"gated": {keyed(task): False for task in tasks}},
@@ -59,10 +59,10 @@ def a_run(tasks: list[Task], *names: str, run_id: str = "one", **changes: Any) -
     return replace(run, report=replace(report, **about_the_report), **about_the_run)
 
 
-def written(folder: Path, run: DeferredRun) -> str:
+def written(folder: Path, run: RecordedRun) -> str:
     place = folder / "runs" / run.report.run_id
     place.mkdir(parents=True, exist_ok=True)
-    (place / FILE).write_text(render_deferred(run))
+    (place / DEFERRED).write_text(render_run(run))
     return f"runs/{run.report.run_id}"
 
 
@@ -77,7 +77,7 @@ def test_a_run_is_read_as_it_was_written(folder: Path, tasks: list[Task]) -> Non
     assert read.report == run.report
     assert [(key, replace(task, path=tasks[0].path)) for key, task in read.items] == list(run.items)
     assert (read.suites, read.selection, read.options, read.digests) == (run.suites, "-k", run.options, run.digests)
-    assert str(folder) not in render_deferred(run)
+    assert str(folder) not in render_run(run)
 
 
 def test_the_parts_of_a_suite_are_whole_together(folder: Path, tasks: list[Task], capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,19 +215,19 @@ def test_runs_with_several_versions_of_a_package_are_told(folder: Path, tasks: l
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{", "no deferred run: Expecting property name enclosed in double quotes"),
-        ("[" * 100_000, "no deferred run: maximum recursion depth exceeded"),
-        ("[]", "no deferred run of version 1"),
-        ('{"format": "pytest-lighteval deferred run", "version": 2}', "no deferred run of version 1"),
+        ("{", "no recorded run: Expecting property name enclosed in double quotes"),
+        ("[" * 100_000, "no recorded run: maximum recursion depth exceeded"),
+        ("[]", "no recorded run of version 1"),
+        ('{"format": "pytest-lighteval deferred run", "version": 2}', "no recorded run of version 1"),
         ('{"format": "pytest-lighteval deferred run", "version": 1}', "damaged: Object missing required field `report`"),
     ],
     ids=["json", "deep", "list", "version", "fields"],
 )
 def test_a_damaged_run_is_one_clear_line(folder: Path, capsys: pytest.CaptureFixture[str], text: str, problem: str) -> None:
-    (folder / FILE).write_text(text)
+    (folder / DEFERRED).write_text(text)
 
     assert main(["gate", "."]) == 2
-    assert capsys.readouterr().err.startswith(f"{FILE}: {problem}")
+    assert capsys.readouterr().err.startswith(f"{DEFERRED}: {problem}")
 
 
 def test_a_run_that_was_judged_and_a_folder_without_a_run_are_told_apart(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

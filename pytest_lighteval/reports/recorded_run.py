@@ -1,4 +1,7 @@
-"""deferred.json: what a run measured, with all that is needed to judge it later, together with other runs."""
+"""scores.json and deferred.json: what a run measured, document by document, with all that is needed to judge it again without the model.
+
+Every run has one of them: `deferred.json` if nothing was judged yet (`--gate-defer`, `--shard`), otherwise `scores.json`.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,24 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from pytest_lighteval.errors import DataError
+from pytest_lighteval.common.files import write_atomic
+from pytest_lighteval.errors import DataError, LightevalError
 from pytest_lighteval.reports.serialize import attempt_from_plain, task_result_from_plain, to_plain
 from pytest_lighteval.types import RunReport, Task, TaskKey, TaskResult
 
-FILE = "deferred.json"
-_FORMAT = "pytest-lighteval deferred run"
+SCORES = "scores.json"
+"""Of a run that was judged when it ran."""
+DEFERRED = "deferred.json"
+"""Of a run that `gate` or `merge` judges later."""
+_FORMATS = {SCORES: "pytest-lighteval run", DEFERRED: "pytest-lighteval deferred run"}
 _VERSION = 1
 _MADE_OF_RESULTS = ("results", "references", "own_runs", "repeats", "attempts", "verdicts")
 """Fields of a report whose values have a compact form of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeferredRun:
-    """A run whose gates are not judged yet."""
+class RecordedRun:
+    """A run with all that its verdicts are made of."""
 
     report: RunReport
     """Without verdicts and groups; its results have their documents."""
@@ -72,11 +79,11 @@ def digest_of(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def render_deferred(run: DeferredRun) -> str:
-    """The text of the file: keys sorted; numbers that are not finite as Python's `json` writes them."""
+def render_run(run: RecordedRun, file: str = DEFERRED) -> str:
+    """The text of a file of this name: keys sorted; numbers that are not finite as Python's `json` writes them."""
     report = replace(run.report, verdicts={}, groups={})
     content = {
-        "format": _FORMAT,
+        "format": _FORMATS[file],
         "version": _VERSION,
         "report": to_plain(report),
         "items": [{"key": to_plain(key), "task": to_plain(replace(task, path=Path(task.path.name)))} for key, task in run.items],
@@ -91,24 +98,56 @@ def render_deferred(run: DeferredRun) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n"
 
 
-def read_deferred(folder: Path) -> DeferredRun:
-    """The deferred run of a run folder. Raises DataError: there is none, or it is damaged or of another version."""
-    path = folder / FILE
+def write_recorded(path: Path, run: RecordedRun) -> None:
+    """Write the file of a run folder, whole or not at all. Raises LightevalError."""
+    try:
+        write_atomic(path, render_run(run, path.name))
+    except OSError as error:
+        raise LightevalError(f"{error.filename or path}: the scores cannot be written: {error.strerror}") from error
+
+
+def read_deferred(folder: Path) -> RecordedRun:
+    """The run of a folder that was not judged. Raises DataError: there is none, or it is damaged or of another version."""
+    path = folder / DEFERRED
+    if not path.is_file():
+        what = "was judged when it ran" if (folder / "results.json").is_file() else "is no run folder"
+        raise DataError(f"{folder}: {what}; a run under --gate-defer has a {DEFERRED}")
+    return _read(path)
+
+
+def is_run_folder(path: Path) -> bool:
+    """Whether a folder is that of a run, complete or not."""
+    return any((path / name).is_file() for name in (SCORES, DEFERRED, "results.json"))
+
+
+def run_file(folder: Path) -> Path:
+    """The file of a run folder that has its scores. Raises DataError: there is none."""
+    for name in (SCORES, DEFERRED):
+        if (folder / name).is_file():
+            return folder / name
+    if not is_run_folder(folder):
+        raise DataError(f"{folder}: is no run folder; one has a {SCORES}")
+    raise DataError(f"{folder}: has no {SCORES}, as an earlier version made this run; run it again, its answers may still be in the cache")
+
+
+def read_run(folder: Path) -> RecordedRun:
+    """The run of a folder, judged or not. Raises DataError: there is none, or it is damaged or of another version."""
+    return _read(run_file(folder))
+
+
+def _read(path: Path) -> RecordedRun:
     try:
         plain = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        what = "was judged when it ran" if (folder / "results.json").is_file() else "is no run folder"
-        raise DataError(f"{folder}: {what}; a run under --gate-defer has a {FILE}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: no deferred run: {error}") from error
-    version = plain.get("version") if isinstance(plain, dict) and plain.get("format") == _FORMAT else None
+        raise DataError(f"{path}: no recorded run: {error}") from error
+    version = plain.get("version") if isinstance(plain, dict) and plain.get("format") == _FORMATS[path.name] else None
     if version != _VERSION:
-        raise DataError(f"{path}: no deferred run of version {_VERSION}; judge runs with the version that made them")
+        raise DataError(f"{path}: no recorded run of version {_VERSION}; use the version that made it")
     try:
         content = msgspec.convert(plain, _Content)
-        return DeferredRun(
+        return RecordedRun(
             report=_report(content.report),
             items=tuple((item.key, msgspec.convert(item.task, Task, dec_hook=_path)) for item in content.items),
             suites={suite: {entry.key: entry.has_floor for entry in declared} for suite, declared in content.suites.items()},

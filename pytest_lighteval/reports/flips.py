@@ -1,0 +1,100 @@
+"""Why documents score otherwise than in another run, by rules over what is known of both answers. Reads no file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pytest_lighteval.reports.answers import Answer
+from pytest_lighteval.types import Flip, PairedVerdict
+
+
+class FlipReason(StrEnum):
+    """Why a document flipped; the first rule that applies."""
+
+    SAME_TEXT = "same text, judged otherwise"
+    """Both sides generated the same texts: the metric, its version or a judge changed, not the model."""
+    REFUSED = "refused"
+    """The text of the side that scores worse is empty, as the model refused or only thought."""
+    CUT = "cut by length"
+    """The text of the side that scores worse ended at the limit of new tokens; that of the other side did not."""
+    EXTRACTION = "extraction failed"
+    """The metric found no answer in the text of the side that scores worse."""
+    NEAR_TIE = "near tie"
+    """Multiple choice: on both sides the lead is smaller than what a lead of this task typically changes."""
+    OTHER_CHOICE = "other choice"
+    """Multiple choice: no near tie."""
+    OTHER_TEXT = "other text"
+    """Generated answers: none of the above."""
+    UNKNOWN = "unknown"
+    """The answer of a side is not known: a baseline file keeps scores, and no texts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedFlip:
+    """A document that flipped, with what is known of both answers."""
+
+    flip: Flip
+    reason: FlipReason
+    before: Answer | None = None
+    """None: not known."""
+    after: Answer | None = None
+
+
+def flip_reason(flip: Flip, *, metric: str, margin_change: float | None, before: Answer | None, after: Answer | None) -> FlipReason:
+    """Why a document flipped.
+
+    Args:
+        flip: the document.
+        metric: the reported name of the score.
+        margin_change: what a margin of the task typically changes (`PairedVerdict.margin_change`).
+        before: the answer in the baseline. None: not known.
+        after: the answer of this run. None: not known.
+    """
+    worse, better = (after, before) if flip.is_loss else (before, after)
+    if before is not None and after is not None and before.texts and before.texts == after.texts:
+        return FlipReason.SAME_TEXT
+    if worse is not None and worse.texts:
+        if worse.is_refused:
+            return FlipReason.REFUSED
+        if worse.num_cut and not (better is not None and better.num_cut >= worse.num_cut):
+            return FlipReason.CUT
+        if worse.extracted is not None and metric in worse.extracted and worse.extracted[metric] is None:
+            return FlipReason.EXTRACTION
+    if flip.margins is not None and margin_change is not None:
+        return FlipReason.NEAR_TIE if max(map(abs, flip.margins)) <= margin_change else FlipReason.OTHER_CHOICE
+    if before is None or after is None:
+        return FlipReason.UNKNOWN
+    return FlipReason.OTHER_TEXT if before.texts or after.texts else FlipReason.OTHER_CHOICE
+
+
+def explained_flips(
+    metric: str, verdict: PairedVerdict, *, before: Mapping[str, Answer], after: Mapping[str, Answer]
+) -> tuple[ExplainedFlip, ...]:
+    """All flips of a comparison, lost documents first; `before` and `after` have the answers that are known, by document."""
+    explained = [
+        ExplainedFlip(
+            flip=flip,
+            before=before.get(flip.id),
+            after=after.get(flip.id),
+            reason=flip_reason(
+                flip, metric=metric, margin_change=verdict.margin_change, before=before.get(flip.id), after=after.get(flip.id)
+            ),
+        )
+        for flip in verdict.flips
+    ]
+    return tuple(sorted(explained, key=lambda entry: not entry.flip.is_loss))
+
+
+def counted_reasons(flips: Iterable[ExplainedFlip]) -> dict[FlipReason, tuple[int, int]]:
+    """Reason -> documents lost and won, in the order of the rules; reasons of no document are left out."""
+    counts = Counter((entry.reason, entry.flip.is_loss) for entry in flips)
+    reasons = {reason for reason, _ in counts}
+    return {reason: (counts[reason, True], counts[reason, False]) for reason in FlipReason if reason in reasons}
+
+
+def reasons_line(flips: Iterable[ExplainedFlip]) -> str:
+    """`near tie 12 lost / 9 won, other choice 3 lost / 1 won`. Empty: nothing flipped."""
+    return ", ".join(f"{reason} {lost} lost / {won} won" for reason, (lost, won) in counted_reasons(flips).items())
