@@ -19,7 +19,7 @@ from pytest_lighteval.commands.judged_runs import JudgedRuns, judge_joined
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gates.gate_settings import GateSettings, needs_scipy, read_gate_settings
 from pytest_lighteval.gates.session_reports import SessionReports
-from pytest_lighteval.reports.flips import ExplainedFlip, counted_reasons, explained_flips, reasons_line
+from pytest_lighteval.reports.flips import ExplainedFlip, counted_reasons, explain_verdicts, reasons_by_task
 from pytest_lighteval.reports.matrix import matrix_lines
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.rows import failed_verdicts, ordered_keys
@@ -125,20 +125,7 @@ def _compared(
 ) -> Compared:
     gate = _gate_settings(run, joined, reference, overrides, today=today)
     judged = judge_joined(joined, gate, gates_are_required=False, missing=SessionReports(), share=share)
-    verdicts = judged.report.verdicts
-    flips: dict[str, dict[str, tuple[ExplainedFlip, ...]]] = {}
-    for text in ordered_keys(verdicts):
-        key = TaskKey.parse(text)
-        changed = [verdict for verdict in verdicts[text] if verdict.paired is not None and verdict.paired.flips]
-        if key is None or not changed:
-            continue
-        ids = list(dict.fromkeys(flip.id for verdict in changed if verdict.paired is not None for flip in verdict.paired.flips))
-        before, after = reference.answers(key, ids), run.answers(key, ids)
-        flips[text] = {
-            verdict.metric: explained_flips(verdict.metric, verdict.paired, before=before, after=after)
-            for verdict in changed
-            if verdict.paired is not None
-        }
+    flips = explain_verdicts(judged.report.verdicts, before=reference.answers, after=run.answers)
     items = {key for key, _ in joined.items}
     return Compared(run=run, judged=judged, flips=flips, absent=tuple(key for key in reference.baselines.keys if key not in items))
 
@@ -210,8 +197,8 @@ def _lines(reference: ComparedRun, compared: Sequence[Compared], *, verbosity: i
         if len(compared) == 1:
             yield from (line for line, _ in terminal_table(report, width=width))
         yield from (line for line, _ in verdict_lines(report, verbosity=verbosity)[1:])
-        for key, metrics in one.flips.items():
-            yield from (f"{key}: {metric}: why documents flipped: {reasons_line(flips)}" for metric, flips in metrics.items())
+        for key, metric, reasons in reasons_by_task(one.flips, each=verbosity > 0):
+            yield f"{key}: {metric}: why documents flipped: {reasons}"
         yield from (*reference.notes, *one.judged.notices)
         if one.absent:
             yield f"only in {reference.name}: {', '.join(map(str, one.absent))}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class ComparedRun:
         """The model that it measured. None: it does not say."""
         return None if self.recorded is None else model_name(self.recorded.report)
 
-    def answers(self, key: TaskKey, ids: Sequence[str]) -> dict[str, Answer]:
+    def answers(self, key: TaskKey, ids: Sequence[str]) -> Mapping[str, Answer]:
         """What its model answered to these documents. Empty: it keeps no texts. Raises DataError for damaged details."""
         return {} if self.recorded is None else read_answers(Path(self.name), key, ids)
 

@@ -27,7 +27,6 @@ from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.recorded_run import SCORES, RecordedRun, digest_of, read_deferred, write_recorded
 from pytest_lighteval.reports.rows import failed_verdicts, ordered_keys
 from pytest_lighteval.reports.run_folder import run_folder, write_run
-from pytest_lighteval.reports.summary import append_step_summary, summary_markdown
 from pytest_lighteval.reports.table import terminal_table
 from pytest_lighteval.reports.verdict_lines import verdict_lines
 from pytest_lighteval.types import RunReport
@@ -52,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     joined = join_runs(runs, overridden=overrides)
     now = datetime.now(UTC)
     folder = run_folder(options.report_dir, now, f"gate-{joined.report.backend.get('name', 'runs')}", secrets.token_hex(3))
-    return judge_and_write(joined, overrides, folder, now, runs=len(options.runs), verbosity=options.verbose, junit=options.junitxml)
+    return judge_and_write(joined, overrides, folder, now, sources=options.runs, verbosity=options.verbose, junit=options.junitxml)
 
 
 def judge_and_write(
@@ -61,14 +60,14 @@ def judge_and_write(
     folder: Path,
     now: datetime,
     *,
-    runs: int,
+    sources: Sequence[Path],
     verbosity: int,
     junit: Path | None = None,
     is_one_session: bool = False,
 ) -> int:
     """Judge joined runs, write them as one run (and as a JUnit file, if it is named), and print it. Returns 1 if anything is red.
 
-    `is_one_session`: the runs are the shards of one session, whose selection is then no lost job.
+    `sources`: the folders of the runs. `is_one_session`: the runs are the shards of one session, whose selection is then no lost job.
     """
     gate = _gate_settings(joined, overrides, today=now.date())
     gates_are_required = "gates" in {**joined.options, **overrides}
@@ -78,12 +77,11 @@ def judge_and_write(
     digests = {name: digest_of(paths) for name, paths in gate.files.items()}
     recorded = RecordedRun(report=report, items=joined.items, options=dict(gate.options), digests=digests)
     write_recorded(folder / SCORES, recorded)
-    write_run(folder, report)
-    append_step_summary(summary_markdown(report), os.environ)
+    write_run(folder, report, os.environ, sources=sources)
     if junit is not None:
         problems = {entry.name: entry.problem for entry in judged.reports if entry.problem is not None}
         write_atomic(junit, junit_xml(report, problems=problems))
-    lines = _lines(replace(judged, report=report), runs=runs, verbosity=verbosity)
+    lines = _lines(replace(judged, report=report), runs=len(sources), verbosity=verbosity)
     for line in (*lines, f"results: {folder / 'results.json'}"):
         sys.stdout.write(f"{printable(line)}\n")
     return 1 if judged.is_red else 0

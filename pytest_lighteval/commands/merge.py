@@ -38,7 +38,13 @@ def run(options: argparse.Namespace) -> int:
     whole = merge(shards)
     joined = join_runs([(options.output, whole)])
     status = judge_and_write(
-        joined, {}, options.output, datetime.now(UTC), runs=len(shards), verbosity=options.verbose, is_one_session=True
+        joined,
+        {},
+        options.output,
+        datetime.now(UTC),
+        sources=[folder for folder, _ in shards],
+        verbosity=options.verbose,
+        is_one_session=True,
     )
     join_details([folder for folder, _ in shards], options.output)
     return status

@@ -192,11 +192,16 @@ def flips_of(gate: PairedGate, aligned: Sequence[AlignedScores]) -> tuple[Flip, 
     return tuple(flips)
 
 
-def margin_change(gate: PairedGate, aligned: Sequence[AlignedScores]) -> float | None:
-    """Of a task, the median change of a document's margin among those that changed at all. None: no margin is known, or none changed."""
+def margin_change(gate: PairedGate, aligned: Sequence[AlignedScores], flips: Sequence[Flip]) -> float | None:
+    """Of a task, the median change of a margin, of the documents that did not flip and whose margin changed at all.
+
+    0: none of them changed. None: no margin is known.
+    """
     if len(aligned) != 1 or not _has_margins(gate) or (soft := aligned[0].soft) is None:
         return None
-    return soft_width(soft.baseline, soft.candidate) / WIDTH or None
+    flipped = {flip.id for flip in flips}
+    stayed = [place for place, name in enumerate(aligned[0].ids) if name not in flipped]
+    return soft_width([soft.baseline[place] for place in stayed], [soft.candidate[place] for place in stayed]) / WIDTH
 
 
 def _has_margins(gate: PairedGate) -> bool:
@@ -234,6 +239,7 @@ def verdict_with_soft(
 ) -> PairedVerdict:
     """A gate's decision, after its soft scores were asked, as the value that reports show."""
     decision, soft = heard(gate, baselines, aligned, decision)
+    flips = flips_of(gate, aligned)
     return verdict_of(
         gate.metric,
         decision,
@@ -242,8 +248,8 @@ def verdict_with_soft(
         soft=soft,
         advisory=gate.advisory,
         points=in_points(gate, baselines),
-        flips=flips_of(gate, aligned),
-        change=margin_change(gate, aligned),
+        flips=flips,
+        change=margin_change(gate, aligned, flips),
         notes=(*notes, *soft_notes(gate, decision, soft)),
     )
 

@@ -35,7 +35,6 @@ from pytest_lighteval.reports.rows import COLOURS, Style, cache_line
 from pytest_lighteval.reports.run_collector import REFERENCE, RunCollector
 from pytest_lighteval.reports.run_folder import write_run
 from pytest_lighteval.reports.serialize import to_plain
-from pytest_lighteval.reports.summary import append_step_summary, summary_markdown
 from pytest_lighteval.reports.table import terminal_table
 from pytest_lighteval.reports.verdict_lines import verdict_lines
 from pytest_lighteval.types import MetricResult, RunReport, TaskKey, TaskResult
@@ -232,8 +231,7 @@ class Reporter:
         self._report = self._run_report(session.exitstatus)
         try:
             write_scores(self._session, self._config, self._report)
-            write_run(self._session.run_folder, self._report)
-            append_step_summary(summary_markdown(self._report), os.environ)
+            write_run(self._session.run_folder, self._report, os.environ)
         except LightevalError as error:
             self._problem = str(error)
             if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):

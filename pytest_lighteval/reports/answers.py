@@ -22,6 +22,8 @@ class Answer:
 
     texts: tuple[str, ...] = ()
     """Generated texts, as they were scored. Empty: none was asked for."""
+    golds: tuple[str, ...] = ()
+    """The right answers."""
     choices: tuple[str, ...] = ()
     logprobs: tuple[float, ...] = ()
     """Of the choices. Empty: the document is no multiple choice."""
@@ -94,6 +96,7 @@ def answer_of(line: Mapping[str, Any]) -> Answer:
             scored["unconditioned_logprobs"] = tuple(map(float, response["unconditioned_logprobs"]))
     return Answer(
         texts=texts,
+        golds=tuple(doc["choices"][index] for index in doc["gold"]),
         num_cut=line.get("cut_texts", 0),
         is_refused=is_refused,
         extracted=line.get("extracted"),

@@ -9,9 +9,9 @@ from pathlib import Path
 from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.reports.junit import Property
+from pytest_lighteval.reports.markdown import escape_markdown
 from pytest_lighteval.reports.rows import Style
 from pytest_lighteval.reports.serialize import to_json
-from pytest_lighteval.reports.summary import escape_markdown
 from pytest_lighteval.types import CheckReport, Finding, Severity, TaskCheck
 
 SCHEMA = 1

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from pytest_lighteval.reports.answers import Answer
-from pytest_lighteval.types import Flip, PairedVerdict
+from pytest_lighteval.types import Flip, PairedVerdict, TaskKey, Verdict
+
+FindAnswers = Callable[[TaskKey, Sequence[str]], Mapping[str, Answer]]
+"""The answers to documents of a task, by id; those that are not known are left out."""
 
 
 class FlipReason(StrEnum):
@@ -88,11 +91,38 @@ def explained_flips(
     return tuple(sorted(explained, key=lambda entry: not entry.flip.is_loss))
 
 
+def explain_verdicts(
+    verdicts: Mapping[str, Iterable[Verdict]], *, before: FindAnswers, after: FindAnswers
+) -> dict[str, dict[str, tuple[ExplainedFlip, ...]]]:
+    """Task -> metric -> why its documents flipped; numbers without a flip are left out."""
+    explained: dict[str, dict[str, tuple[ExplainedFlip, ...]]] = {}
+    for text, of_key in verdicts.items():
+        key = TaskKey.parse(text)
+        changed = {verdict.metric: verdict.paired for verdict in of_key if verdict.paired is not None and verdict.paired.flips}
+        if key is None or not changed:
+            continue
+        ids = list(dict.fromkeys(flip.id for paired in changed.values() for flip in paired.flips))
+        old, new = before(key, ids), after(key, ids)
+        explained[text] = {metric: explained_flips(metric, paired, before=old, after=new) for metric, paired in changed.items()}
+    return explained
+
+
 def counted_reasons(flips: Iterable[ExplainedFlip]) -> dict[FlipReason, tuple[int, int]]:
     """Reason -> documents lost and won, in the order of the rules; reasons of no document are left out."""
     counts = Counter((entry.reason, entry.flip.is_loss) for entry in flips)
     reasons = {reason for reason, _ in counts}
     return {reason: (counts[reason, True], counts[reason, False]) for reason in FlipReason if reason in reasons}
+
+
+def reasons_by_task(explained: Mapping[str, Mapping[str, Sequence[ExplainedFlip]]], *, each: bool) -> list[tuple[str, str, str]]:
+    """Key, metric and `reasons_line` of every number with flips. The tasks of a superset are one entry, unless `each` is asked for."""
+    joined: dict[tuple[str, str], list[ExplainedFlip]] = {}
+    for text, metrics in explained.items():
+        key = TaskKey.parse(text)
+        group = text if each or key is None or key.superset is None else str(key.superset)
+        for metric, flips in metrics.items():
+            joined.setdefault((group, metric), []).extend(flips)
+    return [(key, metric, reasons_line(flips)) for (key, metric), flips in joined.items()]
 
 
 def reasons_line(flips: Iterable[ExplainedFlip]) -> str:

@@ -13,9 +13,9 @@ from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.common.locks import locked
 from pytest_lighteval.errors import DataError
 from pytest_lighteval.reports.json_report import SCHEMA, read_results
+from pytest_lighteval.reports.markdown import escape_markdown
 from pytest_lighteval.reports.rows import arguments_text, duration_text, format_number, ordered_keys, time_text
 from pytest_lighteval.reports.serialize import to_json
-from pytest_lighteval.reports.summary import escape_markdown
 from pytest_lighteval.types import TaskKey
 
 _MOST_SCORES, _SHOWN_SCORES = 10, 3

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from pytest_lighteval.common.files import write_atomic
-from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.errors import DataError, LightevalError
+from pytest_lighteval.reports.answers import Answer, read_answers
+from pytest_lighteval.reports.flips import ExplainedFlip, explain_verdicts
 from pytest_lighteval.reports.index import update_index
 from pytest_lighteval.reports.json_report import results_json
-from pytest_lighteval.reports.summary import summary_markdown
-from pytest_lighteval.types import RunReport
+from pytest_lighteval.reports.recorded_run import DEFERRED, SCORES
+from pytest_lighteval.reports.run_collector import REFERENCE
+from pytest_lighteval.reports.summary import append_step_summary, summary_markdown
+from pytest_lighteval.types import RunReport, TaskKey
+
+PAGE = "report.html"
+"""The run as one page."""
 
 
 def run_folder(root: Path, started: datetime, label: str, token: str) -> Path:
@@ -23,12 +33,21 @@ def run_folder(root: Path, started: datetime, label: str, token: str) -> Path:
     return root / f"{started.astimezone(UTC):%Y%m%d-%H%M%S}-{slug}-{token}"
 
 
-def write_run(folder: Path, report: RunReport) -> None:
-    """Write results.json and summary.md, and update the index of the reports folder.
+def write_run(folder: Path, report: RunReport, environ: Mapping[str, str], *, sources: Sequence[Path] | None = None) -> None:
+    """Write results.json and summary.md, update the index of the reports folder, and add the summary to GitHub's.
 
     Each file is whole or not there. If one cannot be written (a full disk), LightevalError names it; the files before it stay.
+
+    Args:
+        folder: the run's.
+        report: the run.
+        environ: names the file of GitHub's step summary, if there is one.
+        sources: the run folders that have the details. None: this one.
     """
-    for name, text in (("results.json", results_json(report)), ("summary.md", summary_markdown(report))):
+    flips = explained_run(report, [folder] if sources is None else sources)
+    has_page = (folder / PAGE).is_file()
+    summary = summary_markdown(report, flips, page=(PAGE, PAGE) if has_page else None)
+    for name, text in (("results.json", results_json(report)), ("summary.md", summary)):
         try:
             write_atomic(folder / name, text)
         except OSError as error:
@@ -37,3 +56,40 @@ def write_run(folder: Path, report: RunReport) -> None:
         update_index(folder.parent, changed=folder.name)
     except OSError as error:
         raise LightevalError(f"{folder.parent / 'index.json'}: the index of runs cannot be written: {error.strerror}") from error
+    append_step_summary(summary_markdown(report, flips, page=artifact_link(environ) if has_page else None), environ)
+
+
+def explained_run(report: RunReport, sources: Sequence[Path]) -> dict[str, dict[str, tuple[ExplainedFlip, ...]]]:
+    """Why documents flipped in a run, by task and metric, with the answers that its details and those of the other side have.
+
+    The other side has texts if it is a reference model of the same session, or a run folder that was given as the baseline.
+    """
+    if report.references:
+        others = [source / REFERENCE for source in sources]
+    else:
+        files = [Path(file["path"]) for file in report.baselines if not file["is_pinned"]]
+        others = [file.parent for file in files if file.name in (SCORES, DEFERRED)]
+
+    def find(places: Sequence[Path], key: TaskKey, ids: Sequence[str]) -> Mapping[str, Answer]:
+        for place in places:
+            with contextlib.suppress(DataError):  # details that somebody damaged must not cost the run its report
+                if found := read_answers(place, key, ids):
+                    return found
+        return {}
+
+    return explain_verdicts(report.verdicts, before=partial(find, others), after=partial(find, sources))
+
+
+def artifact_link(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """Words and address of the artifacts of a run of GitHub Actions, where `actions/upload-artifact` puts the page. None: there is no such run.
+
+    https://docs.github.com/actions/reference/workflows-and-actions/variables has the variables.
+    """
+    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+    if not all(environ.get(name) for name in names):
+        return None
+    server, repository, run = (environ[name] for name in names)
+    return (
+        f"{PAGE} is in the artifacts of this run, if the workflow uploads its reports",
+        f"{server}/{repository}/actions/runs/{run}#artifacts",
+    )

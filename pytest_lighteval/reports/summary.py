@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.reports.calibration import HEADER, calibration_rows
+from pytest_lighteval.reports.flip_tables import Explained, flip_tables
+from pytest_lighteval.reports.markdown import escape_markdown
 from pytest_lighteval.reports.rows import (
     ReportRow,
     arguments_text,
@@ -20,7 +20,6 @@ from pytest_lighteval.reports.rows import (
     gate_cell,
     group_rows,
     model_name,
-    one_line,
     ordered_keys,
     own_rows,
     saved_documents,
@@ -38,18 +37,27 @@ https://docs.github.com/actions/reference/workflow-commands-for-github-actions#s
 
 _SIGNS = {"passed": "✅", "failed": "❌", "inconclusive": "❔", "waived": "⚠️", "new": "🆕", "advisory": "💬"}
 
+_UNFOLD = b"\n\n</details>\n"
 _CUT = "\n\n*The rest is cut: GitHub shows 1 MiB. All of it is in summary.md.*\n"
 
 
-def summary_markdown(report: RunReport) -> str:
-    """The whole page: what failed first, then the tables, then how it was measured."""
+def summary_markdown(report: RunReport, flips: Explained | None = None, *, page: tuple[str, str] | None = None) -> str:
+    """The whole page: what failed first, then the tables, then how it was measured.
+
+    Args:
+        report: the run.
+        flips: the documents that flipped, and why. None: they are left out.
+        page: words and address of a link to the run's report.html. None: no link.
+    """
     failed = failed_verdicts(report)
     name = model_name(report)
     lines = [f"## Evaluation of {escape_markdown(name)}" if name else "## Evaluation", "", _counts(report, len(failed)), ""]
+    lines += [f"[{page[0]}]({page[1]})", ""] if page is not None else []
     lines += _list("Failed gates", ((key, verdict.message) for key, verdict in failed))
     lines += _list("Errors", ((key, report.errors[key]) for key in ordered_keys(report.errors)))
     lines += _list("Compared with the baseline", compared_lines(report))
     lines += _list("Compared with the pinned baseline", ((key, pinned.line) for key, pinned in pinned_comparisons(report)))
+    lines += flip_tables(flips or {})
     lines += _table("Tasks", task_rows(report))
     lines += _table("Averages over tasks", group_rows(report))
     lines += _table("Measured by tests", own_rows(report))
@@ -145,13 +153,6 @@ def _gate(row: ReportRow) -> str:
     return f"{_SIGNS[verdict.outcome]} {gate_cell(verdict)}"
 
 
-def escape_markdown(text: str) -> str:
-    """The text on one line, which Markdown and HTML show as it is: no markup, tag, link or formula, no end of a table's cell."""
-    escaped = html.escape(re.sub(r"([\\`*_{}\[\]|~$#])", r"\\\1", one_line(text)), quote=False)
-    # GitHub makes links of plain addresses too, but not of escaped characters
-    return escaped.replace("://", ":&#47;&#47;").replace("www.", "www&#46;")
-
-
 def append_step_summary(text: str, environ: Mapping[str, str]) -> bool:
     """Add to the summary of a GitHub Actions step. False: this is no such step.
 
@@ -173,5 +174,6 @@ def _within(text: bytes, room: int) -> bytes:
     if len(text) <= room:
         return text
     note = _CUT.encode()
-    kept, line_end, _ = text[: max(room - len(note), 0)].rpartition(b"\n")
-    return kept + note if line_end else b""
+    kept, line_end, _ = text[: max(room - len(note) - len(_UNFOLD), 0)].rpartition(b"\n")
+    is_folded = kept.count(b"<details>") > kept.count(b"</details>")
+    return kept + _UNFOLD * is_folded + note if line_end else b""

@@ -105,7 +105,7 @@ class PairedVerdict:
     flips: tuple[Flip, ...] = ()
     """In the baseline's order."""
     margin_change: float | None = None
-    """By how much the margin of a document typically differs between the two sides. None: it is not known, or no margin differs."""
+    """By how much the margin of a document that did not flip typically differs between the two sides. 0: none differs. None: not known."""
     blind: bool = False
     """INCONCLUSIVE, and it could not have found even a loss of ten times `max_drop`."""
     notes: tuple[str, ...] = ()

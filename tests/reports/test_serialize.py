@@ -125,7 +125,19 @@ NUMBERS: dict[str, Any] = {
 }
 NUMBERS["method"] = "exact McNemar test"
 NULLS: dict[str, Any] = dict.fromkeys(
-    [*NUMBERS, "p_adjusted", "max_drop", "min_effect", "alpha", "certify_alpha", "soft_alpha", "soft", "documents_needed", "repeats_needed"]
+    [
+        *NUMBERS,
+        "p_adjusted",
+        "max_drop",
+        "min_effect",
+        "alpha",
+        "certify_alpha",
+        "soft_alpha",
+        "soft",
+        "documents_needed",
+        "repeats_needed",
+        "margin_change",
+    ]
 )
 SOFT: dict[str, Any] = {"loss": 0.02, "p": 0.001, "alpha": 0.025, "is_certain": True, "answers_fell": True, "is_large": True}
 COMPARED = PairedVerdict(
@@ -138,7 +150,8 @@ COMPARED = PairedVerdict(
     alpha=0.025,
     soft_alpha=0.025,
     soft=SoftVerdict(**SOFT),
-    flips=(Flip(id="test:1", before=1.0, after=0.0, is_loss=True),),
+    flips=(Flip(id="test:1", before=1.0, after=0.0, is_loss=True, margins=(1.5, -0.25)),),
+    margin_change=0.5,
 )
 
 
@@ -152,7 +165,8 @@ COMPARED = PairedVerdict(
                 "alpha": 0.025,
                 "soft_alpha": 0.025,
                 "soft": SOFT,
-                "flips": [{"id": "test:1", "before": 1.0, "after": 0.0, "is_loss": True}],
+                "flips": [{"id": "test:1", "before": 1.0, "after": 0.0, "is_loss": True, "margins": [1.5, -0.25]}],
+                "margin_change": 0.5,
             },
         ),
         (PairedVerdict(outcome="NEW", line="acc", red=False, candidate=0.25, n=8), {"candidate": 0.25, "n": 8}),

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pytest_lighteval.errors import LightevalError
+from pytest_lighteval.reports.markdown import escape_markdown
 from pytest_lighteval.reports.rows import duration_text
-from pytest_lighteval.reports.summary import STEP_SUMMARY_BYTES, append_step_summary, escape_markdown, summary_markdown
+from pytest_lighteval.reports.summary import STEP_SUMMARY_BYTES, append_step_summary, summary_markdown
 from tests.reports.samples import FULL, GSM8K, run
 
 PAGE = r"""## Evaluation of fake
