@@ -37,16 +37,10 @@ def run(options: argparse.Namespace) -> int:
     shards = in_order([(folder, read_shard_run(folder)) for folder in options.runs])
     whole = merge(shards)
     joined = join_runs([(options.output, whole)])
-    status = judge_and_write(
-        joined,
-        {},
-        options.output,
-        datetime.now(UTC),
-        sources=[folder for folder, _ in shards],
-        verbosity=options.verbose,
-        is_one_session=True,
-    )
-    join_details([folder for folder, _ in shards], options.output)
+    folders = [folder for folder, _ in shards]
+    now = datetime.now(UTC)
+    status = judge_and_write(joined, {}, options.output, now, sources=folders, verbosity=options.verbose, is_one_session=True)
+    join_details(folders, options.output)
     return status
 
 

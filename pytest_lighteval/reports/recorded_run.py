@@ -127,7 +127,7 @@ def run_file(folder: Path) -> Path:
             return folder / name
     if not is_run_folder(folder):
         raise DataError(f"{folder}: is no run folder; one has a {SCORES}")
-    raise DataError(f"{folder}: has no {SCORES}, as an earlier version made this run; run it again, its answers may still be in the cache")
+    raise DataError(f"{folder}: has no {SCORES}, as an earlier version made it: run it again (its answers may be in the cache)")
 
 
 def read_run(folder: Path) -> RecordedRun:

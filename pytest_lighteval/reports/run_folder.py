@@ -33,7 +33,7 @@ def run_folder(root: Path, started: datetime, label: str, token: str) -> Path:
     return root / f"{started.astimezone(UTC):%Y%m%d-%H%M%S}-{slug}-{token}"
 
 
-def write_run(folder: Path, report: RunReport, environ: Mapping[str, str], *, sources: Sequence[Path] | None = None) -> None:
+def write_run(folder: Path, report: RunReport, environ: Mapping[str, str] | None = None, *, sources: Sequence[Path] | None = None) -> None:
     """Write results.json and summary.md, update the index of the reports folder, and add the summary to GitHub's.
 
     Each file is whole or not there. If one cannot be written (a full disk), LightevalError names it; the files before it stay.
@@ -41,7 +41,7 @@ def write_run(folder: Path, report: RunReport, environ: Mapping[str, str], *, so
     Args:
         folder: the run's.
         report: the run.
-        environ: names the file of GitHub's step summary, if there is one.
+        environ: names the file of GitHub's step summary, if there is one. None: there is none.
         sources: the run folders that have the details. None: this one.
     """
     flips = explained_run(report, [folder] if sources is None else sources)
@@ -56,7 +56,8 @@ def write_run(folder: Path, report: RunReport, environ: Mapping[str, str], *, so
         update_index(folder.parent, changed=folder.name)
     except OSError as error:
         raise LightevalError(f"{folder.parent / 'index.json'}: the index of runs cannot be written: {error.strerror}") from error
-    append_step_summary(summary_markdown(report, flips, page=artifact_link(environ) if has_page else None), environ)
+    if environ is not None:
+        append_step_summary(summary_markdown(report, flips, page=artifact_link(environ) if has_page else None), environ)
 
 
 def explained_run(report: RunReport, sources: Sequence[Path]) -> dict[str, dict[str, tuple[ExplainedFlip, ...]]]:
@@ -81,7 +82,7 @@ def explained_run(report: RunReport, sources: Sequence[Path]) -> dict[str, dict[
 
 
 def artifact_link(environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """Words and address of the artifacts of a run of GitHub Actions, where `actions/upload-artifact` puts the page. None: there is no such run.
+    """Words and address of the artifacts of a run of GitHub Actions, where the page is once it is uploaded. None: it is no such run.
 
     https://docs.github.com/actions/reference/workflows-and-actions/variables has the variables.
     """
@@ -89,7 +90,5 @@ def artifact_link(environ: Mapping[str, str]) -> tuple[str, str] | None:
     if not all(environ.get(name) for name in names):
         return None
     server, repository, run = (environ[name] for name in names)
-    return (
-        f"{PAGE} is in the artifacts of this run, if the workflow uploads its reports",
-        f"{server}/{repository}/actions/runs/{run}#artifacts",
-    )
+    words = f"{PAGE} is in the artifacts of this run, if the workflow uploads its reports"
+    return words, f"{server}/{repository}/actions/runs/{run}#artifacts"
