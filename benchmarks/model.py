@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from pytest_lighteval.backends.accelerate import AccelerateArguments, AccelerateBackend
-from pytest_lighteval.types import GenerateRequest, GenerateResponse
+from pytest_lighteval.types import GenerateRequest, GenerateResponse, PerplexityRequest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as it was recorded; torch, which reads it, is imported later
 
@@ -33,7 +33,7 @@ class RecordedDraws(AccelerateBackend):
 
     def rolling_ids(self, text: str) -> tuple[int, ...]:
         """The tokens of a text that is scored as a whole, as the response has no ids."""
-        return self._tokenizer.rolling([text])[0]
+        return self._tokenizer.rolling([PerplexityRequest(text=text)])[0][1]
 
     def gap(self, token_ids: Sequence[int]) -> float:
         """By how many nats the model prefers the likeliest token after these to the second one."""
@@ -48,7 +48,7 @@ class RecordedDraws(AccelerateBackend):
         texts = self.samples.get(request.prompt) if isinstance(request.prompt, str) else None
         if texts is None:
             return GenerateResponse(error="no texts are recorded for this prompt")
-        (prompt_ids,) = self._tokenizer.prompts([request.prompt])
+        (prompt_ids,) = self._tokenizer.prompts([request])
         return GenerateResponse(texts=texts, finish_reasons=("stop",) * len(texts), prompt_token_ids=prompt_ids)
 
     @cached_property

@@ -35,6 +35,8 @@ from pytest_lighteval.types import (
     GenerateResponse,
     Grade,
     Grader,
+    Guest,
+    GuestSettings,
     Metric,
     Prompt,
     Request,
@@ -76,13 +78,17 @@ class PromptedDoc:
 
     doc: Doc
     few_shot_seed: int
-    shots: tuple[Doc, ...]
-    """The few-shot examples in the prompt."""
+    num_shots: int
+    """Few-shot examples in the prompt."""
     dropped_shots: int
     """Examples that the truncation flag left out."""
     prompt: Prompt
-    requests: Mapping[Ask, Request]
+    requests: Mapping[str, Request]
     prompt_digest: str
+    shots: tuple[Doc, ...] = ()
+    """The examples. Empty: there are none, or a guest does not say which they are."""
+    score: Callable[[Mapping[str, Response]], Mapping[str, SampleValue | None]] | None = None
+    """A guest's own scoring of its responses. None: the task's metrics score them."""
 
 
 @dataclass(slots=True)
@@ -166,8 +172,7 @@ def evaluate(
     metrics = metrics_of(task)
     graded = _graded_metrics(task, metrics, grader)
 
-    data = _load_docs(task, metrics, data_sets)
-    prompted = list(prompt_docs(task, data.docs, key, metrics, settings, data_sets, backend))
+    data, prompted = _prompted(task, key, metrics, settings, data_sets, backend)
     if isinstance(backend, LearnsAnswers):
         _teach(backend, prompted)
 
@@ -198,7 +203,7 @@ def evaluate(
             detail = _score(prompted[index], answer, metrics)
             if detail.error is None:
                 doc = prompted[index]
-                tally.count(index, detail, answer.responses, shots=len(doc.shots), dropped_shots=doc.dropped_shots)
+                tally.count(index, detail, answer.responses, shots=doc.num_shots, dropped_shots=doc.dropped_shots)
             else:
                 failures.append(f"{detail.doc.id}: {detail.error}")
             on_detail(detail)
@@ -228,8 +233,7 @@ def requests_of(
     settings, data_sets = settings or EvaluationSettings(), data_sets or DataSets()
     key = TaskKey(suite=task.suite, task=task.name, few_shots=few_shots, truncate=truncate)
     metrics = metrics_of(task)
-    data = _load_docs(task, metrics, data_sets)
-    prompted = list(prompt_docs(task, data.docs, key, metrics, settings, data_sets, backend))
+    _, prompted = _prompted(task, key, metrics, settings, data_sets, backend)
     if isinstance(backend, LearnsAnswers):
         _teach(backend, prompted)
     asked = _asked(dict(enumerate(prompted)))
@@ -238,27 +242,64 @@ def requests_of(
 
 def task_kinds(task: Task) -> tuple[RequestKind, ...]:
     """What a backend must be able to do to run this task, sorted."""
-    return tuple(sorted({entry.ask.kind for entry in metrics_of(task)}))
+    return task.guest.kinds if task.guest is not None else tuple(sorted({entry.ask.kind for entry in metrics_of(task)}))
 
 
 # ------------------------------------------------------------------------------------------------ documents and prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _LoadedDocs:
-    """All documents of a task's evaluation splits."""
+class _Data:
+    """What is known of the data that a task's documents are made of."""
 
-    docs: list[Doc]
-    """In stored order, split by split."""
     fingerprint: str
-    """Digest of their rows."""
+    """Digest of its rows."""
     row_sources: Mapping[str, str]
     """As `TaskResult.row_sources`."""
     notes: tuple[str, ...]
-    """What a reader of the score should know of them."""
+    """What a reader of the score should know of it."""
 
 
-def _load_docs(task: Task, metrics: Sequence[Metric], data_sets: DataSets) -> _LoadedDocs:
+def _prompted(
+    task: Task, key: TaskKey, metrics: Sequence[Metric], settings: EvaluationSettings, data_sets: DataSets, backend: Backend
+) -> tuple[_Data, list[PromptedDoc]]:
+    """All documents that are asked, with their requests."""
+    if task.guest is not None:
+        return _of_guest(task.guest, key, settings, backend)
+    docs, data = _load_docs(task, metrics, data_sets)
+    return data, list(prompt_docs(task, docs, key, metrics, settings, data_sets, backend))
+
+
+def _of_guest(guest: Guest, key: TaskKey, settings: EvaluationSettings, backend: Backend) -> tuple[_Data, list[PromptedDoc]]:
+    made = guest.documents(
+        GuestSettings(
+            few_shots=key.few_shots,
+            few_shot_seeds=settings.few_shot_seeds,
+            max_samples=settings.max_samples,
+            use_chat_template=settings.use_chat_template,
+            system_prompt=settings.system_prompt,
+            expects_thoughts=bool(settings.reasoning_tags),
+        ),
+        backend.render,
+    )
+    prompted = [
+        PromptedDoc(
+            doc=document.doc,
+            few_shot_seed=document.few_shot_seed,
+            num_shots=document.num_shots,
+            dropped_shots=0,
+            prompt=document.prompt,
+            requests=document.requests,
+            prompt_digest=digest_requests(document.requests),
+            score=document.score,
+        )
+        for document in made.documents
+    ]
+    return _Data(fingerprint=made.fingerprint, row_sources=made.row_sources, notes=made.notes), prompted
+
+
+def _load_docs(task: Task, metrics: Sequence[Metric], data_sets: DataSets) -> tuple[list[Doc], _Data]:
+    """All documents of a task's evaluation splits in stored order, split by split."""
     docs: list[Doc] = []
     digests = []
     unlabeled = 0
@@ -274,8 +315,7 @@ def _load_docs(task: Task, metrics: Sequence[Metric], data_sets: DataSets) -> _L
     notes = [f"{unlabeled} documents without a published answer are left out"] if unlabeled else []
     if (shared := shared_context_note(docs)) is not None:
         notes.append(shared)
-    return _LoadedDocs(
-        docs=docs,
+    return docs, _Data(
         fingerprint=digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest(),
         row_sources={split: data_sets.row_source(task, split) for split in task.evaluation_splits},
         notes=tuple(notes),
@@ -332,6 +372,7 @@ def prompt_docs(
             yield PromptedDoc(
                 doc=doc,
                 few_shot_seed=seed,
+                num_shots=len(shots),
                 shots=shots,
                 dropped_shots=len(picked) - len(shots),
                 prompt=prompt,
@@ -361,7 +402,7 @@ class _Responses:
     """The responses about one document as they come in."""
 
     missing: int
-    by_ask: dict[Ask, Response] = field(default_factory=dict)
+    by_ask: dict[str, Response] = field(default_factory=dict)
 
 
 def _ask(
@@ -371,7 +412,7 @@ def _ask(
     on_progress: Callable[[Progress], None],
     *,
     all_of_it: bool,
-) -> Iterator[tuple[int, Mapping[Ask, Response]]]:
+) -> Iterator[tuple[int, Mapping[str, Response]]]:
     """Ask everything, one call of the backend a kind, and yield a document's index and responses as soon as it has all of them.
 
     Equal requests about a document are asked once.
@@ -405,7 +446,7 @@ class _Asked:
     """The requests of one kind."""
 
     requests: list[Request] = field(default_factory=list)
-    askers: list[tuple[int, list[Ask]]] = field(default_factory=list)
+    askers: list[tuple[int, list[str]]] = field(default_factory=list)
     """For each of them, its document and what it answers there."""
 
 
@@ -413,7 +454,7 @@ def _asked(docs: Mapping[int, PromptedDoc]) -> dict[RequestKind, _Asked]:
     """What is asked about these documents, equal requests about a document once."""
     asked: dict[RequestKind, _Asked] = {}
     for index, doc in docs.items():
-        asks: dict[Request, list[Ask]] = {}
+        asks: dict[Request, list[str]] = {}
         for ask, request in doc.requests.items():
             asks.setdefault(request, []).append(ask)
         for request, answered in asks.items():
@@ -454,8 +495,8 @@ def _thoughts(task: Task, backend: Backend, prompted: Sequence[PromptedDoc], set
 class _Answered:
     """All responses about a document, and what is scored of them."""
 
-    responses: Mapping[Ask, Response]
-    scored: Mapping[Ask, Response]
+    responses: Mapping[str, Response]
+    scored: Mapping[str, Response]
     """Without thoughts."""
     cut_in_thoughts: int
     """Texts that ended within thoughts."""
@@ -465,7 +506,7 @@ class _Answered:
     """By metric."""
 
 
-def _answered(responses: Iterable[tuple[int, Mapping[Ask, Response]]], thoughts: _Thoughts | None) -> Iterator[tuple[int, _Answered]]:
+def _answered(responses: Iterable[tuple[int, Mapping[str, Response]]], thoughts: _Thoughts | None) -> Iterator[tuple[int, _Answered]]:
     for index, of_doc in responses:
         cut_in_thoughts = 0
         scored = dict(of_doc)
@@ -554,7 +595,9 @@ def _score(prompted: PromptedDoc, answer: _Answered, metrics: Sequence[Metric]) 
     values: dict[str, SampleValue | None] = {}
     soft: dict[str, float] = {}
     not_judged: dict[str, str] = {}
-    if answer.error is None:
+    if answer.error is None and prompted.score is not None:
+        values |= prompted.score(answer.scored)
+    elif answer.error is None:
         for entry in metrics:
             try:
                 values |= entry.sample(prompted.doc, answer.scored[entry.ask] if entry.grader is None else answer.grades[entry.name])

@@ -14,7 +14,6 @@ from pytest_lighteval.metrics.equal_choices import EqualChoices
 from pytest_lighteval.metrics.tiny_benchmarks import with_estimates
 from pytest_lighteval.prompts.few_shots import resolve_few_shots_split
 from pytest_lighteval.types import (
-    Ask,
     Detail,
     DocumentScore,
     GenerateResponse,
@@ -69,7 +68,7 @@ class Tally:
     equal: EqualChoices = field(default_factory=EqualChoices)
     instructed: bool = False
 
-    def count(self, position: int, detail: Detail, responses: Mapping[Ask, Response], *, shots: int, dropped_shots: int) -> None:
+    def count(self, position: int, detail: Detail, responses: Mapping[str, Response], *, shots: int, dropped_shots: int) -> None:
         """Count a document that has a score."""
         self.scores[position] = _document_score(detail)
         self.shots += shots
@@ -108,6 +107,7 @@ class Tally:
             max_samples=whole.max_samples,
             notes=tuple(self._notes(whole)),
             seconds=seconds,
+            weighs_documents=whole.task.weighs_documents,
         )
 
     def share(self, whole: Whole, number: int, of: int, *, total: int, seconds: float) -> TaskResult:
@@ -140,7 +140,7 @@ class Tally:
         yield from self.equal.notes
         yield from (_not_judged_note(name, len(self.not_judged[name])) for name in sorted(self.not_judged))
         key = whole.key
-        if key.few_shots and resolve_few_shots_split(whole.task) is None:
+        if whole.task.guest is None and key.few_shots and resolve_few_shots_split(whole.task) is None:
             yield "few-shot examples come from the evaluated documents themselves: the data set has no other split"
         found = self.found_shots / len(self.scores)
         if found < key.few_shots:
@@ -222,7 +222,7 @@ def _document_score(detail: Detail) -> DocumentScore:
     )
 
 
-def ends_of(responses: Mapping[Ask, Response]) -> list[str]:
+def ends_of(responses: Mapping[str, Response]) -> list[str]:
     """How the generated texts ended, where it is known; a response to several asks counts once."""
     generated = {id(response): response for response in responses.values() if isinstance(response, GenerateResponse)}
     return [reason for response in generated.values() for reason in response.finish_reasons if reason]

@@ -14,7 +14,6 @@ from pytest_lighteval.checks.oracle import Cut, Tokens, cut, prefers, says, wron
 from pytest_lighteval.common.statistics import aggregate
 from pytest_lighteval.errors import MissingExtraError, NotJudgedError, in_one_line
 from pytest_lighteval.types import (
-    Ask,
     CorpusMetric,
     Doc,
     Finding,
@@ -141,7 +140,7 @@ class GoldCheck:
         lines += [f"{name} gives up on a gold: judging it takes too long" for name in sorted(self.not_judged)]
         return lines
 
-    def look(self, doc: Doc, requests: Mapping[Ask, Request]) -> None:
+    def look(self, doc: Doc, requests: Mapping[str, Request]) -> None:
         """Try one document."""
         checked = [
             entry
@@ -164,7 +163,7 @@ class GoldCheck:
             elif isinstance(request, LoglikelihoodRequest):
                 self._ranked(doc, entry, request)
 
-    def look_at_published(self, doc: Doc, requests: Mapping[Ask, Request], answers: Sequence[str]) -> None:
+    def look_at_published(self, doc: Doc, requests: Mapping[str, Request], answers: Sequence[str]) -> None:
         """Try the answers that the document's row publishes as right."""
         self.published += 1
         for entry in self.metrics:

@@ -149,7 +149,7 @@ class _Choice:
 
 def _choices(task: Task, specs: Mapping[str, GateSpec], held: Container[str]) -> dict[str, _Choice]:
     reported = reported_metrics(task)
-    if not specs:
+    if not specs and reported:
         first = next((name for name in reported if name in held), next(iter(reported)))
         specs = {first: GateSpec()}
     return {

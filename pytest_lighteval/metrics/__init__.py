@@ -54,6 +54,8 @@ def metric(name: str) -> Metric:
 
 def metrics_of(task: Task) -> tuple[Metric, ...]:
     """The metrics of a task: its own, or the registry's. Raises UserInputError for an unknown name."""
+    if task.guest is not None:
+        return task.guest.metrics
     own = {} if task.code is None else task.code.metrics
     return tuple(own[name] if name in own else metric(name) for name in task.metrics)
 

@@ -48,7 +48,7 @@ class EqualChoices:
     twins: set[str] = field(default_factory=set)
     """Ids of documents in which two choices are the same text."""
 
-    def count(self, doc: Doc, responses: Mapping[Ask, Response]) -> None:
+    def count(self, doc: Doc, responses: Mapping[str, Response]) -> None:
         """Count a document. Requests without a ranking of choices are passed over."""
         response = responses.get(Ask.CHOICES) or responses.get(Ask.CHOICES_PMI)
         if not isinstance(response, LoglikelihoodResponse):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -19,7 +20,7 @@ def build_requests(
     *,
     use_chat_template: bool = False,
     expects_thoughts: bool = False,
-) -> dict[Ask, Request]:
+) -> dict[str, Request]:
     """One request for each `Ask` of the metrics; some may be equal. Raises DataError for a PMI metric without its prompt.
 
     `expects_thoughts`: the model may think before it answers. A stop sequence would then end the thoughts, so none is asked for, and the
@@ -33,7 +34,7 @@ def build_requests(
             raise DataError(f"{task.id}: {doc.id}: a PMI metric needs prompt.unconditioned_query")
     stop_sequence = () if expects_thoughts else answer_stops(task, use_chat_template=use_chat_template)
     num_samples = task.num_samples or max((entry.num_samples for entry in metrics if entry.ask is Ask.SAMPLES), default=1)
-    requests: dict[Ask, Request] = {}
+    requests: dict[str, Request] = {}
     for ask in sorted(asks):
         if ask in (Ask.CHOICES, Ask.CHOICES_PMI):
             requests[ask] = LoglikelihoodRequest(prompt=prompt, choices=doc.choices, unconditioned_prompt=unconditioned)
@@ -57,11 +58,20 @@ def answer_stops(task: Task, *, use_chat_template: bool) -> tuple[str, ...]:
     """Where an answer to the task is cut.
 
     A chat model ends its turn itself; the task's stop sequences are made for plain continuation (as in the reference).
+    A guest's always hold.
     """
-    return () if use_chat_template else task.stop_sequence
+    return () if use_chat_template and task.guest is None else task.stop_sequence
 
 
-def digest_requests(requests: Mapping[Ask, Request]) -> str:
+def digest_requests(requests: Mapping[str, Request]) -> str:
     """12 hex digits (48 bit) of all that is asked about a document, the same on every machine."""
-    plain = {ask.value: [type(request).__name__, msgspec.to_builtins(request)] for ask, request in requests.items()}
+    plain = {str(ask): [type(request).__name__, _fields(request)] for ask, request in requests.items()}
     return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()[:12]
+
+
+def _fields(request: Request) -> dict[str, Any]:
+    """As plain values. Requests that leave the tokenization open keep the digests of releases that knew no other."""
+    fields: dict[str, Any] = msgspec.to_builtins(request)
+    if request.tokenization is None:
+        del fields["tokenization"]
+    return fields

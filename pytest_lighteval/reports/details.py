@@ -12,7 +12,7 @@ from typing import Any, Self
 from pytest_lighteval.common.file_names import file_name
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.reports.line_encoder import Without, encode_line
-from pytest_lighteval.types import Ask, Detail, Grade, TaskKey
+from pytest_lighteval.types import Detail, Grade, TaskKey
 
 
 def details_path(report_dir: Path, key: TaskKey) -> Path:
@@ -93,7 +93,8 @@ class DetailsWriter:
 def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
     """The line's object, to be encoded; `seconds` is the time from the item's start until the document was scored.
 
-    `answers` has, by what was asked, the request and the response. A request's prompt is left out if it is the line's own.
+    `answers` has, by what was asked, the request and the response. A request's prompt is left out if it is the line's own, and its
+    `tokenization` if it leaves that open.
     `grades` has, by metric, what a grader said of each scored text; it is only there where something ran or read the answers.
     `not_judged` is only there where a metric gave up, `cut_texts` where texts ended at the limit of new tokens, `cut_in_thoughts` where a
     text ended within thoughts, `empty_reasons` where a text is empty for a known reason.
@@ -106,7 +107,7 @@ def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
         "prompt": detail.prompt,
         "prompt_digest": detail.prompt_digest,
         "few_shot_ids": detail.few_shot_ids,
-        "answers": {ask.value: _answer(detail, ask) for ask in sorted(detail.requests)},
+        "answers": {str(ask): _answer(detail, ask) for ask in sorted(detail.requests)},
         "scores": dict(detail.values),
         "baseline_scores": detail.baseline,
         "truncated": detail.truncated,
@@ -123,10 +124,13 @@ def _grade(grade: Grade) -> list[dict[str, Any]]:
     return [{"outcome": mark.outcome, "mark": mark.value, **mark.facts} for mark in grade.marks]
 
 
-def _answer(detail: Detail, ask: Ask) -> dict[str, Any]:
+def _answer(detail: Detail, ask: str) -> dict[str, Any]:
     request, response = detail.requests[ask], detail.responses.get(ask)
+    left_out: tuple[str, ...] = ("prompt",) if getattr(request, "prompt", None) == detail.prompt else ()
+    if request.tokenization is None:
+        left_out += ("tokenization",)
     answer: dict[str, Any] = {
-        "request": Without(request, "prompt") if getattr(request, "prompt", None) == detail.prompt else request,
+        "request": Without(request, *left_out) if left_out else request,
         "response": Without(response, "empty_reasons") if response and not getattr(response, "empty_reasons", True) else response,
     }
     if ask in detail.scored_texts:

@@ -18,11 +18,11 @@ _CORRECTED = "corrected"
 def group_results(results: Sequence[TaskResult]) -> dict[str, dict[str, MetricResult]]:
     """Averages by `str` of their key: one row for each superset with more than one task here, and `all`. No tasks, no rows.
 
-    The value is the unweighted mean over tasks, as in Lighteval. The standard error is that of this mean; Lighteval takes the mean of the
-    errors. Tasks without a common row are independent. Those with common rows (few-shot counts of one task, one benchmark in two suites)
-    are not: a row, or a cluster of rows, counts as one (cluster-robust, as `common.statistics.standard_error`). The error is None if one
-    task has none. The row of a superset has only the metrics that all its tasks report. `all` averages each metric over the tasks that
-    report it, as Lighteval does; see `averaged_in_all`.
+    The value is the unweighted mean over tasks, as in Lighteval; tasks of a superset that weigh by documents are weighted so. The standard
+    error is that of this mean; Lighteval takes the mean of the errors. Tasks without a common row are independent. Those with common rows
+    (few-shot counts of one task, one benchmark in two suites) are not: a row, or a cluster of rows, counts as one (cluster-robust, as
+    `common.statistics.standard_error`). The error is None if one task has none. The row of a superset has only the metrics that all its
+    tasks report. `all` averages each metric over the tasks that report it, as Lighteval does; see `averaged_in_all`.
     """
     by_superset: dict[TaskKey, list[TaskResult]] = {}
     for result in sorted(results, key=lambda result: result.key):
@@ -62,22 +62,32 @@ def _averages(tasks: Sequence[TaskResult], names: Sequence[str]) -> dict[str, Me
 
 def _average(tasks: Sequence[TaskResult], name: str) -> MetricResult:
     numbers = [task.metrics[name] for task in tasks]
+    weights = _weights(tasks, name)
     return MetricResult(
-        value=sum(number.value for number in numbers) / len(numbers),
-        stderr=_error_of_sum(tasks, name, len(tasks)),
+        value=sum(number.value * weight for number, weight in zip(numbers, weights, strict=True)),
+        stderr=_error_of_sum(tasks, name, weights),
         n=sum(number.n for number in numbers),
         higher_is_better=all(number.higher_is_better for number in numbers),
     )
 
 
-def _error_of_sum(tasks: Sequence[TaskResult], name: str, count: int) -> float | None:
-    """The standard error of the sum of the tasks' numbers divided by `count`."""
+def _weights(tasks: Sequence[TaskResult], name: str) -> list[float]:
+    """What each task's number counts; together 1."""
+    documents = sum(task.metrics[name].n for task in tasks)
+    if documents and all(task.weighs_documents for task in tasks) and len({task.key.superset for task in tasks}) == 1:
+        return [task.metrics[name].n / documents for task in tasks]
+    return [1 / len(tasks)] * len(tasks)
+
+
+def _error_of_sum(tasks: Sequence[TaskResult], name: str, weights: Sequence[float]) -> float | None:
+    """The standard error of the weighted sum of the tasks' numbers."""
     if any(task.metrics[name].stderr is None for task in tasks):
         return None
     # only tasks with a common source can have a common row, which takes longer to find out
     near = members(linked(task.sources for task in tasks))
     together = [places for source in near for places in ([source] if len(source) == 1 else _with_common_rows(tasks, source))]
-    return math.hypot(*(_error_with_common_rows([tasks[place] for place in places], name) for places in together)) / count
+    parts = (([tasks[place] for place in places], [weights[place] for place in places]) for places in together)
+    return math.hypot(*(_error_with_common_rows(*part, name) for part in parts))
 
 
 def _with_common_rows(tasks: Sequence[TaskResult], places: Sequence[int]) -> list[list[int]]:
@@ -85,20 +95,20 @@ def _with_common_rows(tasks: Sequence[TaskResult], places: Sequence[int]) -> lis
     return [[places[place] for place in together] for together in members(linked(rows))]
 
 
-def _error_with_common_rows(tasks: Sequence[TaskResult], name: str) -> float:
-    """Of the sum of the tasks' numbers."""
-    alone = [task.metrics[name].stderr or 0.0 for task in tasks]
+def _error_with_common_rows(tasks: Sequence[TaskResult], weights: Sequence[float], name: str) -> float:
+    """Of the weighted sum of the tasks' numbers."""
+    alone = [weight * (task.metrics[name].stderr or 0.0) for task, weight in zip(tasks, weights, strict=True)]
     shares = [_shares_of_error(task, name) for task in tasks]
     if len(tasks) == 1 or not all(shares):
         # a metric that is no mean has no error by document: no correlation of the tasks makes it larger than the sum
         return math.fsum(alone)
     labels: list[tuple[str, ...]] = []
     errors: list[float] = []
-    for task, of_task in zip(tasks, shares, strict=True):
+    for task, of_task, weight in zip(tasks, shares, weights, strict=True):
         for document, share in of_task:
             cluster = () if document.cluster is None else (f"{task.key.suite}|{task.key.task} cluster {document.cluster}",)
             labels.append((task.row_of(document.id), *cluster))
-            errors.append(share)
+            errors.append(weight * share)
     units = members(linked(labels))
     if len(units) < 2:
         return math.fsum(alone)

@@ -31,12 +31,12 @@ def encode_line(line: Mapping[str, Any]) -> bytes:
 
 
 class Without(Mapping[str, Any]):
-    """A dataclass without one of its fields, to be written."""
+    """A dataclass without some of its fields, to be written."""
 
-    def __init__(self, value: Any, name: str) -> None:
+    def __init__(self, value: Any, *names: str) -> None:
         kind: type = type(value)
         self.value = value
-        self.members = tuple(member for member in _fields(kind) if member[0] != name)
+        self.members = tuple(member for member in _fields(kind) if member[0] not in names)
 
     def __getitem__(self, name: str) -> Any:
         return getattr(self.value, name)

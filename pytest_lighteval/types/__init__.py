@@ -3,8 +3,8 @@
 All are frozen: no value here computes a score, reads a file or knows pytest.
 A document's way: row -> `Doc` -> `Request`s -> `Response`s -> `DocumentScore` -> `TaskResult` -> `Verdict`.
 
-Chapters: `task` (what is asked), `model` (requests, responses, backends), `grade` (answers that are run or read), `score`, `verdict`,
-`run`, `check` (what the linter finds).
+Chapters: `doc`, `task` (what is asked), `guest` (tasks of other harnesses), `model` (requests, responses, backends), `grade` (answers
+that are run or read), `score`, `verdict`, `run`, `check` (what the linter finds).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pytest_lighteval.types.check import (
     Severity,
     TaskCheck,
 )
+from pytest_lighteval.types.doc import Doc, Row
 from pytest_lighteval.types.grade import (
     Answer,
     Grade,
@@ -23,6 +24,7 @@ from pytest_lighteval.types.grade import (
     GraderKind,
     Mark,
 )
+from pytest_lighteval.types.guest import Guest, GuestDocument, GuestDocuments, GuestSettings
 from pytest_lighteval.types.model import (
     Backend,
     GenerateRequest,
@@ -37,6 +39,7 @@ from pytest_lighteval.types.model import (
     Request,
     RequestKind,
     Response,
+    Tokenization,
 )
 from pytest_lighteval.types.run import (
     Attempt,
@@ -59,11 +62,9 @@ from pytest_lighteval.types.score import (
     shown_number,
 )
 from pytest_lighteval.types.task import (
-    Doc,
     FewShotsSelect,
     GateSpec,
     PromptTemplate,
-    Row,
     Task,
     TaskCode,
     TaskKey,
@@ -99,6 +100,10 @@ __all__ = [
     "Grade",
     "Grader",
     "GraderKind",
+    "Guest",
+    "GuestDocument",
+    "GuestDocuments",
+    "GuestSettings",
     "LoglikelihoodRequest",
     "LoglikelihoodResponse",
     "Mark",
@@ -126,6 +131,7 @@ __all__ = [
     "TaskCode",
     "TaskKey",
     "TaskResult",
+    "Tokenization",
     "Verdict",
     "results_that_count",
     "shown_number",

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from pytest_lighteval.types.task import Doc, Task
+from pytest_lighteval.types.doc import Doc
+from pytest_lighteval.types.task import Task
 
 GraderKind = Literal["sandbox", "judge"]
 """What grades: a sandbox runs the answer, a judge reads it."""

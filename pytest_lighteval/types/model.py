@@ -24,6 +24,9 @@ class Message:
     content: str
 
 
+Tokenization = Literal["lighteval", "lm_eval"]
+"""Whose rule splits context and continuation into tokens: Lighteval's, or that of lm-evaluation-harness."""
+
 Prompt = str | tuple[Message, ...]
 """Text that is passed to the model unchanged, or turns. The backend renders turns with its chat template, up to the assistant's answer."""
 
@@ -37,6 +40,8 @@ class LoglikelihoodRequest:
     choices: tuple[str, ...]
     unconditioned_prompt: Prompt | None = None
     """For PMI: the choices are also scored after this prompt. None: the metric needs no PMI."""
+    tokenization: Tokenization | None = None
+    """None: Lighteval's, unless a model argument says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +57,8 @@ class GenerateRequest:
     num_samples: int = 1
     do_sample: bool = False
     """False: greedy. True: sampled with the backend's generation parameters; the same seed gives the same texts."""
+    tokenization: Tokenization | None = None
+    """None: Lighteval's, unless a model argument says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +67,8 @@ class PerplexityRequest:
 
     kind: ClassVar[RequestKind] = RequestKind.PERPLEXITY
     text: str
+    tokenization: Tokenization | None = None
+    """None: Lighteval's, unless a model argument says otherwise."""
 
 
 Request = LoglikelihoodRequest | GenerateRequest | PerplexityRequest

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from pytest_lighteval.types.doc import Doc
 from pytest_lighteval.types.grade import Grade, GraderKind
 from pytest_lighteval.types.model import Prompt, Request, RequestKind, Response
-from pytest_lighteval.types.task import Doc, TaskKey
+from pytest_lighteval.types.task import TaskKey
 
 
 class Ask(StrEnum):
@@ -219,6 +220,8 @@ class TaskResult:
     seconds: float = 0.0
     share: Share | None = None
     """The part of the task that this is, of a run under `--shard`. None: the whole."""
+    weighs_documents: bool = False
+    """As `Task.weighs_documents`."""
 
     @property
     def sources(self) -> frozenset[str]:
@@ -257,10 +260,11 @@ class Detail:
     few_shot_ids: tuple[str, ...]
     """Ids of the few-shot examples, in the prompt's order."""
     few_shot_seed: int
-    requests: Mapping[Ask, Request]
-    responses: Mapping[Ask, Response]
+    requests: Mapping[str, Request]
+    """By what was asked: an `Ask`, or the name that a guest gives it."""
+    responses: Mapping[str, Response]
     """As the backend returned them, with a model's reasoning."""
-    scored_texts: Mapping[Ask, tuple[str, ...]] = field(default_factory=dict)
+    scored_texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Texts that the metrics scored, where they differ from what the model wrote."""
     grades: Mapping[str, Grade] = field(default_factory=dict)
     """By metric, what a grader said of the scored texts."""

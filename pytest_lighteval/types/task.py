@@ -1,4 +1,4 @@
-"""A task as its suite file declares it, its identity, and the documents that are made from rows."""
+"""A task as its suite file declares it, and its identity."""
 
 from __future__ import annotations
 
@@ -7,43 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-Row = Mapping[str, Any]
-"""One row of a data set, as it was read."""
+from pytest_lighteval.types.guest import Guest
 
 FewShotsSelect = Literal["balanced", "random", "sequential", "random_sampling", "random_sampling_from_train"]
 Inconclusive = Literal["fail", "blind", "warn"]
 Paired = Literal["gate", "advisory", "ignored"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doc:
-    """One question of a benchmark, with the field names of Lighteval's `Doc`."""
-
-    id: str
-    """`<split>:<row>` in the stored data set, with `:<n>` at the end if a row gives several documents."""
-    query: str
-    """The question, with the instruction before it (Lighteval's convention)."""
-    choices: tuple[str, ...]
-    """The scored choices (multiple choice) or the accepted answers (generation). A leading space belongs to the choice."""
-    gold: tuple[int, ...]
-    """Indices of the right choices. A scored document has at least one."""
-    instruction: str = ""
-    """A prefix of `query` that is printed once, before the few-shot examples."""
-    original_query: str | None = None
-    """The question as metrics and judges see it. None: the task has none."""
-    unconditioned_query: str | None = None
-    """The query without the question, for PMI metrics. None: the task has none."""
-    fewshot_sorting_class: str | None = None
-    """The label that `balanced` few-shot selection balances. None: the first gold's text."""
-    specific: Mapping[str, Any] = field(default_factory=dict)
-    """What a metric needs beyond text, such as IFEval's instruction ids."""
-    cluster: str | None = None
-    """The same for documents of one source, such as a passage: their errors are not independent. None: the document has its own source."""
-
-    @property
-    def golds(self) -> tuple[str, ...]:
-        """The right choices' texts."""
-        return tuple(self.choices[index] for index in self.gold)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +159,10 @@ class Task:
     """The system prompt is a message of its own, and an empty line follows it in plain text. False: the instruction follows it directly."""
     code: TaskCode | None = field(default=None, compare=False, repr=False)
     """What a Python module brings. None: the task is all data."""
+    guest: Guest | None = field(default=None, compare=False, repr=False)
+    """The task of another harness, which makes its documents, requests and scores itself. None: the fields above say all of it."""
+    weighs_documents: bool = False
+    """The row of its superset weighs the tasks by their documents. False: each task counts the same."""
 
     @property
     def id(self) -> str:

@@ -63,13 +63,13 @@ class TransformersEngine:
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`."""
-        tokenized = tokenize_texts(requests, self._tokenizer, start=self._tokenizer.special.start, max_input_tokens=self._max_length)
+        tokenized = tokenize_texts(requests, self._tokenizer, max_input_tokens=self._max_length)
         for index, scores in gather_request_scores(tokenized, self._score(tokenized)):
             yield index, perplexity_response(tokenized[index], scores)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`."""
-        tokenized = self._tokenizer.prompts([request.prompt for request in requests])
+        tokenized = self._tokenizer.prompts(requests)
         prompts = [
             prepare_prompt(
                 request,
@@ -79,6 +79,7 @@ class TransformersEngine:
                 length=self._max_length,
                 special_ids=self._tokenizer.special_ids,
                 default_new_tokens=self._arguments.max_gen_toks,
+                tokenization=self._tokenizer.tokenization(request),
             )
             for request, prompt in zip(requests, tokenized, strict=True)
         ]

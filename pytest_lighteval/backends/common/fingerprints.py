@@ -60,6 +60,8 @@ class FingerprintRules:
 def canonical_settings(arguments: _Arguments, *, without: Collection[str]) -> dict[str, Any]:
     """A backend's arguments as plain values in one spelling (`fp32` is `float32`, and "5" is 5), except those in `without`."""
     settings = {name: value for name, value in msgspec.to_builtins(arguments).items() if name not in without}
+    if settings.get("tokenization") is None:  # digests of the time before this argument stay as they are
+        settings.pop("tokenization", None)
     parameters = arguments.generation()
     settings["generation_parameters"] = msgspec.to_builtins(parameters)
     if isinstance(parameters, GenerationParameters):

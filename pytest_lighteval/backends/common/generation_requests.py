@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_lighteval.types import GenerateRequest, GenerateResponse
+from pytest_lighteval.types import GenerateRequest, GenerateResponse, Tokenization
 
 if TYPE_CHECKING:
     from pytest_lighteval.backends.common.generation_parameters import GenerationParameters, TextParameters
@@ -65,19 +65,23 @@ def prepare_prompt(
     special_ids: Mapping[str, int],
     default_new_tokens: int | None = None,
     ends: Collection[int] = (),
+    tokenization: Tokenization = "lighteval",
 ) -> TokenizedPrompt:
     """The prompt as an engine continues it, cut on the left to `max_input_tokens`.
 
     Prompt and new tokens together have at most `length` tokens, but at least one token is new. The user's limit comes before the task's,
     as in Lighteval's vLLM. `default_new_tokens` is the limit where there is neither (None: as many as fit). `ends` are end tokens of the
-    model.
+    model. By the rule of lm-eval, a prompt leaves room for all new tokens that are allowed, where they fit the model at all.
     """
+    limit = parameters.max_new_tokens or request.max_new_tokens or default_new_tokens
+    if tokenization == "lm_eval" and limit is not None and limit < length:
+        max_input_tokens = min(max_input_tokens, length - limit)
     kept = prompt[-min(max_input_tokens, parameters.truncate_prompt or max_input_tokens) :]
     room = max(1, length - len(kept))
     stops = stops_of(request, parameters)
     return TokenizedPrompt(
         tokens=kept,
-        max_new_tokens=min(parameters.max_new_tokens or request.max_new_tokens or default_new_tokens or room, room),
+        max_new_tokens=min(limit or room, room),
         stop_sequence=stops,
         stop_ids=frozenset((*ends, *(special_ids[stop] for stop in stops if stop in special_ids))),
         samples=request.num_samples if is_sampled(request, parameters) else None,

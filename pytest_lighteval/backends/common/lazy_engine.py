@@ -25,6 +25,7 @@ from pytest_lighteval.types import (
     PerplexityResponse,
     Prompt,
     RequestKind,
+    Tokenization,
 )
 
 if TYPE_CHECKING:  # transformers, which importing a backend must not cost
@@ -39,6 +40,9 @@ class LocalArguments(ModelNaming, Protocol):
 
     @property
     def pairwise_tokenization(self) -> bool: ...
+
+    @property
+    def tokenization(self) -> Tokenization | None: ...
 
     def generation(self) -> GenerationParameters: ...
 
@@ -171,7 +175,9 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
             name = arguments.tokenizer or arguments.model
             tokenizer = load_tokenizer(self._folders.tokenizer, name, trust_remote_code=arguments.trust_remote_code)
         special, pairwise = arguments.add_special_tokens, arguments.pairwise_tokenization
-        return PromptTokenizer(tokenizer, arguments.model, add_special_tokens=special, pairwise=pairwise)
+        return PromptTokenizer(
+            tokenizer, arguments.model, add_special_tokens=special, pairwise=pairwise, tokenization=arguments.tokenization
+        )
 
     @property
     def _folders(self) -> Folders:

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from pytest_lighteval.backends.common.generation_parameters import GenerationParameters, read_parameters
 from pytest_lighteval.errors import UserInputError
+from pytest_lighteval.types import Tokenization
 
 Pretrained = Annotated[
     str | None,
@@ -71,6 +72,10 @@ class TokenRules(PromptRules, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The same for an engine that takes token ids and samples by `GenerationParameters`."""
 
     pairwise_tokenization: Annotated[bool, Meta(description="encode context and continuation apart")] = False
+    tokenization: Annotated[
+        Tokenization | None,
+        Meta(description="lighteval or lm_eval: whose rule splits context and continuation; default: that of the task's harness"),
+    ] = None
 
     nested: ClassVar[Mapping[str, type[msgspec.Struct]]] = {"generation_parameters": GenerationParameters}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from pytest_lighteval.backends.common.token_pairs import (
     find_special_tokens,
 )
 from pytest_lighteval.errors import BackendError, first_line
-from pytest_lighteval.types import Message, Prompt
+from pytest_lighteval.types import GenerateRequest, LoglikelihoodRequest, Message, PerplexityRequest, Prompt, Tokenization
 
 _WORDS_LEFT = 4
 """Words at the end of a context that are tokenized again with each continuation."""
@@ -46,13 +47,28 @@ def load_tokenizer(folder: Path, name: str, *, trust_remote_code: bool = False) 
 class PromptTokenizer:
     """A tokenizer and the rules by which prompts are tokenized."""
 
-    def __init__(self, tokenizer: Any, name: str, *, add_special_tokens: bool = True, pairwise: bool = False) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        name: str,
+        *,
+        add_special_tokens: bool = True,
+        pairwise: bool = False,
+        tokenization: Tokenization | None = None,
+    ) -> None:
         """`name` is the model's, for messages; for the rules see `PromptRules` and `TokenRules`. Raises BackendError."""
         self.tokenizer, self._name, self._add_special_tokens, self._pairwise = tokenizer, name, add_special_tokens, pairwise
+        self._tokenization = tokenization
         try:
-            self.special: SpecialTokens = find_special_tokens(self._encode, tokenizer.eos_token_id, tokenizer.bos_token_id)
+            special = find_special_tokens(self._encode, tokenizer.eos_token_id, tokenizer.bos_token_id)
         except ValueError as error:
             raise BackendError(f"{name}: {error}") from error
+        prefix_text: str = tokenizer.decode([special.prefix], skip_special_tokens=False)
+        self.special: SpecialTokens = replace(special, prefix_text=prefix_text)
+
+    def tokenization(self, request: LoglikelihoodRequest | GenerateRequest | PerplexityRequest) -> Tokenization:
+        """The rule for a request: the user's, else the request's, else Lighteval's."""
+        return self._tokenization or request.tokenization or "lighteval"
 
     def text(self, prompt: Prompt) -> tuple[str, bool]:
         """The text that is passed to the model, and whether it was rendered from turns."""
@@ -80,19 +96,21 @@ class PromptTokenizer:
             encode_prefixes=self._encode_stable_prefixes if self._splits_words else None,
         )
 
-    def prompts(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
+    def prompts(self, requests: Sequence[GenerateRequest]) -> list[tuple[int, ...]]:
         """Prompts to be continued, as ids."""
-        texts = [self.text(prompt) for prompt in prompts]
+        texts = [(*self.text(request.prompt), self.tokenization(request)) for request in requests]
         return encode_prompts(texts, self._encode, self.special, add_special_tokens=self._add_special_tokens)
 
-    def rolling(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Whole texts to be scored, as ids."""
-        return encode_rolling(texts, self._encode, self.special, add_special_tokens=self._add_special_tokens)
+    def rolling(self, requests: Sequence[PerplexityRequest]) -> list[tuple[int, tuple[int, ...]]]:
+        """Whole texts to be scored: the token before the first, and the ids."""
+        texts = [(request.text, self.tokenization(request)) for request in requests]
+        encoded = encode_rolling(texts, self._encode, self.special, add_special_tokens=self._add_special_tokens)
+        return [(self.special.start_of(rule), ids) for (_, rule), ids in zip(texts, encoded, strict=True)]
 
     def count(self, prompt: Prompt) -> int:
         """How many tokens the prompt has; for turns, only their contents are counted."""
         if isinstance(prompt, str):
-            return len(self.prompts([prompt])[0])
+            return len(self.prompts([GenerateRequest(prompt=prompt)])[0])
         return sum(len(ids) for ids in self._encode([message.content for message in prompt], False)) if prompt else 0
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from pytest_lighteval.backends.common.token_pairs import TextPair, TokenPair, rolling_windows, with_start_space
-from pytest_lighteval.types import LoglikelihoodRequest, LoglikelihoodResponse, PerplexityRequest, PerplexityResponse, Prompt
+from pytest_lighteval.types import (
+    LoglikelihoodRequest,
+    LoglikelihoodResponse,
+    PerplexityRequest,
+    PerplexityResponse,
+    Prompt,
+    Tokenization,
+)
 
 Score = TypeVar("Score")
 """The score of one pair: any type but `str`, which says why there is no score."""
@@ -26,8 +33,11 @@ class RequestTokenizer(Protocol):
     def pairs(self, pairs: Sequence[TextPair]) -> list[TokenPair]:
         """Contexts and continuations as ids."""
 
-    def rolling(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Whole texts to be scored."""
+    def rolling(self, requests: Sequence[PerplexityRequest]) -> list[tuple[int, tuple[int, ...]]]:
+        """Whole texts to be scored: the token before the first, and the ids."""
+
+    def tokenization(self, request: LoglikelihoodRequest) -> Tokenization:
+        """Whose rule splits the request's contexts and choices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,20 +70,25 @@ def tokenize_choices(
     spans = []
     for request in requests:
         first = len(pairs)
-        pairs += choice_pairs(request, tokenizer.text, start_space)
+        pairs += choice_pairs(request, tokenizer.text, start_space, tokenizer.tokenization(request))
         spans.append(slice(first, len(pairs)))
     encoded = tokenizer.pairs(pairs)
     return [_fit(request, encoded[span], max_input_tokens) for request, span in zip(requests, spans, strict=True)]
 
 
-def choice_pairs(request: LoglikelihoodRequest, text: Callable[[Prompt], tuple[str, bool]], start_space: bool | None) -> list[TextPair]:
+def choice_pairs(
+    request: LoglikelihoodRequest,
+    text: Callable[[Prompt], tuple[str, bool]],
+    start_space: bool | None,
+    tokenization: Tokenization = "lighteval",
+) -> list[TextPair]:
     """The texts of `TokenizedRequest.pairs`. `text` is that of a `RequestTokenizer`."""
     pairs = []
     for prompt in (request.prompt, request.unconditioned_prompt):
         if prompt is not None:
             context, rendered = text(prompt)
             pairs += [
-                TextPair(context=context, continuation=with_start_space(choice, start_space), rendered=rendered)
+                TextPair(context=context, continuation=with_start_space(choice, start_space), rendered=rendered, tokenization=tokenization)
                 for choice in request.choices
             ]
     return pairs
@@ -86,13 +101,9 @@ def unscorable_reason(choices: Sequence[str]) -> str | None:
     return next((_empty(number, choice) for number, choice in enumerate(choices) if not choice), None)
 
 
-def tokenize_texts(
-    requests: Sequence[PerplexityRequest], tokenizer: RequestTokenizer, *, start: int, max_input_tokens: int
-) -> list[TokenizedRequest]:
+def tokenize_texts(requests: Sequence[PerplexityRequest], tokenizer: RequestTokenizer, *, max_input_tokens: int) -> list[TokenizedRequest]:
     """In the order of the requests. A text of more than `max_input_tokens` becomes several pairs (see `rolling_windows`)."""
-    windows = [
-        tuple(rolling_windows(tokens, start, max_input_tokens)) for tokens in tokenizer.rolling([request.text for request in requests])
-    ]
+    windows = [tuple(rolling_windows(tokens, start, max_input_tokens)) for start, tokens in tokenizer.rolling(requests)]
     return [TokenizedRequest(pairs=pairs) if pairs else TokenizedRequest(error=NO_TOKENS) for pairs in windows]
 
 

@@ -1,10 +1,15 @@
-"""Context and continuation as token ids, by the rules of Lighteval v0.9.2. A tokenizer is a function from texts to ids here."""
+"""Context and continuation as token ids, by the rules of Lighteval v0.9.2 or of lm-evaluation-harness.
+
+A tokenizer is a function from texts to ids here.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from pytest_lighteval.types import Tokenization
 
 Encode = Callable[[Sequence[str], bool], list[list[int]]]
 """`(texts, add_special_tokens) -> ids of each`."""
@@ -33,6 +38,7 @@ class TextPair:
     continuation: str
     rendered: bool = False
     """A chat template wrote the context, with its special tokens: none are added again."""
+    tokenization: Tokenization = "lighteval"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +60,20 @@ class SpecialTokens:
     end: int | None
     trailing: int
     """How many tokens it appends to every text (nearly always 0)."""
+    prefix: int
+    """lm-eval's token in place of an empty context: the beginning-of-sequence token or, if there is none, the end-of-sequence token."""
+    prefix_text: str = ""
+    """The text of `prefix`. lm-eval adds no special tokens to a text that begins with it. Empty: unknown."""
+
+    def start_of(self, tokenization: Tokenization) -> int:
+        """The token in place of an empty context."""
+        return self.prefix if tokenization == "lm_eval" else self.start
+
+    def is_complete(self, text: str, *, rendered: bool, tokenization: Tokenization) -> bool:
+        """Whether a text has its special tokens already."""
+        if tokenization == "lm_eval":
+            return bool(self.prefix_text) and text.startswith(self.prefix_text)
+        return rendered
 
 
 def find_special_tokens(encode: Encode, eos: int | None, bos: int | None) -> SpecialTokens:
@@ -65,7 +85,7 @@ def find_special_tokens(encode: Encode, eos: int | None, bos: int | None) -> Spe
     # it may add tokens before and after the text's own; only those after matter here
     added = len(full) - len(bare)
     leading = next((n for n in range(added + 1) if full[n : n + len(bare)] == bare), added)
-    return SpecialTokens(start=start, end=eos, trailing=added - leading)
+    return SpecialTokens(start=start, end=eos, trailing=added - leading, prefix=start if bos is None else bos)
 
 
 def with_start_space(continuation: str, start_space: bool | None) -> str:
@@ -96,13 +116,22 @@ def encode_pairs(
     - `pairwise` encodes the two separately, and removes an end token from the context.
     - An empty context is the start token; the continuation is then encoded with the special tokens.
 
-    Two differences: a rendered chat gets no special tokens (it would have a second beginning token), and tokens that the tokenizer appends
-    to every text are no part of the continuation.
+    Pairs with `tokenization="lm_eval"` follow `TemplateLM.loglikelihood` of lm-evaluation-harness 0.4.13, which differs in this:
+
+    - A continuation that merged into the context's last token has no token left, and cannot be scored.
+    - An empty context is `prefix`, and the continuation gets no special tokens; if it begins with `prefix`, that token is the context.
+    - Special tokens are added unless the context begins with the text of `prefix`, be it rendered or not.
+
+    Two differences from Lighteval: a rendered chat gets no special tokens (it would have a second beginning token), and tokens that the
+    tokenizer appends to every text are no part of the continuation.
 
     With `encode_prefixes`, a long context is not encoded again with each continuation, only what follows its stable prefix. This needs a
     rest that has the same tokens alone as in the context.
     """
     texts = _Encodings(encode, special, add_special_tokens)
+    pairs = [
+        replace(pair, rendered=special.is_complete(pair.context, rendered=pair.rendered, tokenization=pair.tokenization)) for pair in pairs
+    ]
     moved = [move_spaces(pair) for pair in pairs]
     if encode_prefixes is not None and not pairwise:
         texts.learn_prefixes([pair for pair in moved if pair.context], encode_prefixes)
@@ -112,12 +141,18 @@ def encode_pairs(
         if pairwise and given.context:
             # special tokens are added at the start of a text, so a continuation after a context gets none
             texts.add(pair.continuation, rendered=True)
+        elif not given.context and given.tokenization == "lm_eval":
+            texts.add(pair.continuation, rendered=True)
         else:
             texts.add_whole(pair)
     encoded: list[TokenPair] = []
     for given, pair in zip(pairs, moved, strict=True):
-        if not given.context:
-            context: tuple[int, ...] = ()
+        context: tuple[int, ...] = ()
+        if not given.context and given.tokenization == "lm_eval":
+            context, continuation = (special.prefix,), texts.ids(pair.continuation, rendered=True)
+            if continuation[:1] == context:
+                continuation = continuation[1:]
+        elif not given.context:
             continuation = texts.ids_whole(pair)
         elif pairwise:
             context = texts.ids(pair.context, rendered=pair.rendered)
@@ -126,32 +161,35 @@ def encode_pairs(
         else:
             context = texts.ids(pair.context, rendered=pair.rendered)
             whole = texts.ids_whole(pair)
-            if len(whole) <= len(context):
+            if len(whole) <= len(context) and given.tokenization == "lighteval":
                 context = whole[:-1]
             continuation = whole[len(context) :]
-        encoded.append(TokenPair(context=context or (special.start,), continuation=continuation))
+        encoded.append(TokenPair(context=context or (special.start_of(given.tokenization),), continuation=continuation))
     return encoded
 
 
 def encode_prompts(
-    prompts: Sequence[tuple[str, bool]], encode: Encode, special: SpecialTokens, *, add_special_tokens: bool = True
+    prompts: Sequence[tuple[str, bool, Tokenization]], encode: Encode, special: SpecialTokens, *, add_special_tokens: bool = True
 ) -> list[tuple[int, ...]]:
-    """Ids of `(text, rendered)` prompts to be continued. An empty prompt is the start token."""
+    """Ids of `(text, rendered, tokenization)` prompts to be continued. An empty prompt is the start token."""
     texts = _Encodings(encode, special, add_special_tokens)
-    for text, rendered in prompts:
+    complete = [special.is_complete(text, rendered=rendered, tokenization=rule) for text, rendered, rule in prompts]
+    for (text, _, _), rendered in zip(prompts, complete, strict=True):
         texts.add(text, rendered=rendered)
-    return [texts.ids(text, rendered=rendered) or (special.start,) for text, rendered in prompts]
+    return [
+        texts.ids(text, rendered=rendered) or (special.start_of(rule),) for (text, _, rule), rendered in zip(prompts, complete, strict=True)
+    ]
 
 
 def encode_rolling(
-    texts: Sequence[str], encode: Encode, special: SpecialTokens, *, add_special_tokens: bool = True
+    texts: Sequence[tuple[str, Tokenization]], encode: Encode, special: SpecialTokens, *, add_special_tokens: bool = True
 ) -> list[tuple[int, ...]]:
     """Ids of whole texts to be scored. An empty text has none."""
-    return (
-        [tuple(ids[: len(ids) - special.trailing]) if add_special_tokens else tuple(ids) for ids in encode(texts, add_special_tokens)]
-        if texts
-        else []
-    )
+    encodings = _Encodings(encode, special, add_special_tokens)
+    complete = [special.is_complete(text, rendered=False, tokenization=rule) for text, rule in texts]
+    for (text, _), rendered in zip(texts, complete, strict=True):
+        encodings.add(text, rendered=rendered)
+    return [encodings.ids(text, rendered=rendered) for (text, _), rendered in zip(texts, complete, strict=True)]
 
 
 def rolling_windows(tokens: Sequence[int], start: int, max_length: int) -> list[TokenPair]:
@@ -174,7 +212,7 @@ def move_spaces(pair: TextPair) -> TextPair:
     bare = pair.context.rstrip()
     if bare == pair.context:
         return pair
-    return TextPair(context=bare, continuation=pair.context[len(bare) :] + pair.continuation, rendered=pair.rendered)
+    return replace(pair, context=bare, continuation=pair.context[len(bare) :] + pair.continuation)
 
 
 class _Encodings:

@@ -13,7 +13,7 @@ from pytest_lighteval.backends.openai.concurrency import work_through
 from pytest_lighteval.backends.openai.errors import FinalStatusError, RefusedError, UnansweredError
 from pytest_lighteval.backends.openai.server import NEWER_LIMIT, Server
 from pytest_lighteval.errors import BackendError
-from pytest_lighteval.types import GenerateRequest, GenerateResponse, Message, Prompt
+from pytest_lighteval.types import GenerateRequest, GenerateResponse, Message
 
 _STOPS_SENT = 4
 """The most stop sequences that OpenAI's API takes. The plugin applies all of them to the text; those not sent only cost tokens."""
@@ -89,10 +89,10 @@ class TextGenerator:
                 raise BackendError("truncate_prompt: the server gets turns whole; they can be cut with api=completions and tokenizer=")
             turns = (Message(role="user", content=request.prompt),) if isinstance(request.prompt, str) else request.prompt
             return _PendingRequest(index=index, request=request, prompt=turns, ids=None, truncated=0)
-        text, ids = self._text(request.prompt)
+        text, ids = self._text(request)
         if ids is None:
             return _PendingRequest(index=index, request=request, prompt=text or self._arguments.start_text or "", ids=None, truncated=0)
-        limits = [limit for limit in (self._parameters.truncate_prompt, self._length - 1 if self._length else None) if limit is not None]
+        limits = [limit for limit in (self._parameters.truncate_prompt, self._most_prompt_tokens(request)) if limit is not None]
         kept = ids[-max(1, min(limits)) :] if limits else ids
         prompt: str | list[int] = list(kept)
         if not self._server.takes_ids:
@@ -107,14 +107,21 @@ class TextGenerator:
             expected_tokens=self._server.expected_tokens(prompt),
         )
 
-    def _text(self, prompt: Prompt) -> tuple[str, tuple[int, ...] | None]:
+    def _most_prompt_tokens(self, request: GenerateRequest) -> int | None:
+        """By the rule of lm-eval, a prompt leaves room for all new tokens that are allowed, where they fit at all."""
+        limit = self._parameters.max_new_tokens or request.max_new_tokens
+        if self._length and request.tokenization == "lm_eval" and limit is not None and limit < self._length:
+            return self._length - limit
+        return self._length - 1 if self._length else None
+
+    def _text(self, request: GenerateRequest) -> tuple[str, tuple[int, ...] | None]:
         """The prompt as text and, if there is a tokenizer, as ids."""
-        tokenizer = self._server.tokenizer
+        prompt, tokenizer = request.prompt, self._server.tokenizer
         if tokenizer is None:
             if isinstance(prompt, str):
                 return prompt, None
             raise BackendError("api=completions renders chat turns itself, which needs tokenizer=")
-        return tokenizer.text(prompt)[0], tokenizer.prompts([prompt])[0]
+        return tokenizer.text(prompt)[0], tokenizer.prompts([request])[0]
 
     def _decode(self, ids: Sequence[int]) -> str:
         assert self._server.tokenizer is not None

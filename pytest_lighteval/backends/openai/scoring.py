@@ -26,6 +26,7 @@ from pytest_lighteval.types import (
     PerplexityRequest,
     PerplexityResponse,
     Prompt,
+    Tokenization,
 )
 
 _UNLIMITED = 2**31
@@ -90,25 +91,29 @@ class EchoScorer:
 
     def _choice_requests(self, requests: Sequence[LoglikelihoodRequest]) -> list[_PendingRequest]:
         """Each request as its choices after its prompts."""
-        start_space = self._arguments.multichoice_continuations_start_space
         if self._server.tokenizer is None:
             reasons = [unscorable_reason(request.choices) for request in requests]
             return [
-                _PendingRequest(error=reason) if reason else _PendingRequest(pairs=tuple(choice_pairs(request, self._text, start_space)))
+                _PendingRequest(error=reason) if reason else _PendingRequest(pairs=tuple(self._pairs(request)))
                 for request, reason in zip(requests, reasons, strict=True)
             ]
         pending = []
+        start_space = self._arguments.multichoice_continuations_start_space
         fitted = tokenize_choices(requests, self._server.tokenizer, start_space=start_space, max_input_tokens=self._max_input_tokens)
         for request, ids in zip(requests, fitted, strict=True):
             pairs: Sequence[TokenPair | TextPair] = ids.pairs
             if not self._server.takes_ids and ids.error is None:
-                texts = [self._as_text(pair) for pair in choice_pairs(request, self._text, start_space)]
+                texts = [self._as_text(pair) for pair in self._pairs(request)]
                 pairs = [
                     self._shortened(text, pair.context) if cut else text
                     for text, pair, cut in zip(texts, ids.pairs, ids.truncated_tokens, strict=True)
                 ]
             pending.append(_PendingRequest(pairs=tuple(pairs), truncated=max(ids.truncated_tokens, default=0), error=ids.error))
         return pending
+
+    def _pairs(self, request: LoglikelihoodRequest) -> list[TextPair]:
+        start_space = self._arguments.multichoice_continuations_start_space
+        return choice_pairs(request, self._text, start_space, request.tokenization or "lighteval")
 
     @property
     def _max_input_tokens(self) -> int:
@@ -119,18 +124,20 @@ class EchoScorer:
         """Each request as windows of ids, or as one text if the server takes no ids."""
         tokenizer = self._server.tokenizer
         if tokenizer is not None and self._server.takes_ids:
-            fitted = tokenize_texts(requests, tokenizer, start=tokenizer.special.start, max_input_tokens=self._max_input_tokens)
+            fitted = tokenize_texts(requests, tokenizer, max_input_tokens=self._max_input_tokens)
             return [_PendingRequest(pairs=one.pairs, error=one.error) for one in fitted]
         return [
-            _PendingRequest(pairs=(TextPair(context="", continuation=request.text),)) if request.text else _PendingRequest(error=NO_TOKENS)
-            for request in requests
+            _PendingRequest(pairs=(self._whole(request),)) if request.text else _PendingRequest(error=NO_TOKENS) for request in requests
         ]
+
+    def _whole(self, request: PerplexityRequest) -> TextPair:
+        return TextPair(context="", continuation=request.text, tokenization=request.tokenization or "lighteval")
 
     def _shortened(self, pair: TextPair, kept: Sequence[int]) -> TextPair:
         moved = move_spaces(pair)
         assert self._server.tokenizer is not None
         context: str = self._server.tokenizer.tokenizer.decode(list(kept), skip_special_tokens=False)
-        return TextPair(context=context, continuation=moved.continuation, rendered=pair.rendered)
+        return replace(moved, context=context)
 
     def _as_text(self, pair: TextPair) -> TextPair:
         return replace(pair, context=self._server.as_text(pair.context, rendered=pair.rendered))
@@ -179,7 +186,7 @@ class EchoScorer:
     def _ask_text(self, pair: TextPair) -> tuple[Echo, int]:
         """The pair's echo, and how many of its last tokens are the continuation. By Lighteval's rule, spaces move into it."""
         moved = move_spaces(pair)
-        start = moved.context or self._start_text
+        start = moved.context or self._start_text(moved.tokenization)
         whole = start + moved.continuation
         echo = ask_echo(self._client, self._server.model, whole)
         self._server.check_echo(echo, whole)
@@ -203,13 +210,14 @@ class EchoScorer:
                 raise UnansweredError(f"the server counts {count} tokens in the continuation, whose text is in the last {covering}")
         return echo, count
 
-    @property
-    def _start_text(self) -> str:
+    def _start_text(self, tokenization: Tokenization) -> str:
         if self._arguments.start_text is not None:
             return self._arguments.start_text
         if self._server.tokenizer is None:
             return ""
-        text: str = self._server.tokenizer.tokenizer.decode([self._server.tokenizer.special.start], skip_special_tokens=False)
+        text: str = self._server.tokenizer.tokenizer.decode(
+            [self._server.tokenizer.special.start_of(tokenization)], skip_special_tokens=False
+        )
         return text
 
 

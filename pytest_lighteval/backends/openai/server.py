@@ -12,6 +12,7 @@ from pytest_lighteval.backends.openai.echo import Echo, EchoForm, ask_echo, coun
 from pytest_lighteval.backends.openai.errors import FinalStatusError, UnansweredError
 from pytest_lighteval.backends.openai.spelling import same_token
 from pytest_lighteval.errors import BackendError, UnsupportedRequestError, did_you_mean
+from pytest_lighteval.types import GenerateRequest
 
 if TYPE_CHECKING:  # transformers, which importing a backend must not cost
     from pytest_lighteval.backends.common.prompt_tokenizer import PromptTokenizer
@@ -74,7 +75,7 @@ class Server:
         """
         if self.tokenizer is None:
             return False
-        ids = self.tokenizer.prompts([_PROBE])[0]
+        ids = self.tokenizer.prompts([GenerateRequest(prompt=_PROBE)])[0]
         counted = self._probe_tokens
         if counted is None:
             return False

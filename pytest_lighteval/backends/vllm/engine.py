@@ -88,13 +88,13 @@ class VllmEngine:
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`."""
-        tokenized = tokenize_texts(requests, self._tokenizer, start=self._tokenizer.special.start, max_input_tokens=self._max_input_tokens)
+        tokenized = tokenize_texts(requests, self._tokenizer, max_input_tokens=self._max_input_tokens)
         for index, scores in self._score(tokenized):
             yield index, perplexity_response(tokenized[index], scores)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`."""
-        prompts = self._tokenizer.prompts([request.prompt for request in requests])
+        prompts = self._tokenizer.prompts(requests)
         planned = [
             prepare_prompt(
                 request,
@@ -104,6 +104,7 @@ class VllmEngine:
                 max_input_tokens=self._prompt_length,
                 special_ids=self._tokenizer.special_ids,
                 ends=self._ends,
+                tokenization=self._tokenizer.tokenization(request),
             )
             for request, prompt in zip(requests, prompts, strict=True)
         ]

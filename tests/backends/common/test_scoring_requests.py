@@ -18,7 +18,7 @@ from pytest_lighteval.backends.common.scoring_requests import (
     tokenize_texts,
 )
 from pytest_lighteval.backends.common.token_pairs import TextPair, TokenPair
-from pytest_lighteval.types import LoglikelihoodRequest, PerplexityRequest, Prompt
+from pytest_lighteval.types import LoglikelihoodRequest, PerplexityRequest, Prompt, Tokenization
 
 
 class Characters:
@@ -31,8 +31,11 @@ class Characters:
     def pairs(self, pairs: Sequence[TextPair]) -> list[TokenPair]:
         return [TokenPair(context=ids(pair.context), continuation=ids(pair.continuation)) for pair in pairs]
 
-    def rolling(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        return [ids(text) for text in texts]
+    def rolling(self, requests: Sequence[PerplexityRequest]) -> list[tuple[int, tuple[int, ...]]]:
+        return [(0, ids(request.text)) for request in requests]
+
+    def tokenization(self, request: LoglikelihoodRequest) -> Tokenization:
+        return request.tokenization or "lighteval"
 
 
 def ids(text: str) -> tuple[int, ...]:
@@ -86,7 +89,7 @@ def test_the_choices_follow_the_unconditioned_prompt_too() -> None:
 
 
 def test_a_text_without_tokens_is_an_error() -> None:
-    found = tokenize_texts([PerplexityRequest(text=""), PerplexityRequest(text="ab")], Characters(), start=0, max_input_tokens=4)
+    found = tokenize_texts([PerplexityRequest(text=""), PerplexityRequest(text="ab")], Characters(), max_input_tokens=4)
 
     assert [one.error for one in found] == ["the text has no tokens", None]
 

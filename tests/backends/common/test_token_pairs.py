@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,10 +24,11 @@ from pytest_lighteval.backends.common.token_pairs import (
     rolling_windows,
     with_start_space,
 )
+from pytest_lighteval.types import Tokenization
 from tests.backends.tiny import tiny_tokenizer
 
 EOS, BOS = 2, 1
-NONE = SpecialTokens(start=EOS, end=EOS, trailing=0)
+NONE = SpecialTokens(start=EOS, end=EOS, trailing=0, prefix=BOS)
 
 
 def letters(texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
@@ -89,9 +91,9 @@ def test_a_plain_context_gets_special_tokens_and_a_rendered_chat_none() -> None:
 def test_a_tokenizer_that_ends_every_text_does_not_shift_the_continuation() -> None:
     special = find_special_tokens(letters_with_both, eos=EOS, bos=BOS)
 
-    assert special == SpecialTokens(start=EOS, end=EOS, trailing=1)
+    assert special == SpecialTokens(start=EOS, end=EOS, trailing=1, prefix=BOS)
     assert encode_pairs([pair("x", "yz")], letters_with_both, special) == [TokenPair(context=(BOS, ord("x")), continuation=ids("yz"))]
-    assert encode_rolling(["xy"], letters_with_both, special) == [(BOS, *ids("xy"))]
+    assert encode_rolling([("xy", "lighteval")], letters_with_both, special) == [(BOS, *ids("xy"))]
 
 
 def test_pairwise_encodes_the_two_apart_and_takes_an_end_token_off_the_context() -> None:
@@ -100,6 +102,38 @@ def test_pairwise_encodes_the_two_apart_and_takes_an_end_token_off_the_context()
     assert encode_pairs([pair("xa", "b")], letters_with_both, special, pairwise=True) == [
         TokenPair(context=(BOS, *ids("xa")), continuation=ids("b"))
     ]
+
+
+def theirs(context: str, continuation: str, *, rendered: bool = False) -> TextPair:
+    return TextPair(context=context, continuation=continuation, rendered=rendered, tokenization="lm_eval")
+
+
+def test_lm_eval_starts_an_empty_context_with_the_beginning_token_and_adds_none_to_the_continuation() -> None:
+    special = find_special_tokens(letters_with_bos, eos=EOS, bos=BOS)
+
+    assert encode_pairs([theirs("", "z")], letters_with_bos, special) == [TokenPair(context=(BOS,), continuation=ids("z"))]
+    # a continuation that begins with that token has it as its context
+    assert encode_pairs([theirs("", "\x01z")], letters_with_bos, special) == [TokenPair(context=(BOS,), continuation=ids("z"))]
+    assert encode_rolling([("xy", "lm_eval")], letters_with_bos, special) == [(BOS, *ids("xy"))]
+    assert special.start_of("lm_eval") == BOS
+    assert find_special_tokens(letters, eos=EOS, bos=None).start_of("lm_eval") == EOS
+
+
+def test_lm_eval_leaves_nothing_of_a_continuation_that_merged_into_the_context() -> None:
+    assert encode_pairs([theirs("xa", "b")], letters, NONE) == [TokenPair(context=ids("xa"), continuation=())]
+    assert encode_pairs([theirs("xy \n", "z")], letters, NONE) == [TokenPair(context=ids("xy"), continuation=ids(" \nz"))]
+
+
+def test_lm_eval_adds_special_tokens_unless_the_text_begins_with_the_beginning_token() -> None:
+    special = replace(find_special_tokens(letters_with_bos, eos=EOS, bos=BOS), prefix_text="<s>")
+    pairs = [theirs("x", "y", rendered=True), theirs("<s>x", "y")]
+
+    assert encode_pairs(pairs, letters_with_bos, special) == [
+        TokenPair(context=(BOS, *ids("x")), continuation=ids("y")),
+        TokenPair(context=ids("<s>x"), continuation=ids("y")),
+    ]
+    prompts: list[tuple[str, bool, Tokenization]] = [("x", True, "lm_eval"), ("<s>x", False, "lm_eval"), ("", False, "lm_eval")]
+    assert encode_prompts(prompts, letters_with_bos, special) == [(BOS, *ids("x")), ids("<s>x"), (BOS,)]
 
 
 def test_every_distinct_text_is_encoded_once() -> None:
@@ -116,15 +150,17 @@ def test_every_distinct_text_is_encoded_once() -> None:
 
 def test_the_start_token_is_the_end_token_or_the_beginning_one_or_an_error() -> None:
     assert find_special_tokens(letters, eos=EOS, bos=BOS).start == EOS
-    assert find_special_tokens(letters, eos=None, bos=BOS) == SpecialTokens(start=BOS, end=None, trailing=0)
+    assert find_special_tokens(letters, eos=None, bos=BOS) == SpecialTokens(start=BOS, end=None, trailing=0, prefix=BOS)
     with pytest.raises(ValueError, match="neither an end-of-sequence nor a beginning-of-sequence token"):
         find_special_tokens(letters, eos=None, bos=None)
 
 
 def test_an_empty_prompt_is_the_start_token() -> None:
-    assert encode_prompts([("", False), ("x", False), ("x", True)], letters_with_bos, NONE) == [(BOS,), (BOS, ord("x")), ids("x")]
-    assert encode_prompts([("", False)], letters, NONE) == [(EOS,)]
-    assert encode_rolling([""], letters, NONE) == [()]
+    prompts: list[tuple[str, bool, Tokenization]] = [("", False, "lighteval"), ("x", False, "lighteval"), ("x", True, "lighteval")]
+
+    assert encode_prompts(prompts, letters_with_bos, NONE) == [(BOS,), (BOS, ord("x")), ids("x")]
+    assert encode_prompts(prompts[:1], letters, NONE) == [(EOS,)]
+    assert encode_rolling([("", "lighteval")], letters, NONE) == [()]
     assert encode_rolling([], letters, NONE) == []
 
 
