@@ -82,6 +82,7 @@ OPTIONS = (
     Option(name="data-home", metavar="DIR", help="a folder <owner>/<name>/... used instead of the hub (also LIGHTEVAL_DATA_HOME)"),
     Option(name="tiny-parameters", metavar="FILE", help="tinyBenchmarks.pkl, for the estimates of extended|tiny:* (docs/suites.md)"),
     Option(name="report-dir", metavar="DIR", help="where run folders are written (default: reports)"),
+    Option(name="no-html", kind="flag", help="write no report.html into the run's folder"),
     Option(name="no-cache", kind="flag", help="compute every answer and read every data set; keep nothing"),
     Option(name="cache-dir", metavar="DIR", help="where answers and prepared data sets are kept (default: the user's cache folder)"),
     Option(name="cache-size", metavar="SIZE", help="most that the answers may take, e.g. 500MB (default 5GB); the data sets as much again"),

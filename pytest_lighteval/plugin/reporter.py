@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Generator, Iterator, Mapping
 from datetime import UTC, datetime
 
@@ -25,11 +26,13 @@ from pytest_lighteval.plugin.recorded_run import deferred_line, write_scores
 from pytest_lighteval.plugin.red_gates import RedSession, continues, open_missing
 from pytest_lighteval.plugin.reference import forget_exchange
 from pytest_lighteval.plugin.saved_baselines import save_baseline
+from pytest_lighteval.plugin.secret_texts import mask_likely
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.plugin.session_reports import run_reports
 from pytest_lighteval.plugin.workers import start_of
 from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.reports.junit import metric_properties
+from pytest_lighteval.reports.page import PAGE, write_run_page
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.rows import COLOURS, Style, cache_line
 from pytest_lighteval.reports.run_collector import REFERENCE, RunCollector
@@ -232,6 +235,8 @@ class Reporter:
         try:
             write_scores(self._session, self._config, self._report)
             write_run(self._session.run_folder, self._report, os.environ)
+            if self._session.settings.has_page:
+                write_run_page(self._session.run_folder)
         except LightevalError as error:
             self._problem = str(error)
             if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
@@ -252,6 +257,7 @@ class Reporter:
             groups=self._groups,
             calibration={key: calibrated(runs) for key, runs in self._collected.runs.items()},
             exit_status=_exit_word(exit_status),
+            command=shlex.join(["pytest", *(mask_likely(secrets.mask(str(word))) for word in self._config.invocation_params.args)]),
             baselines=settings.gate.compared_files(self._config.invocation_params.dir),
             model_args={} if settings.arguments is None else secrets.without(to_plain(given_arguments(settings.arguments))),
         )
@@ -286,8 +292,10 @@ class Reporter:
         if self._problem is not None:
             yield f"ERROR: {self._problem}", "error"
         else:
-            results = os.path.relpath(self._session.run_folder / "results.json", self._config.invocation_params.dir)
-            yield f"results: {results}", "plain"
+            folder = os.path.relpath(self._session.run_folder, self._config.invocation_params.dir)
+            yield f"results: {os.path.join(folder, 'results.json')}", "plain"
+            if self._session.settings.has_page:
+                yield f"page: {os.path.join(folder, PAGE)}", "plain"
 
     def _saving(self) -> list[str]:
         """What became of `--save-baseline` and `--baseline-repin`."""

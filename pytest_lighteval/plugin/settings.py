@@ -73,6 +73,8 @@ class Settings:
     data_home: Path | None
     report_dir: Path
     gate: GateSettings
+    has_page: bool = True
+    """Whether the run's folder gets a report.html."""
     against: Against | None = None
     """The reference that is measured first. None: there is none."""
     cache: CacheSettings | None = None
@@ -135,6 +137,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
         data_home=_folder(folder / data_home, "--data-home") if data_home else None,
         report_dir=(folder if config.getoption("lighteval_report_dir") else _home(config)) / (values["report_dir"] or "reports"),
         gate=gate,
+        has_page=not values["no_html"],
         against=_against(values, folder),
         cache=None if values["no_cache"] else _cache(config, values),
         threads=_threads(values["threads"]),

@@ -35,6 +35,7 @@ def results_json(report: RunReport) -> str:
             "started": report.started,
             "seconds": report.seconds,
             "exit_status": report.exit_status,
+            "command": report.command,
             "cache": report.cache,
             "use": report.backend.get("use", {}),
             "task_seconds": {str(result.key): result.seconds for result in report.results},

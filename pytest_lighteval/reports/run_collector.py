@@ -154,6 +154,7 @@ class RunCollector:
         exit_status: str,
         baselines: Sequence[Mapping[str, Any]] = (),
         model_args: Mapping[str, Any] | None = None,
+        command: str | None = None,
     ) -> RunReport:
         """What was collected so far as one run. `arguments` are those that the backends were made with; they may be any object."""
         return RunReport(
@@ -176,6 +177,7 @@ class RunCollector:
             attempts=dict(sorted(self.attempts.items())),
             cache=self.cache,
             exit_status=exit_status,
+            command=command,
             baselines=tuple(baselines),
             model_args=dict(to_plain(model_args or {})),
         )

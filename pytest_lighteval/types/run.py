@@ -89,6 +89,8 @@ class RunReport:
     """The files that scores are compared with: `path`, `sha256`, number of `tasks`, `models`, and `is_pinned`."""
     model_args: Mapping[str, Any] = field(default_factory=dict)
     """The model arguments that differ from their defaults."""
+    command: str | None = None
+    """What was typed to start the run, as a line for a shell, without keys. None: unknown."""
     exit_status: str = "ok"
     """How the session ended, for pytest: ok, tests_failed, interrupted... After others than the first two, results may be missing."""
 

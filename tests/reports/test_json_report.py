@@ -37,6 +37,7 @@ def test_everything_of_a_run_is_in_it() -> None:
             "started": "2026-01-02T03:04:05+00:00",
             "seconds": 61.5,
             "exit_status": "ok",
+            "command": None,
             "cache": {},
             "use": {},
             "task_seconds": {"leaderboard|gsm8k|5": 12.5},

@@ -1,0 +1,301 @@
+// Every document: a list with filters, and beside it the one that is open.
+const NEAR_TIE = 0.1;
+
+const FILTERS = [
+  ["all", "all", "every document"],
+  ["wrong", "wrong", "the chosen metric's score is below a half"],
+  ["right", "right", "the chosen metric's score is at least a half"],
+  ["flipped", "flipped", "scores otherwise than in the reference"],
+  ["cut", "cut by length", "a text ended at the limit of new tokens"],
+  ["near", "near ties", `the lead of the right choice is within ${NEAR_TIE} nats of none`],
+  ["errors", "errors", "the request failed, or a metric gave up"],
+  ["truncated", "shortened prompts", "the prompt was cut to the model's length"],
+  ["empty", "empty answers", "the model wrote nothing, or refused"],
+];
+
+// A metric for which "wrong" has a meaning: higher is better, and scores lie between 0 and 1.
+function marksWrong(run, task, metric) {
+  const number = ((run.results.metrics || {})[task.key] || {})[metric];
+  const column = task.scores[metric];
+  if (!column || (number && number.higher_is_better === false)) return false;
+  return column.every((value) => value === null || (numeric(value) >= 0 && numeric(value) <= 1));
+}
+
+function flippedIds(run, key, metric) {
+  for (const comparison of state.head.comparisons) {
+    const flips = comparison.candidate === run && comparison.flips[key] && comparison.flips[key][metric];
+    if (flips) return new Set(flips.map(([id]) => id));
+  }
+  return new Set();
+}
+
+const bestMetric = (run, task) => metricNames(run, task.key).find((name) => task.scores[name]) || Object.keys(task.scores)[0] || "";
+
+function passes(filter, task, index, metric, isMarked, flipped) {
+  const marks = task.marks[index];
+  const value = task.scores[metric] ? task.scores[metric][index] : null;
+  if (filter === "wrong") return isMarked && value !== null && value < 0.5;
+  if (filter === "right") return isMarked && value !== null && value >= 0.5;
+  if (filter === "flipped") return flipped.has(task.id[index]);
+  if (filter === "cut") return (marks & MARKS.cut) !== 0;
+  if (filter === "near") return Boolean(task.lead) && task.lead[index] !== null && Math.abs(task.lead[index]) <= NEAR_TIE;
+  if (filter === "errors") return (marks & (MARKS.error | MARKS.notJudged)) !== 0;
+  if (filter === "truncated") return (marks & MARKS.truncated) !== 0;
+  if (filter === "empty") return (marks & (MARKS.empty | MARKS.refused)) !== 0;
+  return true;
+}
+
+const SORTS = [["", "as asked"], ["score", "score, lowest first"], ["lead", "lead, smallest first"], ["confidence", "confidence, highest first"], ["written", "tokens written, most first"], ["asked", "tokens asked, most first"]];
+
+function sortedRows(rows, order, tasks, metricOf) {
+  if (!order) return rows;
+  const value = ([place, index]) => {
+    const task = tasks[place];
+    if (order === "score") return task.scores[metricOf(task)] ? numeric(task.scores[metricOf(task)][index]) : NaN;
+    if (order === "lead") return task.lead && task.lead[index] !== null ? Math.abs(task.lead[index]) : NaN;
+    const column = task[order];
+    return column && column[index] !== null ? -column[index] : NaN;
+  };
+  const keyed = rows.map((row) => [value(row), row]);
+  keyed.sort(([one], [other]) => (Number.isNaN(one) || Number.isNaN(other) ? Number.isNaN(one) - Number.isNaN(other) : one - other));
+  return keyed.map(([, row]) => row);
+}
+
+// The texts of a document in which a search looks: its own question, choices and answers, not its few-shot examples.
+function hayOf(document) {
+  const parts = [document.own || "", ...(document.choices || [])];
+  if (document.turns) for (const [, places] of document.turns.slice(-1)) parts.push(...places.map((place) => document.paragraphs[place]));
+  for (const answer of Object.values(document.answers || {})) parts.push(...(answer.texts || []), ...(answer.scored || []));
+  if (document.error) parts.push(document.error);
+  return parts.join("\n").toLowerCase();
+}
+
+function documentsView(values) {
+  const runs = state.head.runs.map((run, place) => [run, place]).filter(([, place]) => state.columns[place].length);
+  if (!runs.length) return [el("p", { class: "lead" }, "This page has no documents: what it was made of holds scores alone.")];
+  let run = Number(values.run || runs[0][1]);
+  if (!state.columns[run] || !state.columns[run].length) run = runs[0][1];
+  const tasks = state.columns[run];
+  const chosen = { task: values.task && tasks.some((task) => task.key === values.task) ? values.task : "", metric: values.metric || "", filter: values.filter || "all", search: values.search || "", sort: values.sort || "" };
+  // a group's row leads to all of its tasks
+  const group = values.task && !chosen.task ? values.task : "";
+  const inGroup = (task) => !group || groupOf(task.key) === group;
+  const metricOf = (task) => (task.scores[chosen.metric] ? chosen.metric : bestMetric(state.head.runs[run], task));
+  let rows = [];
+  let search = 0;
+  const status = el("p", { class: "status", role: "status" });
+  const pane = el("div", { class: "pane", tabindex: "-1", "aria-label": "document" });
+  const filters = el("div", { class: "chips", role: "group", "aria-label": "filters" });
+
+  function select() {
+    const found = [];
+    tasks.forEach((task, place) => {
+      if (chosen.task ? task.key !== chosen.task : !inGroup(task)) return;
+      const metric = metricOf(task);
+      const isMarked = marksWrong(state.head.runs[run], task, metric);
+      const flipped = chosen.filter === "flipped" ? flippedIds(run, task.key, metric) : null;
+      for (let index = 0; index < task.id.length; index++) if (passes(chosen.filter, task, index, metric, isMarked, flipped)) found.push([place, index]);
+    });
+    return found;
+  }
+
+  function row(place) {
+    const [taskPlace, index] = rows[place];
+    const task = tasks[taskPlace];
+    const metric = metricOf(task);
+    const value = task.scores[metric] ? task.scores[metric][index] : null;
+    const isMarked = marksWrong(state.head.runs[run], task, metric);
+    const kind = task.marks[index] & MARKS.error ? "error" : value === null || !isMarked ? "" : value >= 0.5 ? "right" : "wrong";
+    return el(
+      "div",
+      { class: `document ${kind}` },
+      el("span", { class: "score" }, kind === "error" ? "!" : kind === "right" ? "✓" : kind === "wrong" ? "✕" : "", " ", kind === "error" ? "error" : value === null ? "–" : shortFigure(value)),
+      el("span", { class: "texts" }, el("bdi", { class: "question" }, task.question[index] || task.id[index]), el("bdi", { class: "answer" }, task.answer[index] ? `→ ${task.answer[index]}` : "", task.gold[index] && kind !== "right" ? el("span", { class: "gold" }, `  gold: ${task.gold[index]}`) : "")),
+      el("span", { class: "where" }, chosen.task ? task.id[index] : `${task.key} ${task.id[index]}`, task.seed && task.seed[index] ? ` seed ${task.seed[index]}` : "", marksText(task, index)),
+    );
+  }
+
+  function open(place) {
+    const [taskPlace, index] = rows[place];
+    const task = tasks[taskPlace];
+    note({ id: task.id[index], at: task.key, seed: task.seed ? task.seed[index] : "" });
+    const where = { run, task: taskPlace, index, metric: metricOf(task) };
+    showDocument(pane, where, { move: (step) => list.move(step), place: place + 1, count: rows.length });
+    frameNode.classList.add("opened");
+  }
+
+  function note(more) {
+    remember("documents", { run: run || "", task: chosen.task || group, metric: chosen.metric, filter: chosen.filter === "all" ? "" : chosen.filter, search: chosen.search, sort: chosen.sort, ...more });
+  }
+
+  const list = virtualList({ label: "documents", height: 62, row, open });
+
+  async function update(isFirst) {
+    const mine = ++search;
+    filters.replaceChildren(...FILTERS.map(([name, text, title]) => chip(text, chosen.filter === name, () => ((chosen.filter = name), update()), title)));
+    const fit = select();
+    const wanted = chosen.search.trim().toLowerCase();
+    const inRow = ([place, index]) => [tasks[place].id[index], tasks[place].question[index], tasks[place].gold[index], tasks[place].answer[index]].join("\n").toLowerCase().includes(wanted);
+    rows = sortedRows(wanted ? fit.filter(inRow) : fit, chosen.sort, tasks, metricOf);
+    if (!isFirst) note({});
+    const say = (more) => (status.textContent = `${counted(rows.length, "document")} of ${whole(tasks.reduce((sum, task) => sum + task.id.length, 0))}${more}`);
+    say(wanted ? "; searching the whole texts…" : "");
+    const selected = isFirst && values.id ? rows.findIndex(([place, index]) => tasks[place].id[index] === values.id && (!values.at || tasks[place].key === values.at) && (!values.seed || String(tasks[place].seed[index]) === values.seed)) : -1;
+    list.show(rows.length, selected < 0 ? undefined : selected);
+    if (selected >= 0) open(selected);
+    if (!wanted) return;
+    const known = new Set(rows.map(([place, index]) => `${place}.${index}`));
+    const found = [];
+    for (let place = 0; place < fit.length; place++) {
+      const [taskPlace, index] = fit[place];
+      if (known.has(`${taskPlace}.${index}`)) found.push(fit[place]);
+      else if (hayOf(await texts(run, taskPlace, index)).includes(wanted)) found.push(fit[place]);
+      if (mine !== search) return;
+      if (place % 2000 === 1999) say(`; searching the whole texts, ${Math.round((100 * place) / fit.length)} %…`);
+    }
+    rows = sortedRows(found, chosen.sort, tasks, metricOf);
+    say(", searched in questions, choices and answers");
+    list.show(rows.length);
+  }
+
+  const taskNames = [["", group ? `all of ${group}` : `all ${counted(tasks.length, "task")}`], ...tasks.map((task) => [task.key, `${task.key}${task.partial ? " (incomplete)" : ""} (${whole(task.id.length)})`])];
+  const metricPick = el("span");
+  function drawMetrics() {
+    const names = [...new Set(tasks.filter((task) => (chosen.task ? task.key === chosen.task : inGroup(task))).flatMap((task) => Object.keys(task.scores)))];
+    metricPick.replaceChildren(pick("metric", [["", "first of the task"], ...names.map((name) => [name, name])], chosen.metric, (metric) => ((chosen.metric = metric), update())));
+  }
+  drawMetrics();
+  const searchBox = el("input", { type: "search", id: "search", placeholder: "search (press /)", "aria-label": "search documents", value: chosen.search });
+  let timer = 0;
+  searchBox.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => ((chosen.search = searchBox.value), update()), 200);
+  });
+  const runPick = runs.length > 1 ? pick("run", runs.map(([one, place]) => [String(place), one.name]), String(run), (place) => (location.hash = address("documents", { run: place, task: chosen.task, metric: chosen.metric }))) : null;
+  const controls = el("div", { class: "bar-of-filters" }, runPick, pick("task", taskNames, chosen.task, (task) => ((chosen.task = task), drawMetrics(), update())), metricPick, pick("order", SORTS, chosen.sort, (sort) => ((chosen.sort = sort), update())), searchBox);
+  const frameNode = el("div", { class: "two" }, el("div", { class: "left" }, list.node), pane);
+  pane.append(el("p", { class: "nothing" }, "Choose a document: click it, or move with the arrow keys and press Enter."));
+  pane.addEventListener("close", () => frameNode.classList.remove("opened"));
+  update(true);
+  return [controls, filters, status, frameNode];
+}
+
+const shortFigure = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value));
+
+function marksText(task, index) {
+  const marks = task.marks[index];
+  const words = [["cut", "cut by length"], ["truncated", "shortened"], ["empty", "empty"], ["refused", "refused"], ["notJudged", "not judged"]].filter(([name]) => marks & MARKS[name]).map(([, word]) => word);
+  if (task.lead && task.lead[index] !== null && Math.abs(task.lead[index]) <= NEAR_TIE) words.push("near tie");
+  return words.length ? ` · ${words.join(", ")}` : "";
+}
+
+// ------------------------------------------------------------------------------------------------- one document
+
+async function showDocument(pane, where, { move, place, count }, aside) {
+  const task = state.columns[where.run][where.task];
+  const mine = (pane.shownNow = {});
+  const document = await texts(where.run, where.task, where.index);
+  if (pane.shownNow !== mine) return;
+  const { index } = where;
+  const close = el("button", { type: "button", class: "close", onclick: () => pane.dispatchEvent(new Event("close")) }, "← list");
+  const turn = el("span", { class: "turn" }, el("button", { type: "button", "aria-label": "previous document", onclick: () => move(-1) }, "↑"), ` ${whole(place)} of ${whole(count)} `, el("button", { type: "button", "aria-label": "next document", onclick: () => move(1) }, "↓"));
+  const heading = el("div", { class: "pane-head" }, close, el("h2", {}, el("bdi", {}, task.id[index]), el("span", { class: "metric" }, ` ${task.key}${task.seed && task.seed[index] ? `, few-shot seed ${task.seed[index]}` : ""}`)), turn);
+  pane.replaceChildren(...[heading, aside, scoresOf(task, where, document), problemOf(document), ...answersOf(task, where, document), promptOf(document)].flat().filter(Boolean));
+  pane.scrollTop = 0;
+}
+
+function scoresOf(task, where, document) {
+  const values = Object.entries(task.scores).map(([name, column]) => [name, column[where.index] === null ? (document.values && document.values[name] !== undefined ? JSON.stringify(document.values[name]) : "not scored") : shortFigure(column[where.index])]);
+  const facts = [];
+  if (task.asked && task.asked[where.index] !== null) facts.push(`${counted(task.asked[where.index], "token")} asked`);
+  if (task.written && task.written[where.index] !== null) facts.push(`${whole(task.written[where.index])} written`);
+  if (task.marks[where.index] & MARKS.truncated) facts.push("the prompt was cut to the model's length");
+  const marks = marksText(task, where.index).replace(/^ · /, "");
+  if (marks) facts.push(marks);
+  return el("div", { class: "scores-of" }, values.map(([name, value]) => el("span", { class: name === where.metric ? "pill main" : "pill" }, el("b", {}, name), ` ${value}`)), facts.length ? el("span", { class: "pill quiet" }, facts.join(", ")) : null);
+}
+
+function problemOf(document) {
+  const lines = [];
+  if (document.error) lines.push(el("p", { class: "failure" }, document.error));
+  for (const [metric, why] of Object.entries(document.not_judged || {})) lines.push(el("p", { class: "failure" }, `${metric} did not judge it: ${why}`));
+  return lines;
+}
+
+function answersOf(task, where, document) {
+  return Object.entries(document.answers || {}).flatMap(([ask, answer]) => {
+    if (answer.error && answer.error !== document.error) return [el("p", { class: "failure" }, answer.error)];
+    if (answer.logprobs) return [choicesOf(ask, answer, document)];
+    if (answer.texts) return [...textsOf(answer, document)];
+    if (answer.logprob !== undefined) return [el("section", {}, el("h3", {}, "Log-probability of the text"), el("p", {}, `${figure(answer.logprob)} nats over ${counted(answer.count || 0, "token")}`))];
+    return [];
+  });
+}
+
+const ASKS = { choices: "Choices", choices_pmi: "Choices, also without the question", golds: "The right answer" };
+
+function choicesOf(ask, answer, document) {
+  const isAll = ask !== "golds";
+  const names = answer.choices || (isAll ? document.choices : document.golds.map((gold) => document.choices[gold])) || [];
+  const golds = new Set(isAll ? document.golds : names.map((_, place) => place));
+  const logprobs = answer.logprobs.map(numeric);
+  const best = Math.max(...logprobs);
+  const total = logprobs.reduce((sum, one) => sum + Math.exp(one - best), 0);
+  const greedy = new Set(answer.greedy || []);
+  const rows = names.map((choice, place) => {
+    const share = Math.exp(logprobs[place] - best) / total;
+    const isChosen = isAll && logprobs[place] === best;
+    return el(
+      "tr",
+      { class: `${golds.has(place) ? "gold" : ""} ${isChosen ? "chosen" : ""}` },
+      el("td", { class: "sign" }, golds.has(place) ? el("span", { title: "right" }, "✓") : "", isChosen ? el("span", { title: "preferred by the model" }, "▸") : ""),
+      el("td", {}, el("bdi", { class: "text" }, choice), el("span", { class: "reader" }, golds.has(place) ? " (right)" : "", isChosen ? " (preferred)" : "")),
+      el("td", { class: "share" }, isAll ? el("span", { class: "bar-track", title: `${fixed(100 * share, 2)} % of the softmax over the choices` }, el("span", { class: "bar-fill", css: { width: `${100 * share}%` } })) : ""),
+      el("td", { class: "number" }, fixed(logprobs[place], 3)),
+      answer.unconditioned ? el("td", { class: "number" }, fixed(numeric(answer.unconditioned[place]), 3)) : null,
+      el("td", { class: "number" }, answer.counts ? whole(answer.counts[place]) : ""),
+      el("td", {}, greedy.has(place) ? "greedy" : ""),
+    );
+  });
+  const head = ["", "choice", isAll ? "share" : "", "log-probability", ...(answer.unconditioned ? ["without the question"] : []), "tokens", ""];
+  return el("section", {}, el("h3", {}, ASKS[ask] || ask), el("p", { class: "key" }, "✓ right   ▸ preferred by the model"), el("div", { class: "wide" }, el("table", { class: "choices" }, el("thead", {}, el("tr", {}, head.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, rows))));
+}
+
+// A text with its thoughts folded.
+function withThoughts(text) {
+  return text.split(/(<think>[\s\S]*?(?:<\/think>|$)|\[THINK\][\s\S]*?(?:\[\/THINK\]|$))/).filter(Boolean).map((part) => (/^(<think>|\[THINK\])/.test(part) ? fold(`thoughts, ${counted(part.length, "character")}`, () => plainText(part)) : plainText(part)));
+}
+
+const plainText = (text, attributes) => el("pre", { class: "text", dir: "auto", ...attributes }, text);
+
+function* textsOf(answer, document) {
+  const many = answer.texts.length > 1;
+  for (let place = 0; place < answer.texts.length; place++) {
+    const text = answer.texts[place];
+    const scored = answer.scored && answer.scored[place] !== text ? answer.scored[place] : null;
+    const end = answer.ends && answer.ends[place];
+    const facts = [];
+    if (answer.tokens) facts.push(counted(answer.tokens[place], "token"));
+    if (end === "length") facts.push(`cut at the limit${answer.limit ? ` of ${answer.limit}` : ""}`);
+    else if (end) facts.push(`ended by itself (${end})`);
+    if (answer.why_empty && answer.why_empty[place]) facts.push(`empty: ${answer.why_empty[place]}`);
+    const isCut = end === "length";
+    yield el("section", {}, el("h3", {}, many ? `Answer ${place + 1}` : "Answer", el("span", { class: isCut ? "fact cut" : "fact" }, facts.length ? ` ${facts.join(", ")}` : "")), scored === null ? (text ? withThoughts(text) : el("p", { class: "nothing" }, "The text is empty.")) : [el("p", { class: "key" }, "What was scored:"), plainText(scored), fold("what the model wrote", () => withThoughts(text))]);
+  }
+  const golds = document.golds.map((gold) => document.choices[gold]).filter((gold) => gold !== undefined);
+  if (golds.length) yield el("section", {}, el("h3", {}, golds.length > 1 ? "Accepted answers" : "Right answer"), golds.map((gold) => plainText(gold, { class: "text gold" })));
+}
+
+function promptOf(document) {
+  const joined = (places) => places.map((place) => document.paragraphs[place]).join("");
+  const examples = (document.examples || []).length;
+  if (document.turns) {
+    const last = document.turns.length - 1;
+    const turn = ([role, places]) => el("div", { class: "turn-of" }, el("p", { class: "key" }, role), plainText(joined(places)));
+    const before = document.turns.slice(0, last);
+    return el("section", {}, el("h3", {}, "Prompt"), before.length ? fold(`${counted(before.length, "turn")} before it${examples ? `, with ${counted(examples, "example")}` : ""}`, () => before.map(turn)) : null, turn(document.turns[last]));
+  }
+  const before = joined(document.before || []);
+  const title = examples ? `${counted(examples, "few-shot example")} before it` : "what is before it";
+  return el("section", {}, el("h3", {}, "Prompt"), before ? fold(`${title}, ${counted(before.length, "character")}`, () => plainText(before)) : null, plainText(document.own || ""));
+}

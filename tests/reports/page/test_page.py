@@ -1,0 +1,286 @@
+"""A page holds what results.json and the details hold, and nothing in it can act."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_lighteval.errors import DataError, LightevalError
+from pytest_lighteval.reports.json_report import results_json
+from pytest_lighteval.reports.page import write_run_page
+from pytest_lighteval.reports.page.data import PageData, PageDocument, PageRun, PageTask
+from pytest_lighteval.reports.page.documents import CUT, EMPTY, ERROR, REFUSED
+from pytest_lighteval.reports.page.stored_run import session_data
+from pytest_lighteval.reports.page.write import SCRIPTS, write_page
+from pytest_lighteval.reports.run_folder import write_run
+from pytest_lighteval.types import Comparison, Flip, GenerateResponse, PairedVerdict, RunReport, Verdict
+from tests.reports.page.pages import blocks, choice_detail, text_detail, write_details
+from tests.reports.samples import FULL, MMLU, number, result, run
+
+CHOICES = result("mini|choices|1", acc=number(2 / 3, 0.3333, 3))
+TEXTS = result("mini|texts|0", em=number(0.5, 0.5, 2))
+
+HOSTILE = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>\u202ereversed\u2066\x00\x1b[31m\ud800 \u2028 ]]> {{ }}"
+
+
+def written(folder: Path, report: RunReport) -> dict[str, Any]:
+    """The blocks of the run's page."""
+    write_run(folder, report)
+    write_run_page(folder)
+    return blocks(folder / "report.html")
+
+
+# ------------------------------------------------------------------------------------------------------ what is in it
+
+
+def test_the_figures_of_a_page_are_those_of_results_json(tmp_path: Path) -> None:
+    head = written(tmp_path / "one", FULL)["head"]
+
+    assert head["runs"][0]["results"] == json.loads(results_json(FULL))
+    assert head["title"] == "fake"
+
+
+def test_a_run_without_details_has_a_page_too(tmp_path: Path) -> None:
+    assert written(tmp_path / "one", FULL)["columns-0"] == []
+
+
+def test_every_document_has_a_row_and_its_texts(tmp_path: Path) -> None:
+    details = [choice_detail(row, logprobs) for row, logprobs in enumerate([[-1.0, -2.0, -4.0], [-3.0, -2.5], [-1.0, -1.05]])]
+    write_details(tmp_path / "one", "mini|choices|1", details)
+
+    content = written(tmp_path / "one", run(CHOICES))
+
+    (task,) = content["columns-0"]
+    assert (task["key"], task["partial"]) == ("mini|choices|1", False)
+    assert task["id"] == ["test:0", "test:1", "test:2"]
+    assert task["question"] == ["Question 0?", "Question 1?", "Question 2?"]
+    assert task["scores"] == {"acc": [1.0, 0.0, 1.0]}
+    assert (task["answer"], task["gold"]) == (["choice 0", "choice 1", "choice 0"], ["choice 0"] * 3)
+    assert task["lead"] == [1.0, -0.5, 0.05]
+    assert task["confidence"][0] == pytest.approx(1 / (1 + math.exp(-1) + math.exp(-3)), rel=1e-4)
+    assert task["asked"] == [9, 7, 7]
+    texts = content["texts-0-0-0"]
+    assert texts["paragraphs"] == ["An example.\n\n"]
+    assert [document["before"] for document in texts["documents"]] == [[0]] * 3
+    assert [document["own"] for document in texts["documents"]] == ["Question 0?", "Question 1?", "Question 2?"]
+    assert texts["documents"][0]["answers"]["choices"] == {"logprobs": [-1.0, -2.0, -4.0], "greedy": [0], "counts": [2, 2, 2]}
+
+
+def test_texts_are_in_blocks_which_are_found_by_the_place_of_a_document(tmp_path: Path) -> None:
+    write_details(tmp_path / "one", "mini|choices|1", (choice_detail(row, [-1.0, -2.0]) for row in range(450)))
+
+    content = written(tmp_path / "one", run(CHOICES))
+
+    size = content["head"]["block"]
+    assert len(content["columns-0"][0]["id"]) == 450
+    for row in (0, size - 1, size, 449):
+        assert content[f"texts-0-0-{row // size}"]["documents"][row % size]["own"] == f"Question {row}?"
+
+
+def test_what_happened_to_an_answer_is_marked(tmp_path: Path) -> None:
+    refused = GenerateResponse(texts=("",), finish_reasons=("stop",), empty_reasons=("the model refused",))
+    details = [
+        text_detail(0, " yes"),
+        text_detail(1, " ye", num_cut=1),
+        text_detail(2, "", response=refused),
+        replace(text_detail(3, ""), responses={}, values={}, error="timed out"),
+    ]
+    write_details(tmp_path / "one", "mini|texts|0", details)
+
+    (task,) = written(tmp_path / "one", run(TEXTS))["columns-0"]
+
+    assert task["marks"] == [0, CUT, EMPTY | REFUSED, ERROR]
+    assert task["written"] == [4, 4, None, None]
+    assert task["answer"] == ["yes", "ye", "", "timed out"]
+    assert task["scores"] == {"em": [1.0, 0.0, 0.0, None]}
+
+
+def test_a_task_that_broke_has_what_was_answered_before(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        write_details(tmp_path / "one", "mini|texts|0", (text_detail(row, str(1 // (1 - row))) for row in range(2)))
+
+    (task,) = written(tmp_path / "one", run(errors={"mini|texts|0": "it broke"}))["columns-0"]
+
+    assert (task["partial"], task["id"]) == (True, ["test:0"])
+
+
+def test_flips_stand_beside_their_verdict(tmp_path: Path) -> None:
+    flips = (Flip(id="test:1", before=1.0, after=0.0, is_loss=True), Flip(id="test:2", before=0.0, after=0.5, is_loss=False))
+    comparison = Comparison(baseline=0.7, candidate=0.6, loss=0.1, lower=0.0, upper=0.2, p=0.1, n=3, lost=1, won=1, method="exact")
+    paired = PairedVerdict(outcome="INCONCLUSIVE", line="acc 0.7 -> 0.6", red=False, comparison=comparison, flips=flips)
+    verdict = Verdict(metric="acc", outcome="inconclusive", message="acc", value=0.6, stderr=0.1, n=3, paired=paired)
+    report = replace(
+        run(CHOICES, verdicts={"mini|choices|1": (verdict,)}),
+        baselines=({"path": "base.json", "sha256": "0" * 64, "tasks": 1, "models": (), "is_pinned": False},),
+    )
+
+    head = written(tmp_path / "one", report)["head"]
+
+    (found,) = head["comparisons"]
+    assert (found["candidate"], found["reference"], found["label"]) == (0, None, "base.json")
+    assert [flip[:4] for flip in found["flips"]["mini|choices|1"]["acc"]] == [["test:1", 1.0, 0.0, True], ["test:2", 0.0, 0.5, False]]
+    assert found["verdicts"]["mini|choices|1"][0]["paired"]["loss"] == 0.1
+
+
+def test_a_reference_model_is_a_second_run_with_texts(tmp_path: Path) -> None:
+    write_details(tmp_path / "one", "mini|texts|0", [text_detail(0, " yes")])
+    write_details(tmp_path / "one/reference", "mini|texts|0", [text_detail(0, " no")])
+    report = replace(run(TEXTS), references=(TEXTS,), reference_backend={"name": "fake", "model": "base"})
+
+    content = written(tmp_path / "one", report)
+
+    assert [found["name"] for found in content["head"]["runs"]] == ["fake", "base"]
+    assert [content[f"columns-{place}"][0]["answer"] for place in range(2)] == [["yes"], ["no"]]
+
+
+def test_details_that_cannot_be_read_are_named_with_their_line(tmp_path: Path) -> None:
+    write_details(tmp_path / "one", "mini|texts|0", [text_detail(0, " yes")])
+    path = tmp_path / "one/details/mini/texts.0-shot.jsonl"
+    path.write_bytes(path.read_bytes() + b"{\n")
+    write_run(tmp_path / "one", run(TEXTS))
+
+    with pytest.raises(DataError, match=rf"^{re.escape(str(path))}:2: no line of details: "):
+        write_run_page(tmp_path / "one")
+
+    assert not (tmp_path / "one/report.html").exists()
+
+
+def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "page").mkdir()
+
+    with pytest.raises(LightevalError, match=r"/page: the page cannot be written: Is a directory$"):
+        write_page(tmp_path / "page", PageData(title="x", runs=(PageRun(name="x", results={}),)))
+
+
+def test_a_run_of_which_only_scores_are_known_is_a_run(tmp_path: Path) -> None:
+    known = {"metrics": {"a|b|0": {"acc": {"value": 0.5, "stderr": None, "n": 2, "higher_is_better": True}}}}
+    runs = (PageRun(name="file", results=known), PageRun(name="other", results={}))
+    write_page(tmp_path / "page.html", PageData(title="both", runs=runs))
+
+    content = blocks(tmp_path / "page.html")
+
+    assert [found["results"].get("metrics") for found in content["head"]["runs"]] == [known["metrics"], None]
+    assert content["columns-1"] == []
+
+
+# ------------------------------------------------------------------------------------------------- nothing in it acts
+
+
+class Elements(HTMLParser):
+    """The elements of a page, and the text of those that a browser does not parse."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.content: dict[int, str] = {}
+        self.is_open = False
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        self.is_open = tag in ("script", "style")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.is_open = False
+
+    def handle_data(self, data: str) -> None:
+        if self.is_open:
+            self.content[len(self.found) - 1] = self.content.get(len(self.found) - 1, "") + data
+
+
+def hostile_page(tmp_path: Path) -> Path:
+    """A page in which every text that a model, a data set or a user may write is hostile."""
+    answers = GenerateResponse(texts=(HOSTILE,), finish_reasons=(HOSTILE,), empty_reasons=(HOSTILE,))
+    details = [
+        replace(text_detail(0, HOSTILE, gold=HOSTILE, response=answers), not_judged={HOSTILE: HOSTILE}, few_shot_ids=(HOSTILE,)),
+        replace(choice_detail(1, [-1.0, -2.0], query=HOSTILE), error=HOSTILE, values={HOSTILE: 1.0}),
+    ]
+    write_details(tmp_path / "one", "mini|texts|0", details)
+    verdict = Verdict(metric=HOSTILE, outcome="failed", message=HOSTILE, value=0.5, stderr=None, n=1, waiver=HOSTILE)
+    report = replace(
+        run(TEXTS, verdicts={"mini|texts|0": (verdict,), HOSTILE: (verdict,)}, errors={HOSTILE: HOSTILE}, skipped={HOSTILE: HOSTILE}),
+        backend={"name": HOSTILE, "model": HOSTILE, HOSTILE: HOSTILE},
+        settings={HOSTILE: HOSTILE},
+        command=HOSTILE,
+        own_runs={HOSTILE: (TEXTS,)},
+    )
+    written(tmp_path / "one", report)
+    return tmp_path / "one/report.html"
+
+
+def test_no_text_of_others_is_markup(tmp_path: Path) -> None:
+    text = hostile_page(tmp_path).read_text("utf-8")
+    plain = (tmp_path / "plain").resolve()
+    written(plain, run(TEXTS))
+
+    assert "alert" not in text
+    tags = [tag for tag, _ in Elements(text).found if tag != "script"]
+    assert tags == [tag for tag, _ in Elements((plain / "report.html").read_text("utf-8")).found if tag != "script"]
+    # and yet all of it is there
+    head = blocks(tmp_path / "one/report.html")["head"]
+    assert head["runs"][0]["results"]["skipped"] == {HOSTILE: HOSTILE}
+
+
+def test_the_policy_admits_this_script_and_this_style_alone(tmp_path: Path) -> None:
+    written(tmp_path / "one", FULL)
+    page = Elements((tmp_path / "one/report.html").read_text("utf-8"))
+
+    (policy,) = [values["content"] for tag, values in page.found if tag == "meta" and values.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    own = {
+        tag: page.content[place]
+        for place, (tag, values) in enumerate(page.found)
+        if tag == "style" or (tag == "script" and "type" not in values)
+    }
+    for tag in ("script", "style"):
+        digest = base64.b64encode(hashlib.sha256(own[tag].encode()).digest()).decode()
+        assert rules[f"{tag}-src"] == f"'sha256-{digest}'"
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    assert not {"connect-src", "img-src", "frame-src", "object-src"} & rules.keys()
+    places = [place for place, (tag, values) in enumerate(page.found) if tag == "script" or values.get("http-equiv")]
+    assert page.found[places[0]][0] == "meta", "the policy stands before every script"
+    assert not [values for _, values in page.found if "src" in values or any(name.startswith("on") for name in values)]
+
+
+def test_the_script_makes_no_markup_of_texts_and_asks_no_network() -> None:
+    folder = Path(write_page.__code__.co_filename).parent
+    script = "".join((folder / name).read_text("utf-8") for name in SCRIPTS)
+
+    assert sorted(SCRIPTS) == sorted(path.name for path in folder.glob("*.js"))
+    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "fetch(", "XMLHttpRequest", "</script", "<!--"):
+        assert word not in script, word
+
+
+def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
+    write_details(tmp_path / "one", "mini|texts|0", [text_detail(row, " yes") for row in range(5)])
+    written(tmp_path / "one", run(TEXTS, *MMLU))
+    first = (tmp_path / "one/report.html").read_bytes()
+    write_page(tmp_path / "again.html", session_data(tmp_path / "one"))
+
+    assert (tmp_path / "again.html").read_bytes() == first
+
+
+def test_documents_are_read_while_the_page_is_written(tmp_path: Path) -> None:
+    alive = []
+
+    def documents() -> Any:
+        for row in range(1000):
+            alive.append(row)
+            yield PageDocument(id=f"test:{row}", scores={"acc": 1.0})
+
+    task = PageTask(key="a|b|0", documents=documents())
+    write_page(tmp_path / "page.html", PageData(title="x", runs=(PageRun(name="x", results={}, tasks=(task,)),)))
+
+    assert len(alive) == 1000
+    assert len(blocks(tmp_path / "page.html")["columns-0"][0]["id"]) == 1000
