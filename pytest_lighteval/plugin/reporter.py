@@ -32,7 +32,7 @@ from pytest_lighteval.plugin.session_reports import run_reports
 from pytest_lighteval.plugin.workers import start_of
 from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.reports.junit import metric_properties
-from pytest_lighteval.reports.page import PAGE, write_run_page
+from pytest_lighteval.reports.page import PAGE
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.rows import COLOURS, Style, cache_line
 from pytest_lighteval.reports.run_collector import REFERENCE, RunCollector
@@ -234,9 +234,7 @@ class Reporter:
         self._report = self._run_report(session.exitstatus)
         try:
             write_scores(self._session, self._config, self._report)
-            write_run(self._session.run_folder, self._report, os.environ)
-            if self._session.settings.has_page:
-                write_run_page(self._session.run_folder)
+            write_run(self._session.run_folder, self._report, os.environ, has_page=self._session.settings.has_page)
         except LightevalError as error:
             self._problem = str(error)
             if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):

@@ -63,13 +63,13 @@ def test_runs_of_one_second_have_folders_of_their_own_and_nothing_is_made_for_th
 # ----------------------------------------------------------------------------------------------------- its files
 
 
-def test_a_run_leaves_its_two_files_and_a_line_in_the_index(tmp_path: Path) -> None:
+def test_a_run_leaves_its_files_and_a_line_in_the_index(tmp_path: Path) -> None:
     report = replace(FULL, model_args={"accuracy": 0.7, "wrong": ["test:3"]})
     write_run(tmp_path / "one", report)
 
-    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["results.json", "summary.md"]
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["report.html", "results.json", "summary.md"]
     assert (tmp_path / "one/results.json").read_text("utf-8") == results_json(report)
-    assert (tmp_path / "one/summary.md").read_text("utf-8") == summary_markdown(report)
+    assert (tmp_path / "one/summary.md").read_text("utf-8") == summary_markdown(report, page=("report.html", "report.html"))
     assert json.loads((tmp_path / "index.json").read_text("utf-8")) == {
         "schema": 1,
         "runs": [
@@ -105,6 +105,13 @@ def test_a_run_leaves_its_two_files_and_a_line_in_the_index(tmp_path: Path) -> N
         " lighteval\\|wikitext:2\\|0 word\\_perplexity 23.4512 |"
         " 4 | 2 | 1 | 0 | 1 | 1 | 1 min 02 s |",
     ]
+
+
+def test_a_run_without_a_page_has_no_link_to_one(tmp_path: Path) -> None:
+    write_run(tmp_path / "one", FULL, has_page=False)
+
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["results.json", "summary.md"]
+    assert (tmp_path / "one/summary.md").read_text("utf-8") == summary_markdown(FULL)
 
 
 def test_a_run_that_is_written_again_replaces_what_the_index_says(tmp_path: Path) -> None:
@@ -206,4 +213,4 @@ def test_an_index_that_cannot_be_written_is_named_and_the_run_is_kept(tmp_path: 
     with pytest.raises(LightevalError, match=r"/index\.json: the index of runs cannot be written: Is a directory$"):
         write_run(tmp_path / "one", FULL)
 
-    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["results.json", "summary.md"]
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["report.html", "results.json", "summary.md"]

@@ -12,14 +12,12 @@ import msgspec
 
 from pytest_lighteval.errors import DataError
 from pytest_lighteval.reports.details import details_path
+from pytest_lighteval.reports.flips import ExplainedFlip
 from pytest_lighteval.reports.json_report import read_results
 from pytest_lighteval.reports.page.data import PageComparison, PageData, PageDocument, PageFlip, PageRun, PageTask
 from pytest_lighteval.reports.printable import encodable, map_texts
 from pytest_lighteval.reports.rows import ordered_keys
 from pytest_lighteval.types import TaskKey
-
-_REFERENCE = "reference"
-"""Below a run's folder: the reference model's details."""
 
 _LINES = msgspec.json.Decoder(PageDocument)
 
@@ -68,20 +66,21 @@ def stored_tasks(folders: Sequence[Path], keys: Sequence[str]) -> tuple[PageTask
     return tuple(found)
 
 
-def read_run(folder: Path, *, name: str | None = None, details: Sequence[Path] = ()) -> PageRun:
+def read_run(folder: Path, *, name: str | None = None, sources: Sequence[Path] | None = None) -> PageRun:
     """A run with its documents.
 
     Args:
         folder: the run's.
         name: what a reader calls it. None: the model's name, or else the folder's.
-        details: further folders that may hold details of its tasks, such as those of the runs that it joins.
+        sources: the run folders that have its details. None: this one.
 
     Raises:
         DataError: there is no results.json, or it cannot be read.
     """
     results = read_results(folder / "results.json")
     keys = ordered_keys({*results.get("config_tasks", {}), *results.get("errors", {})})
-    return PageRun(name=name or run_name(results) or folder.name, results=results, tasks=stored_tasks((folder, *details), keys))
+    tasks = stored_tasks([folder] if sources is None else sources, keys)
+    return PageRun(name=name or run_name(results) or folder.name, results=results, tasks=tasks)
 
 
 def run_name(results: Mapping[str, Any]) -> str | None:
@@ -90,41 +89,62 @@ def run_name(results: Mapping[str, Any]) -> str | None:
     return None if name is None else str(name)
 
 
-def session_data(folder: Path, *, details: Sequence[Path] = ()) -> PageData:
+def page_flips(
+    flips: Mapping[str, Mapping[str, Sequence[ExplainedFlip]]],
+) -> dict[str, dict[str, tuple[PageFlip, ...]]]:
+    """Flips with their reasons, as a page holds them."""
+    return {key: {metric: tuple(map(_page_flip, of_metric)) for metric, of_metric in metrics.items()} for key, metrics in flips.items()}
+
+
+def _page_flip(explained: ExplainedFlip) -> PageFlip:
+    flip = explained.flip
+    return PageFlip(id=flip.id, before=flip.before, after=flip.after, is_loss=flip.is_loss, reason=explained.reason.value)
+
+
+def session_data(
+    folder: Path,
+    *,
+    sources: Sequence[Path] | None = None,
+    others: Sequence[Path] = (),
+    flips: Mapping[str, Mapping[str, Sequence[ExplainedFlip]]] | None = None,
+) -> PageData:
     """The page of one session: its run, and what it was compared with.
 
-    That is its reference model, with the texts of both sides, or its baseline files, which hold scores alone. Arguments and errors as
-    those of `read_run`.
+    Args:
+        folder: the run's.
+        sources: the run folders that have its details. None: this one.
+        others: folders that have the details of what it was compared with. Empty: that is a baseline file, which holds scores alone.
+        flips: the documents that flipped, by task and metric.
+
+    Raises:
+        DataError: there is no results.json, or it cannot be read.
     """
-    run = read_run(folder, details=details)
+    run = read_run(folder, sources=sources)
     results = run.results
     runs = [run]
-    if (reference := results.get("reference")) is not None:
-        name = str(reference["backend"].get("model") or reference["backend"].get("name") or _REFERENCE)
-        tasks = stored_tasks([folder / _REFERENCE], ordered_keys(reference["metrics"]))
-        runs.append(PageRun(name=name if name != run.name else f"{name} ({_REFERENCE})", results=reference, tasks=tasks))
-    compared = any(verdict.get("paired") for verdicts in results.get("verdicts", {}).values() for verdict in verdicts)
-    return PageData(
-        title=run.name,
-        runs=tuple(runs),
-        comparisons=(_comparison(results, runs),) if compared else (),
-    )
-
-
-def _comparison(results: Mapping[str, Any], runs: Sequence[PageRun]) -> PageComparison:
     files = [str(file["path"]) for file in results.get("baselines") or () if not file["is_pinned"]]
-    return PageComparison(
+    label = ", ".join(files) or "the baseline"
+    if others:
+        runs.append(_other(results, run, others))
+        label = runs[1].name if results.get("reference") is not None else label
+    compared = any(verdict.get("paired") for verdicts in results.get("verdicts", {}).values() for verdict in verdicts)
+    comparison = PageComparison(
         candidate=0,
-        reference=1 if len(runs) > 1 else None,
-        label=runs[1].name if len(runs) > 1 else ", ".join(files) or "the baseline",
-        verdicts=results["verdicts"],
-        flips={
-            key: {verdict["metric"]: tuple(_flips(paired.get("flips", ()))) for verdict in verdicts if (paired := verdict.get("paired"))}
-            for key, verdicts in results["verdicts"].items()
-        },
+        reference=1 if others else None,
+        label=label,
+        verdicts=results.get("verdicts", {}),
+        flips=page_flips(flips or {}),
     )
+    return PageData(title=run.name, runs=tuple(runs), comparisons=(comparison,) if compared else ())
 
 
-def _flips(flips: Sequence[Mapping[str, Any]]) -> Iterator[PageFlip]:
-    for flip in flips:
-        yield PageFlip(id=flip["id"], before=float(flip["before"]), after=float(flip["after"]), is_loss=flip["is_loss"])
+def _other(results: Mapping[str, Any], run: PageRun, folders: Sequence[Path]) -> PageRun:
+    """The reference model of the session, or the run whose folder was the baseline; only the tasks that both have."""
+    keys = ordered_keys(results["config_tasks"])
+    known: Mapping[str, Any] | None = results.get("reference")
+    if known is not None:
+        name = str(known["backend"].get("model") or known["backend"].get("name") or "reference")
+    else:
+        known = next((read_results(path) for folder in folders if (path := folder / "results.json").is_file()), {})
+        name = run_name(known) or folders[0].name
+    return PageRun(name=name if name != run.name else f"{name} (reference)", results=known, tasks=stored_tasks(folders, keys))

@@ -16,7 +16,6 @@ import pytest
 
 from pytest_lighteval.errors import DataError, LightevalError
 from pytest_lighteval.reports.json_report import results_json
-from pytest_lighteval.reports.page import write_run_page
 from pytest_lighteval.reports.page.data import PageData, PageDocument, PageRun, PageTask
 from pytest_lighteval.reports.page.documents import CUT, EMPTY, ERROR, REFUSED
 from pytest_lighteval.reports.page.stored_run import session_data
@@ -35,7 +34,6 @@ HOSTILE = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>\u2
 def written(folder: Path, report: RunReport) -> dict[str, Any]:
     """The blocks of the run's page."""
     write_run(folder, report)
-    write_run_page(folder)
     return blocks(folder / "report.html")
 
 
@@ -146,12 +144,12 @@ def test_details_that_cannot_be_read_are_named_with_their_line(tmp_path: Path) -
     write_details(tmp_path / "one", "mini|texts|0", [text_detail(0, " yes")])
     path = tmp_path / "one/details/mini/texts.0-shot.jsonl"
     path.write_bytes(path.read_bytes() + b"{\n")
-    write_run(tmp_path / "one", run(TEXTS))
 
     with pytest.raises(DataError, match=rf"^{re.escape(str(path))}:2: no line of details: "):
-        write_run_page(tmp_path / "one")
+        write_run(tmp_path / "one", run(TEXTS))
 
-    assert not (tmp_path / "one/report.html").exists()
+    assert sorted(file.name for file in (tmp_path / "one").iterdir()) == ["details", "results.json", "summary.md"]
+    assert "report.html" not in (tmp_path / "one/summary.md").read_text("utf-8")
 
 
 def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
