@@ -10,8 +10,19 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
+from pytest_lighteval.asking import (
+    LearnsAnswers,
+    Progress,
+    PromptedDoc,
+    Responses,
+    Thoughts,
+    ask_all,
+    first_requests,
+    teach,
+    without_thoughts,
+)
 from pytest_lighteval.data.data_sets import DataSets, rows_fingerprint
 from pytest_lighteval.errors import BackendError, DataError, NothingToAskError, NotJudgedError, RequestsFailedError, UserInputError
 from pytest_lighteval.metrics import metrics_of
@@ -21,7 +32,7 @@ from pytest_lighteval.metrics.tiny_parameters import TinyParameters
 from pytest_lighteval.prompts.assembly import build_prompt, truncate_few_shots
 from pytest_lighteval.prompts.documents import render_docs
 from pytest_lighteval.prompts.few_shots import pick_few_shots, resolve_few_shots_split, shuffle_docs
-from pytest_lighteval.prompts.reasoning import ReasoningTags, answer_after_thoughts
+from pytest_lighteval.prompts.reasoning import ReasoningTags
 from pytest_lighteval.prompts.requests import answer_stops, build_requests, digest_requests
 from pytest_lighteval.prompts.shared_contexts import shared_context_note
 from pytest_lighteval.tally import Tally, Whole, ends_of
@@ -70,44 +81,6 @@ class EvaluationSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserInputError(f"{name}: {value} is not a number from 1 on")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptedDoc:
-    """One document with its prompt under one few-shot seed, and all requests about it."""
-
-    doc: Doc
-    few_shot_seed: int
-    num_shots: int
-    """Few-shot examples in the prompt."""
-    dropped_shots: int
-    """Examples that the truncation flag left out."""
-    prompt: Prompt
-    requests: Mapping[str, Request]
-    prompt_digest: str
-    shots: tuple[Doc, ...] = ()
-    """The examples. Empty: there are none, or a guest does not say which they are."""
-    score: Callable[[Mapping[str, Response]], Mapping[str, SampleValue | None]] | None = None
-    """A guest's own scoring of its responses. None: the task's metrics score them."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far an evaluation is. The callback sees it after every response."""
-
-    done: int
-    total: int
-    """Requests."""
-    documents: int = 0
-    """The documents that they are about, once for each few-shot seed."""
-
-
-@runtime_checkable
-class LearnsAnswers(Protocol):
-    """A backend that is given the documents, so that it can answer them right as often as a test wants. For tests only."""
-
-    def learn(self, request: Request, doc: Doc) -> None:
-        """Called once for every request, before the backend is asked."""
 
 
 class Lengths(Protocol):
@@ -174,14 +147,14 @@ def evaluate(
 
     data, prompted = _prompted(task, key, metrics, settings, data_sets, backend)
     if isinstance(backend, LearnsAnswers):
-        _teach(backend, prompted)
+        teach(backend, prompted)
 
     whole = Whole(
         task=task,
         key=key,
         max_samples=settings.max_samples,
         has_system_prompt=bool(settings.system_prompt),
-        use_chat_template=settings.use_chat_template,
+        use_chat_template=in_turns(task, settings),
         fingerprint=data.fingerprint,
         row_sources=data.row_sources,
         data_notes=data.notes,
@@ -195,10 +168,10 @@ def evaluate(
     def measured() -> TaskResult:
         return with_estimates(task, tally.result(whole, seconds=time.perf_counter() - started), tiny_parameters)
 
-    progress = Progress(done=0, total=sum(len(set(doc.requests.values())) for doc in prompted), documents=len(prompted))
+    progress = Progress(done=0, total=sum(doc.asked for doc in prompted), documents=len(prompted))
     for part in stopping.parts(prompted) if stopping else [range(len(prompted))]:
         asked = {index: prompted[index] for index in part}
-        answered = _answered(_ask(backend, asked, progress, on_progress, all_of_it=share is None), thoughts)
+        answered = _answered(ask_all(backend, asked, progress, on_progress, all_of_it=share is None, thoughts=thoughts), thoughts)
         for index, answer in _grade(task, grader, graded, prompted, answered) if graded and grader else answered:
             detail = _score(prompted[index], answer, metrics)
             if detail.error is None:
@@ -235,9 +208,14 @@ def requests_of(
     metrics = metrics_of(task)
     _, prompted = _prompted(task, key, metrics, settings, data_sets, backend)
     if isinstance(backend, LearnsAnswers):
-        _teach(backend, prompted)
-    asked = _asked(dict(enumerate(prompted)))
+        teach(backend, prompted)
+    asked = first_requests(dict(enumerate(prompted)))
     return [asked[kind].requests for kind in sorted(asked)]
+
+
+def in_turns(task: Task, settings: EvaluationSettings) -> bool:
+    """Whether the task is asked as a chat: the user wants it so, or the task is a conversation."""
+    return settings.use_chat_template or bool(task.prompt.turns)
 
 
 def task_kinds(task: Task) -> tuple[RequestKind, ...]:
@@ -352,21 +330,21 @@ def prompt_docs(
                     generation_size=task.generation_size,
                     system_prompt=settings.system_prompt,
                     system_prompt_apart=task.system_prompt_apart,
-                    use_chat_template=settings.use_chat_template,
+                    use_chat_template=in_turns(task, settings),
                 )
             prompt = build_prompt(
                 doc,
                 shots,
                 system_prompt=settings.system_prompt,
                 system_prompt_apart=task.system_prompt_apart,
-                use_chat_template=settings.use_chat_template,
+                use_chat_template=in_turns(task, settings),
             )
             requests = build_requests(
                 task,
                 doc,
                 prompt,
                 metrics,
-                use_chat_template=settings.use_chat_template,
+                use_chat_template=in_turns(task, settings),
                 expects_thoughts=bool(settings.reasoning_tags),
             )
             yield PromptedDoc(
@@ -377,7 +355,7 @@ def prompt_docs(
                 dropped_shots=len(picked) - len(shots),
                 prompt=prompt,
                 requests=requests,
-                prompt_digest=digest_requests(requests),
+                prompt_digest=digest_requests(requests, doc.turns),
             )
 
 
@@ -388,106 +366,19 @@ def few_shot_pool(task: Task, data_sets: DataSets) -> list[Doc]:
     return [doc for name in splits for doc in render_docs(task, data_sets.rows(task, name), name, few_shots=True).docs]
 
 
-def _teach(backend: LearnsAnswers, docs: Sequence[PromptedDoc]) -> None:
-    for prompted in docs:
-        for request in prompted.requests.values():
-            backend.learn(request, prompted.doc)
-
-
-# ------------------------------------------------------------------------------------------------ responses
-
-
-@dataclass(slots=True)
-class _Responses:
-    """The responses about one document as they come in."""
-
-    missing: int
-    by_ask: dict[str, Response] = field(default_factory=dict)
-
-
-def _ask(
-    backend: Backend,
-    docs: Mapping[int, PromptedDoc],
-    progress: Progress,
-    on_progress: Callable[[Progress], None],
-    *,
-    all_of_it: bool,
-) -> Iterator[tuple[int, Mapping[str, Response]]]:
-    """Ask everything, one call of the backend a kind, and yield a document's index and responses as soon as it has all of them.
-
-    Equal requests about a document are asked once.
-    """
-    asked = _asked(docs)
-    responses = {index: _Responses(missing=len(set(doc.requests.values()))) for index, doc in docs.items()}
-
-    on_progress(progress)
-    for kind in sorted(asked):
-        requests, askers = asked[kind].requests, asked[kind].askers
-        unanswered = set(range(len(requests)))
-        # each kind has its own request type, which the method of that name takes
-        for position, response in getattr(backend, kind.value)(requests):
-            if position not in unanswered:
-                raise BackendError(f"backend {backend.name!r} answered {kind} request {position} twice, or was never asked it")
-            unanswered.remove(position)
-            index, answered = askers[position]
-            responses[index].by_ask |= dict.fromkeys(answered, response)
-            responses[index].missing -= 1
-            progress.done += 1
-            on_progress(progress)
-            if responses[index].missing == 0:
-                yield index, responses[index].by_ask
-        if unanswered and all_of_it:
-            count = len(requests)
-            raise RequestsFailedError(f"backend {backend.name!r} answered {count - len(unanswered)} of {count} {kind} requests")
-
-
-@dataclass(slots=True)
-class _Asked:
-    """The requests of one kind."""
-
-    requests: list[Request] = field(default_factory=list)
-    askers: list[tuple[int, list[str]]] = field(default_factory=list)
-    """For each of them, its document and what it answers there."""
-
-
-def _asked(docs: Mapping[int, PromptedDoc]) -> dict[RequestKind, _Asked]:
-    """What is asked about these documents, equal requests about a document once."""
-    asked: dict[RequestKind, _Asked] = {}
-    for index, doc in docs.items():
-        asks: dict[Request, list[str]] = {}
-        for ask, request in doc.requests.items():
-            asks.setdefault(request, []).append(ask)
-        for request, answered in asks.items():
-            of_kind = asked.setdefault(request.kind, _Asked())
-            of_kind.requests.append(request)
-            of_kind.askers.append((index, answered))
-    return asked
-
-
 # ------------------------------------------------------------------------------------------------ answers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Thoughts:
-    """What is known of a model's thoughts in a task's answers."""
-
-    tags: ReasoningTags
-    opened: str | None
-    """The opening tag with which the prompts end, so answers begin within thoughts. None: they do not, or nobody knows."""
-    stop_sequence: tuple[str, ...]
-    """Where the answers after the thoughts are cut."""
-
-
-def _thoughts(task: Task, backend: Backend, prompted: Sequence[PromptedDoc], settings: EvaluationSettings) -> _Thoughts | None:
+def _thoughts(task: Task, backend: Backend, prompted: Sequence[PromptedDoc], settings: EvaluationSettings) -> Thoughts | None:
     """None: the texts are scored as they are."""
     generated = next((doc for doc in prompted if any(isinstance(request, GenerateRequest) for request in doc.requests.values())), None)
     if not settings.reasoning_tags or generated is None:
         return None
     prompt = generated.prompt if isinstance(generated.prompt, str) else backend.render(generated.prompt) or ""
-    return _Thoughts(
+    return Thoughts(
         tags=settings.reasoning_tags,
         opened=next((opening for opening, _ in settings.reasoning_tags if prompt.rstrip().lower().endswith(opening.lower())), None),
-        stop_sequence=answer_stops(task, use_chat_template=settings.use_chat_template),
+        stop_sequence=answer_stops(task, use_chat_template=in_turns(task, settings)),
     )
 
 
@@ -496,6 +387,8 @@ class _Answered:
     """All responses about a document, and what is scored of them."""
 
     responses: Mapping[str, Response]
+    turns: tuple[tuple[GenerateRequest, GenerateResponse], ...]
+    """Of a conversation."""
     scored: Mapping[str, Response]
     """Without thoughts."""
     cut_in_thoughts: int
@@ -506,33 +399,21 @@ class _Answered:
     """By metric."""
 
 
-def _answered(responses: Iterable[tuple[int, Mapping[str, Response]]], thoughts: _Thoughts | None) -> Iterator[tuple[int, _Answered]]:
-    for index, of_doc in responses:
-        cut_in_thoughts = 0
+def _answered(responses: Iterable[tuple[int, Responses]], thoughts: Thoughts | None) -> Iterator[tuple[int, _Answered]]:
+    for index, answered in responses:
+        cut_in_thoughts, of_doc = 0, answered.by_ask
         scored = dict(of_doc)
         for ask, response in of_doc.items():
             if thoughts is not None and isinstance(response, GenerateResponse) and response.error is None:
-                scored[ask], cut = _without_thoughts(response, thoughts)
+                scored[ask], cut = without_thoughts(response, thoughts)
                 cut_in_thoughts += cut
         error = next((reason for response in of_doc.values() if (reason := _failure(response)) is not None), None)
-        yield index, _Answered(responses=of_doc, scored=scored, cut_in_thoughts=cut_in_thoughts, error=error)
+        yield index, _Answered(responses=of_doc, turns=answered.turns, scored=scored, cut_in_thoughts=cut_in_thoughts, error=error)
 
 
 def _failure(response: Response) -> str | None:
     """Why the response cannot be scored, whichever backend returned it."""
     return response.error or impossible_logprob(response)
-
-
-def _without_thoughts(response: GenerateResponse, thoughts: _Thoughts) -> tuple[GenerateResponse, int]:
-    """The response with its answers alone, and how many of its texts ended within thoughts."""
-    reasons = response.finish_reasons or ("",) * len(response.texts)
-    answers = [
-        answer_after_thoughts(
-            text, thoughts.tags, stop_sequence=thoughts.stop_sequence, opened=thoughts.opened, at_limit=reason == "length"
-        )
-        for text, reason in zip(response.texts, reasons, strict=True)
-    ]
-    return replace(response, texts=tuple(answer.text for answer in answers)), sum(answer.is_cut for answer in answers)
 
 
 # ------------------------------------------------------------------------------------------------ grades
@@ -616,6 +497,7 @@ def _score(prompted: PromptedDoc, answer: _Answered, metrics: Sequence[Metric]) 
         few_shot_seed=prompted.few_shot_seed,
         requests=prompted.requests,
         responses=answer.responses,
+        turns=answer.turns if len(answer.turns) > 1 else (),
         scored_texts={
             ask: response.texts
             for ask, response in answer.scored.items()

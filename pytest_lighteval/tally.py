@@ -14,6 +14,7 @@ from pytest_lighteval.metrics.equal_choices import EqualChoices
 from pytest_lighteval.metrics.tiny_benchmarks import with_estimates
 from pytest_lighteval.prompts.few_shots import resolve_few_shots_split
 from pytest_lighteval.types import (
+    Ask,
     Detail,
     DocumentScore,
     GenerateResponse,
@@ -224,7 +225,9 @@ def _document_score(detail: Detail) -> DocumentScore:
 
 def ends_of(responses: Mapping[str, Response]) -> list[str]:
     """How the generated texts ended, where it is known; a response to several asks counts once."""
-    generated = {id(response): response for response in responses.values() if isinstance(response, GenerateResponse)}
+    # that of the last turn is in the response to all of them
+    wanted = {ask: response for ask, response in responses.items() if Ask.TURNS not in responses or ask != Ask.GENERATION}
+    generated = {id(response): response for response in wanted.values() if isinstance(response, GenerateResponse)}
     return [reason for response in generated.values() for reason in response.finish_reasons if reason]
 
 

@@ -10,9 +10,10 @@ from typing import ClassVar
 
 import pytest
 
+from pytest_lighteval.asking import Progress, PromptedDoc
 from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.errors import DataError, RequestsFailedError
-from pytest_lighteval.evaluate import EvaluationSettings, Progress, PromptedDoc, evaluate, task_kinds
+from pytest_lighteval.evaluate import EvaluationSettings, evaluate, task_kinds
 from pytest_lighteval.metrics import overlap
 from pytest_lighteval.types import (
     Ask,

@@ -105,6 +105,10 @@ class ChunkedBackend:
         """See `Backend.generate`."""
         return self._answer(requests, GenerateResponse)
 
+    def follow_up(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+        """As `generate`, of all requests: those that follow from the answers to this part."""
+        return self._answer(requests, GenerateResponse, all_of_it=True)
+
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`."""
         return self._answer(requests, PerplexityResponse)
@@ -118,25 +122,28 @@ class ChunkedBackend:
         if isinstance(self.inner, WorksAhead):
             self.inner.ask_ahead([chunk.requests for chunk in self._chunks(requests)])
 
-    def _answer(self, requests: Sequence[AnyRequest], kind: type[AnyResponse]) -> Iterator[tuple[int, AnyResponse]]:
-        """Every request's index and response."""
-        chunks = self._chunks(requests)
+    def _answer(
+        self, requests: Sequence[AnyRequest], kind: type[AnyResponse], *, all_of_it: bool = False
+    ) -> Iterator[tuple[int, AnyResponse]]:
+        """Every request's index and response; those of the own share alone, unless all are wanted."""
+        chunks = self._chunks(requests, all_of_it=all_of_it)
         for number, position, response in ask_chunks(self.inner, [chunk.requests for chunk in chunks]):
             self._check(position, len(chunks[number].requests))
             assert isinstance(response, kind)
             for index in chunks[number].indices[position]:
                 yield index, response
 
-    def _chunks(self, requests: Sequence[Request]) -> list[Chunk]:
+    def _chunks(self, requests: Sequence[Request], *, all_of_it: bool = False) -> list[Chunk]:
         """Of equal requests one is asked. An engine that decides itself what runs together gets them all."""
+        share = None if all_of_it else self._share
         places: dict[Request, list[int]] = {}
         for index, request in enumerate(requests):
             places.setdefault(request, []).append(index)
-        chunks = cut(requests, self._limits) if self._share is not None or not batches_itself(self.inner) else [()]
-        if self._share is not None:
-            chunks = share_of(chunks, *self._share, turn=repr(requests[0])) if chunks else []
+        chunks = cut(requests, self._limits) if share is not None or not batches_itself(self.inner) else [()]
+        if share is not None:
+            chunks = share_of(chunks, *share, turn=repr(requests[0])) if chunks else []
         if batches_itself(self.inner):
-            wanted = None if self._share is None else {index for chunk in chunks for index in chunk}
+            wanted = None if share is None else {index for chunk in chunks for index in chunk}
             chunks = [tuple(chosen[0] for chosen in places.values() if wanted is None or chosen[0] in wanted)]
         return [
             Chunk(requests=tuple(requests[index] for index in chunk), indices=tuple(tuple(places[requests[index]]) for index in chunk))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pytest_lighteval.asking import PromptedDoc
 from pytest_lighteval.checks.findings import Cases, shown
 from pytest_lighteval.checks.oracle import Tokens
-from pytest_lighteval.evaluate import PromptedDoc
 from pytest_lighteval.types import Doc, Finding, GenerateRequest, LoglikelihoodRequest, Severity
 
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from pytest_lighteval.asking import PromptedDoc
 from pytest_lighteval.baselines.align import AlignedScores, AlignedSoft, MismatchKind, align, mean_scores, soft_runs
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.comparison.decision import probability
 from pytest_lighteval.comparison.soft import WIDTH, soft_compare, soft_pair, soft_shares, soft_width
 from pytest_lighteval.errors import DataError
-from pytest_lighteval.evaluate import PromptedDoc
 from pytest_lighteval.gates.plan import PairedGate
 from pytest_lighteval.types import TaskResult
 

@@ -9,12 +9,12 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from pytest_lighteval.asking import PromptedDoc
 from pytest_lighteval.baselines.align import AlignedScores, MismatchKind, align, mean_scores
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.comparison.decision import Policy
 from pytest_lighteval.comparison.paired import Paired, pair
 from pytest_lighteval.comparison.sequential import LookDecision, look, look_ends, stratified_order
-from pytest_lighteval.evaluate import PromptedDoc
 from pytest_lighteval.gates.compare import most_of, own_policy, verdict_with_soft
 from pytest_lighteval.gates.plan import GatePlan, PairedGate
 from pytest_lighteval.gates.soft_voice import score_alpha

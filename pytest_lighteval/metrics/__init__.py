@@ -13,9 +13,11 @@ from pytest_lighteval.metrics import (
     corrected,
     extraction,
     ifeval,
+    judged,
     loglikelihood,
     matches,
     multilingual,
+    option_letter,
     overlap,
     perplexity,
     sampling,
@@ -36,6 +38,8 @@ FAMILIES = (
     ifeval,
     multilingual,
     tiny_benchmarks,
+    judged,
+    option_letter,
     corrected,
 )
 """Each module lists its metrics in `METRICS`."""
@@ -56,7 +60,9 @@ def metrics_of(task: Task) -> tuple[Metric, ...]:
     """The metrics of a task: its own, or the registry's. Raises UserInputError for an unknown name."""
     if task.guest is not None:
         return task.guest.metrics
-    own = {} if task.code is None else task.code.metrics
+    own = {spec.name: judged.own_metric(spec) for spec in task.judges}
+    if task.code is not None:
+        own |= task.code.metrics
     return tuple(own[name] if name in own else metric(name) for name in task.metrics)
 
 

@@ -14,8 +14,8 @@ from typing import Protocol
 
 import pytest
 
+from pytest_lighteval.asking import Progress
 from pytest_lighteval.common.progress_log import PROGRESS
-from pytest_lighteval.evaluate import Progress
 from pytest_lighteval.plugin.pace import Clock, Pace, Running, running_text
 from pytest_lighteval.plugin.status_line import StatusLine
 

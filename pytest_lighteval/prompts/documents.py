@@ -150,6 +150,7 @@ class _DocMaker:
             fewshot_sorting_class=optional_text("fewshot_sorting_class"),
             specific=rendered["specific"],
             cluster=self.cluster(where, columns, values),
+            turns=self.turns(where, rendered["turns"], values),
         )
 
     def text(self, where: str, name: str, value: Any, values: Row, place: str = "") -> str:
@@ -195,6 +196,12 @@ class _DocMaker:
         if not right:
             raise PromptError(f"{where}: prompt.gold: names none of the {len(choices)} choices")
         return tuple(choices), right
+
+    def turns(self, where: str, rendered: Any, values: Row) -> tuple[str, ...]:
+        """The further user turns."""
+        if isinstance(rendered, str) or not isinstance(rendered, Sequence):
+            raise PromptError(f'{where}: prompt.turns: gives {_shown(rendered)}; a list is required, for one turn ["{{{{ ... }}}}"]')
+        return tuple(self.text(where, "turns", turn, values, f"[{number}]") for number, turn in enumerate(rendered))
 
     def cluster(self, where: str, columns: Row, values: Row) -> str | None:
         """The name of a document's source: a short text as it is, a digest of a long one. None: it shares its source with no other."""

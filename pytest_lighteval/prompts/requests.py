@@ -63,9 +63,11 @@ def answer_stops(task: Task, *, use_chat_template: bool) -> tuple[str, ...]:
     return () if use_chat_template and task.guest is None else task.stop_sequence
 
 
-def digest_requests(requests: Mapping[str, Request]) -> str:
-    """12 hex digits (48 bit) of all that is asked about a document, the same on every machine."""
+def digest_requests(requests: Mapping[str, Request], turns: Sequence[str] = ()) -> str:
+    """12 hex digits (48 bit) of all that is asked about a document, the same on every machine. `turns`: what the user says later."""
     plain = {str(ask): [type(request).__name__, _fields(request)] for ask, request in requests.items()}
+    if turns:
+        plain["later turns"] = list(turns)
     return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()[:12]
 
 

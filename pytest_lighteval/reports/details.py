@@ -12,7 +12,7 @@ from typing import Any, Self
 from pytest_lighteval.common.file_names import file_name
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.reports.line_encoder import Without, encode_line
-from pytest_lighteval.types import Detail, Grade, TaskKey
+from pytest_lighteval.types import Detail, Grade, Request, Response, TaskKey
 
 
 def details_path(report_dir: Path, key: TaskKey) -> Path:
@@ -112,6 +112,7 @@ def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
         "baseline_scores": detail.baseline,
         "truncated": detail.truncated,
         "error": detail.error,
+        **({"turns": [_turn(request, response) for request, response in detail.turns]} if detail.turns else {}),
         **({"grades": {name: _grade(grade) for name, grade in detail.grades.items()}} if detail.grades else {}),
         **({"not_judged": dict(detail.not_judged)} if detail.not_judged else {}),
         **({"cut_texts": detail.num_cut} if detail.num_cut else {}),
@@ -124,14 +125,25 @@ def _grade(grade: Grade) -> list[dict[str, Any]]:
     return [{"outcome": mark.outcome, "mark": mark.value, **mark.facts} for mark in grade.marks]
 
 
+def _turn(request: Request, response: Response) -> dict[str, Any]:
+    return {"request": _request(request), "response": _response(response)}
+
+
+def _request(request: Request, *left_out: str) -> object:
+    if request.tokenization is None:
+        left_out = (*left_out, "tokenization")
+    return Without(request, *left_out) if left_out else request
+
+
+def _response(response: Response | None) -> object:
+    return Without(response, "empty_reasons") if response and not getattr(response, "empty_reasons", True) else response
+
+
 def _answer(detail: Detail, ask: str) -> dict[str, Any]:
     request, response = detail.requests[ask], detail.responses.get(ask)
-    left_out: tuple[str, ...] = ("prompt",) if getattr(request, "prompt", None) == detail.prompt else ()
-    if request.tokenization is None:
-        left_out += ("tokenization",)
     answer: dict[str, Any] = {
-        "request": Without(request, *left_out) if left_out else request,
-        "response": Without(response, "empty_reasons") if response and not getattr(response, "empty_reasons", True) else response,
+        "request": _request(request, *(("prompt",) if getattr(request, "prompt", None) == detail.prompt else ())),
+        "response": _response(response),
     }
     if ask in detail.scored_texts:
         answer["scored_texts"] = detail.scored_texts[ask]

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from pytest_lighteval.common.losses import unit_problem
 from pytest_lighteval.errors import LightevalError, UserInputError, did_you_mean
-from pytest_lighteval.metrics import metric, metrics_of
+from pytest_lighteval.metrics import REGISTRY, metric, metrics_of
 from pytest_lighteval.tasks import SUITE_SUFFIXES
 from pytest_lighteval.tasks.suite_file import load_suite, task_error
 from pytest_lighteval.tasks.task_spec import Selected, TaskPattern, TaskSpec, select
-from pytest_lighteval.types import GateSpec, Task
+from pytest_lighteval.types import Ask, GateSpec, Task
+
+_OF_TALKS = (Ask.GENERATION, Ask.TURNS)
+"""What can be scored of a conversation."""
 
 
 def shipped_suites() -> Path:
@@ -124,12 +127,21 @@ def _check_names(task: Task, shown: str) -> None:
         return
     own = () if task.code is None else task.code.metrics
     for position, name in enumerate(task.metrics):
+        if any(spec.name == name for spec in task.judges):
+            if name in REGISTRY:
+                problem = f"{name!r} is the name of another metric: choose one"
+                raise task_error(task, f"metrics[{position}].judge.name", problem, shown=shown)
+            continue
         if name in own:
             continue
         try:
             metric(name)
         except UserInputError as error:
             raise task_error(task, f"metrics[{position}]", str(error), shown=shown) from None
+    if task.prompt.turns and (odd := next((entry for entry in metrics_of(task) if entry.ask not in _OF_TALKS), None)) is not None:
+        position = task.metrics.index(odd.name)
+        problem = f"{odd.name} scores {odd.ask.value}, and a task with turns has texts of the model alone"
+        raise task_error(task, f"metrics[{position}]", problem, shown=shown)
     reported = reported_values(task)
     if twice := sorted({value for value in reported if reported.count(value) > 1}):
         raise task_error(task, "metrics", f"two of them report {', '.join(twice)}", shown=shown)

@@ -17,8 +17,18 @@ from pytest_lighteval.common.msgspec_errors import place_and_problem
 from pytest_lighteval.common.yaml_lines import Field, YamlFile
 from pytest_lighteval.errors import FileError, UserInputError, did_you_mean
 from pytest_lighteval.prompts.templates import check_syntax
-from pytest_lighteval.tasks.suite_schema import WORDS, GateFields, PromptFields, SuiteFields, TaskDefaults, TaskFields
-from pytest_lighteval.types import PromptTemplate, Task
+from pytest_lighteval.tasks.suite_schema import (
+    WORDS,
+    GateFields,
+    GoldenCaseFields,
+    JudgedMetric,
+    JudgeFields,
+    PromptFields,
+    SuiteFields,
+    TaskDefaults,
+    TaskFields,
+)
+from pytest_lighteval.types import JudgeSpec, PromptTemplate, Task
 from pytest_lighteval.types.check import FINDING_KINDS
 
 # pytest's `-k` and node ids can carry exactly this
@@ -168,7 +178,9 @@ def _right_field(name: str, inside: Field) -> str:
     level: type[msgspec.Struct] = SuiteFields
     if inside:
         level = TaskFields if inside[0] == "tasks" else TaskDefaults
-    if "gates" in inside or "prompt" in inside:
+    if "metrics" in inside:
+        level = GoldenCaseFields if "golden" in inside else JudgeFields if "judge" in inside else JudgedMetric
+    elif "gates" in inside or "prompt" in inside:
         level = GateFields if "gates" in inside else PromptFields
     known = level.__struct_fields__
     if near := did_you_mean(name, known):
@@ -201,6 +213,7 @@ def _merge(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, A
 def _check_templates(source: YamlFile, index: int, merged: Mapping[str, Any]) -> None:
     """Raise for a text that Jinja2 cannot compile. Runs before the matrix, which changes no syntax."""
     texts = [found for found in _texts(merged.get("prompt"), ("prompt",)) if found[0] != ("prompt", "adapter")]
+    texts += [found for found in _texts(merged.get("metrics"), ("metrics",)) if found[0][-1] in ("prompt", "system")]
     expressions = [name for name in ("hf_filter", "published_answers") if merged.get(name) is not None]
     texts += [((name,), "{{ " + merged[name] + " }}") for name in expressions]
     for steps, text in texts:
@@ -224,6 +237,8 @@ def _check_task(source: YamlFile, index: int, fields: TaskFields) -> None:
 
     for key in ("few_shots", "metrics", "evaluation_splits"):
         values = getattr(fields, key)
+        if key == "metrics" and values is not UNSET:
+            values = _metric_names(values)
         if isinstance(values, tuple) and (twice := next((value for value in values if values.count(value) > 1), None)) is not None:
             raise error(f"{twice!r} is given twice", key)
     if fields.corrected_by is not None and not re.fullmatch(r"[^|\s]+\|[^|\s]+", fields.corrected_by):
@@ -323,7 +338,7 @@ def _axis(values: Sequence[Any], name: str = "") -> list[dict[str, str]]:
 def _check_placeholders(source: YamlFile, index: int, merged: Mapping[str, Any], variables: set[str]) -> None:
     for key in _IDENTIFIERS:
         for steps, text in _texts(merged.get(key), (key,)):
-            if key == "cluster" and "{{" in text:
+            if (key == "cluster" and "{{" in text) or (key == "metrics" and "judge" in steps):
                 continue  # it is a template, as those of a prompt
             for found in _PLACEHOLDER.findall(text):
                 if found not in variables:
@@ -362,7 +377,7 @@ def _task(source: YamlFile, index: int, fields: TaskFields, suite: str, path: Pa
         suite=suite,
         name=name,
         prompt=_prompt(fields.prompt),
-        metrics=() if fields.metrics is UNSET else _tuple(fields.metrics),
+        metrics=() if fields.metrics is UNSET else _metric_names(fields.metrics),
         path=path,
         line=source.line(("tasks", index)),
         hf_repo=fields.hf_repo,
@@ -389,7 +404,19 @@ def _task(source: YamlFile, index: int, fields: TaskFields, suite: str, path: Pa
         known_defect=fields.known_defect,
         corrected_by=fields.corrected_by,
         system_prompt_apart=fields.system_prompt_apart,
+        judges=_judges(fields),
     )
+
+
+def _metric_names(metrics: str | tuple[str | JudgedMetric, ...]) -> tuple[str, ...]:
+    return (metrics,) if isinstance(metrics, str) else tuple(entry if isinstance(entry, str) else entry.judge.name for entry in metrics)
+
+
+def _judges(fields: TaskFields) -> tuple[JudgeSpec, ...]:
+    if fields.metrics is UNSET or isinstance(fields.metrics, str):
+        return ()
+    turns = fields.prompt is not UNSET and bool(fields.prompt.turns)
+    return tuple(entry.judge.spec(turns=turns) for entry in fields.metrics if isinstance(entry, JudgedMetric))
 
 
 def _prompt(fields: PromptFields | UnsetType) -> PromptTemplate:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -14,7 +15,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.common.losses import parse_loss
-from pytest_lighteval.types import FewShotsSelect, GateSpec
+from pytest_lighteval.types import FewShotsSelect, GateSpec, JudgeSpec
 from pytest_lighteval.types.task import Inconclusive, Paired
 
 SCHEMA_PATH = Path(__file__).parents[1] / "suite.schema.json"
@@ -24,6 +25,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "paired": get_args(Paired),
 }
 """Fields that take one of a few words."""
+PARSERS = ("brackets", "tags", "number", "json")
+"""Ways to read a judge's reply, beside a pattern."""
 
 _Names = str | tuple[str, ...]
 _NonEmptyNames = str | Annotated[tuple[str, ...], Meta(min_length=1)]
@@ -104,6 +107,13 @@ class PromptFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
     specific: Annotated[dict[str, Any], Meta(description="What a metric needs beyond text; every text in it is a template.")] = (
         msgspec.field(default_factory=dict)
     )
+    turns: Annotated[
+        _Names,
+        Meta(
+            description="Further user turns of a conversation, each asked after the answer to the one before: one template each, or one "
+            "expression that gives a list. The query is the first turn."
+        ),
+    ] = ()
     adapter: Annotated[
         str | None,
         Meta(
@@ -111,6 +121,82 @@ class PromptFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
             examples=["my_project.rows:split_passage"],
         ),
     ] = None
+
+
+class GoldenCaseFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, omit_defaults=True):
+    """An answer whose verdict is known."""
+
+    question: str
+    answer: str
+    gold: Annotated[str | None, Meta(description="The right answer, if the judge is told one.")] = None
+    min: Annotated[float | None, Meta(description="The verdict must not be below this.")] = None
+    max: Annotated[float | None, Meta(description="The verdict must not be above this.")] = None
+
+    def __post_init__(self) -> None:
+        if self.min is None and self.max is None:
+            raise ValueError("a golden case needs min or max: where the verdict must lie")
+
+
+class JudgeFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """A judge of this task's own: another model reads each answer and gives it a number."""
+
+    prompt: Annotated[
+        str,
+        Meta(description="What the judge is told: a Jinja2 template over question, answer, gold, golds, choices, options, turn, specific."),
+    ]
+    name: Annotated[str, Meta(description="Of the reported number.", pattern=r"^[A-Za-z0-9]+([_.:-][A-Za-z0-9]+)*$")] = "judge_score"
+    system: Annotated[str | None, Meta(description="The judge's system turn, a template as prompt.")] = None
+    scale: Annotated[tuple[float, float], Meta(description="The worst and the best verdict.")] = (0.0, 1.0)
+    parse: Annotated[
+        str | None,
+        Meta(
+            description='How the reply is read: brackets ([[3]]), tags (<score>3</score>), number, json ({"score": 3}), or a regular '
+            "expression with one group. Default: the judge is told to end with [[n]], and that is read. The last verdict counts."
+        ),
+    ] = None
+    repeats: Annotated[int, Meta(ge=1, description="Sampled replies to each answer, whose mean counts; 1: one greedy reply.")] = 1
+    max_new_tokens: Annotated[int, Meta(ge=1, description="Of a reply.")] = 1024
+    golden: Annotated[
+        tuple[GoldenCaseFields, ...],
+        Meta(description="Answers whose verdict is known, which a judge must get right first. Default: built-in ones, right and wrong."),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        if not float("-inf") < low < high < float("inf"):
+            raise ValueError(f"the scale {low:g} to {high:g} has no room: give the worst verdict, then the best")
+        if "answer" not in self.prompt:
+            raise ValueError("the judge's prompt does not show the {{ answer }}")
+        if self.parse is not None and self.parse not in PARSERS:
+            try:
+                groups = re.compile(self.parse).groups
+            except re.error as error:
+                raise ValueError(f"parse {self.parse!r} is none of {', '.join(PARSERS)}, and no regular expression: {error}") from None
+            if groups != 1:
+                raise ValueError(f"parse {self.parse!r} is none of {', '.join(PARSERS)}, and a pattern needs one group; it has {groups}")
+
+    def spec(self, *, turns: bool) -> JudgeSpec:
+        """The judge as a `JudgeSpec`."""
+        return JudgeSpec(
+            name=self.name,
+            prompt=self.prompt,
+            system=self.system,
+            scale=self.scale,
+            parse=self.parse,
+            repeats=self.repeats,
+            max_new_tokens=self.max_new_tokens,
+            cases=tuple(msgspec.to_builtins(case) for case in self.golden),
+            turns=turns,
+        )
+
+
+class JudgedMetric(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """A metric that a judge of this task's own makes."""
+
+    judge: JudgeFields
+
+
+_Metrics = str | Annotated[tuple[str | JudgedMetric, ...], Meta(min_length=1)]
 
 
 class TaskDefaults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -144,7 +230,9 @@ class TaskDefaults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
         Meta(description="Number of few-shot examples; each count makes an item."),
     ] = (0,)
     prompt: Annotated[PromptFields | UnsetType, Meta(description="How a row becomes a question.")] = UNSET
-    metrics: Annotated[_NonEmptyNames | UnsetType, Meta(description="Names of metrics. Required, here or in defaults.")] = UNSET
+    metrics: Annotated[
+        _Metrics | UnsetType, Meta(description="Names of metrics, and judges of the task's own. Required, here or in defaults.")
+    ] = UNSET
     generation_size: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Maximum of new tokens; default: as many as fit.")] = (
         None
     )

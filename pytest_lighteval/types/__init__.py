@@ -39,6 +39,7 @@ from pytest_lighteval.types.model import (
     Request,
     RequestKind,
     Response,
+    StructuredRequest,
     Tokenization,
 )
 from pytest_lighteval.types.run import (
@@ -64,6 +65,7 @@ from pytest_lighteval.types.score import (
 from pytest_lighteval.types.task import (
     FewShotsSelect,
     GateSpec,
+    JudgeSpec,
     PromptTemplate,
     Task,
     TaskCode,
@@ -104,6 +106,7 @@ __all__ = [
     "GuestDocument",
     "GuestDocuments",
     "GuestSettings",
+    "JudgeSpec",
     "LoglikelihoodRequest",
     "LoglikelihoodResponse",
     "Mark",
@@ -126,6 +129,7 @@ __all__ = [
     "Share",
     "SoftScore",
     "SoftVerdict",
+    "StructuredRequest",
     "Task",
     "TaskCheck",
     "TaskCode",

@@ -35,6 +35,9 @@ class Doc:
     cluster: str | None = None
     """The same for documents of one source, such as a passage: their errors are not independent. None: the document has its own source."""
 
+    turns: tuple[str, ...] = ()
+    """What the user says after the model's first answer, its second, and so on. Empty: the query is all that is asked."""
+
     @property
     def golds(self) -> tuple[str, ...]:
         """The right choices' texts."""

@@ -62,6 +62,14 @@ class GenerateRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StructuredRequest(GenerateRequest):
+    """Continue the prompt with JSON of a schema. A backend that cannot hold its engine to one answers it as any other request."""
+
+    schema: str = "{}"
+    """JSON Schema, as text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PerplexityRequest:
     """How likely is the whole text, from an end-of-sequence token on, in windows of the model's length?"""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_lighteval.types.doc import Doc
 from pytest_lighteval.types.grade import Grade, GraderKind
-from pytest_lighteval.types.model import Prompt, Request, RequestKind, Response
+from pytest_lighteval.types.model import GenerateRequest, GenerateResponse, Prompt, Request, RequestKind, Response
 from pytest_lighteval.types.task import TaskKey
 
 
@@ -23,16 +23,18 @@ class Ask(StrEnum):
     GOLDS = "golds"
     """Log-likelihood and greedy match of the golds only."""
     GENERATION = "generation"
-    """One greedy text."""
+    """One greedy text; of a conversation, that of its last turn."""
     SAMPLES = "samples"
     """Several sampled texts."""
+    TURNS = "turns"
+    """One greedy text for each turn of a conversation, asked with the texts before it; of a document with one turn, one text."""
     TEXT = "text"
     """Rolling log-likelihood of the query's text."""
 
     @property
     def kind(self) -> RequestKind:
         """The kind of its requests."""
-        if self in (Ask.GENERATION, Ask.SAMPLES):
+        if self in (Ask.GENERATION, Ask.SAMPLES, Ask.TURNS):
             return RequestKind.GENERATE
         return RequestKind.PERPLEXITY if self is Ask.TEXT else RequestKind.LOGLIKELIHOOD
 
@@ -264,6 +266,8 @@ class Detail:
     """By what was asked: an `Ask`, or the name that a guest gives it."""
     responses: Mapping[str, Response]
     """As the backend returned them, with a model's reasoning."""
+    turns: tuple[tuple[GenerateRequest, GenerateResponse], ...] = ()
+    """Each turn of a conversation, in order. Empty: it has one turn."""
     scored_texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Texts that the metrics scored, where they differ from what the model wrote."""
     grades: Mapping[str, Grade] = field(default_factory=dict)

@@ -34,8 +34,33 @@ class PromptTemplate:
     fewshot_sorting_class: str | None = None
     specific: Mapping[str, Any] | str = field(default_factory=dict)
     """A mapping whose texts are templates, or one expression that gives a mapping."""
+    turns: str | tuple[str, ...] = ()
+    """What the user says after each answer: one template a turn, or one expression that gives a list."""
     adapter: str | None = None
     """`module:function`, called with the row before the templates. It returns a row, a list of rows, or None to drop the row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeSpec:
+    """A judge that a suite file declares: what it is told, and how its reply is read."""
+
+    name: str
+    """Of the metric, and of the number that it reports."""
+    prompt: str
+    """A Jinja2 template over `question`, `answer`, `gold`, ... (docs/graders.md has all)."""
+    system: str | None = None
+    """The same, of the system turn. None: there is none."""
+    scale: tuple[float, float] = (0.0, 1.0)
+    """The worst and the best verdict."""
+    parse: str | None = None
+    """`brackets`, `tags`, `number`, `json`, or a regular expression with one group. None: the judge is told to end with `[[n]]`."""
+    repeats: int = 1
+    """Sampled replies about each answer, whose mean counts. 1: one greedy reply."""
+    max_new_tokens: int = 1024
+    cases: tuple[Mapping[str, Any], ...] = ()
+    """Golden cases that a judge must pass: question, answer, perhaps gold, and min or max. Empty: the built-in ones."""
+    turns: bool = False
+    """The task has several turns, each of which is judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +133,7 @@ class Task:
     name: str
     prompt: PromptTemplate
     metrics: tuple[str, ...]
-    """Names in the metric registry, or of the task's own metrics (`code`)."""
+    """Names in the metric registry, or of the task's own metrics (`judges`, `code`)."""
     path: Path
     """The suite file, or the Python module."""
     line: int
@@ -155,6 +180,8 @@ class Task:
     """What its score gets wrong by definition, which every report of it says. None: nothing that is known."""
     corrected_by: str | None = None
     """`suite|task` of a task, or superset, that measures the same and gets it right. None: there is none."""
+    judges: tuple[JudgeSpec, ...] = ()
+    """Metrics of its own, which a judge grades."""
     system_prompt_apart: bool = False
     """The system prompt is a message of its own, and an empty line follows it in plain text. False: the instruction follows it directly."""
     code: TaskCode | None = field(default=None, compare=False, repr=False)

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from pytest_lighteval.asking import PromptedDoc
 from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.baselines.align import MismatchKind
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.baselines.save import baseline_of
 from pytest_lighteval.comparison.decision import GateOutcome, Policy
 from pytest_lighteval.comparison.sequential import look_ends
-from pytest_lighteval.evaluate import EvaluationSettings, PromptedDoc, evaluate
+from pytest_lighteval.evaluate import EvaluationSettings, evaluate
 from pytest_lighteval.gates.early_stopping import EarlyStopping, stopping_gates
 from pytest_lighteval.gates.plan import PairedGate, plan_gates
 from pytest_lighteval.metrics import metric as registered

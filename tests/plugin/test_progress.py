@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_lighteval.evaluate import Progress
+from pytest_lighteval.asking import Progress
 from pytest_lighteval.plugin.pace import Running
 from pytest_lighteval.plugin.progress import ItemProgress, shown_records
 

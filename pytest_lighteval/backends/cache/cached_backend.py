@@ -93,9 +93,11 @@ class CachedBackend(ChunkedBackend):
             return facts
         return {**facts, **(self._find_fact("facts", None, dict[str, Any]) or {})}
 
-    def _answer(self, requests: Sequence[AnyRequest], kind: type[AnyResponse]) -> Iterator[tuple[int, AnyResponse]]:
+    def _answer(
+        self, requests: Sequence[AnyRequest], kind: type[AnyResponse], *, all_of_it: bool = False
+    ) -> Iterator[tuple[int, AnyResponse]]:
         asked: list[_Asked] = []
-        for chunk in self._chunks(requests):
+        for chunk in self._chunks(requests, all_of_it=all_of_it):
             one, known = self._look_up(chunk, kind)
             for position, found in known.items():
                 self.hits += len(chunk.indices[position])

@@ -1,0 +1,130 @@
+"""`--judge-max-calls`: how often the judges' engines are really asked, in all processes of a session together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_lighteval.common.locks import locked
+from pytest_lighteval.errors import GraderError
+from pytest_lighteval.types import (
+    Backend,
+    GenerateRequest,
+    GenerateResponse,
+    LoglikelihoodRequest,
+    LoglikelihoodResponse,
+    Message,
+    PerplexityRequest,
+    PerplexityResponse,
+    Prompt,
+    Request,
+    RequestKind,
+    Response,
+)
+
+
+class Meter:
+    """A count in a file, so that all workers of a session share it.
+
+    Args:
+        path: The file; its folder is made when something is counted.
+        limit: The most calls. None: any number.
+    """
+
+    def __init__(self, path: Path, limit: int | None) -> None:
+        self._path, self._limit = path, limit
+        self.calls = 0
+        """Of this process."""
+
+    def take(self, calls: int) -> None:
+        """Count calls that are about to be made. Raises GraderError, and counts nothing, if there would be too many."""
+        if self._limit is not None:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                with locked(self._path.with_suffix(".lock")):
+                    made = int(self._path.read_text("ascii")) if self._path.exists() else 0
+                    if made + calls > self._limit:
+                        raise GraderError(
+                            f"--judge-max-calls {self._limit}: {made} calls of a judge are made, and {calls} more are needed now; "
+                            "replies in the cache cost none"
+                        )
+                    self._path.write_text(str(made + calls), "ascii")
+            except OSError as error:
+                raise GraderError(f"{error.filename or self._path}: the calls of judges cannot be counted: {error.strerror}") from error
+        self.calls += calls
+
+
+class MeteredBackend:
+    """A backend around a judge's, below the cache: what it is asked is counted first."""
+
+    def __init__(self, backend: Backend, meter: Meter) -> None:
+        self.inner, self.meter = backend, meter
+        self.name = backend.name
+
+    def __getattr__(self, name: str) -> Any:
+        """Optional members that say something about answers are the backend's own."""
+        if name in ("arguments", "cacheable", "cached_apart", "batches_itself", "check"):
+            return getattr(self.inner, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def fingerprint(self) -> str:
+        """The backend's."""
+        return self.inner.fingerprint
+
+    @property
+    def supports(self) -> frozenset[RequestKind]:
+        """The backend's."""
+        return self.inner.supports
+
+    @property
+    def max_length(self) -> int | None:
+        """The backend's."""
+        return self.inner.max_length
+
+    def count_tokens(self, prompt: Prompt) -> int | None:
+        """See `Backend.count_tokens`."""
+        return self.inner.count_tokens(prompt)
+
+    def render(self, messages: Sequence[Message]) -> str | None:
+        """See `Backend.render`."""
+        return self.inner.render(messages)
+
+    def describe(self) -> Mapping[str, Any]:
+        """The backend's facts."""
+        return self.inner.describe()
+
+    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
+        """See `Backend.loglikelihood`."""
+        self.meter.take(len(requests))
+        return self.inner.loglikelihood(requests)
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
+        """See `Backend.generate`. Each sample is a call."""
+        self.meter.take(sum(request.num_samples for request in requests))
+        return self.inner.generate(requests)
+
+    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
+        """See `Backend.perplexity`."""
+        self.meter.take(len(requests))
+        return self.inner.perplexity(requests)
+
+    def close(self) -> None:
+        """Close the backend."""
+        self.inner.close()
+
+
+class MeteredPool(MeteredBackend):
+    """The same around several engines, which take many chunks at once."""
+
+    def answer_chunks(self, chunks: Sequence[Sequence[Request]]) -> Iterator[tuple[int, int, Response]]:
+        """See `backends.chunked.AnswersChunks`."""
+        self.meter.take(sum(getattr(request, "num_samples", 1) for chunk in chunks for request in chunk))
+        answer: Any = getattr(self.inner, "answer_chunks")  # noqa: B009  # `Backend` has no such member
+        yield from answer(chunks)
+
+
+def metered(backend: Backend, meter: Meter) -> Backend:
+    """The backend, counted."""
+    return (MeteredPool if callable(getattr(backend, "answer_chunks", None)) else MeteredBackend)(backend, meter)
