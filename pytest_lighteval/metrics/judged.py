@@ -83,12 +83,14 @@ def _f1(values: Sequence[Any]) -> float:
 
 def _resampled_attempted(values: Sequence[Any], indices: Any) -> npt.NDArray[np.float64]:
     sums = resampled_sums(values, indices)
-    return sums[:, 0] / sums[:, :2].sum(axis=1)
+    attempted: npt.NDArray[np.float64] = sums[:, 0] / sums[:, :2].sum(axis=1)
+    return attempted
 
 
 def _resampled_f1(values: Sequence[Any], indices: Any) -> npt.NDArray[np.float64]:
     sums = resampled_sums([[*value[:2], 1.0] for value in values], indices)
-    return 2 * sums[:, 0] / sums.sum(axis=1)
+    f1: npt.NDArray[np.float64] = 2 * sums[:, 0] / sums.sum(axis=1)
+    return f1
 
 
 def _simpleqa(doc: Doc, grade: Grade) -> dict[str, SampleValue | None]:
