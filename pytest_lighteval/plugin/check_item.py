@@ -28,7 +28,9 @@ class CheckItem(pytest.Item):
         self.few_shots = tuple(few_shots)
         self._check: TaskCheck | None = None
         for kind in task_kinds(task) if task.skip is None else (None,):
-            mark = pytest.mark.lighteval(suite=task.suite, task=task.name, kind=kind and kind.value, group=task.superset, check=True)
+            mark = pytest.mark.lighteval(
+                suite=task.suite, task=task.name, kind=kind and kind.value, group=task.superset, language=task.language, check=True
+            )
             self.add_marker(mark)
         if task.skip:
             self.add_marker(pytest.mark.skip(reason=task.skip))

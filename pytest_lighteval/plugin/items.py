@@ -48,7 +48,7 @@ class SuiteFile(pytest.Module):
         if self.is_named_badly:
             raise self.CollectError(f"{self.nodeid}: the file's name has characters that cannot be shown: rename it")
         try:
-            tasks = session.catalogue.load(self.path)
+            tasks = session.tasks_of(self.path)
         except LightevalError as error:
             raise self.CollectError(printable(str(error))) from None
         if session.settings.checks is not None:
@@ -89,7 +89,7 @@ def task_of(session: Session, rootpath: Path, nodeid: str) -> tuple[TaskKey, Tas
         return None
     for file in _files(session, rootpath, path):
         try:
-            tasks = session.catalogue.load(file)
+            tasks = session.catalogue.load(file, wanted=parts[1].__eq__)
         except LightevalError:
             continue
         for task in tasks:
@@ -127,6 +127,7 @@ class TaskItem(pytest.Function):
                     truncate=key.truncate,
                     kind=kind and kind.value,
                     group=task.superset,
+                    language=task.language,
                 )
             )
         if task.skip:

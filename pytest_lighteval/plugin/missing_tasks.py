@@ -42,9 +42,14 @@ def _selection(session: Session, config: pytest.Config) -> str | None:
 
 def _declared(session: Session, suite: str) -> Mapping[TaskKey, bool] | None:
     """All tasks of a suite, and whether each has a floor. None: a file beside those that were named is broken."""
-    folders = {_folder(session, task.path.resolve()) for key, task in session.judge.items if key.suite == suite}
+    paths = {task.path.resolve() for key, task in session.judge.items if key.suite == suite}
+    catalogue = session.catalogue
+    # a family is a part of the suite whose folder has the rest
+    families = {path for path in paths if catalogue.families.holds(path)}
+    folders = {*families, *(_folder(session, path) for path in paths - families), *([catalogue.shipped / suite] if families else [])}
     try:
-        tasks = [task for folder in sorted(folders) for task in session.catalogue.tasks_below(folder) if task.suite == suite]
+        files = dict.fromkeys(file.resolve() for folder in sorted(folders) for file in catalogue.files_below(folder))
+        tasks = [task for file in files for task in session.tasks_of(file) if task.suite == suite]
     except LightevalError:
         return None
     keyed = {_key(task, *count): task for task in tasks for count in session.counts(task)}

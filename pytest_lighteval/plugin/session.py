@@ -50,6 +50,8 @@ class Session:
     """What pytest collects in place of its own arguments, for `--tasks` and shipped suites. None: its own arguments."""
     selected: dict[str, list[Selected]] | None
     """`suite|task` -> what `--tasks` asks of it. None: everything that is collected runs."""
+    asked: tuple[Path, ...]
+    """Files of `--tasks`, and what the command line names: families of many languages are collected only there."""
     data_sets: DataSets
     run_folder: Path
     """The run's folder, the same in the controller and in its workers. It is made when the first file is written into it."""
@@ -87,12 +89,22 @@ class Session:
         return "lighteval: " + ", ".join(fact for fact in facts if fact)
 
     def is_suite(self, path: Path) -> bool:
-        """Whether a YAML file must be a suite."""
+        """Whether a YAML file must be a suite. A family of many languages is one where it, or a folder of families, is named."""
+        families = self.catalogue.families
+        if families.holds(path) and not any(families.holds(place) and path.is_relative_to(place) for place in self.asked):
+            return False
         return any(path.is_relative_to(root) for root in self.roots)
 
     def may_be_suite(self, path: Path) -> bool:
         """Whether it is one if it looks like one: it, or a folder above it, is named on the command line of a session with a backend."""
-        return any(path.is_relative_to(folder) for folder in self.named)
+        return not self.catalogue.families.holds(path) and any(path.is_relative_to(folder) for folder in self.named)
+
+    def tasks_of(self, path: Path) -> list[Task]:
+        """The tasks of a file that the session collects there. Raises FileError."""
+        if self.selected is None:
+            return self.catalogue.load(path)
+        chosen = {one[0].task.name for one in self.selected.values() if one[0].task.path.resolve() == path.resolve()}
+        return self.catalogue.load(path, wanted=chosen.__contains__)
 
     def counts(self, task: Task) -> Sequence[tuple[int, bool]]:
         """Few-shot counts and truncation flags that a task runs at, once each."""
@@ -160,6 +172,9 @@ def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
     if is_named:
         arguments = [_shipped(argument, config.invocation_params.dir, catalogue) for argument in config.args]
         _check_paths(config, arguments, catalogue, by_file if settings.specs else {})
+    asked = [*_named_paths(config, arguments or config.args)] if is_named else []
+    if selected is not None:
+        asked += {chosen.task.path.resolve(): None for found in selected.values() for chosen in found}
     owns, cache = has_own_backend(config), settings.cache if may_use_cache(config) else None
     is_silent = is_beside_first() and settings.backend is not None
     return Session(
@@ -171,6 +186,7 @@ def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
         named=tuple(path for path in _named_paths(config, arguments or ()) if _may_hold_suites(path, config, settings)) if is_named else (),
         arguments=None if arguments is None or [*arguments] == config.args else tuple(arguments),
         selected=selected,
+        asked=tuple(asked),
         data_sets=DataSets(
             data_home=settings.data_home,
             row_cache=None if settings.cache is None else RowCache(settings.cache.folder / "data", limit_bytes=settings.cache.limit_bytes),

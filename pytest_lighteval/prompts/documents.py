@@ -18,14 +18,21 @@ from types import ModuleType
 from typing import Any
 
 from pytest_lighteval.errors import PromptError, did_you_mean, in_one_line
+from pytest_lighteval.prompts.languages.inputs import question_of
+from pytest_lighteval.prompts.languages.templates import Question
+from pytest_lighteval.prompts.languages.words import words_of
 from pytest_lighteval.prompts.templates import compile_template, null_place, variables
 from pytest_lighteval.prompts.text_values import NullTextError, RenderError, as_text, is_null
 from pytest_lighteval.types import Doc, PromptTemplate, Row, Task
 
 Adapter = Callable[[dict[str, Any]], Any]
 
-_EXTRAS = ("row", "__few_shots", "__index")
-"""What a template can use besides the columns."""
+_EXTRAS = ("row", "__few_shots", "__index", "__language", "__formulation")
+"""What a template or an adapter can use besides the columns."""
+_NOT_TEXTS = ("adapter", "template", "language", "formulation", "words")
+"""Fields of a prompt that are no templates of a row."""
+_MADE = ("query", "choices", "gold", "unconditioned_query")
+"""Those that `prompt.template` makes."""
 _ADAPTERS = "pytest_lighteval.prompts.adapters"
 _OWN_CODE = Path(__file__).parents[1]
 _OLD_ADAPTERS = _ADAPTERS.replace(".prompts", "")
@@ -87,8 +94,13 @@ class _DocMaker:
     def __init__(self, task: Task, split: str, few_shots: bool, multiple_choice: bool) -> None:
         self.task, self.split, self.few_shots, self.multiple_choice = task, split, few_shots, multiple_choice
         self.adapter = _adapter(task)
-        sources = {field.name: getattr(task.prompt, field.name) for field in fields(PromptTemplate) if field.name != "adapter"}
+        prompt = task.prompt
+        self.words = None if prompt.template is None or prompt.language is None else words_of(prompt.language, prompt.words)
+        others = (*_NOT_TEXTS, *(_MADE if self.words else ("inputs",)))
+        sources = {field.name: getattr(prompt, field.name) for field in fields(PromptTemplate) if field.name not in others}
         self.fields = {name: _Field(task, f"prompt.{name}", source) for name, source in sources.items() if source is not None}
+        asked_in = {"__language": prompt.language, "__formulation": prompt.formulation}
+        self.asked_in = {name: value for name, value in asked_in.items() if value is not None}
         # examples are never scored, so nobody asks what they share
         of = task.cluster if not few_shots else None
         self.source = _Field(task, "cluster", of) if of is not None else None
@@ -100,14 +112,17 @@ class _DocMaker:
         for number, columns in enumerate(adapted):
             suffix = f":{number}" if len(adapted) > 1 else ""
             doc_id = f"{self.split}:{index}{suffix}"
-            yield doc_id, self.make_doc(where + suffix, doc_id, index, columns)
+            values = {**columns, "row": columns, "__few_shots": self.few_shots, "__index": index}
+            question = None if self.words is None else self.question(where + suffix, values)
+            if self.words is None or question is not None:
+                yield doc_id, self.make_doc(where + suffix, doc_id, columns, values, question)
 
     def adapt(self, where: str, index: int, row: Row) -> Sequence[Row]:
         if self.adapter is None:
             return [row]
         try:
             # a copy, since the same row may be rendered again as a few-shot example
-            made = self.adapter(deepcopy({**row, "__few_shots": self.few_shots, "__index": index}))
+            made = self.adapter(deepcopy({**row, "__few_shots": self.few_shots, "__index": index} | self.asked_in))
         except Exception as error:  # it is the user's code: anything may come out
             problem = f"{self.task.prompt.adapter} raised {type(error).__name__}: {in_one_line(error)}{_place(error)}"
             raise PromptError(f"{where}: prompt.adapter: {problem}") from error
@@ -120,9 +135,25 @@ class _DocMaker:
         problem = f"gives {_shown(made)}; a row, a list of rows or None is required"
         raise PromptError(f"{where}: prompt.adapter: {self.task.prompt.adapter} {problem}")
 
-    def make_doc(self, where: str, doc_id: str, index: int, columns: Row) -> Doc | None:
-        values = {**columns, "row": columns, "__few_shots": self.few_shots, "__index": index}
-        rendered = {name: field.render(where, values) for name, field in self.fields.items()}
+    def question(self, where: str, values: Row) -> Question | None:
+        """What `prompt.template` makes of the row. None: it leaves the row out."""
+        prompt, words = self.task.prompt, self.words
+        assert prompt.template is not None
+        assert words is not None
+        inputs = self.fields["inputs"].render(where, values)
+
+        def text_of(name: str, value: Any, place: str) -> str:
+            return self.text(where, "inputs", value, values, f".{name}{place}")
+
+        try:
+            return question_of(prompt.template, prompt.formulation, words, inputs, text_of=text_of)
+        except PromptError as error:
+            raise PromptError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from error
+
+    def make_doc(self, where: str, doc_id: str, columns: Row, values: Row, question: Question | None) -> Doc | None:
+        rendered = {name: field.render(where, values) for name, field in self.fields.items() if name != "inputs"}
+        if question is not None:
+            rendered |= {name: getattr(question, name) for name in _MADE}
 
         def text(name: str) -> str:
             return self.text(where, name, rendered[name], values)

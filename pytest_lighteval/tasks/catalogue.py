@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.resources
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from pytest_lighteval.common.losses import unit_problem
 from pytest_lighteval.errors import LightevalError, UserInputError, did_you_mean
 from pytest_lighteval.metrics import REGISTRY, metric, metrics_of
 from pytest_lighteval.tasks import SUITE_SUFFIXES
-from pytest_lighteval.tasks.suite_file import load_suite, task_error
+from pytest_lighteval.tasks.families import FOLDER, Families, Wanted
+from pytest_lighteval.tasks.suite_file import declared_names, load_suite, task_error
 from pytest_lighteval.tasks.task_spec import Selected, TaskPattern, TaskSpec, select
 from pytest_lighteval.types import Ask, GateSpec, Task
 
@@ -40,6 +42,7 @@ class Catalogue:
         self._own = tuple(root for root in own if root != self.shipped)
         self._modules = modules or {}
         self._loaded: dict[Path, list[Task]] = {}
+        self.families = Families(self.shipped)
 
     def shown(self, path: Path) -> str | None:
         """`suites/<suite>/<file>.yaml` for a shipped file, wherever it is installed. None: the file is not a shipped one."""
@@ -49,45 +52,74 @@ class Catalogue:
         """Whether the file is one of the user's Python modules."""
         return path in self._modules
 
-    def load(self, path: Path) -> list[Task]:
-        """The tasks of one file, whose metrics exist. Raises FileError."""
+    def load(self, path: Path, *, wanted: Wanted | None = None) -> list[Task]:
+        """The tasks of one file, whose metrics exist; with `wanted` those of these names, and of a family no others are made.
+
+        Raises FileError.
+        """
         path = path.resolve()
         if path not in self._loaded:
             shown = self.shown(path) or str(path)
-            tasks = self._modules[path]() if path in self._modules else load_suite(path, shown=shown)
+            is_part = wanted is not None and self.families.holds(path)
+            tasks = self._modules[path]() if path in self._modules else load_suite(path, shown=shown, wanted=wanted if is_part else None)
             for task in tasks:
                 _check_names(task, shown)
+            if is_part:
+                return tasks
             self._loaded[path] = tasks
-        return self._loaded[path]
+        if wanted is None:
+            return self._loaded[path]
+        return [task for task in self._loaded[path] if any(map(wanted, (task.name, *task.aliases)))]
 
     def select(self, specs: Sequence[TaskSpec]) -> dict[Path, list[Selected]]:
         """What the specs select, by suite file; files are in the order of the specs. Raises FileError, UserInputError."""
-        suites = {spec.suite for spec in specs}
         by_file: dict[Path, list[Selected]] = {}
-        for selected in select(specs, self._tasks(suites), suites=self._folders):
+        for selected in self._selected(specs):
             by_file.setdefault(selected.task.path.resolve(), []).append(selected)
         return by_file
 
     def find(self, pattern: TaskPattern) -> list[Task]:
         """The task of a pattern, or all tasks of its superset. Raises FileError, UserInputError."""
         spec = TaskSpec(suite=pattern.suite, task=pattern.task, few_shots=0)
-        return [selected.task for selected in select([spec], self._tasks({spec.suite}), suites=self._folders)]
+        if spec.is_pattern:
+            raise UserInputError(f"{pattern}: a task or a superset is named here; * and ? are for --tasks")
+        return [selected.task for selected in self._selected([spec])]
 
-    def tasks_below(self, folder: Path) -> Iterator[Task]:
-        """All tasks of the suite files below a folder. Raises FileError."""
-        for path in (*(module for module in self._modules if module.is_relative_to(folder)), *_suite_files(folder)):
-            yield from self.load(path)
+    def tasks_below(self, path: Path) -> Iterator[Task]:
+        """All tasks of a suite file, or of those below a folder; families are below their own folder alone. Raises FileError."""
+        for file in self.files_below(path):
+            yield from self.load(file)
 
     def every_task(self) -> Iterator[Task]:
-        """All tasks of the user and all that are shipped; a file that is broken has none."""
+        """All tasks of the user and all that are shipped, without the families; a file that is broken has none."""
         for path in self._paths((*self._own, self.shipped)):
             with contextlib.suppress(LightevalError):
                 yield from self.load(path)
 
+    def family_names(self, spec: TaskSpec) -> Iterator[str]:
+        """The names of all tasks of the families that a spec may mean. Raises FileError."""
+        for path in self.families.named_by(spec):
+            yield from declared_names(path, shown=self.shown(path))
+
+    def files_below(self, path: Path) -> list[Path]:
+        """The modules and the suite files at a path or below it."""
+        return [*(module for module in self._modules if module.is_relative_to(path)), *self.suite_files(path)]
+
+    def suite_files(self, root: Path) -> list[Path]:
+        """The file itself, or those below a folder, sorted; families are below their own folder alone."""
+        if root.is_file():
+            return [root]
+        found = sorted(path for suffix in SUITE_SUFFIXES for path in root.rglob(f"*{suffix}"))
+        return found if self.families.holds(root) else [path for path in found if not self.families.holds(path)]
+
     @property
     def _folders(self) -> list[str]:
         """Names of the shipped suites, which are the names of their folders."""
-        return sorted(folder.name for folder in self.shipped.iterdir() if any(_suite_files(folder)))
+        return sorted(folder.name for folder in self.shipped.iterdir() if folder.name != FOLDER and any(self.suite_files(folder)))
+
+    def _selected(self, specs: Sequence[TaskSpec]) -> list[Selected]:
+        tasks = itertools.chain(self._tasks({spec.suite for spec in specs}), self._of_families(specs))
+        return select(specs, tasks, suites=self._folders, more_names=self.family_names)
 
     def _tasks(self, suites: set[str]) -> Iterable[Task]:
         """All tasks of the user, and those of the named shipped suites."""
@@ -97,7 +129,16 @@ class Catalogue:
 
     def _paths(self, roots: Iterable[Path]) -> Iterable[Path]:
         """The modules, and the suite files below the roots, each once."""
-        return dict.fromkeys((*self._modules, *(path for root in roots for path in _suite_files(root))))
+        return dict.fromkeys((*self._modules, *(path for root in roots for path in self.suite_files(root))))
+
+    def _of_families(self, specs: Sequence[TaskSpec]) -> Iterable[Task]:
+        """The tasks of families that the specs mean."""
+        by_file: dict[Path, list[TaskSpec]] = {}
+        for spec in specs:
+            for path in self.families.named_by(spec):
+                by_file.setdefault(path, []).append(spec)
+        for path, meant in by_file.items():
+            yield from self.load(path, wanted=lambda name, meant=meant: any(spec.means(name) for spec in meant))  # type: ignore[misc]
 
 
 def reported_values(task: Task) -> list[str]:
@@ -115,10 +156,6 @@ def gate_problem(task: Task, value: str, gate: GateSpec) -> tuple[str, str] | No
         if loss is not None and corpus is not None and (problem := unit_problem(loss, value, corpus)) is not None:
             return field, problem
     return None
-
-
-def _suite_files(root: Path) -> list[Path]:
-    return sorted(path for suffix in SUITE_SUFFIXES for path in root.rglob(f"*{suffix}"))
 
 
 def _check_names(task: Task, shown: str) -> None:

@@ -16,6 +16,9 @@ from msgspec import UNSET, UnsetType
 from pytest_lighteval.common.msgspec_errors import place_and_problem
 from pytest_lighteval.common.yaml_lines import Field, YamlFile
 from pytest_lighteval.errors import FileError, UserInputError, did_you_mean
+from pytest_lighteval.prompts.languages.inputs import FORMULATIONS, INPUTS, OPTIONAL, missing_words, refusal
+from pytest_lighteval.prompts.languages.words import WORDS as WORD_NAMES
+from pytest_lighteval.prompts.languages.words import words_of
 from pytest_lighteval.prompts.templates import check_syntax
 from pytest_lighteval.tasks.suite_schema import (
     WORDS,
@@ -47,10 +50,11 @@ _IDENTIFIERS = (
 )  # fmt: skip
 
 
-def load_suite(path: Path, *, shown: str | None = None) -> list[Task]:
+def load_suite(path: Path, *, shown: str | None = None, wanted: Callable[[str], bool] | None = None) -> list[Task]:
     """The tasks of a suite file in the file's order, with every matrix expanded in place.
 
-    Depends only on the file's text and its folder's name. `shown` is the path as messages name it (default: `path`).
+    Depends only on the file's text and its folder's name. `shown` is the path as messages name it (default: `path`). `wanted`: only the
+    tasks for whose names it is true are made, which is much faster for a few of thousands; the others are not checked.
     Raises FileError for the first mistake, UserInputError if the file cannot be read.
     """
     source = YamlFile(path, shown=shown)
@@ -66,12 +70,32 @@ def load_suite(path: Path, *, shown: str | None = None) -> list[Task]:
         matrix = merged.pop("matrix", None)
         _check_templates(source, index, merged)
         variants = _variants(source, index, merged, matrix, room=_MOST_TASKS - len(tasks))
+        fill, fill_name = _filler(merged), _filler(merged["name"])
         for variables in variants:
-            fields = _convert(source, index, _substitute(merged, variables))
+            if wanted is not None and not _is_wanted(fill_name(variables) if fill_name else merged["name"], wanted):
+                continue
+            fields = _convert(source, index, fill(variables) if fill else merged)
             _check_task(source, index, fields)
             tasks.append(_task(source, index, fields, suite, path))
     _check_unique(source, tasks)
     return tasks
+
+
+def declared_names(path: Path, *, shown: str | None = None) -> list[str]:
+    """The names of a suite file's tasks, without making the tasks. Raises as `load_suite`."""
+    found: list[str] = []
+
+    def keep(name: str) -> bool:
+        found.append(name)
+        return False
+
+    load_suite(path, shown=shown, wanted=keep)
+    return found
+
+
+def _is_wanted(written: str, wanted: Callable[[str], bool]) -> bool:
+    name = task_name(written)
+    return wanted(name or written) or (name is not None and name != written and wanted(written))
 
 
 def locate(path: Path, task: Task, field: str) -> int:
@@ -250,9 +274,12 @@ def _check_task(source: YamlFile, index: int, fields: TaskFields) -> None:
         return
     if fields.metrics is UNSET:
         raise error("the task names no metric, and neither do the defaults", "metrics")
-    if fields.prompt is UNSET or fields.prompt.query is UNSET:
+    if fields.prompt is not UNSET and fields.prompt.template is not None:
+        _check_template(error, fields.prompt, fields.prompt.template)
+    elif fields.prompt is UNSET or fields.prompt.query is UNSET:
         raise error("the task has no query, and neither have the defaults", "prompt", "query")
-    _check_prompt(error, fields.prompt, fields.prompt.query)
+    else:
+        _check_prompt(error, fields.prompt, fields.prompt.query)
     _check_data(error, fields)
 
 
@@ -267,6 +294,54 @@ def _check_prompt(error: Callable[..., FileError], prompt: PromptFields, query: 
         for number in (prompt.gold,) if isinstance(prompt.gold, int) else prompt.gold:
             if not 0 <= number < len(prompt.choices):
                 raise error(f"{number} is not an index of the {len(prompt.choices)} choices, which are counted from 0", "prompt", "gold")
+    _check_adapter(error, prompt)
+    for name in ("formulation", "inputs", "words"):
+        if getattr(prompt, name):
+            raise error("is of use only with prompt.template", "prompt", name)
+    _check_language(error, prompt)
+
+
+def _check_template(error: Callable[..., FileError], prompt: PromptFields, template: str) -> None:
+    """Raise for a template's fields: what it makes itself, a language or inputs that there are not."""
+    for name, empty in (("query", UNSET), ("choices", ()), ("gold", 0), ("unconditioned_query", None)):
+        if getattr(prompt, name) != empty:
+            raise error(f"prompt.template makes it, of prompt.inputs: {', '.join(INPUTS[template])}", "prompt", name)
+    if prompt.language is None:
+        raise error("prompt.template needs the language, such as fra", "prompt", "language")
+    _check_language(error, prompt)
+    if prompt.formulation is None and template != "qa":
+        raise error(f"prompt.template {template} needs one of {', '.join(FORMULATIONS)}", "prompt", "formulation")
+    if prompt.formulation not in (None, *FORMULATIONS):
+        near = did_you_mean(prompt.formulation or "", FORMULATIONS)
+        raise error(f"{prompt.formulation!r} is none of {', '.join(FORMULATIONS)}{near}", "prompt", "formulation")
+    if template == "qa" and prompt.formulation not in (None, "cf"):
+        raise error("an answer that is written has no options: leave it out", "prompt", "formulation")
+    for name in prompt.inputs:
+        if name not in INPUTS[template]:
+            problem = f"{template} has no input {name!r}{did_you_mean(name, INPUTS[template])}; it takes {', '.join(INPUTS[template])}"
+            raise error(problem, "prompt", "inputs", name)
+    for name in INPUTS[template]:
+        if name not in prompt.inputs and name not in OPTIONAL.get(template, ()):
+            raise error(f"{template} needs the input {name!r}", "prompt", "inputs")
+    if not any("{{" in text or "{%" in text for _, text in _texts(prompt.inputs, ())):
+        raise error("names no column: every document would be the same (a column is written '{{ question }}')", "prompt", "inputs")
+    _check_adapter(error, prompt)
+
+
+def _check_language(error: Callable[..., FileError], prompt: PromptFields) -> None:
+    for name in prompt.words:
+        if name not in WORD_NAMES:
+            known = f"; there are {', '.join(WORD_NAMES)}"
+            raise error(f"there is no word {name!r}{did_you_mean(name, WORD_NAMES) or known}", "prompt", "words", name)
+    if prompt.language is None:
+        return
+    try:
+        words_of(prompt.language)
+    except UserInputError as problem:
+        raise error(str(problem), "prompt", "language") from None
+
+
+def _check_adapter(error: Callable[..., FileError], prompt: PromptFields) -> None:
     if prompt.adapter is not None and not _ADAPTER.fullmatch(prompt.adapter):
         raise error(f"{prompt.adapter!r} is not of the form module:function", "prompt", "adapter")
 
@@ -347,19 +422,24 @@ def _check_placeholders(source: YamlFile, index: int, merged: Mapping[str, Any],
                     raise source.error(_where(source, index, *steps), problem)
 
 
-def _substitute(value: Any, variables: Mapping[str, str]) -> Any:
-    """The value with `{variable}` replaced in all its texts, but not in its keys."""
-    if not variables:
-        return value
+def _filler(value: Any) -> Callable[[Mapping[str, str]], Any] | None:
+    """A function of the variables that gives the value with `{variable}` replaced in all its texts, but not in its keys.
+
+    None: nothing in it can be replaced. Made once for a task, of whose expansions there may be thousands.
+    """
     if isinstance(value, str):
-        if "{" not in value:
-            return value
-        return _OUTSIDE_JINJA.sub(lambda found: variables.get(found[1], found[0]) if found[1] else found[0], value)
+        if not _PLACEHOLDER.search(value):
+            return None
+        return lambda variables: _OUTSIDE_JINJA.sub(lambda found: variables.get(found[1], found[0]) if found[1] else found[0], value)
     if isinstance(value, dict):
-        return {key: _substitute(item, variables) for key, item in value.items()}
+        parts = {key: filler for key, item in value.items() if (filler := _filler(item)) is not None}
+        return (lambda variables: value | {key: fill(variables) for key, fill in parts.items()}) if parts else None
     if isinstance(value, list):
-        return [_substitute(item, variables) for item in value]
-    return value
+        fillers = [_filler(item) for item in value]
+        if not any(fillers):
+            return None
+        return lambda variables: [fill(variables) if fill else item for fill, item in zip(fillers, value, strict=True)]
+    return None
 
 
 # -------------------------------------------------------------------------------------------------------- the values
@@ -400,7 +480,7 @@ def _task(source: YamlFile, index: int, fields: TaskFields, suite: str, path: Pa
         aliases=(*_tuple(fields.aliases), *((fields.name,) if name != fields.name else ())),
         published_answers=fields.published_answers,
         accepted_findings=fields.accepted_findings,
-        skip=fields.skip,
+        skip=fields.skip or _refusal(fields.prompt),
         known_defect=fields.known_defect,
         corrected_by=fields.corrected_by,
         system_prompt_apart=fields.system_prompt_apart,
@@ -417,6 +497,16 @@ def _judges(fields: TaskFields) -> tuple[JudgeSpec, ...]:
         return ()
     turns = fields.prompt is not UNSET and bool(fields.prompt.turns)
     return tuple(entry.judge.spec(turns=turns) for entry in fields.metrics if isinstance(entry, JudgedMetric))
+
+
+def _refusal(prompt: PromptFields | UnsetType) -> str | None:
+    """Why the template cannot ask in its language: a word is missing. None: it can."""
+    if prompt is UNSET or prompt.template is None or prompt.language is None:
+        return None
+    words = words_of(prompt.language, prompt.words)
+    relations = prompt.inputs.get("relations")
+    missing = missing_words(prompt.template, prompt.formulation, words, relations if isinstance(relations, list) else ())
+    return refusal(words, missing) if missing else None
 
 
 def _prompt(fields: PromptFields | UnsetType) -> PromptTemplate:

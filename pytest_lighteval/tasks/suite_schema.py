@@ -8,18 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.common.losses import parse_loss
+from pytest_lighteval.prompts.languages.templates import Formulation
 from pytest_lighteval.types import FewShotsSelect, GateSpec, JudgeSpec
 from pytest_lighteval.types.task import Inconclusive, Paired
 
 SCHEMA_PATH = Path(__file__).parents[1] / "suite.schema.json"
+Template = Literal["multichoice", "qa", "boolq", "nli", "copa", "hellaswag", "continuation", "translation"]
 WORDS: Mapping[str, tuple[str, ...]] = {
+    "template": get_args(Template),
     "few_shots_select": get_args(FewShotsSelect),
     "inconclusive": get_args(Inconclusive),
     "paired": get_args(Paired),
@@ -121,6 +124,24 @@ class PromptFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
             examples=["my_project.rows:split_passage"],
         ),
     ] = None
+    template: Annotated[
+        Template | None,
+        Meta(description="Makes query, choices and gold of `inputs`, in the words of `language`. Then these fields are not given."),
+    ] = None
+    language: Annotated[str | None, Meta(description="The language, by its ISO 639-3 code.", examples=["tha"])] = None
+    formulation: Annotated[
+        str | None,
+        Meta(
+            examples=[*get_args(Formulation)],
+            description="mcf: options are listed, letters scored. cf: options are scored, not listed. hybrid: listed and scored.",
+        ),
+    ] = None
+    inputs: Annotated[dict[str, Any], Meta(description="What the template takes, by name; every text is a template of the row.")] = (
+        msgspec.field(default_factory=dict)
+    )
+    words: Annotated[
+        dict[str, str], Meta(description="Words and marks of the language, in place of its own: `answer`, `full_stop`, ...")
+    ] = msgspec.field(default_factory=dict)
 
 
 class GoldenCaseFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True, omit_defaults=True):

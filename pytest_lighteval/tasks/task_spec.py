@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pytest_lighteval.common.files import read_utf8
 from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.types import Task, TaskKey
+from pytest_lighteval.types.task import superset_name
 
 _AVERAGE = ":_average"
 """Ends the key of a superset's row."""
+_GLOB = re.compile(r"[*?\[]")
+"""Begins what a pattern leaves open."""
 
 
 class SpecError(UserInputError):
@@ -86,6 +91,25 @@ class TaskSpec:
         """The spec in Lighteval's own notation."""
         return f"{self.suite}|{self.task}|{self.few_shots}|{int(self.truncate)}"
 
+    @property
+    def literal_beginning(self) -> str:
+        """What every name begins with that the spec can mean: all of it, unless it is a pattern such as `belebele_*_cf`."""
+        return _GLOB.split(self.task, maxsplit=1)[0]
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it has `*`, `?` or `[...]`, as in names of files."""
+        return self.literal_beginning != self.task
+
+    def means(self, name: str) -> bool:
+        """Whether the spec names the task, its superset or, as a pattern, one of them."""
+        wanted = self.task.removesuffix(_AVERAGE)
+        part, colon, _ = name.partition(":")
+        wholes = {*([part] if colon else []), *([superset] if (superset := superset_name(name)) else [])}
+        if self.is_pattern:
+            return any(fnmatchcase(one, wanted) for one in (name, *wholes))
+        return name == self.task or wanted in wholes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selected:
@@ -157,12 +181,19 @@ def _parse_spec(text: str, where: str) -> TaskSpec:
     return TaskSpec(suite=pattern.suite, task=pattern.task, few_shots=pattern.few_shots, truncate=bool(pattern.truncate), where=where)
 
 
-def select(specs: Sequence[TaskSpec], tasks: Iterable[Task], *, suites: Iterable[str] = ()) -> list[Selected]:
+def select(
+    specs: Sequence[TaskSpec],
+    tasks: Iterable[Task],
+    *,
+    suites: Iterable[str] = (),
+    more_names: Callable[[TaskSpec], Iterable[str]] = lambda _: (),
+) -> list[Selected]:
     """The tasks that the specs name, in the order of the specs, each (task, count, flag) once.
 
     A name or alias of a task comes first. Otherwise the name is that of a superset, and selects all its tasks: `mmlu`, or `mmlu:_average`
-    as reports write it. Raises UserInputError for an unknown suite or task, with the nearest names; `suites` are names of further suites
-    for that message.
+    as reports write it. A pattern (`belebele_*_cf`) selects all tasks whose name, or whose superset's name, it fits.
+    Raises UserInputError for an unknown suite or task and for a pattern that fits none, with the nearest names; `suites` and `more_names`
+    are names of further suites and tasks for that message.
     """
     by_suite: dict[str, dict[str, list[Task]]] = {}
     for task in tasks:
@@ -171,13 +202,15 @@ def select(specs: Sequence[TaskSpec], tasks: Iterable[Task], *, suites: Iterable
             names.setdefault(name, []).append(task)
     chosen: dict[tuple[str, int, bool], Selected] = {}
     for spec in specs:
-        for task in _named(spec, by_suite, suites):
+        for task in _named(spec, by_suite, suites, more_names):
             selected = Selected(task=task, few_shots=spec.few_shots, truncate=spec.truncate)
             chosen.setdefault((task.id, spec.few_shots, spec.truncate), selected)
     return list(chosen.values())
 
 
-def _named(spec: TaskSpec, by_suite: dict[str, dict[str, list[Task]]], suites: Iterable[str]) -> list[Task]:
+def _named(
+    spec: TaskSpec, by_suite: dict[str, dict[str, list[Task]]], suites: Iterable[str], more_names: Callable[[TaskSpec], Iterable[str]]
+) -> list[Task]:
     if spec.suite not in by_suite:
         known = {*by_suite, *suites}
         near = did_you_mean(spec.suite, known)
@@ -186,11 +219,13 @@ def _named(spec: TaskSpec, by_suite: dict[str, dict[str, list[Task]]], suites: I
     names = by_suite[spec.suite]
     if spec.task in names:
         return names[spec.task]
-    superset = spec.task.removesuffix(_AVERAGE)
-    subtasks = [task for name, named in names.items() if name.startswith(f"{superset}:") for task in named if task.name == name]
-    if subtasks:
-        return subtasks
+    members = [task for name, named in names.items() if spec.means(name) for task in named if task.name == name]
+    if members:
+        return members
+    if spec.is_pattern:
+        raise UserInputError(f"{spec.where}suite {spec.suite!r} has no task that fits {spec.task!r}")
     supersets = {name.partition(":")[0] for name in names if ":" in name}
     elsewhere = sorted(suite for suite, tasks in by_suite.items() if spec.task in tasks)
-    hint = f" (it is in suite {' and '.join(elsewhere)})" if elsewhere else did_you_mean(superset, {*names, *supersets})
+    wanted = spec.task.removesuffix(_AVERAGE)
+    hint = f" (it is in suite {' and '.join(elsewhere)})" if elsewhere else did_you_mean(wanted, {*names, *supersets, *more_names(spec)})
     raise UserInputError(f"{spec.where}suite {spec.suite!r} has no task {spec.task!r}{hint}")

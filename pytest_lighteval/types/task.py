@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,6 +39,16 @@ class PromptTemplate:
     """What the user says after each answer: one template a turn, or one expression that gives a list."""
     adapter: str | None = None
     """`module:function`, called with the row before the templates. It returns a row, a list of rows, or None to drop the row."""
+    template: str | None = None
+    """One of `prompts.languages`, which makes query, choices, gold and unconditioned query of `inputs`. None: the fields above are it."""
+    language: str | None = None
+    """ISO 639-3 code of the language that is asked in. None: it is not said."""
+    formulation: str | None = None
+    """How the template asks: `mcf`, `cf` or `hybrid`. None: the template has only one."""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """What the template takes: name -> a template text, or a list of them."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """Words and marks in place of the language's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,15 +208,19 @@ class Task:
         return f"{self.suite}|{self.name}"
 
     @property
+    def language(self) -> str | None:
+        """ISO 639-3 code of its language. None: it is not said."""
+        return self.prompt.language
+
+    @property
     def corrected_hint(self) -> str:
         """The end of a sentence about a defect: which task is sound. Empty: none is known."""
         return f"; {self.corrected_by} is the sound version" if self.corrected_by else ""
 
     @property
     def superset(self) -> str | None:
-        """The name of its superset, `mmlu` for `mmlu:anatomy`. None: it has none."""
-        prefix, colon, _ = self.name.partition(":")
-        return prefix if colon else None
+        """The name of its superset. None: it has none. See `TaskKey.superset_name`."""
+        return superset_name(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -227,8 +242,23 @@ class TaskKey:
 
         Each few-shot count and truncation flag has a row of its own.
         """
-        superset, colon, _ = self.task.partition(":")
-        return replace(self, task=f"{superset}:_average") if colon else None
+        name = superset_name(self.task)
+        return None if name is None else replace(self, task=f"{name}:_average")
+
+    @property
+    def part(self) -> TaskKey | None:
+        """The key of the row over its subtasks in one language, `suite|mlmm_mmlu_fra_cf:_average|5`.
+
+        None: it has no such row, or it is the superset's.
+        """
+        name, colon, _ = self.task.partition(":")
+        return replace(self, task=f"{name}:_average") if colon and name != superset_name(self.task) else None
+
+    @property
+    def formulation(self) -> str | None:
+        """How a task of many languages asks, by its name: `mcf`, `cf` or `hybrid`. None: its name does not say it."""
+        found = _IN_A_LANGUAGE.fullmatch(self.task.partition(":")[0])
+        return found["formulation"] if found else None
 
     @classmethod
     def parse(cls, text: str) -> TaskKey | None:
@@ -241,6 +271,22 @@ class TaskKey:
             case [suite, task, few_shots, "1"] if suite and task and _is_count(few_shots):
                 return cls(suite=suite, task=task, few_shots=int(few_shots), truncate=True)
         return None
+
+
+_IN_A_LANGUAGE = re.compile(r"(?P<family>.+)_[a-z]{3}(_[A-Z][a-z]{3})?_(?P<formulation>mcf|cf|hybrid)")
+"""`<family>_<language>_<formulation>`; a language is an ISO 639-3 code, or with a script, as FLORES has it."""
+
+
+def superset_name(task: str) -> str | None:
+    """What a task's name is a part of: `mmlu` for `mmlu:anatomy`. None: of nothing.
+
+    Tasks of many languages are a part of their family in one formulation: `belebele_cf` for `belebele_tha_Thai_cf`, `mlmm_mmlu_cf` for
+    `mlmm_mmlu_fra_cf:anatomy`.
+    """
+    name, colon, _ = task.partition(":")
+    if found := _IN_A_LANGUAGE.fullmatch(name):
+        return f"{found['family']}_{found['formulation']}"
+    return name if colon else None
 
 
 def _is_count(text: str) -> bool:

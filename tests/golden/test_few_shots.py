@@ -17,6 +17,7 @@ from pytest_lighteval.backends.accelerate import AccelerateArguments, Accelerate
 from pytest_lighteval.prompts.assembly import build_prompt, truncate_few_shots
 from pytest_lighteval.prompts.documents import render_docs
 from pytest_lighteval.prompts.few_shots import pick_few_shots, resolve_few_shots_split, shuffle_docs
+from pytest_lighteval.tasks.catalogue import Catalogue
 from pytest_lighteval.tasks.suite_file import load_suite
 from pytest_lighteval.types import Doc, FewShotsSelect, PromptTemplate, Row, Task
 from tests.shared import GOLDEN, ROOT, needs_shared
@@ -217,7 +218,7 @@ def _declared(header: Record) -> Task:
 
 @cache
 def _tasks() -> dict[str, Task]:
-    return {task.id: task for path in sorted(SUITES.rglob("*.yaml")) for task in load_suite(path)}
+    return {task.id: task for path in Catalogue().suite_files(SUITES) for task in load_suite(path)}
 
 
 @cache

@@ -15,13 +15,14 @@ import pytest
 import yaml
 
 from pytest_lighteval.errors import FileError, UserInputError
+from pytest_lighteval.tasks.catalogue import Catalogue
 from pytest_lighteval.tasks.suite_file import load_suite, locate, task_error, task_name
 from pytest_lighteval.tasks.suite_schema import SCHEMA_PATH, PromptFields, SuiteFields, TaskFields, json_schema
 from pytest_lighteval.types import GateSpec, PromptTemplate, Task
 from tests.shared import ROOT
 
 REPOSITORY = ROOT
-SUITES = sorted(path for path in (REPOSITORY / "suites").rglob("*.yaml") if "tasks:" in path.read_text(encoding="utf-8"))
+SUITES = [path for path in Catalogue().suite_files(REPOSITORY / "suites") if "tasks:" in path.read_text(encoding="utf-8")]
 SCHEMA: dict[str, Any] = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
 
 TASK = """\

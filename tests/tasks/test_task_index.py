@@ -7,13 +7,19 @@ from pathlib import Path
 
 from pytest_lighteval.tasks.catalogue import Catalogue
 from pytest_lighteval.tasks.task_spec import parse_specs
-from tools.task_index import PAGE, render
+from tools.task_index import LANGUAGES, PAGE, render, render_families
 
 ROW = re.compile(r"\| `(?P<spec>[^`]+)` \| (?:<details><summary>)?(?P<tasks>\d+)")
 
 
 def test_the_index_is_in_step_with_the_suites() -> None:
     assert PAGE.read_text("utf-8") == render(), "run: python -m tools.task_index"
+
+
+def test_the_table_of_families_is_in_step_with_them() -> None:
+    page = LANGUAGES.read_text("utf-8")
+
+    assert page == render_families(page), "run: python -m tools.task_index"
 
 
 def test_the_specs_of_the_index_select_as_many_tasks_as_it_says() -> None:
@@ -23,4 +29,4 @@ def test_the_specs_of_the_index_select_as_many_tasks_as_it_says() -> None:
     selected = {spec: sum(map(len, catalogue.select(parse_specs(spec, folder=Path())).values())) for spec, _ in rows if "<" not in spec}
 
     assert selected == {spec: tasks for spec, tasks in rows if "<" not in spec}
-    assert sum(tasks for _, tasks in rows) == sum(len(catalogue.load(path)) for path in catalogue.shipped.rglob("*.yaml"))
+    assert sum(tasks for _, tasks in rows) == sum(1 for _ in catalogue.tasks_below(catalogue.shipped))
