@@ -27,7 +27,7 @@ from pytest_lighteval.metrics import metric_names
 from pytest_lighteval.tasks.suite_file import task_name
 from pytest_lighteval.types import FewShotsSelect, Metric, PromptTemplate, Task, TaskCode
 
-_PROMPT = {name: "{{ " + name + " }}" for name in FIELDS}
+_PROMPT: Mapping[str, Any] = {name: "{{ " + name + " }}" for name in FIELDS}
 DEFAULT_SUITE = "custom"
 """Of tasks that name none, as in Lighteval."""
 
