@@ -119,6 +119,7 @@ def evaluate(
     stopping: StoppingRule | None = None,
     share: tuple[int, int] | None = None,
     tiny_parameters: TinyParameters | None = None,
+    notes: Sequence[str] = (),
     on_detail: Callable[[Detail], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> TaskResult:
@@ -128,7 +129,7 @@ def evaluate(
     further ones. With `stopping` the backend is asked part by part until
     the rule says to stop; the result then has the documents so far. With `share` (number, of how many) the backend answers a part of the
     documents; the result is of this part, and `tally.merge_shares` makes the whole of all parts. `tiny_parameters` are for the estimates of
-    tinyBenchmarks.
+    tinyBenchmarks. `notes` are what a reader of the result should know beforehand.
 
     Raises:
         NothingToAskError: The share has no document.
@@ -157,7 +158,7 @@ def evaluate(
         use_chat_template=in_turns(task, settings),
         fingerprint=data.fingerprint,
         row_sources=data.row_sources,
-        data_notes=data.notes,
+        data_notes=(*notes, *data.notes),
         ids=frozenset(doc.doc.id for doc in prompted),
         grader={"kind": grader.kind, **grader.identity(task)} if graded and grader else {},
     )

@@ -138,7 +138,7 @@ class FakeBackend:
             )
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
-        """The gold if it answers right, otherwise a text that is no gold. Sampled texts are right independently of each other."""
+        """The gold, if it answers right and there is one; otherwise a text that is no gold. Sampled texts are right independently."""
         self._require_open()
         for index, request in enumerate(requests):
             if error := self._failure(request):
@@ -147,7 +147,7 @@ class FakeBackend:
             texts = []
             for sample in range(request.num_samples):
                 doc = self._docs.get(request)
-                if doc is not None and self._is_right(request, sample if request.do_sample else None):
+                if doc is not None and doc.gold and self._is_right(request, sample if request.do_sample else None):
                     text = doc.golds[0]
                 else:
                     text = f" fake answer {self._uniform('text', _text(request.prompt), sample):.6f}"

@@ -41,6 +41,8 @@ class MismatchKind(StrEnum):
     """The answers were run otherwise: another sandbox, interpreter, limits, tests."""
     JUDGE = "judge"
     """The answers were read by another judge, or with another prompt."""
+    CLASSIFIER = "classifier"
+    """The answers were classified by another model."""
     CUT = "cut"
     """Many more or many fewer answers end at the limit of new tokens than in the baseline."""
 

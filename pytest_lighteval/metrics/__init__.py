@@ -22,6 +22,7 @@ from pytest_lighteval.metrics import (
     perplexity,
     sampling,
     tiny_benchmarks,
+    toxicity,
     translation,
 )
 from pytest_lighteval.types import Metric, Task
@@ -40,6 +41,7 @@ FAMILIES = (
     tiny_benchmarks,
     judged,
     option_letter,
+    toxicity,
     corrected,
 )
 """Each module lists its metrics in `METRICS`."""

@@ -80,6 +80,11 @@ OPTIONS = (
     Option(name="reasoning-tags", metavar="TAGS", help="other tags for --strip-reasoning: '<think>:</think>,[THINK]:[/THINK]'"),
     Option(name="override-batch-size", metavar="N", help="the model argument batch_size"),
     Option(name="data-home", metavar="DIR", help="a folder <owner>/<name>/... used instead of the hub (also LIGHTEVAL_DATA_HOME)"),
+    Option(
+        name="toxicity-classifier",
+        metavar="ARGS",
+        help="model=FOLDER_OR_ID,label=NAME,device=cpu: a text classifier for helm|bold and helm|real_toxicity_prompts (docs/suites.md)",
+    ),
     Option(name="tiny-parameters", metavar="FILE", help="tinyBenchmarks.pkl, for the estimates of extended|tiny:* (docs/suites.md)"),
     Option(name="report-dir", metavar="DIR", help="where run folders are written (default: reports)"),
     Option(name="no-html", kind="flag", help="write no report.html into the run's folder"),

@@ -15,6 +15,7 @@ from pytest_lighteval.evaluate import EvaluationSettings, StoppingRule, evaluate
 from pytest_lighteval.plugin.canary import run_canary
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.gates import BaselineScores, baseline_scores
+from pytest_lighteval.plugin.graders import gradable, grader_of, notes_of
 from pytest_lighteval.plugin.item_report import (
     Outcome,
     attach_cache_use,
@@ -163,13 +164,14 @@ def run_evaluation(
     Raises:
         LightevalError: There is no score, for any reason.
     """
+    asked = gradable(session, task)
     try:
         with (
             item_progress(item, str(key), session.secrets.mask) as progress,
             DetailsWriter(folder, key, mask=session.secrets.mask if session.secrets.pattern else None) as details,
         ):
             result = evaluate(
-                task,
+                asked,
                 backend,
                 few_shots=key.few_shots,
                 truncate=key.truncate,
@@ -177,7 +179,9 @@ def run_evaluation(
                 data_sets=session.data_sets,
                 stopping=stopping,
                 share=share,
+                grader=grader_of(session, asked),
                 tiny_parameters=session.settings.tiny_parameters,
+                notes=notes_of(task, asked),
                 on_detail=lambda detail: details.write(replace(detail, baseline=before(detail.doc.id, detail.few_shot_seed))),
                 on_progress=progress,
             )

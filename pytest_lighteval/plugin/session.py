@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from pytest_lighteval.backends.classifier.text_classifier import TextClassifier
 from pytest_lighteval.data.data_sets import DataSets
 from pytest_lighteval.data.row_cache import RowCache
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.gates.gate_file import check_gates
 from pytest_lighteval.gates.judge import Judge
 from pytest_lighteval.gates.waivers import check_waivers
+from pytest_lighteval.graders.classifier import ClassifierGrader
 from pytest_lighteval.plugin.cache import SessionCache
 from pytest_lighteval.plugin.check_settings import MARK
 from pytest_lighteval.plugin.options import has_own_backend, is_asked_to_evaluate
@@ -31,7 +33,7 @@ from pytest_lighteval.tasks import SUITE_SUFFIXES
 from pytest_lighteval.tasks.catalogue import Catalogue
 from pytest_lighteval.tasks.nearest import files_of, item_meant, path_meant, specs_meant
 from pytest_lighteval.tasks.task_spec import Selected, SpecError
-from pytest_lighteval.types import Task, TaskKey
+from pytest_lighteval.types import Grader, Task, TaskKey
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,6 +70,8 @@ class Session:
     """The items are known."""
     asked_ahead: set[TaskKey] = field(default_factory=set)
     """Items whose requests a pool got before their turn."""
+    classifier: Grader | None = None
+    """What marks texts for the metrics of a classifier. None: nothing does."""
     reference: Reference | None = None
     """The model that the session's is compared with, once a fixture made it."""
 
@@ -176,6 +180,9 @@ def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
     if selected is not None:
         asked += {chosen.task.path.resolve(): None for found in selected.values() for chosen in found}
     owns, cache = has_own_backend(config), settings.cache if may_use_cache(config) else None
+    classifier = None if settings.toxicity_classifier is None else ClassifierGrader(TextClassifier(settings.toxicity_classifier))
+    if classifier is not None:
+        config.add_cleanup(classifier.close)
     is_silent = is_beside_first() and settings.backend is not None
     return Session(
         settings=settings,
@@ -195,6 +202,7 @@ def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
         writes_reports=not (is_silent or is_worker(config)),
         secrets=secret_texts([settings.arguments, against.arguments if (against := settings.against) else None], os.environ),
         judge=Judge(gate=settings.gate, settings=to_plain(settings.evaluation), red=red_gates(config, allowed=settings.gate.allowed)),
+        classifier=classifier,
         cache=SessionCache(cache, newest=newest_answer_of_controller(config), on_close=config.add_cleanup),
     )
 

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from pytest_lighteval import backends
+from pytest_lighteval.backends.classifier.text_classifier import ClassifierArguments
 from pytest_lighteval.backends.common.user_cache import cache_home
 from pytest_lighteval.backends.model_args import convert_model_args, describe_arguments, own_model_args, parse_model_args
 from pytest_lighteval.backends.protocol import asks_in_chat_format, model_name
@@ -88,6 +89,8 @@ class Settings:
     """What `--check-tasks` asks. None: the session evaluates models."""
     tiny_parameters: TinyParameters | None = None
     """For the estimates of tinyBenchmarks. None: there are none."""
+    toxicity_classifier: ClassifierArguments | None = None
+    """What says how toxic texts are. None: nothing does."""
     notes: tuple[str, ...] = ()
     """Lines for the top of pytest's output: from a file that the model arguments name, and about baselines."""
 
@@ -145,6 +148,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
         replicas=read_replicas(config, values["replicas"], backend, arguments),
         checks=read_check_settings(values, folder),
         tiny_parameters=_tiny_parameters(values, folder),
+        toxicity_classifier=_classifier(values["toxicity_classifier"], folder),
         notes=(*defaults.notes, *custom_tasks.notes, *(gate.baselines.notes if isinstance(gate.baselines, Baselines) else ())),
     )
     # a wrong value is said first
@@ -169,6 +173,16 @@ def _tiny_parameters(values: Mapping[str, Any], folder: Path) -> TinyParameters 
             "--tiny-parameters is given with --shard: an estimate needs all documents of its task, so leave one of them out"
         )
     return None if name is None else read_tiny_parameters(folder / Path(name).expanduser(), option="--tiny-parameters")
+
+
+def _classifier(text: str | None, folder: Path) -> ClassifierArguments | None:
+    if text is None:
+        return None
+    raw = parse_model_args(text, folder=folder)
+    try:
+        return msgspec.convert(raw, ClassifierArguments)
+    except msgspec.ValidationError as error:
+        raise UserInputError(f"--toxicity-classifier {text}: {error}; model=FOLDER,label=NAME,device=cpu was expected") from None
 
 
 def _cache(config: pytest.Config, values: Mapping[str, Any]) -> CacheSettings:

@@ -9,8 +9,8 @@ from typing import Any, Literal, Protocol
 from pytest_lighteval.types.doc import Doc
 from pytest_lighteval.types.task import Task
 
-GraderKind = Literal["sandbox", "judge"]
-"""What grades: a sandbox runs the answer, a judge reads it."""
+GraderKind = Literal["sandbox", "judge", "classifier"]
+"""What grades: a sandbox runs the answer, a judge reads it, a classifier says how likely it has a property."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

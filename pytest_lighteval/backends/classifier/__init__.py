@@ -1,0 +1,1 @@
+"""Text classifiers, for graders that need one (`graders/classifier`)."""
