@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pytest_lighteval.backends.chunks import ChunkLimits, cut
+from pytest_lighteval.backends.delegating import AnyRequest, AnyResponse, DelegatingBackend
 from pytest_lighteval.backends.protocol import batches_itself
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import (
@@ -16,18 +17,12 @@ from pytest_lighteval.types import (
     GenerateResponse,
     LoglikelihoodRequest,
     LoglikelihoodResponse,
-    Message,
-    PerplexityRequest,
     PerplexityResponse,
-    Prompt,
     Request,
-    RequestKind,
     Response,
 )
 
 Chunks = TypeVar("Chunks")
-AnyRequest = TypeVar("AnyRequest", LoglikelihoodRequest, GenerateRequest, PerplexityRequest)
-AnyResponse = TypeVar("AnyResponse", LoglikelihoodResponse, GenerateResponse, PerplexityResponse)
 
 
 @runtime_checkable
@@ -55,7 +50,7 @@ class Chunk:
     """For each request, the indices at which the caller asked it."""
 
 
-class ChunkedBackend:
+class ChunkedBackend(DelegatingBackend):
     """A backend around another one, which is asked one chunk after the other, or all chunks at once if it has several engines."""
 
     cacheable = False  # one that is cached is a `CachedBackend`
@@ -65,57 +60,13 @@ class ChunkedBackend:
 
         `share` (number from 1 on, of how many): only a contiguous part of the chunks is asked and answered. None: all are.
         """
+        super().__init__(backend)
         self._share = share
-        self.inner = backend
-        self.name = backend.name
         self._limits = limits
-
-    @property
-    def fingerprint(self) -> str:
-        """The inner backend's."""
-        return self.inner.fingerprint
-
-    @property
-    def supports(self) -> frozenset[RequestKind]:
-        """What the inner backend supports."""
-        return self.inner.supports
-
-    @property
-    def max_length(self) -> int | None:
-        """The inner backend's."""
-        return self.inner.max_length
-
-    def count_tokens(self, prompt: Prompt) -> int | None:
-        """See `Backend.count_tokens`."""
-        return self.inner.count_tokens(prompt)
-
-    def render(self, messages: Sequence[Message]) -> str | None:
-        """See `Backend.render`."""
-        return self.inner.render(messages)
-
-    def describe(self) -> Mapping[str, Any]:
-        """The inner backend's facts."""
-        return self.inner.describe()
-
-    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
-        """See `Backend.loglikelihood`."""
-        return self._answer(requests, LoglikelihoodResponse)
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
-        """See `Backend.generate`."""
-        return self._answer(requests, GenerateResponse)
 
     def follow_up(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """As `generate`, of all requests: those that follow from the answers to this part."""
         return self._answer(requests, GenerateResponse, all_of_it=True)
-
-    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
-        """See `Backend.perplexity`."""
-        return self._answer(requests, PerplexityResponse)
-
-    def close(self) -> None:
-        """Close the inner backend."""
-        self.inner.close()
 
     def ask_ahead(self, requests: Sequence[Request]) -> None:
         """Let a backend with several engines compute what it will be asked later. Any other backend is left alone."""
@@ -125,7 +76,7 @@ class ChunkedBackend:
     def _answer(
         self, requests: Sequence[AnyRequest], kind: type[AnyResponse], *, all_of_it: bool = False
     ) -> Iterator[tuple[int, AnyResponse]]:
-        """Every request's index and response; those of the own share alone, unless all are wanted."""
+        """See `DelegatingBackend._answer`: those of the own share alone, unless all are wanted."""
         chunks = self._chunks(requests, all_of_it=all_of_it)
         for number, position, response in ask_chunks(self.inner, [chunk.requests for chunk in chunks]):
             self._check(position, len(chunks[number].requests))

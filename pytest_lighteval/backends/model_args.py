@@ -23,40 +23,43 @@ _PAIRS = {"{": "}", "[": "]", "(": ")"}
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][+-]?[0-9]+)?")
 
+OPTION = "--model-args"
+
 Arguments = TypeVar("Arguments", bound=msgspec.Struct)
 
 
-def parse_model_args(text: str, *, folder: Path) -> dict[str, Any]:
+def parse_model_args(text: str, *, folder: Path, option: str = OPTION) -> dict[str, Any]:
     """The arguments as the user wrote them: texts, nested mappings and lists, None, not yet the backend's types.
 
     The text is the path of a `.yaml`/`.yml` file (Lighteval's level `model_parameters:` is accepted), or `k=v` pairs joined by commas.
-    Commas inside `{}`, `[]` and quotes belong to a value. A bare key means true. Raises UserInputError.
+    Commas inside `{}`, `[]` and quotes belong to a value. A bare key means true. `option` is what messages call it. Raises
+    UserInputError.
     """
     text = text.strip()
     if text.endswith((".yaml", ".yml")) and "=" not in text:
-        return _read_yaml(folder / text, text)
+        return _read_yaml(folder / text, text, option)
     parsed: dict[str, Any] = {}
-    for pair in _split(text, ","):
+    for pair in _split(text, ",", option):
         key, equals, value = pair.partition("=")
         key = key.strip()
         if not key.isidentifier():
-            raise UserInputError(f"--model-args: {pair.strip()!r} is not key=value")
+            raise UserInputError(f"{option}: {pair.strip()!r} is not key=value")
         if key in parsed:
-            raise UserInputError(f"--model-args: {key!r} is given twice")
-        parsed[key] = _value(value.strip()) if equals else _Unquoted("true")
+            raise UserInputError(f"{option}: {key!r} is given twice")
+        parsed[key] = _value(value.strip(), option) if equals else _Unquoted("true")
     return parsed
 
 
-def _read_yaml(path: Path, shown: str) -> dict[str, Any]:
-    content = YamlFile(path, shown=f"--model-args {shown}").data
+def _read_yaml(path: Path, shown: str, option: str) -> dict[str, Any]:
+    content = YamlFile(path, shown=f"{option} {shown}").data
     if isinstance(content, dict) and isinstance(content.get("model_parameters"), dict):
         content = content["model_parameters"]
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UserInputError(f"--model-args {shown}:1: a mapping of model arguments was expected")
+        raise UserInputError(f"{option} {shown}:1: a mapping of model arguments was expected")
     return content
 
 
-def _split(text: str, separator: str, *, nested: bool = False) -> list[str]:
+def _split(text: str, separator: str, option: str, *, nested: bool = False) -> list[str]:
     """Split at separators outside brackets and quotes. `nested`: the text was inside brackets."""
     parts: list[str] = []
     closers: list[str] = []
@@ -80,7 +83,7 @@ def _split(text: str, separator: str, *, nested: bool = False) -> list[str]:
             parts.append(text[start:position])
             start = position + 1
     if quote or closers:
-        raise UserInputError(f"--model-args: {quote or closers[-1]!r} is missing in {text!r}")
+        raise UserInputError(f"{option}: {quote or closers[-1]!r} is missing in {text!r}")
     return [part for part in (*parts, text[start:]) if part.strip()]
 
 
@@ -90,7 +93,7 @@ class _Unquoted(str):
     __slots__ = ()
 
 
-def _value(text: str, *, nested: bool = False) -> Any:
+def _value(text: str, option: str, *, nested: bool = False) -> Any:
     r"""`{a:1,b:[x,y]}` and `[x,y]` become mappings and lists of texts. Quotes are removed. `None` and `null` are None, all else a text.
 
     Nested texts in double quotes are JSON's, as in Lighteval: `"\n"` is a line break.
@@ -101,24 +104,25 @@ def _value(text: str, *, nested: bool = False) -> Any:
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
         return text[1:-1]
     if text.startswith("[") and text.endswith("]"):
-        return [_value(part.strip(), nested=True) for part in _split(text[1:-1], ",", nested=True)]
+        return [_value(part.strip(), option, nested=True) for part in _split(text[1:-1], ",", option, nested=True)]
     if text.startswith("{") and text.endswith("}"):
         mapping = {}
-        for part in _split(text[1:-1], ",", nested=True):
+        for part in _split(text[1:-1], ",", option, nested=True):
             separator = min((at for mark in ":=" if (at := part.find(mark)) >= 0), default=-1)
             if separator < 0:
-                raise UserInputError(f"--model-args: {part.strip()!r} inside {{}} is not key:value")
-            mapping[str(_value(part[:separator].strip(), nested=True))] = _value(part[separator + 1 :].strip(), nested=True)
+                raise UserInputError(f"{option}: {part.strip()!r} inside {{}} is not key:value")
+            name = str(_value(part[:separator].strip(), option, nested=True))
+            mapping[name] = _value(part[separator + 1 :].strip(), option, nested=True)
         return mapping
     return None if text in ("None", "null") else _Unquoted(text)
 
 
-def own_model_args(raw: Mapping[str, Any], arguments: type[msgspec.Struct]) -> dict[str, Any]:
+def own_model_args(raw: Mapping[str, Any], arguments: type[msgspec.Struct], option: str = OPTION) -> dict[str, Any]:
     """The same under the backend's own names. Raises UserInputError for an argument that is given by two names."""
     try:
         return with_own_names(raw, arguments)
     except UserInputError as error:
-        raise UserInputError(f"--model-args: {error}") from error
+        raise UserInputError(f"{option}: {error}") from error
 
 
 def convert_model_args(raw: Mapping[str, Any], arguments: type[Arguments], *, backend: str) -> Arguments:
@@ -129,13 +133,18 @@ def convert_model_args(raw: Mapping[str, Any], arguments: type[Arguments], *, ba
 
     Raises UserInputError that names the argument: the nearest ones for an unknown name, the reason for a refused one.
     """
-    raw = without_nones(own_model_args(raw, arguments), arguments)
-    raw = without_refused(raw, arguments, "--model-args: ")
+    return convert_args(raw, arguments, option=OPTION, whose=f"backend {backend!r}")
+
+
+def convert_args(raw: Mapping[str, Any], arguments: type[Arguments], *, option: str, whose: str) -> Arguments:
+    """The same for another option; `whose` arguments they are, in messages."""
+    raw = without_nones(own_model_args(raw, arguments, option), arguments)
+    raw = without_refused(raw, arguments, f"{option}: ")
     known = {field.encode_name for field in msgspec.structs.fields(arguments)} | other_names(arguments).keys()
     for key in raw:
         if key not in known:
             near = did_you_mean(key, known) or f"; there are: {', '.join(sorted(known))}"
-            raise UserInputError(f"--model-args: backend {backend!r} has no argument {key!r}{near}")
+            raise UserInputError(f"{option}: {whose} has no argument {key!r}{near}")
     try:
         return msgspec.convert(_struct_values(raw, arguments), arguments, strict=False)
     except msgspec.ValidationError as error:
@@ -143,8 +152,8 @@ def convert_model_args(raw: Mapping[str, Any], arguments: type[Arguments], *, ba
         missing = re.fullmatch("Object missing required field `(.*)`", problem)
         if missing and not place:
             said = _descriptions(arguments).get(missing[1])
-            raise UserInputError(f"--model-args: {missing[1]} is missing{f': {said}' if said else ''}") from error
-        raise UserInputError(f"--model-args: {place or backend}: {problem}") from error
+            raise UserInputError(f"{option}: {missing[1]} is missing{f': {said}' if said else ''}") from error
+        raise UserInputError(f"{option}: {place or whose}: {problem}") from error
 
 
 def _struct_values(raw: Mapping[str, Any], struct: type[msgspec.Struct]) -> dict[str, Any]:

@@ -67,6 +67,15 @@ def own_replicas(arguments: msgspec.Struct) -> tuple[int, msgspec.Struct]:
     return (1, arguments) if alone is None else alone()
 
 
+def over_nodes(arguments: msgspec.Struct) -> msgspec.Struct | None:
+    """Asked of the model arguments where Ray gives an engine GPUs of several machines: the arguments with which it uses them.
+
+    `over_nodes()` returns them. None, or absent: an engine cannot be on several machines.
+    """
+    method: Callable[[], msgspec.Struct] | None = getattr(arguments, "over_nodes", None)
+    return None if method is None else method()
+
+
 def is_cacheable(backend: object) -> bool:
     """Asked before the first task: whether the answers may be kept for later runs. Absent: they are not.
 
@@ -82,6 +91,12 @@ def cached_apart(backend: object) -> list[tuple[str, Any]]:
     """
     arguments = getattr(backend, "arguments", None)
     return [(name, getattr(arguments, name)) for name in getattr(backend, "cached_apart", ())]
+
+
+def hardware_of(backend: object) -> str | None:
+    """Asked by the answer cache: `hardware`, the kind of hardware of engines on other machines. Absent: they are on this one."""
+    hardware: str | None = getattr(backend, "hardware", None)
+    return hardware
 
 
 def batches_itself(backend: object) -> bool:
@@ -115,6 +130,13 @@ def check(backend: object) -> None:
     It may download or convert the model's files, which every task needs, and loads no model. Absent: each task finds out itself.
     """
     method = getattr(backend, "check", None)
+    if callable(method):
+        method()
+
+
+def check_files(backend: object) -> None:
+    """Asked in place of `check` where the engines run on other machines, whose devices nobody can see from here. Absent: nothing is."""
+    method = getattr(backend, "check_files", None)
     if callable(method):
         method()
 

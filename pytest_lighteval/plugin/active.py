@@ -110,7 +110,8 @@ class ActiveSession:
     def pytest_report_header(self) -> list[str]:
         """What is evaluated, in a few lines."""
         settings = self._session.settings
-        notes = (f"lighteval: {note}" for note in settings.notes)
+        engines = settings.replicas.header if settings.replicas is not None else ()
+        notes = (f"lighteval: {note}" for note in (*settings.notes, *engines))
         crowded = crowded_note(self._config, settings.backend, settings.threads, settings.replicas)
         return [printable(line) for line in (self._session.header, *notes, *crowded, *cache_note(self._session))]
 

@@ -31,6 +31,7 @@ def check_idle_options(config: pytest.Config, values: Mapping[str, Any]) -> None
         **({} if is_compared or shows_plan or allowed & _WITHOUT_BASELINE else {"gate_allow": needs_baseline}),
         **({} if values["strip_reasoning"] else {"reasoning_tags": "--strip-reasoning: no reasoning is removed"}),
         **({} if values["backend"] else {"override_batch_size": "--backend"}),
+        **({} if values["pool"] else dict.fromkeys(("ray_address", "ray_args"), "--pool ray")),
     }
     for name, lacks in idle.items():
         if name in typed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 import msgspec
 import pytest
@@ -28,6 +28,9 @@ _ASK_NOTHING = ("collectonly", "setupplan", "help", "version", "markers", "show_
 class RankReplicas:
     """The engines of a session that a launcher started: one for each process."""
 
+    is_here = True
+    header: ClassVar[list[str]] = []
+
     def __init__(self, process: Launched, devices: tuple[str, ...]) -> None:
         self.count = process.world
         self._process, self._devices = process, devices
@@ -35,7 +38,7 @@ class RankReplicas:
 
     def meet(self, config: pytest.Config) -> None:
         """Let the other processes come, until the session ends. Raises UserInputError if the launcher's store is not there."""
-        if not _asks_nothing(config):
+        if not asks_nothing(config):
             self._ranks = Ranks(self._process, self._devices)
             config.add_cleanup(self._ranks.close)
 
@@ -66,7 +69,7 @@ def run_as_member(config: pytest.Config) -> int | None:
     process = launched()
     if process is None or process.rank == 0 or not _is_pool(config):
         return None
-    if _asks_nothing(config):
+    if asks_nothing(config):
         return 0
     try:
         threads = _value(config, "threads")
@@ -100,7 +103,8 @@ def _value(config: pytest.Config, name: str) -> str | None:
     return value
 
 
-def _asks_nothing(config: pytest.Config) -> bool:
+def asks_nothing(config: pytest.Config) -> bool:
+    """Whether the session evaluates nothing, so that no engine is needed."""
     return any(config.getoption(name, None) for name in _ASK_NOTHING)
 
 

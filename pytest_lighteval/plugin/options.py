@@ -100,6 +100,19 @@ OPTIONS = (
     Option(
         name="replicas", metavar="N|auto", help="answer each task with N engines on this machine; auto: as many as the visible GPUs hold"
     ),
+    Option(
+        name="pool", metavar="ray", help="ray: the engines of --replicas are actors in a Ray cluster (default: processes on this machine)"
+    ),
+    Option(
+        name="ray-address",
+        metavar="ADDRESS",
+        help="the cluster of --pool ray: auto (the one of this machine), local (a new one), HOST:PORT",
+    ),
+    Option(
+        name="ray-args",
+        metavar="ARGS",
+        help="what each engine gets of the cluster, written as --model-args: num_gpus, resources, ... (docs/scale.md)",
+    ),
     Option(name="gates", metavar="FILE", help="a YAML file of floors and gate policies by task, beside those in the suite files"),
     Option(name="baseline", kind="many", metavar="PATH", help="compare scores with this baseline, document by document; may be repeated"),
     Option(name="save-baseline", metavar="PATH", help="write the scores as a baseline: a file, or a folder/ with one a task"),

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import msgspec
 import pytest
 
 from pytest_lighteval import backends
 from pytest_lighteval.backends.pool.backend import PoolBackend
+from pytest_lighteval.backends.pool.cluster import RayArguments
 from pytest_lighteval.backends.pool.local import LocalPlace, device_groups
 from pytest_lighteval.backends.protocol import gpus_of_engine, own_replicas
 from pytest_lighteval.common.devices import visible_gpus
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.plugin.launched import RankReplicas, ranks_of
 from pytest_lighteval.plugin.options import has_own_backend
+from pytest_lighteval.plugin.ray_replicas import RayReplicas
 from pytest_lighteval.plugin.torchrun import LAUNCHED
 from pytest_lighteval.types import Backend
 
@@ -25,6 +28,10 @@ from pytest_lighteval.types import Backend
 class Replicas:
     """The engines of a session."""
 
+    is_here: ClassVar[bool] = True
+    """Whether they run on this machine, so that what it has is what they have."""
+    header: ClassVar[list[str]] = []
+    """Lines for the top of pytest's output."""
     groups: tuple[tuple[str, ...], ...]
     """The GPUs of each engine. Empty ones: the engines need none, or there are none."""
 
@@ -42,8 +49,8 @@ class Replicas:
         return PoolBackend(backend, alone, [LocalPlace(number, group) for number, group in enumerate(self.groups, start=1)])
 
 
-Engines = Replicas | RankReplicas
-"""Of `--replicas`, or of a launcher."""
+Engines = Replicas | RankReplicas | RayReplicas
+"""Of `--replicas`, of a launcher, or of `--pool ray`."""
 
 
 def read_replicas(
@@ -52,18 +59,23 @@ def read_replicas(
     backend: str | None,
     arguments: msgspec.Struct | None,
     visible: Callable[[], list[str]] = visible_gpus,
+    ray: tuple[str, RayArguments] | None = None,
 ) -> Engines | None:
     """What `--replicas` and the model arguments ask for. None: one engine, in this process.
 
-    Raises UserInputError for a number that cannot be had.
+    `ray`: address and arguments of a cluster that the engines are in. None: they are on this machine. Raises UserInputError for a number
+    that cannot be had.
     """
     ranks = ranks_of(config, backend, arguments) if LAUNCHED in os.environ else None
     if ranks is not None:
-        if asked is not None:
-            raise UserInputError(f"--replicas {asked}: the launcher has started {ranks.count} engines: leave it out")
+        if asked is not None or ray is not None:
+            option = "--pool ray" if asked is None else f"--replicas {asked}"
+            raise UserInputError(f"{option}: the launcher has started {ranks.count} engines: leave it out")
         return ranks
     own = 1 if arguments is None else own_replicas(arguments)[0]
     if asked is None and own == 1:
+        if ray is not None:
+            raise UserInputError("--pool ray: say how many engines: --replicas N, or auto")
         return None
     option = f"--replicas {asked}" if asked is not None else f"data_parallel_size={own}"
     if asked is not None and asked != "auto" and not (asked.isdecimal() and int(asked) > 0):
@@ -77,6 +89,8 @@ def read_replicas(
         raise UserInputError(
             f"{option} and -n exclude each other: -n gives whole tasks to workers, --replicas gives every task to several engines"
         )
+    if ray is not None:
+        return RayReplicas(None if asked == "auto" else own if asked is None else int(asked), *ray, arguments)
     devices, each = visible(), gpus_of_engine(arguments)
     if each == 0 or not devices:
         if asked == "auto":

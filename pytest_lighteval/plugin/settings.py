@@ -29,6 +29,7 @@ from pytest_lighteval.plugin.check_settings import CheckSettings, read_check_set
 from pytest_lighteval.plugin.custom_tasks import CustomTasks, read_custom_tasks
 from pytest_lighteval.plugin.idle_options import check_idle_options
 from pytest_lighteval.plugin.options import OPTIONS, value_of
+from pytest_lighteval.plugin.ray_replicas import read_ray
 from pytest_lighteval.plugin.replicas import Engines, read_replicas
 from pytest_lighteval.plugin.shards import Shard, read_shard
 from pytest_lighteval.prompts.reasoning import DEFAULT_TAGS, parse_tags
@@ -145,7 +146,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
         cache=None if values["no_cache"] else _cache(config, values),
         threads=_threads(values["threads"]),
         shard=shard,
-        replicas=read_replicas(config, values["replicas"], backend, arguments),
+        replicas=read_replicas(config, values["replicas"], backend, arguments, ray=read_ray(values, folder)),
         checks=read_check_settings(values, folder),
         tiny_parameters=_tiny_parameters(values, folder),
         toxicity_classifier=_classifier(values["toxicity_classifier"], folder),

@@ -13,11 +13,11 @@ import msgspec
 import pytest
 
 from pytest_lighteval import backends
-from pytest_lighteval.backends.protocol import check, own_replicas
+from pytest_lighteval.backends.protocol import check, check_files, own_replicas
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.plugin.options import has_own_backend
 from pytest_lighteval.plugin.progress import display_of, shown_records
-from pytest_lighteval.plugin.replicas import make_backend
+from pytest_lighteval.plugin.replicas import Engines, make_backend
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.plugin.torchrun import report_error
 from pytest_lighteval.reports.printable import printable
@@ -40,9 +40,9 @@ def check_start(config: pytest.Config, session: Session) -> None:
             _check_folders(session)
         with shown_records(display, session.secrets.mask):
             if not (is_check or has_own_backend(config) or _has_backend_beside(files, config.rootpath)):
-                _check_backend(*_chosen(session))
+                _check_backend(*_chosen(session), session.settings.replicas)
             if session.settings.against is not None:
-                _check_reference(session.settings.against.backend, session.settings.against.arguments)
+                _check_reference(session.settings.against.backend, session.settings.against.arguments, session.settings.replicas)
     except LightevalError as error:
         usage = pytest.UsageError(printable(session.secrets.mask(str(error))))
         report_error(config, usage)
@@ -54,8 +54,8 @@ def check_start(config: pytest.Config, session: Session) -> None:
 def checked_backend(session: Session | None) -> Backend:
     """The backend of the options, after its own checks. Raises LightevalError, also if none was chosen."""
     backend, arguments = _chosen(session)
-    _check_backend(backend, arguments)
     assert session is not None
+    _check_backend(backend, arguments, session.settings.replicas)
     return make_backend(backend, arguments, session.settings.replicas)
 
 
@@ -66,18 +66,18 @@ def _chosen(session: Session | None) -> tuple[str, msgspec.Struct]:
     return session.settings.backend, session.settings.arguments
 
 
-def _check_backend(name: str, arguments: msgspec.Struct) -> None:
-    """Ask one engine, whatever the number of those that will answer."""
+def _check_backend(name: str, arguments: msgspec.Struct, engines: Engines | None) -> None:
+    """Ask one engine, whatever the number of those that will answer. Of engines on other machines, only the files can be looked at."""
     backend = backends.load_backend(name).from_arguments(own_replicas(arguments)[1])
     try:
-        check(backend)
+        (check if engines is None or engines.is_here else check_files)(backend)
     finally:
         backend.close()
 
 
-def _check_reference(name: str, arguments: msgspec.Struct) -> None:
+def _check_reference(name: str, arguments: msgspec.Struct, engines: Engines | None) -> None:
     try:
-        _check_backend(name, arguments)
+        _check_backend(name, arguments, engines)
     except LightevalError as error:
         raise UserInputError(f"reference: {error}") from error
 

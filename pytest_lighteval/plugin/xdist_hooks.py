@@ -87,7 +87,7 @@ def crowded_note(config: pytest.Config, backend: str | None, asked: Threads, rep
     """One line if the engines of a backend that computes on the CPU have more threads together than there are cores."""
     workers = engine_count(config, replicas)
     kind, option = ("workers", "-n") if replicas is None else ("replicas", "--replicas")
-    if workers == 1 or backend is None or asked == "share":
+    if workers == 1 or backend is None or asked == "share" or not (replicas is None or replicas.is_here):
         return
     if not computes_on_cpu(load_backend(backend)):
         return

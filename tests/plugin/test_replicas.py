@@ -33,6 +33,11 @@ def measured(project: pytest.Pytester, *arguments: str, passed: int = 5, env: di
         project._monkeypatch.setenv(name, value)
     result = project.runpytest_subprocess("suites", "-p", "no:cacheprovider", "--report-dir", "reports", *arguments)
     result.assert_outcomes(passed=passed)
+    return read_measured(project)
+
+
+def read_measured(project: pytest.Pytester) -> dict[str, Any]:
+    """The same of a session that has ended; its folder gets another name."""
     (path,) = project.path.glob("reports/*/results.json")
     content: dict[str, Any] = json.loads(path.read_text("utf-8"))
     details = {

@@ -15,9 +15,10 @@ import msgspec
 
 from pytest_lighteval.backends.cache.answer_store import AnswerStore
 from pytest_lighteval.backends.cache.environment_key import environment_key
-from pytest_lighteval.backends.chunked import AnyRequest, AnyResponse, Chunk, ChunkedBackend, WorksAhead, ask_chunks, response_kind
+from pytest_lighteval.backends.chunked import Chunk, ChunkedBackend, WorksAhead, ask_chunks, response_kind
 from pytest_lighteval.backends.chunks import ChunkLimits
-from pytest_lighteval.backends.protocol import batches_itself, cached_apart, is_cacheable
+from pytest_lighteval.backends.delegating import AnyRequest, AnyResponse
+from pytest_lighteval.backends.protocol import batches_itself, cached_apart, hardware_of, is_cacheable
 from pytest_lighteval.types import Backend, Message, Prompt, Request
 
 Fact = TypeVar("Fact")
@@ -184,8 +185,9 @@ class CachedBackend(ChunkedBackend):
     @cached_property
     def _base(self) -> hashlib._Hash:
         """The part that all keys begin with."""
-        apart = cached_apart(self.inner)
-        return hashlib.sha256(msgspec.msgpack.encode((*environment_key(), self.name, self.inner.fingerprint, apart, self._repeat)))
+        source, here = environment_key()
+        parts = (source, hardware_of(self.inner) or here, self.name, self.inner.fingerprint, cached_apart(self.inner), self._repeat)
+        return hashlib.sha256(msgspec.msgpack.encode(parts))
 
 
 def _encode(value: object) -> bytes | None:

@@ -118,6 +118,10 @@ class LazyEngineBackend(ABC, Generic[EngineType]):
         """See `backends.protocol.check`: packages first, then devices, then the files, which may be on the hub."""
         self._require_open()
         self._check_devices()
+        self.check_files()
+
+    def check_files(self) -> None:
+        """See `backends.protocol.check_files`."""
         if self._found_folders is not None:
             _ = self._found_folders.model, self._found_folders.tokenizer
 

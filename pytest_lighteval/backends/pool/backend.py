@@ -3,45 +3,50 @@
 from __future__ import annotations
 
 import itertools
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from pytest_lighteval.backends import load_backend
+from pytest_lighteval.backends.delegating import AnyRequest, AnyResponse, DelegatingBackend
 from pytest_lighteval.backends.pool.local import Place
 from pytest_lighteval.backends.pool.messages import Setup
 from pytest_lighteval.backends.pool.pool import Answered, Limits, Pool, add_use
 from pytest_lighteval.backends.pool.schedule import Job
+from pytest_lighteval.backends.protocol import is_cacheable
 from pytest_lighteval.errors import BackendError
-from pytest_lighteval.types import (
-    Backend,
-    GenerateRequest,
-    GenerateResponse,
-    LoglikelihoodRequest,
-    LoglikelihoodResponse,
-    Message,
-    PerplexityRequest,
-    PerplexityResponse,
-    Prompt,
-    Request,
-    RequestKind,
-    Response,
-)
+from pytest_lighteval.types import Backend, Request, Response
 
 
-class PoolBackend:
-    """A backend whose engines run in other processes. Its own instance of the backend reads files and arguments, and loads nothing."""
+class PoolBackend(DelegatingBackend):
+    """A backend whose engines run in other processes. The inner backend reads files and arguments here, and loads nothing."""
 
-    def __init__(self, name: str, arguments: msgspec.Struct, places: Sequence[Place], limits: Limits | None = None) -> None:
-        """`name` and `arguments` are those of the backend that every member makes."""
+    def __init__(
+        self,
+        name: str,
+        arguments: msgspec.Struct,
+        places: Sequence[Place],
+        limits: Limits | None = None,
+        *,
+        hardware: str | None = None,
+        is_kept: bool = True,
+    ) -> None:
+        """`name` and `arguments` are those of the backend that every member makes.
+
+        `hardware`: the class of the members' hardware, by which answers are kept. None: this machine's. `is_kept`: False if nobody knows
+        it, so that no answer is kept.
+        """
         limits = limits or Limits()
-        self._local: Any = load_backend(name).from_arguments(arguments)
-        self.name = self._local.name
+        super().__init__(load_backend(name).from_arguments(arguments))
+        self.hardware = hardware
+        self._is_kept = is_kept
         self._places = places
         setup = Setup(backend=name, arguments=msgspec.to_builtins(arguments), beat=limits.beat)
         self._docs: dict[Request, Any] = {}
-        self._pool = Pool(places, setup, limits, docs_of=self._docs_of)
+        same = hardware if hardware == platform.machine() else None
+        self._pool = Pool(places, setup, limits, docs_of=self._docs_of, hardware=same)
         self._numbers = itertools.count()
         self._jobs: dict[Job, list[Answered]] = {}
         """Chunks that are not done, and what came of them while nobody waited for it."""
@@ -49,47 +54,22 @@ class PoolBackend:
         self.supply: Callable[[], bool] | None = None
         """Called when engines will soon have nothing to do: asks something ahead. Returns False if there is nothing more. None: nobody."""
         self._is_closed = False
-        if callable(getattr(self._local, "learn", None)):
+        if callable(getattr(self.inner, "learn", None)):
             self.learn = self._learn
 
     def __getattr__(self, name: str) -> Any:
         """Optional members that say something about answers (`cacheable`, `arguments`, ...) are the backend's own."""
-        if name in ("arguments", "cacheable", "cached_apart", "batches_itself"):
-            return getattr(self._local, name)
+        if name == "cacheable":
+            return self._is_kept and is_cacheable(self.inner)
+        if name in ("arguments", "cached_apart", "batches_itself"):
+            return getattr(self.inner, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    @property
-    def fingerprint(self) -> str:
-        """The backend's."""
-        return str(self._local.fingerprint)
-
-    @property
-    def supports(self) -> frozenset[RequestKind]:
-        """What the backend supports."""
-        supports: frozenset[RequestKind] = self._local.supports
-        return supports
-
-    @property
-    def max_length(self) -> int | None:
-        """The backend's."""
-        length: int | None = self._local.max_length
-        return length
-
-    def count_tokens(self, prompt: Prompt) -> int | None:
-        """See `Backend.count_tokens`."""
-        count: int | None = self._local.count_tokens(prompt)
-        return count
-
-    def render(self, messages: Sequence[Message]) -> str | None:
-        """See `Backend.render`."""
-        text: str | None = self._local.render(messages)
-        return text
 
     def describe(self) -> Mapping[str, Any]:
         """The first engine's facts, which do not tell how many there are; and in `use` what each of them did."""
         members = self._pool.facts
         first = next((member.described for member in members if member.ready is not None), {})
-        facts = {**self._local.describe(), **first}
+        facts = {**self.inner.describe(), **first}
         use: dict[str, Any] = {}
         for member in members:
             use = add_use(add_use(use, member.used), member.described.get("use", {}))
@@ -112,18 +92,6 @@ class PoolBackend:
     def repeat(self, number: int) -> Backend:
         """See `Repeatable`: the same members, which ask their own backend's repeat."""
         return _Repeat(self, number)
-
-    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
-        """See `Backend.loglikelihood`. One chunk."""
-        return self._one(requests)
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
-        """See `Backend.generate`. One chunk."""
-        return self._one(requests)
-
-    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
-        """See `Backend.perplexity`. One chunk."""
-        return self._one(requests)
 
     def answer_chunks(self, chunks: Sequence[Sequence[Request]], *, repeat: int = 0) -> Iterator[tuple[int, int, Response]]:
         """See `AnswersChunks`. Raises BackendLostError when no engine is left."""
@@ -155,14 +123,14 @@ class PoolBackend:
         """End the members."""
         self._is_closed = True
         self._pool.close()
-        self._local.close()
+        self.inner.close()
         self._jobs.clear()
         self._ahead.clear()
 
-    def _one(self, requests: Sequence[Request]) -> Iterator[tuple[int, Any]]:
+    def _answer(self, requests: Sequence[AnyRequest], kind: type[AnyResponse]) -> Iterator[tuple[int, AnyResponse]]:
+        """See `DelegatingBackend._answer`: as one chunk."""
         self._require_open()
-        for _, position, response in self.answer_chunks([requests]) if requests else ():
-            yield position, response
+        yield from _as_one_chunk(self, requests, kind)
 
     def _claim(self, chunk: tuple[Request, ...], repeat: int) -> Job:
         job = self._ahead.pop((repeat, chunk), None)
@@ -212,28 +180,27 @@ class PoolBackend:
             raise BackendError(f"the pool of {self.name} engines is closed")
 
 
-class _Repeat:
+class _Repeat(DelegatingBackend):
     """A pool as another repeat of its model."""
 
     def __init__(self, pool: PoolBackend, number: int) -> None:
+        super().__init__(pool)
         self._pool, self._number = pool, number
-        self.name = pool.name
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pool, name)
 
-    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
-        return self._one(requests)
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
-        return self._one(requests)
-
-    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
-        return self._one(requests)
-
     def answer_chunks(self, chunks: Sequence[Sequence[Request]]) -> Iterator[tuple[int, int, Response]]:
+        """See `AnswersChunks`."""
         return self._pool.answer_chunks(chunks, repeat=self._number)
 
-    def _one(self, requests: Sequence[Request]) -> Iterator[tuple[int, Any]]:
-        for _, position, response in self.answer_chunks([requests]) if requests else ():
-            yield position, response
+    def _answer(self, requests: Sequence[AnyRequest], kind: type[AnyResponse]) -> Iterator[tuple[int, AnyResponse]]:
+        return _as_one_chunk(self, requests, kind)
+
+
+def _as_one_chunk(
+    backend: PoolBackend | _Repeat, requests: Sequence[AnyRequest], kind: type[AnyResponse]
+) -> Iterator[tuple[int, AnyResponse]]:
+    for _, position, response in backend.answer_chunks([requests]) if requests else ():
+        assert isinstance(response, kind)
+        yield position, response

@@ -26,6 +26,14 @@ class Link(Protocol):
     def connection(self) -> Connection | None:
         """To its process. None: it is not there yet."""
 
+    @property
+    def missing(self) -> str:
+        """What it may wait for, while there is no connection."""
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether another start will end as this one, if it ended before it said anything."""
+
     def reason(self) -> str:
         """Why it ended."""
 
@@ -100,6 +108,9 @@ class MemberProcess:
 
 
 class _LocalLink:
+    missing = ""
+    is_hopeless = True  # it could not even be imported
+
     def __init__(self, process: MemberProcess, connection: Connection) -> None:
         self._process = process
         self.connection: Connection | None = connection

@@ -41,6 +41,8 @@ class Limits:
     """Until the process of a place that is not on this machine is there."""
     deaths: int = 5
     """In a row, without an answer between."""
+    least: int = 1
+    """Members that there must be room for: with fewer, the session ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +96,12 @@ class Pool:
         limits: Limits | None = None,
         *,
         docs_of: Callable[[Job], tuple[Any, ...] | None] = lambda job: None,
+        hardware: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`hardware`: the class that members must have. None: that of the first."""
         self._places, self._setup, self._limits = places, setup, limits or Limits()
-        self._docs_of, self._clock = docs_of, clock
+        self._docs_of, self._hardware, self._clock = docs_of, hardware, clock
         self._schedule = Schedule(len(places), most_deaths=self._limits.deaths)
         self._running: dict[int, _Running] = {}
         self.facts = [MemberFacts(name=place.name) for place in places]
@@ -220,9 +224,9 @@ class Pool:
             try:
                 message: FromMember = connection.recv()
             except (EOFError, OSError):
-                if running.has_spoken:
+                if running.has_spoken or not running.link.is_hopeless:
                     self._lose(member, running.link.reason())
-                else:  # it could not even be imported
+                else:
                     self._fail_member(member, Failed(reason=running.link.reason()))
                 return
             self._take(member, running, message)
@@ -259,6 +263,10 @@ class Pool:
 
     def _welcome(self, member: Member, ready: Ready) -> None:
         name = self._places[member.number].name
+        if self._hardware is not None and ready.identity["hardware"] != self._hardware:
+            self._why_not = note = f"{name} is refused: its hardware is {ready.identity['hardware']!r}, not {self._hardware!r} as here"
+            self._dismiss(member, note)
+            return
         first = self._first
         if first is None:
             self._first = first = ready
@@ -279,6 +287,15 @@ class Pool:
             return
         self._why_not = self._why_not or failed.reason
         self._dismiss(member, f"{self._places[member.number].name} did not start: {failed.reason}")
+
+    def _miss(self, member: Member, running: _Running) -> None:
+        """A member has not come in time. Raises BackendLostError if too few are left."""
+        note = f"{self._places[member.number].name} did not come within {self._limits.arrival:g} seconds: {running.link.missing}"
+        self._why_not = self._why_not or note
+        self._dismiss(member, note)
+        left = sum(not other.is_gone for other in self._schedule.members)
+        if left < self._limits.least:
+            raise BackendLostError(f"{left} of {len(self._places)} engines are left, and {self._limits.least} must be there: {note}")
 
     def _dismiss(self, member: Member, note: str) -> None:
         self._note(note)
@@ -332,7 +349,7 @@ class Pool:
             member = self._schedule.members[number]
             if running.link.connection is None:
                 if now - running.heard > limits.arrival:
-                    self._dismiss(member, f"{self._places[number].name} did not come within {limits.arrival:g} seconds")
+                    self._miss(member, running)
             elif now - running.heard > limits.silent:
                 self._lose(member, f"no sign of life for {limits.silent:g} seconds")
             elif now - running.moved > limits.stuck and (member.jobs or not member.is_ready):

@@ -153,6 +153,9 @@ class RankPlace:
 
 
 class _RankLink:
+    missing = "its process has not called"
+    is_hopeless = True  # as for a member on this machine
+
     def __init__(self, ranks: Ranks, rank: int, token: str) -> None:
         self._ranks, self._rank, self.token = ranks, rank, token
 

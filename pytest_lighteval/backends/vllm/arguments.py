@@ -41,7 +41,7 @@ ENGINE_ARGUMENTS = frozenset(
     (
         *("pretrained", "model_name", "tokenizer", "revision", "subfolder", "trust_remote_code", "dtype", "quantization"),
         *("tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size", "gpu_memory_utilization", "swap_space"),
-        *("batch_size", "max_num_batched_tokens", "enforce_eager", "enable_prefix_caching"),
+        *("distributed_executor_backend", "batch_size", "max_num_batched_tokens", "enforce_eager", "enable_prefix_caching"),
     )
 )
 """Arguments for starting an engine. For a running engine they mean nothing."""
@@ -76,6 +76,10 @@ class VllmArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fields
     batch_size: Annotated[int | Literal["auto"], Meta(description="most sequences in one step (vLLM's max_num_seqs); auto: vLLM's")] = (
         "auto"
     )
+    distributed_executor_backend: Annotated[
+        Literal["mp", "ray"] | None,
+        Meta(description="what runs vLLM's processes; ray: on several machines; default: vLLM's"),
+    ] = None
     max_num_batched_tokens: Annotated[int | None, Meta(description="most tokens in one step; default: vLLM's choice")] = None
     enforce_eager: Annotated[
         bool | None, Meta(description="no compilation, no CUDA graphs; default: eager on a CPU, vLLM's choice elsewhere")
@@ -110,6 +114,10 @@ class VllmArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fields
         """See `protocol.own_replicas`: vLLM's `LLM` refuses `data_parallel_size` above 1, so the copies are engines of a pool."""
         return self.data_parallel_size, replace(self, data_parallel_size=1)
 
+    def over_nodes(self) -> VllmArguments:
+        """See `protocol.over_nodes`: vLLM's own Ray executor finds the placement group that its process is in."""
+        return replace(self, distributed_executor_backend="ray")
+
     def generation(self) -> GenerationParameters:
         """See `TokenRules.generation`. The argument `seed` is their default seed."""
         given = {name: value for name, value in self.generation_parameters.items() if value is not None}
@@ -130,6 +138,7 @@ class VllmArguments(TokenRules, frozen=True, kw_only=True, forbid_unknown_fields
             "enforce_eager": self.enforce_eager,
             "max_num_seqs": None if self.batch_size == "auto" else self.batch_size,
             "max_num_batched_tokens": self.max_num_batched_tokens,
+            "distributed_executor_backend": self.distributed_executor_backend,
         }
         return {name: value for name, value in settings.items() if value is not None}
 

@@ -18,7 +18,7 @@ _WITHOUT_EFFECT = {
     *("pretrained", "model_name", "tokenizer", "revision", "subfolder"),
     # where it runs and how much at a time: only rounding
     *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "gpu_memory_utilization", "swap_space", "batch_size"),
-    *("max_num_batched_tokens", "enforce_eager", "enable_prefix_caching"),
+    *("distributed_executor_backend", "max_num_batched_tokens", "enforce_eager", "enable_prefix_caching"),
     # the plugin acts on it, in the prompts
     "use_chat_template",
 }
