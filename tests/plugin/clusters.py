@@ -35,7 +35,7 @@ class LocalCluster:
         self._processes: list[subprocess.Popen[bytes]] = []
         self.address = f"{own_address()}:{self._port}"
         self._start(
-            "--head", f"--port={self._port}", f"--ray-client-server-port={free_port()}", "--include-dashboard=false",
+            "--head", f"--port={self._port}", "--include-dashboard=false",
             f"--temp-dir={self._folder}", "--num-cpus=0",
         )  # fmt: skip
 
