@@ -39,9 +39,10 @@ class LocalCluster:
             f"--temp-dir={self._folder}", "--num-cpus=0",
         )  # fmt: skip
 
-    def add(self, *, cpus: int = 1, gpus: int = 0) -> int:
-        """Let a node join, with as many GPUs as Ray is to believe in. Returns its number."""
-        self._start(f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}")
+    def add(self, *, cpus: int = 1, gpus: int = 0, path: str | None = None) -> int:
+        """Let a node join, with as many GPUs as Ray is to believe in, and where it finds modules first. Returns its number."""
+        environment = self.environment | ({} if path is None else {"PYTHONPATH": path})
+        self._start(f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}", environment=environment)
         return len(self._processes) - 1
 
     def kill(self, number: int) -> None:
@@ -60,11 +61,13 @@ class LocalCluster:
             self.kill(number)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self, *arguments: str) -> None:
+    def _start(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
         log = self._folder / f"node{len(self._processes)}.log"
         command = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--disable-usage-stats", f"--object-store-memory={STORE}"]
         with log.open("wb") as output:
-            process = subprocess.Popen([*command, *arguments], env=self.environment, stdout=output, stderr=output, start_new_session=True)
+            process = subprocess.Popen(
+                [*command, *arguments], env=environment or self.environment, stdout=output, stderr=output, start_new_session=True
+            )
         self._processes.append(process)
         deadline = time.monotonic() + 60
         while b"Ray runtime started" not in log.read_bytes():

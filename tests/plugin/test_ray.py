@@ -25,6 +25,7 @@ from tests.plugin.test_replicas import TINY_CHUNKS, measured, read_measured, sam
 from tests.shared import ROOT
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs pip install '.[ray]'")
+SITE = ROOT / "tests" / "backends" / "pool" / "site"
 GPU_NODES = [{"CPU": 8.0}, {"CPU": 8.0, "GPU": 4.0, "accelerator_type:A100": 1.0}, {"CPU": 8.0, "GPU": 2.0, "accelerator_type:A100": 1.0}]
 MIXED = [*GPU_NODES, {"CPU": 8.0, "GPU": 8.0, "accelerator_type:H100": 1.0}]
 NAMELESS = [{"CPU": 8.0, "GPU": 1.0}]
@@ -217,6 +218,46 @@ def test_a_cluster_that_shrinks_is_an_error_after_the_stated_time(project: pytes
     assert "1 of 2 engines are left, and 2 must be there: replica" in output
     assert "did not come within 6 seconds: the cluster has no room for 1 CPU" in output
     assert not any(cluster.engines(node) for node in nodes)
+
+
+@needs_ray
+@pytest.mark.ray
+def test_an_engine_of_two_nodes_finds_its_placement_group(
+    project: pytest.Pytester, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{SITE}{os.pathsep}{os.environ['PYTHONPATH']}")
+    for _ in range(2):
+        cluster.add(cpus=1, gpus=1, path=os.environ["PYTHONPATH"])
+    process = start(project, cluster, "--backend=troubled", "--model-args=wide=2", replicas=1)
+
+    output, _ = process.communicate(timeout=120)
+
+    assert process.returncode == 0, output
+    run = read_measured(project)
+    assert (run["backend"]["parts"], run["backend"]["nodes"]) == (2, 2)
+
+
+@needs_ray
+@pytest.mark.ray
+def test_what_a_cluster_refuses_is_one_line(project: pytest.Pytester, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.path / "broken").mkdir()
+    (project.path / "broken" / "msgspec.py").write_text("raise ImportError('no msgspec here')")
+    cluster.add(path=f"{project.path / 'broken'}{os.pathsep}{os.environ['PYTHONPATH']}")
+
+    unimportable, _ = start(project, cluster, "--backend=fake", replicas=1).communicate(timeout=120)
+    unmade, _ = start(project, cluster, "--backend=fake", "--ray-args=runtime_env={pip: nothing}", replicas=1).communicate(timeout=120)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    stranger = start(project, cluster, "--backend=fake", replicas=1)
+    refused, _ = stranger.communicate(timeout=120)
+
+    assert (
+        "the package cannot be imported on its node: ImportError: no msgspec here; install it there, or name it in --ray-args"
+        in unimportable
+    )
+    assert "--ray-args: runtime_env: nothing is not a valid file" in unmade
+    assert "Traceback" not in unimportable + unmade + refused
+    assert stranger.returncode == 4
+    assert f"--ray-address {cluster.address}: it lets nobody in without its token" in refused
 
 
 @needs_ray

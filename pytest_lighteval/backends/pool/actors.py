@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import pickle
+import re
 import socket
 import threading
 from collections.abc import Mapping
@@ -22,8 +23,9 @@ from pytest_lighteval.common.threads import ENVIRONMENT_VARIABLE
 
 _SECONDS_TO_END = 10.0
 """For an engine that is closed."""
-_THREADS = 2
-"""Of an actor: one for the stream, one that takes messages."""
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_THREADS = 3
+"""Of an actor: one for the engine, one for what it says, one that takes messages."""
 
 
 class RayPlace:
@@ -101,6 +103,7 @@ class _RayLink:
         """Pass on what the engine says, until it ends."""
         theirs = Connection(self._theirs.detach())
         try:
+            self._actor.run.remote()
             for batch in self._actor.said.options(num_returns="streaming").remote():
                 messages = self._ray.get(batch)
                 self._is_there = True
@@ -134,4 +137,17 @@ class _Line(Connection):
 
 def _why(error: Exception) -> tuple[str, bool]:
     """Why an actor ended, in one line, and whether another one would end for the same reason."""
-    return str(error), False
+    text = _COLOURS.sub("", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    if "failed to import" in text:
+        what = "the package cannot be imported on its node"
+        return f"{what}: {lines[-1]}; install it there, or name it in --ray-args runtime_env", True
+    if type(error).__name__ == "RuntimeEnvSetupError":
+        problem = next((line for line in reversed(lines) if re.match(r"[\w.]*(Error|Exception)\b", line)), lines[0])
+        return f"its runtime environment cannot be made: {problem}", True
+    if type(error).__name__ == "OutOfMemoryError":
+        return "Ray ended it, because the memory of its node ran out", False
+    if re.search(r"node (has died|was terminated|is dead)", text):
+        return "its node is gone", False
+    detail = re.search(r"Worker exit detail: (.*?)(?: Some common causes|$)", text, re.MULTILINE)
+    return f"its process ended: {detail[1] if detail else lines[0]}", False

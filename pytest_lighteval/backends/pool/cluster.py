@@ -96,6 +96,7 @@ class Cluster:
         if not self._is_ours:
             return
         new = {"include_dashboard": False} if address == "local" else {}
+        _check_environment(runtime_env)
         try:
             with _own_signals(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -142,12 +143,22 @@ def _check_reachable(address: str) -> None:
         raise UserInputError(f"--ray-address {address}: no cluster is there: {error}") from error
 
 
+def _check_environment(runtime_env: Mapping[str, Any] | None) -> None:
+    """Raise UserInputError for what Ray does not know or find of it."""
+    from ray.runtime_env import RuntimeEnv
+
+    try:
+        RuntimeEnv(**(runtime_env or {}))
+    except Exception as error:  # of any type
+        raise UserInputError(f"--ray-args: runtime_env: {first_line(error)}") from error
+
+
 def _why(error: Exception) -> str:
     text = str(error)
     if isinstance(error, ConnectionError) and "find any running Ray" in text:
         return "no cluster runs here: start one with 'ray start --head', name another one with HOST:PORT, or take 'local'"
-    if "token" in text.lower() and "auth" in text.lower():
-        return "the cluster wants its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what the cluster was started with"
+    if "Failed to connect to Ray cluster" in text or ("token" in text.lower() and "auth" in text.lower()):  # it listens, as was seen
+        return "it lets nobody in without its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the one that it was started with"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[:4]) if "mismatch" in text.lower() else first_line(error)
 

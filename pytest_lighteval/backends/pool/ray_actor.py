@@ -18,16 +18,23 @@ _TICK = 0.5
 
 
 class EngineActor:
-    """The engine runs in a thread of the actor's process, so that both end together, and an engine may start Ray actors of its own."""
+    """The engine runs in the actor's own process, so that both end together, and an engine may start Ray actors of its own."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
-        self._connection = Connection(ours.detach())
-        self._engine = threading.Thread(target=serve, args=(Connection(theirs.detach()),), daemon=True, name="lighteval-engine")
+        self._connection, self._theirs = Connection(ours.detach()), theirs
+        self._has_ended = threading.Event()
         self._lock = threading.Lock()
         self._early: dict[int, bytes] = {}
         """Messages that came before an earlier one. Ray does not promise an order to an actor with several threads."""
         self._next = 0
+
+    def run(self) -> None:
+        """Run the engine until the pool ends it. In a call, because Ray knows a placement group only in threads of its own."""
+        try:
+            serve(Connection(self._theirs.detach()))
+        finally:
+            self._has_ended.set()
 
     def tell(self, number: int, message: bytes) -> None:
         """Pass the message of this number, from 0 on, to the engine."""
@@ -39,11 +46,10 @@ class EngineActor:
 
     def said(self) -> Iterator[list[bytes]]:
         """What the engine says until it ends, in order; several messages at a time if they come faster than they are taken."""
-        self._engine.start()
         yield []  # it is here
         while True:
             while not self._connection.poll(_TICK):
-                if not self._engine.is_alive() and not self._connection.poll():
+                if self._has_ended.is_set() and not self._connection.poll():
                     return
             messages = [self._connection.recv_bytes()]
             while sum(map(len, messages)) < _MOST and self._connection.poll():

@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -33,7 +33,16 @@ class TroubledArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """A file: the first process that makes it has another fingerprint."""
     leaves: bool = False
     """The engine starts a process of its own."""
-    gpus: ClassVar[int] = 0
+    wide: int = 0
+    """As many GPUs as the engine takes, of several machines too."""
+    is_over_nodes: bool = False
+
+    @property
+    def gpus(self) -> int:
+        return self.wide
+
+    def over_nodes(self) -> TroubledArguments:
+        return msgspec.structs.replace(self, is_over_nodes=True)
 
 
 class TroubledBackend(FakeBackend):
@@ -57,6 +66,9 @@ class TroubledBackend(FakeBackend):
     @property
     def fingerprint(self) -> str:
         return "odd" if self._is_odd else "even"
+
+    def describe(self) -> Mapping[str, Any]:
+        return {**super().describe(), **(places_in_ray() if self.troubled.is_over_nodes else {})}
 
     def loglikelihood(self, requests: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         if self.troubled.unloadable:
@@ -85,3 +97,13 @@ def first_to_make(path: str) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def places_in_ray() -> dict[str, int]:
+    """Of how many parts, on how many nodes, the placement group of this process consists."""
+    from ray.util import get_current_placement_group
+    from ray.util.placement_group import placement_group_table
+
+    group = get_current_placement_group()
+    nodes: dict[int, str] = {} if group is None else placement_group_table(group)["bundles_to_node_id"]
+    return {"parts": len(nodes), "nodes": len(set(nodes.values()))}
