@@ -7,7 +7,9 @@ const SIGNS = { failed: "✕", waived: "◇", inconclusive: "?", new: "+", passe
 const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\p{Cs}]/gu;
 
 function shown(text) {
-  return String(text).replace(/\r\n/g, "\n").replace(HIDDEN, (one) => `⟨U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
+  return String(text)
+    .replace(/\r\n/g, "\n")
+    .replace(HIDDEN, (one) => `⟨U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
 }
 
 function filled(node, attributes, children) {
@@ -64,9 +66,13 @@ function figure(value) {
   return Math.abs(value) < 1e6 ? fixed(value, 4) : exponent(value, 4);
 }
 
-const whole = (number) => Math.round(number).toString().replace(/\B(?=(\d{3})+$)/g, ",");
+const whole = (number) =>
+  Math.round(number)
+    .toString()
+    .replace(/\B(?=(\d{3})+$)/g, ",");
 const counted = (number, noun) => `${whole(number)} ${noun}${number === 1 ? "" : "s"}`;
-const numeric = (value) => (typeof value === "number" ? value : value === null || value === undefined ? NaN : Number(value.replace(/inf$/, "Infinity")));
+const numeric = (value) =>
+  typeof value === "number" ? value : value === null || value === undefined ? NaN : Number(value.replace(/inf$/, "Infinity"));
 
 function duration(seconds) {
   if (seconds === null || seconds === undefined) return "";
@@ -150,14 +156,54 @@ function fold(title, make, isOpen) {
 }
 
 function badge(outcome, word) {
-  return el("span", { class: `badge ${outcome}` }, el("span", { class: "sign", "aria-hidden": "true" }, SIGNS[outcome] || "·"), word || outcome);
+  return el(
+    "span",
+    { class: `badge ${outcome}` },
+    el("span", { class: "sign", "aria-hidden": "true" }, SIGNS[outcome] || "·"),
+    word || outcome,
+  );
 }
 
 function rowsTable(rows, attributes) {
-  return el("table", { class: "facts", ...attributes }, el("tbody", {}, rows.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value)))));
+  return el(
+    "table",
+    { class: "facts", ...attributes },
+    el(
+      "tbody",
+      {},
+      rows.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))),
+    ),
+  );
 }
 
 function numbersTable(names, rows) {
-  const head = el("thead", {}, el("tr", {}, names.map((name) => el("th", { scope: "col" }, name))));
-  return el("div", { class: "wide" }, el("table", { class: "numbers" }, head, el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, cell)))))));
+  const head = el(
+    "thead",
+    {},
+    el(
+      "tr",
+      {},
+      names.map((name) => el("th", { scope: "col" }, name)),
+    ),
+  );
+  return el(
+    "div",
+    { class: "wide" },
+    el(
+      "table",
+      { class: "numbers" },
+      head,
+      el(
+        "tbody",
+        {},
+        rows.map((row) =>
+          el(
+            "tr",
+            {},
+            row.map((cell) => el("td", {}, cell)),
+          ),
+        ),
+      ),
+    ),
+  );
 }

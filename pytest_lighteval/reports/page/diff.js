@@ -39,7 +39,10 @@ function edits(a, b) {
     }
   }
   // texts that have almost nothing in common: no alignment would help a reader
-  return [["gone", a.join("")], ["come", b.join("")]];
+  return [
+    ["gone", a.join("")],
+    ["come", b.join("")],
+  ];
 }
 
 function traced(a, b, history, offset, distance) {
@@ -65,6 +68,7 @@ function traced(a, b, history, offset, distance) {
 // Both texts side by side, each with what the other one lacks.
 function diffed(before, after) {
   const parts = wordDiff(before, after);
-  const side = (kind, name) => parts.filter(([what]) => what === "same" || what === kind).map(([what, text]) => (what === kind ? el(name, {}, text) : text));
+  const side = (kind, name) =>
+    parts.filter(([what]) => what === "same" || what === kind).map(([what, text]) => (what === kind ? el(name, {}, text) : text));
   return [side("gone", "del"), side("come", "ins")];
 }

@@ -29,6 +29,8 @@ function flippedIds(run, key, metric) {
   return new Set();
 }
 
+const isNear = (task, index) => Boolean(task.lead) && task.lead[index] !== null && Math.abs(task.lead[index]) <= NEAR_TIE;
+
 const bestMetric = (run, task) => metricNames(run, task.key).find((name) => task.scores[name]) || Object.keys(task.scores)[0] || "";
 
 function passes(filter, task, index, metric, isMarked, flipped) {
@@ -38,14 +40,21 @@ function passes(filter, task, index, metric, isMarked, flipped) {
   if (filter === "right") return isMarked && value !== null && value >= 0.5;
   if (filter === "flipped") return flipped.has(task.id[index]);
   if (filter === "cut") return (marks & MARKS.cut) !== 0;
-  if (filter === "near") return Boolean(task.lead) && task.lead[index] !== null && Math.abs(task.lead[index]) <= NEAR_TIE;
+  if (filter === "near") return isNear(task, index);
   if (filter === "errors") return (marks & (MARKS.error | MARKS.notJudged)) !== 0;
   if (filter === "truncated") return (marks & MARKS.truncated) !== 0;
   if (filter === "empty") return (marks & (MARKS.empty | MARKS.refused)) !== 0;
   return true;
 }
 
-const SORTS = [["", "as asked"], ["score", "score, lowest first"], ["lead", "lead, smallest first"], ["confidence", "confidence, highest first"], ["written", "tokens written, most first"], ["asked", "tokens asked, most first"]];
+const SORTS = [
+  ["", "as asked"],
+  ["score", "score, lowest first"],
+  ["lead", "lead, smallest first"],
+  ["confidence", "confidence, highest first"],
+  ["written", "tokens written, most first"],
+  ["asked", "tokens asked, most first"],
+];
 
 function sortedRows(rows, order, tasks, metricOf) {
   if (!order) return rows;
@@ -76,7 +85,13 @@ function documentsView(values) {
   let run = Number(values.run || runs[0][1]);
   if (!state.columns[run] || !state.columns[run].length) run = runs[0][1];
   const tasks = state.columns[run];
-  const chosen = { task: values.task && tasks.some((task) => task.key === values.task) ? values.task : "", metric: values.metric || "", filter: values.filter || "all", search: values.search || "", sort: values.sort || "" };
+  const chosen = {
+    task: values.task && tasks.some((task) => task.key === values.task) ? values.task : "",
+    metric: values.metric || "",
+    filter: values.filter || "all",
+    search: values.search || "",
+    sort: values.sort || "",
+  };
   // a group's row leads to all of its tasks
   const group = values.task && !chosen.task ? values.task : "";
   const inGroup = (task) => !group || groupOf(task.key) === group;
@@ -94,7 +109,8 @@ function documentsView(values) {
       const metric = metricOf(task);
       const isMarked = marksWrong(state.head.runs[run], task, metric);
       const flipped = chosen.filter === "flipped" ? flippedIds(run, task.key, metric) : null;
-      for (let index = 0; index < task.id.length; index++) if (passes(chosen.filter, task, index, metric, isMarked, flipped)) found.push([place, index]);
+      for (let index = 0; index < task.id.length; index++)
+        if (passes(chosen.filter, task, index, metric, isMarked, flipped)) found.push([place, index]);
     });
     return found;
   }
@@ -109,9 +125,31 @@ function documentsView(values) {
     return el(
       "div",
       { class: `document ${kind}` },
-      el("span", { class: "score" }, kind === "error" ? "!" : kind === "right" ? "✓" : kind === "wrong" ? "✕" : "", " ", kind === "error" ? "error" : value === null ? "–" : shortFigure(value)),
-      el("span", { class: "texts" }, el("bdi", { class: "question" }, task.question[index] || task.id[index]), el("bdi", { class: "answer" }, task.answer[index] ? `→ ${task.answer[index]}` : "", task.gold[index] && kind !== "right" ? el("span", { class: "gold" }, `  gold: ${task.gold[index]}`) : "")),
-      el("span", { class: "where" }, chosen.task ? task.id[index] : `${task.key} ${task.id[index]}`, task.seed && task.seed[index] ? ` seed ${task.seed[index]}` : "", marksText(task, index)),
+      el(
+        "span",
+        { class: "score" },
+        kind === "error" ? "!" : kind === "right" ? "✓" : kind === "wrong" ? "✕" : "",
+        " ",
+        kind === "error" ? "error" : value === null ? "–" : shortFigure(value),
+      ),
+      el(
+        "span",
+        { class: "texts" },
+        el("bdi", { class: "question" }, task.question[index] || task.id[index]),
+        el(
+          "bdi",
+          { class: "answer" },
+          task.answer[index] ? `→ ${task.answer[index]}` : "",
+          task.gold[index] && kind !== "right" ? el("span", { class: "gold" }, `  gold: ${task.gold[index]}`) : "",
+        ),
+      ),
+      el(
+        "span",
+        { class: "where" },
+        chosen.task ? task.id[index] : `${task.key} ${task.id[index]}`,
+        task.seed && task.seed[index] ? ` seed ${task.seed[index]}` : "",
+        marksText(task, index),
+      ),
     );
   }
 
@@ -125,24 +163,48 @@ function documentsView(values) {
   }
 
   function note(more) {
-    remember("documents", { run: run || "", task: chosen.task || group, metric: chosen.metric, filter: chosen.filter === "all" ? "" : chosen.filter, search: chosen.search, sort: chosen.sort, ...more });
+    remember("documents", {
+      run: run || "",
+      task: chosen.task || group,
+      metric: chosen.metric,
+      filter: chosen.filter === "all" ? "" : chosen.filter,
+      search: chosen.search,
+      sort: chosen.sort,
+      ...more,
+    });
   }
 
   const list = virtualList({ label: "documents", height: 62, row, open });
 
   async function update(isFirst) {
     const mine = ++search;
-    filters.replaceChildren(...FILTERS.map(([name, text, title]) => chip(text, chosen.filter === name, () => ((chosen.filter = name), update()), title)));
+    filters.replaceChildren(
+      ...FILTERS.map(([name, text, title]) => chip(text, chosen.filter === name, () => ((chosen.filter = name), update()), title)),
+    );
     const fit = select();
     const wanted = chosen.search.trim().toLowerCase();
-    const inRow = ([place, index]) => [tasks[place].id[index], tasks[place].question[index], tasks[place].gold[index], tasks[place].answer[index]].join("\n").toLowerCase().includes(wanted);
+    const inRow = ([place, index]) =>
+      [tasks[place].id[index], tasks[place].question[index], tasks[place].gold[index], tasks[place].answer[index]]
+        .join("\n")
+        .toLowerCase()
+        .includes(wanted);
     rows = sortedRows(wanted ? fit.filter(inRow) : fit, chosen.sort, tasks, metricOf);
     if (!isFirst) note({});
-    const say = (more) => (status.textContent = `${counted(rows.length, "document")} of ${whole(tasks.reduce((sum, task) => sum + task.id.length, 0))}${more}`);
+    const say = (more) =>
+      (status.textContent = `${counted(rows.length, "document")} of ${whole(tasks.reduce((sum, task) => sum + task.id.length, 0))}${more}`);
     say(wanted ? "; searching the whole texts…" : "");
-    const selected = isFirst && values.id ? rows.findIndex(([place, index]) => tasks[place].id[index] === values.id && (!values.at || tasks[place].key === values.at) && (!values.seed || String(tasks[place].seed[index]) === values.seed)) : -1;
+    const selected =
+      isFirst && values.id
+        ? rows.findIndex(
+            ([place, index]) =>
+              tasks[place].id[index] === values.id &&
+              (!values.at || tasks[place].key === values.at) &&
+              (!values.seed || String(tasks[place].seed[index]) === values.seed),
+          )
+        : -1;
     list.show(rows.length, selected < 0 ? undefined : selected);
     if (selected >= 0) open(selected);
+    else if (isFirst) openFirst(list, rows);
     if (!wanted) return;
     const known = new Set(rows.map(([place, index]) => `${place}.${index}`));
     const found = [];
@@ -158,21 +220,57 @@ function documentsView(values) {
     list.show(rows.length);
   }
 
-  const taskNames = [["", group ? `all of ${group}` : `all ${counted(tasks.length, "task")}`], ...tasks.map((task) => [task.key, `${task.key}${task.partial ? " (incomplete)" : ""} (${whole(task.id.length)})`])];
+  const taskNames = [
+    ["", group ? `all of ${group}` : `all ${counted(tasks.length, "task")}`],
+    ...tasks.map((task) => [task.key, `${task.key}${task.partial ? " (incomplete)" : ""} (${whole(task.id.length)})`]),
+  ];
   const metricPick = el("span");
   function drawMetrics() {
-    const names = [...new Set(tasks.filter((task) => (chosen.task ? task.key === chosen.task : inGroup(task))).flatMap((task) => Object.keys(task.scores)))];
-    metricPick.replaceChildren(pick("metric", [["", "first of the task"], ...names.map((name) => [name, name])], chosen.metric, (metric) => ((chosen.metric = metric), update())));
+    const names = [
+      ...new Set(
+        tasks.filter((task) => (chosen.task ? task.key === chosen.task : inGroup(task))).flatMap((task) => Object.keys(task.scores)),
+      ),
+    ];
+    metricPick.replaceChildren(
+      pick(
+        "metric",
+        [["", "first of the task"], ...names.map((name) => [name, name])],
+        chosen.metric,
+        (metric) => ((chosen.metric = metric), update()),
+      ),
+    );
   }
   drawMetrics();
-  const searchBox = el("input", { type: "search", id: "search", placeholder: "search (press /)", "aria-label": "search documents", value: chosen.search });
+  const searchBox = el("input", {
+    type: "search",
+    id: "search",
+    placeholder: "search (press /)",
+    "aria-label": "search documents",
+    value: chosen.search,
+  });
   let timer = 0;
   searchBox.addEventListener("input", () => {
     clearTimeout(timer);
     timer = setTimeout(() => ((chosen.search = searchBox.value), update()), 200);
   });
-  const runPick = runs.length > 1 ? pick("run", runs.map(([one, place]) => [String(place), one.name]), String(run), (place) => (location.hash = address("documents", { run: place, task: chosen.task, metric: chosen.metric }))) : null;
-  const controls = el("div", { class: "bar-of-filters" }, runPick, pick("task", taskNames, chosen.task, (task) => ((chosen.task = task), drawMetrics(), update())), metricPick, pick("order", SORTS, chosen.sort, (sort) => ((chosen.sort = sort), update())), searchBox);
+  const runPick =
+    runs.length > 1
+      ? pick(
+          "run",
+          runs.map(([one, place]) => [String(place), one.name]),
+          String(run),
+          (place) => (location.hash = address("documents", { run: place, task: chosen.task, metric: chosen.metric })),
+        )
+      : null;
+  const controls = el(
+    "div",
+    { class: "bar-of-filters" },
+    runPick,
+    pick("task", taskNames, chosen.task, (task) => ((chosen.task = task), drawMetrics(), update())),
+    metricPick,
+    pick("order", SORTS, chosen.sort, (sort) => ((chosen.sort = sort), update())),
+    searchBox,
+  );
   const frameNode = el("div", { class: "two" }, el("div", { class: "left" }, list.node), pane);
   pane.append(el("p", { class: "nothing" }, "Choose a document: click it, or move with the arrow keys and press Enter."));
   pane.addEventListener("close", () => frameNode.classList.remove("opened"));
@@ -184,9 +282,22 @@ const shortFigure = (value) => (typeof value === "number" ? String(Number(value.
 
 function marksText(task, index) {
   const marks = task.marks[index];
-  const words = [["cut", "cut by length"], ["truncated", "shortened"], ["empty", "empty"], ["refused", "refused"], ["notJudged", "not judged"]].filter(([name]) => marks & MARKS[name]).map(([, word]) => word);
-  if (task.lead && task.lead[index] !== null && Math.abs(task.lead[index]) <= NEAR_TIE) words.push("near tie");
+  const words = [
+    ["cut", "cut by length"],
+    ["truncated", "shortened"],
+    ["empty", "empty"],
+    ["refused", "refused"],
+    ["notJudged", "not judged"],
+  ]
+    .filter(([name]) => marks & MARKS[name])
+    .map(([, word]) => word);
+  if (isNear(task, index)) words.push(`lead ${fixed(task.lead[index], 3)}`);
   return words.length ? ` · ${words.join(", ")}` : "";
+}
+
+// Where there is room for both, a document is open from the start.
+function openFirst(list, rows) {
+  if (rows.length && matchMedia("(min-width: 52.01rem)").matches) list.open(0);
 }
 
 // ------------------------------------------------------------------------------------------------- one document
@@ -198,27 +309,61 @@ async function showDocument(pane, where, { move, place, count }, aside) {
   if (pane.shownNow !== mine) return;
   const { index } = where;
   const close = el("button", { type: "button", class: "close", onclick: () => pane.dispatchEvent(new Event("close")) }, "← list");
-  const turn = el("span", { class: "turn" }, el("button", { type: "button", "aria-label": "previous document", onclick: () => move(-1) }, "↑"), ` ${whole(place)} of ${whole(count)} `, el("button", { type: "button", "aria-label": "next document", onclick: () => move(1) }, "↓"));
-  const heading = el("div", { class: "pane-head" }, close, el("h2", {}, el("bdi", {}, task.id[index]), el("span", { class: "metric" }, ` ${task.key}${task.seed && task.seed[index] ? `, few-shot seed ${task.seed[index]}` : ""}`)), turn);
-  pane.replaceChildren(...[heading, aside, scoresOf(task, where, document), problemOf(document), ...answersOf(task, where, document), promptOf(document)].flat().filter(Boolean));
+  const turn = el(
+    "span",
+    { class: "turn" },
+    el("button", { type: "button", "aria-label": "previous document", onclick: () => move(-1) }, "↑"),
+    ` ${whole(place)} of ${whole(count)} `,
+    el("button", { type: "button", "aria-label": "next document", onclick: () => move(1) }, "↓"),
+  );
+  const heading = el(
+    "div",
+    { class: "pane-head" },
+    close,
+    el(
+      "h2",
+      {},
+      el("bdi", {}, task.id[index]),
+      el("span", { class: "metric" }, ` ${task.key}${task.seed && task.seed[index] ? `, few-shot seed ${task.seed[index]}` : ""}`),
+    ),
+    turn,
+  );
+  pane.replaceChildren(
+    ...[heading, aside, scoresOf(task, where, document), problemOf(document), ...answersOf(task, where, document), promptOf(document)]
+      .flat(3)
+      .filter(Boolean),
+  );
   pane.scrollTop = 0;
 }
 
 function scoresOf(task, where, document) {
-  const values = Object.entries(task.scores).map(([name, column]) => [name, column[where.index] === null ? (document.values && document.values[name] !== undefined ? JSON.stringify(document.values[name]) : "not scored") : shortFigure(column[where.index])]);
+  const values = Object.entries(task.scores).map(([name, column]) => [
+    name,
+    column[where.index] === null
+      ? document.values && document.values[name] !== undefined
+        ? JSON.stringify(document.values[name])
+        : "not scored"
+      : shortFigure(column[where.index]),
+  ]);
   const facts = [];
   if (task.asked && task.asked[where.index] !== null) facts.push(`${counted(task.asked[where.index], "token")} asked`);
   if (task.written && task.written[where.index] !== null) facts.push(`${whole(task.written[where.index])} written`);
   if (task.marks[where.index] & MARKS.truncated) facts.push("the prompt was cut to the model's length");
   const marks = marksText(task, where.index).replace(/^ · /, "");
   if (marks) facts.push(marks);
-  return el("div", { class: "scores-of" }, values.map(([name, value]) => el("span", { class: name === where.metric ? "pill main" : "pill" }, el("b", {}, name), ` ${value}`)), facts.length ? el("span", { class: "pill quiet" }, facts.join(", ")) : null);
+  return el(
+    "div",
+    { class: "scores-of" },
+    values.map(([name, value]) => el("span", { class: name === where.metric ? "pill main" : "pill" }, el("b", {}, name), ` ${value}`)),
+    facts.length ? el("span", { class: "pill quiet" }, facts.join(", ")) : null,
+  );
 }
 
 function problemOf(document) {
   const lines = [];
   if (document.error) lines.push(el("p", { class: "failure" }, document.error));
-  for (const [metric, why] of Object.entries(document.not_judged || {})) lines.push(el("p", { class: "failure" }, `${metric} did not judge it: ${why}`));
+  for (const [metric, why] of Object.entries(document.not_judged || {}))
+    lines.push(el("p", { class: "failure" }, `${metric} did not judge it: ${why}`));
   return lines;
 }
 
@@ -227,7 +372,15 @@ function answersOf(task, where, document) {
     if (answer.error && answer.error !== document.error) return [el("p", { class: "failure" }, answer.error)];
     if (answer.logprobs) return [choicesOf(ask, answer, document)];
     if (answer.texts) return [...textsOf(answer, document)];
-    if (answer.logprob !== undefined) return [el("section", {}, el("h3", {}, "Log-probability of the text"), el("p", {}, `${figure(answer.logprob)} nats over ${counted(answer.count || 0, "token")}`))];
+    if (answer.logprob !== undefined)
+      return [
+        el(
+          "section",
+          {},
+          el("h3", {}, "Log-probability of the text"),
+          el("p", {}, `${figure(answer.logprob)} nats over ${counted(answer.count || 0, "token")}`),
+        ),
+      ];
     return [];
   });
 }
@@ -244,26 +397,82 @@ function choicesOf(ask, answer, document) {
   const greedy = new Set(answer.greedy || []);
   const rows = names.map((choice, place) => {
     const share = Math.exp(logprobs[place] - best) / total;
-    const isChosen = isAll && logprobs[place] === best;
+    const isChosen = isAll && place === logprobs.indexOf(best);
     return el(
       "tr",
       { class: `${golds.has(place) ? "gold" : ""} ${isChosen ? "chosen" : ""}` },
-      el("td", { class: "sign" }, golds.has(place) ? el("span", { title: "right" }, "✓") : "", isChosen ? el("span", { title: "preferred by the model" }, "▸") : ""),
-      el("td", {}, el("bdi", { class: "text" }, choice), el("span", { class: "reader" }, golds.has(place) ? " (right)" : "", isChosen ? " (preferred)" : "")),
-      el("td", { class: "share" }, isAll ? el("span", { class: "bar-track", title: `${fixed(100 * share, 2)} % of the softmax over the choices` }, el("span", { class: "bar-fill", css: { width: `${100 * share}%` } })) : ""),
+      el(
+        "td",
+        { class: "sign" },
+        golds.has(place) ? el("span", { title: "right" }, "✓") : "",
+        isChosen ? el("span", { title: "preferred by the model" }, "▸") : "",
+      ),
+      el(
+        "td",
+        {},
+        el("bdi", { class: "text" }, choice),
+        el("span", { class: "reader" }, golds.has(place) ? " (right)" : "", isChosen ? " (preferred)" : ""),
+      ),
+      el(
+        "td",
+        { class: "share" },
+        isAll
+          ? el(
+              "span",
+              { class: "bar-track", title: `${fixed(100 * share, 2)} % of the softmax over the choices` },
+              el("span", { class: "bar-fill", css: { width: `${100 * share}%` } }),
+            )
+          : "",
+      ),
       el("td", { class: "number" }, fixed(logprobs[place], 3)),
       answer.unconditioned ? el("td", { class: "number" }, fixed(numeric(answer.unconditioned[place]), 3)) : null,
       el("td", { class: "number" }, answer.counts ? whole(answer.counts[place]) : ""),
       el("td", {}, greedy.has(place) ? "greedy" : ""),
     );
   });
-  const head = ["", "choice", isAll ? "share" : "", "log-probability", ...(answer.unconditioned ? ["without the question"] : []), "tokens", ""];
-  return el("section", {}, el("h3", {}, ASKS[ask] || ask), el("p", { class: "key" }, "✓ right   ▸ preferred by the model"), el("div", { class: "wide" }, el("table", { class: "choices" }, el("thead", {}, el("tr", {}, head.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, rows))));
+  const head = [
+    "",
+    "choice",
+    isAll ? "share" : "",
+    "log-probability",
+    ...(answer.unconditioned ? ["without the question"] : []),
+    "tokens",
+    "",
+  ];
+  return el(
+    "section",
+    {},
+    el("h3", {}, ASKS[ask] || ask),
+    el("p", { class: "key" }, "✓ right   ▸ preferred by the model"),
+    el(
+      "div",
+      { class: "wide" },
+      el(
+        "table",
+        { class: "choices" },
+        el(
+          "thead",
+          {},
+          el(
+            "tr",
+            {},
+            head.map((name) => el("th", { scope: "col" }, name)),
+          ),
+        ),
+        el("tbody", {}, rows),
+      ),
+    ),
+  );
 }
 
 // A text with its thoughts folded.
 function withThoughts(text) {
-  return text.split(/(<think>[\s\S]*?(?:<\/think>|$)|\[THINK\][\s\S]*?(?:\[\/THINK\]|$))/).filter(Boolean).map((part) => (/^(<think>|\[THINK\])/.test(part) ? fold(`thoughts, ${counted(part.length, "character")}`, () => plainText(part)) : plainText(part)));
+  return text
+    .split(/(<think>[\s\S]*?(?:<\/think>|$)|\[THINK\][\s\S]*?(?:\[\/THINK\]|$))/)
+    .filter(Boolean)
+    .map((part) =>
+      /^(<think>|\[THINK\])/.test(part) ? fold(`thoughts, ${counted(part.length, "character")}`, () => plainText(part)) : plainText(part),
+    );
 }
 
 const plainText = (text, attributes) => el("pre", { class: "text", dir: "auto", ...attributes }, text);
@@ -280,10 +489,40 @@ function* textsOf(answer, document) {
     else if (end) facts.push(`ended by itself (${end})`);
     if (answer.why_empty && answer.why_empty[place]) facts.push(`empty: ${answer.why_empty[place]}`);
     const isCut = end === "length";
-    yield el("section", {}, el("h3", {}, many ? `Answer ${place + 1}` : "Answer", el("span", { class: isCut ? "fact cut" : "fact" }, facts.length ? ` ${facts.join(", ")}` : "")), scored === null ? (text ? withThoughts(text) : el("p", { class: "nothing" }, "The text is empty.")) : [el("p", { class: "key" }, "What was scored:"), plainText(scored), fold("what the model wrote", () => withThoughts(text))]);
+    yield el(
+      "section",
+      {},
+      el(
+        "h3",
+        {},
+        many ? `Answer ${place + 1}` : "Answer",
+        el("span", { class: isCut ? "fact cut" : "fact" }, facts.length ? ` ${facts.join(", ")}` : ""),
+      ),
+      scored === null
+        ? text
+          ? withThoughts(text)
+          : el("p", { class: "nothing" }, "The text is empty.")
+        : [el("p", { class: "key" }, "What was scored:"), plainText(scored), fold("what the model wrote", () => withThoughts(text))],
+    );
   }
+  if (document.extracted) yield extractedOf(document.extracted);
   const golds = document.golds.map((gold) => document.choices[gold]).filter((gold) => gold !== undefined);
-  if (golds.length) yield el("section", {}, el("h3", {}, golds.length > 1 ? "Accepted answers" : "Right answer"), golds.map((gold) => plainText(gold, { class: "text gold" })));
+  if (golds.length)
+    yield el(
+      "section",
+      {},
+      el("h3", {}, golds.length > 1 ? "Accepted answers" : "Right answer"),
+      golds.map((gold) => plainText(gold, { class: "text gold" })),
+    );
+}
+
+// What the metrics took for the answer.
+function extractedOf(extracted) {
+  const rows = Object.entries(extracted).map(([metric, text]) => [
+    metric,
+    text === null ? el("span", { class: "fact cut" }, "found no answer in the text") : el("bdi", { class: "text" }, text),
+  ]);
+  return el("section", {}, el("h3", {}, "Extracted answer"), rowsTable(rows));
 }
 
 function promptOf(document) {
@@ -293,9 +532,25 @@ function promptOf(document) {
     const last = document.turns.length - 1;
     const turn = ([role, places]) => el("div", { class: "turn-of" }, el("p", { class: "key" }, role), plainText(joined(places)));
     const before = document.turns.slice(0, last);
-    return el("section", {}, el("h3", {}, "Prompt"), before.length ? fold(`${counted(before.length, "turn")} before it${examples ? `, with ${counted(examples, "example")}` : ""}`, () => before.map(turn)) : null, turn(document.turns[last]));
+    return el(
+      "section",
+      {},
+      el("h3", {}, "Prompt"),
+      before.length
+        ? fold(`${counted(before.length, "turn")} before it${examples ? `, with ${counted(examples, "example")}` : ""}`, () =>
+            before.map(turn),
+          )
+        : null,
+      turn(document.turns[last]),
+    );
   }
   const before = joined(document.before || []);
   const title = examples ? `${counted(examples, "few-shot example")} before it` : "what is before it";
-  return el("section", {}, el("h3", {}, "Prompt"), before ? fold(`${title}, ${counted(before.length, "character")}`, () => plainText(before)) : null, plainText(document.own || ""));
+  return el(
+    "section",
+    {},
+    el("h3", {}, "Prompt"),
+    before ? fold(`${title}, ${counted(before.length, "character")}`, () => plainText(before)) : null,
+    plainText(document.own || ""),
+  );
 }

@@ -1,6 +1,12 @@
 // The documents that score otherwise than in the reference: why, by rule, and what was answered on both sides.
 function flipRows(comparison) {
-  return Object.keys(comparison.flips).sort(byKey).flatMap((key) => Object.entries(comparison.flips[key]).flatMap(([metric, flips]) => flips.map(([id, before, after, isLoss, reason]) => ({ key, metric, id, before, after, isLoss, reason }))));
+  return Object.keys(comparison.flips)
+    .sort(byKey)
+    .flatMap((key) =>
+      Object.entries(comparison.flips[key]).flatMap(([metric, flips]) =>
+        flips.map(([id, before, after, isLoss, reason]) => ({ key, metric, id, before, after, isLoss, reason })),
+      ),
+    );
 }
 
 function findDocument(run, key, id) {
@@ -13,17 +19,26 @@ function findDocument(run, key, id) {
 
 function flipsView(values) {
   const comparison = chosenComparison(values);
-  if (!comparison) return [el("p", { class: "lead" }, "This run was compared with nothing. Give --baseline FILE, or compare two runs: python -m pytest_lighteval compare RUN RUN.")];
+  if (!comparison)
+    return [
+      el(
+        "p",
+        { class: "lead" },
+        "This run was compared with nothing. Give --baseline FILE, or compare two runs: python -m pytest_lighteval compare RUN RUN.",
+      ),
+    ];
   const all = flipRows(comparison);
   const chosen = { task: values.task || "", metric: values.metric || "", side: values.side || "", reason: values.reason || "" };
   const hasTexts = comparison.reference !== null && state.columns[comparison.reference].length > 0;
   let rows = [];
-  const table = el("div");
+  const reasons = el("div");
   const status = el("p", { class: "status", role: "status" });
   const pane = el("div", { class: "pane", tabindex: "-1", "aria-label": "document" });
   const sides = el("div", { class: "chips", role: "group", "aria-label": "direction" });
 
-  const inScope = (flip) => (!chosen.task || flip.key === chosen.task || groupOf(flip.key) === chosen.task || chosen.task === "pooled" || chosen.task === "all") && (!chosen.metric || flip.metric === chosen.metric || chosen.task === "pooled");
+  const inScope = (flip) =>
+    (!chosen.task || flip.key === chosen.task || groupOf(flip.key) === chosen.task || chosen.task === "pooled" || chosen.task === "all") &&
+    (!chosen.metric || flip.metric === chosen.metric || chosen.task === "pooled");
 
   function row(place) {
     const flip = rows[place];
@@ -33,7 +48,17 @@ function flipsView(values) {
       "div",
       { class: `document ${flip.isLoss ? "wrong" : "right"}` },
       el("span", { class: "score" }, flip.isLoss ? "lost" : "won"),
-      el("span", { class: "texts" }, el("bdi", { class: "question" }, task ? task.question[found.index] : flip.id), el("span", { class: "answer" }, `${flip.metric} ${shortFigure(flip.before)} → ${shortFigure(flip.after)}`, flip.reason ? el("span", { class: "reason" }, flip.reason) : "")),
+      el(
+        "span",
+        { class: "texts" },
+        el("bdi", { class: "question" }, task ? task.question[found.index] : flip.id),
+        el(
+          "span",
+          { class: "answer" },
+          `${flip.metric} ${shortFigure(flip.before)} → ${shortFigure(flip.after)}`,
+          flip.reason ? el("span", { class: "reason" }, flip.reason) : "",
+        ),
+      ),
       el("span", { class: "where" }, `${flip.key} ${flip.id}`),
     );
   }
@@ -59,39 +84,94 @@ function flipsView(values) {
     const scope = all.filter(inScope);
     const [lost, won] = [scope.filter((flip) => flip.isLoss), scope.filter((flip) => !flip.isLoss)];
     const turn = (side) => () => ((chosen.side = side), update());
-    sides.replaceChildren(chip(`all ${whole(scope.length)}`, !chosen.side, turn("")), chip(`lost ${whole(lost.length)}`, chosen.side === "lost", turn("lost")), chip(`won ${whole(won.length)}`, chosen.side === "won", turn("won")));
-    rows = scope.filter((flip) => (!chosen.side || (chosen.side === "lost") === flip.isLoss) && (!chosen.reason || (flip.reason || "no rule says") === chosen.reason)).sort((one, other) => Number(other.isLoss) - Number(one.isLoss));
-    table.replaceChildren(reasonTable(lost, won));
+    sides.replaceChildren(
+      chip(`all ${whole(scope.length)}`, !chosen.side, turn("")),
+      chip(`lost ${whole(lost.length)}`, chosen.side === "lost", turn("lost")),
+      chip(`won ${whole(won.length)}`, chosen.side === "won", turn("won")),
+    );
+    rows = scope
+      .filter(
+        (flip) =>
+          (!chosen.side || (chosen.side === "lost") === flip.isLoss) &&
+          (!chosen.reason || (flip.reason || "no rule says") === chosen.reason),
+      )
+      .sort((one, other) => Number(other.isLoss) - Number(one.isLoss));
+    reasons.replaceChildren(reasonChips(lost, won));
     status.textContent = `${counted(rows.length, "flip")} of ${whole(all.length)}`;
     if (!isFirst) note({});
-    const selected = isFirst && values.id ? rows.findIndex((flip) => flip.id === values.id && (!values.at || flip.key === values.at) && (!values.by || flip.metric === values.by)) : -1;
+    const selected =
+      isFirst && values.id
+        ? rows.findIndex(
+            (flip) => flip.id === values.id && (!values.at || flip.key === values.at) && (!values.by || flip.metric === values.by),
+          )
+        : -1;
     list.show(rows.length, selected < 0 ? undefined : selected);
     if (selected >= 0) open(selected);
+    else if (isFirst) openFirst(list, rows);
   }
 
-  function reasonTable(lost, won) {
-    const reasons = [...new Set([...lost, ...won].map((flip) => flip.reason || "no rule says"))];
-    if (!reasons.length) return el("p", { class: "lead" }, "No document scores otherwise.");
+  function reasonChips(lost, won) {
+    const found = [...new Set([...lost, ...won].map((flip) => flip.reason || "no rule says"))];
+    if (!found.length) return el("p", { class: "lead" }, "No document scores otherwise.");
     const count = (flips, reason) => flips.filter((flip) => (flip.reason || "no rule says") === reason).length;
-    const order = reasons.sort((one, other) => count(lost, other) + count(won, other) - count(lost, one) - count(won, one));
-    const button = (reason) => chip(reason, chosen.reason === reason, () => ((chosen.reason = chosen.reason === reason ? "" : reason), update()), "show these alone");
-    return numbersTable(["why", "lost", "won"], order.map((reason) => [button(reason), whole(count(lost, reason)), whole(count(won, reason))]));
+    const order = found.sort((one, other) => count(lost, other) + count(won, other) - count(lost, one) - count(won, one));
+    const counts = (reason) => `${reason}: ${whole(count(lost, reason))} lost, ${whole(count(won, reason))} won`;
+    const button = (reason) =>
+      chip(
+        counts(reason),
+        chosen.reason === reason,
+        () => ((chosen.reason = chosen.reason === reason ? "" : reason), update()),
+        "show these alone",
+      );
+    return el(
+      "div",
+      { class: "chips reasons", role: "group", "aria-label": "why they flipped" },
+      el("span", { class: "key" }, "why"),
+      order.map(button),
+    );
   }
 
   const keys = [...new Set(all.map((flip) => flip.key))].sort(byKey);
   const metrics = [...new Set(all.map((flip) => flip.metric))];
   const isOther = chosen.task && !keys.includes(chosen.task);
-  const controls = el("div", { class: "bar-of-filters" }, pick("task", [["", "all tasks"], ...(isOther ? [[chosen.task, chosen.task]] : []), ...keys.map((key) => [key, key])], chosen.task, (task) => ((chosen.task = task), update())), pick("metric", [["", "all metrics"], ...metrics.map((metric) => [metric, metric])], chosen.metric, (metric) => ((chosen.metric = metric), update())));
+  const controls = el(
+    "div",
+    { class: "bar-of-filters" },
+    pick(
+      "task",
+      [["", "all tasks"], ...(isOther ? [[chosen.task, chosen.task]] : []), ...keys.map((key) => [key, key])],
+      chosen.task,
+      (task) => ((chosen.task = task), update()),
+    ),
+    pick(
+      "metric",
+      [["", "all metrics"], ...metrics.map((metric) => [metric, metric])],
+      chosen.metric,
+      (metric) => ((chosen.metric = metric), update()),
+    ),
+  );
   const frameNode = el("div", { class: "two" }, el("div", { class: "left" }, list.node), pane);
   pane.append(el("p", { class: "nothing" }, "Choose a document: click it, or move with the arrow keys and press Enter."));
   pane.addEventListener("close", () => frameNode.classList.remove("opened"));
   update(true);
-  const lead = el("p", { class: "lead" }, el("strong", {}, state.head.runs[comparison.candidate].name), " beside ", el("strong", {}, comparison.label), hasTexts ? "." : ". A baseline file holds scores and no texts: what is shown is this run's answer alone.");
-  return [comparisonPick("flips", values), lead, table, controls, sides, status, frameNode];
+  const lead = el(
+    "p",
+    { class: "lead" },
+    el("strong", {}, state.head.runs[comparison.candidate].name),
+    " beside ",
+    el("strong", {}, comparison.label),
+    hasTexts ? "." : ". A baseline file holds scores and no texts: what is shown is this run's answer alone.",
+  );
+  return [comparisonPick("flips", values), lead, controls, sides, reasons, status, frameNode];
 }
 
 async function showFlip(pane, flip, before, after, turn, comparison) {
-  const why = el("p", { class: flip.isLoss ? "verdict-line lost" : "verdict-line won" }, `${flip.isLoss ? "Lost" : "Won"}: ${flip.metric} ${shortFigure(flip.before)} → ${shortFigure(flip.after)}`, flip.reason ? `; ${flip.reason}` : "");
+  const why = el(
+    "p",
+    { class: flip.isLoss ? "verdict-line lost" : "verdict-line won" },
+    `${flip.isLoss ? "Lost" : "Won"}: ${flip.metric} ${shortFigure(flip.before)} → ${shortFigure(flip.after)}`,
+    flip.reason ? `; ${flip.reason}` : "",
+  );
   const aside = [why];
   if (before) aside.push(await bothSides(before, after, comparison));
   await showDocument(pane, after, turn, aside);
@@ -117,7 +197,13 @@ async function bothSides(before, after, comparison) {
 }
 
 function sideBySide(names, [left, right]) {
-  const side = (name, content) => el("div", { class: "side" }, el("p", { class: "key" }, name), content.length ? el("pre", { class: "text", dir: "auto" }, content) : el("p", { class: "nothing" }, "The text is empty."));
+  const side = (name, content) =>
+    el(
+      "div",
+      { class: "side" },
+      el("p", { class: "key" }, name),
+      content.length ? el("pre", { class: "text", dir: "auto" }, content) : el("p", { class: "nothing" }, "The text is empty."),
+    );
   return el("div", { class: "sides" }, side(names[0], left), side(names[1], right));
 }
 
@@ -125,7 +211,7 @@ function bothChoices(names, old, now, document) {
   const choices = now.choices || document.choices;
   const [before, after] = [old.logprobs.map(numeric), now.logprobs.map(numeric)];
   const golds = new Set(document.golds);
-  const best = (values, place) => values[place] === Math.max(...values);
+  const best = (values, place) => place === values.indexOf(Math.max(...values));
   const rows = choices.map((choice, place) => [
     golds.has(place) ? "✓ " : "",
     el("bdi", { class: "text" }, choice),
@@ -133,5 +219,11 @@ function bothChoices(names, old, now, document) {
     `${best(after, place) ? "▸ " : ""}${fixed(after[place], 3)}`,
     `${after[place] >= before[place] ? "+" : "−"}${fixed(Math.abs(after[place] - before[place]), 3)}`,
   ]);
-  return el("section", {}, el("h3", {}, "Both sides' log-probabilities"), el("p", { class: "key" }, "✓ right   ▸ preferred"), numbersTable(["", "choice", names[0], names[1], "change"], rows));
+  return el(
+    "section",
+    {},
+    el("h3", {}, "Both sides' log-probabilities"),
+    el("p", { class: "key" }, "✓ right   ▸ preferred"),
+    numbersTable(["", "choice", names[0], names[1], "change"], rows),
+  );
 }

@@ -7,6 +7,8 @@ function virtualList({ label, height, count, row, open }) {
   let current = -1;
   let first = -1;
   let last = -1;
+  // a list that is not in the page yet cannot scroll
+  let awaited = -1;
 
   function draw(force) {
     const from = Math.max(0, Math.floor(node.scrollTop / height) - 6);
@@ -16,7 +18,17 @@ function virtualList({ label, height, count, row, open }) {
     const drawn = [];
     for (let place = from; place < to; place++) {
       const one = row(place);
-      filled(one, { role: "option", id: `row-${place}`, "aria-selected": String(place === current), "aria-setsize": total, "aria-posinset": place + 1 }, []);
+      filled(
+        one,
+        {
+          role: "option",
+          id: `row-${place}`,
+          "aria-selected": String(place === current),
+          "aria-setsize": total,
+          "aria-posinset": place + 1,
+        },
+        [],
+      );
       one.classList.add("row");
       one.addEventListener("click", () => choose(place, true));
       drawn.push(one);
@@ -46,7 +58,14 @@ function virtualList({ label, height, count, row, open }) {
     else return;
     event.preventDefault();
   });
-  new ResizeObserver(() => draw(true)).observe(node);
+  const bring = (place) => (node.scrollTop = Math.max(0, (place - 3) * height));
+  new ResizeObserver(() => {
+    if (awaited >= 0 && node.clientHeight) {
+      bring(awaited);
+      awaited = -1;
+    }
+    draw(true);
+  }).observe(node);
 
   return {
     node,
@@ -57,8 +76,12 @@ function virtualList({ label, height, count, row, open }) {
       total = newTotal;
       current = selected === undefined ? -1 : selected;
       spacer.style.setProperty("height", `${Math.max(total * height, 40)}px`);
-      node.scrollTop = current > 3 ? (current - 3) * height : 0;
+      bring(current);
+      awaited = current;
       draw(true);
+    },
+    open(place) {
+      choose(place, true);
     },
     move(step) {
       choose(current + step, true);

@@ -12,14 +12,20 @@ const VIEWS = [
 const main = document.getElementById("main");
 
 function shownViews() {
-  return VIEWS.filter(([name]) => name !== "curves" || state.head.curves.length).filter(([name]) => name !== "flips" || state.head.comparisons.length);
+  return VIEWS.filter(([name]) => name !== "curves" || state.head.curves.length).filter(
+    ([name]) => name !== "flips" || state.head.comparisons.length,
+  );
 }
 
 function show() {
   const [name, query] = location.hash.slice(1).split("?");
   const views = shownViews();
   const view = views.find(([one]) => one === name) || views[0];
-  main.replaceChildren(...[state.head.notes.map((note) => el("p", { class: "note" }, note)), view[2](Object.fromEntries(new URLSearchParams(query || "")))].flat(2).filter(Boolean));
+  main.replaceChildren(
+    ...[state.head.notes.map((note) => el("p", { class: "note" }, note)), view[2](Object.fromEntries(new URLSearchParams(query || "")))]
+      .flat(2)
+      .filter(Boolean),
+  );
   main.className = `view-${view[0]}`;
   for (const tab of document.querySelectorAll("#tabs a")) {
     const isOn = tab.dataset.view === view[0];
@@ -30,8 +36,20 @@ function show() {
 
 function drawTabs() {
   const tabs = document.getElementById("tabs");
-  const counts = { documents: state.columns[0].reduce((sum, task) => sum + task.id.length, 0), flips: state.head.comparisons.reduce((sum, one) => sum + flipRows(one).length, 0) };
-  tabs.replaceChildren(...shownViews().map(([name, title]) => el("a", { href: `#${name}`, role: "tab", "data-view": name, "aria-controls": "main" }, title, counts[name] ? el("span", { class: "of" }, ` ${whole(counts[name])}`) : null)));
+  const counts = {
+    documents: state.columns[0].reduce((sum, task) => sum + task.id.length, 0),
+    flips: state.head.comparisons.reduce((sum, one) => sum + flipRows(one).length, 0),
+  };
+  tabs.replaceChildren(
+    ...shownViews().map(([name, title]) =>
+      el(
+        "a",
+        { href: `#${name}`, role: "tab", "data-view": name, "aria-controls": "main" },
+        title,
+        counts[name] ? el("span", { class: "of" }, ` ${whole(counts[name])}`) : null,
+      ),
+    ),
+  );
   tabs.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
@@ -88,7 +106,13 @@ function refold() {
 function subtitle() {
   const { results } = state.head.runs[0];
   const about = results.run || {};
-  const facts = [about.id, startText(about.started), duration(about.seconds), (results.backend || {}).name, about.exit_status === "ok" || about.exit_status === "tests_failed" ? null : about.exit_status];
+  const facts = [
+    about.id,
+    startText(about.started),
+    duration(about.seconds),
+    (results.backend || {}).name,
+    about.exit_status === "ok" || about.exit_status === "tests_failed" ? null : about.exit_status,
+  ];
   return state.head.runs.length > 1 && !about.id ? state.head.runs.map((run) => run.name).join(", ") : facts.filter(Boolean).join(" · ");
 }
 
@@ -109,7 +133,9 @@ async function start() {
 
 document.getElementById("theme").addEventListener("click", turnTheme);
 if (typeof DecompressionStream === "undefined") {
-  main.replaceChildren(el("p", { class: "failure" }, "This page needs a browser that has DecompressionStream: Chrome 80, Firefox 113, Safari 16.4, or newer."));
+  main.replaceChildren(
+    el("p", { class: "failure" }, "This page needs a browser that has DecompressionStream: Chrome 80, Firefox 113, Safari 16.4, or newer."),
+  );
 } else {
   start().catch((error) => main.replaceChildren(el("p", { class: "failure" }, `The page's data cannot be read: ${error.message}`)));
 }

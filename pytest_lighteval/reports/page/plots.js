@@ -8,7 +8,8 @@ function niceTicks(low, high, most) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= rough * 0.999);
   const ticks = [];
-  for (let tick = Math.ceil(low / step - 1e-9) * step; tick <= high + step * 1e-6; tick += step) ticks.push(Math.abs(tick) < step * 1e-6 ? 0 : tick);
+  for (let tick = Math.ceil(low / step - 1e-9) * step; tick <= high + step * 1e-6; tick += step)
+    ticks.push(Math.abs(tick) < step * 1e-6 ? 0 : tick);
   return ticks;
 }
 
@@ -30,11 +31,19 @@ function frame({ title, x, y, width = 520, height = 260 }) {
   }
   for (const tick of x.ticks || niceTicks(x.low, x.high, 6)) {
     drawing.append(svg("line", { class: "grid", x1: across(tick), x2: across(tick), y1: height - bottom, y2: height - bottom + 4 }));
-    drawing.append(svg("text", { class: "tick", x: across(tick), y: height - bottom + 17, "text-anchor": "middle" }, (x.text || tickText)(tick)));
+    drawing.append(
+      svg("text", { class: "tick", x: across(tick), y: height - bottom + 17, "text-anchor": "middle" }, (x.text || tickText)(tick)),
+    );
   }
   drawing.append(svg("line", { class: "axis", x1: left, x2: width - right, y1: height - bottom, y2: height - bottom }));
   drawing.append(svg("text", { class: "label", x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, x.label));
-  drawing.append(svg("text", { class: "label", transform: `translate(13 ${(top + height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, y.label));
+  drawing.append(
+    svg(
+      "text",
+      { class: "label", transform: `translate(13 ${(top + height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle" },
+      y.label,
+    ),
+  );
   return { drawing, across, up, left, right: width - right, top, bottom: height - bottom };
 }
 
@@ -70,16 +79,37 @@ function whisker(on, x, low, high, series) {
 }
 
 function legend(names) {
-  return el("ul", { class: "legend" }, names.map((name, series) => {
-    const key = svg("svg", { width: 34, height: 12, "aria-hidden": "true" });
-    const on = { across: (value) => value, up: (value) => value };
-    key.append(polyline(on, [[1, 6], [33, 6]], series), dot(on, 17, 6, series, name));
-    return el("li", {}, key, name);
-  }));
+  return el(
+    "ul",
+    { class: "legend" },
+    names.map((name, series) => {
+      const key = svg("svg", { width: 34, height: 12, "aria-hidden": "true" });
+      const on = { across: (value) => value, up: (value) => value };
+      key.append(
+        polyline(
+          on,
+          [
+            [1, 6],
+            [33, 6],
+          ],
+          series,
+        ),
+        dot(on, 17, 6, series, name),
+      );
+      return el("li", {}, key, name);
+    }),
+  );
 }
 
 function figureOf(title, text, drawing, names, table) {
-  return el("figure", { class: "chart" }, el("figcaption", {}, el("h3", {}, title), text ? el("p", {}, text) : null), names.length > 1 ? legend(names) : null, drawing, table ? fold("as a table", () => table) : null);
+  return el(
+    "figure",
+    { class: "chart" },
+    el("figcaption", {}, el("h3", {}, title), text ? el("p", {}, text) : null),
+    names.length > 1 ? legend(names) : null,
+    drawing,
+    table ? fold("as a table", () => table) : null,
+  );
 }
 
 // Counts of values in equal bins, drawn as steps, one line for each series.
@@ -97,10 +127,20 @@ function histogram({ title, text, names, series, low, high, bins, label, marks =
     on.drawing.append(svg("text", { class: "tick", x: on.across(value) + 4, y: on.top + 10 }, name));
   }
   counts.forEach((found, place) => {
-    const points = [[low, 0], ...found.flatMap((count, bin) => [[low + bin * width, count], [low + (bin + 1) * width, count]]), [high, 0]];
+    const points = [
+      [low, 0],
+      ...found.flatMap((count, bin) => [
+        [low + bin * width, count],
+        [low + (bin + 1) * width, count],
+      ]),
+      [high, 0],
+    ];
     on.drawing.append(polyline(on, points, place, place === 0 ? { fill: COLOURS[0], "fill-opacity": 0.15 } : {}));
   });
-  const rows = counts[0].map((_, bin) => [`${tickText(low + bin * width)} to ${tickText(low + (bin + 1) * width)}`, ...counts.map((found) => whole(found[bin]))]);
+  const rows = counts[0].map((_, bin) => [
+    `${tickText(low + bin * width)} to ${tickText(low + (bin + 1) * width)}`,
+    ...counts.map((found) => whole(found[bin])),
+  ]);
   return figureOf(title, text, on.drawing, names, numbersTable([label, ...names], rows));
 }
 
@@ -108,7 +148,18 @@ function histogram({ title, text, names, series, low, high, bins, label, marks =
 function bars({ title, text, rows, unit }) {
   const top = Math.max(...rows.map(([, value]) => value), 1e-9);
   const lines = rows.map(([name, value, shownValue]) =>
-    el("div", { class: "bar-row" }, el("span", { class: "bar-name", title: name }, name), el("span", { class: "bar-track" }, el("span", { class: "bar-fill", css: { width: `${(100 * value) / top}%` } })), el("span", { class: "bar-value" }, shownValue)),
+    el(
+      "div",
+      { class: "bar-row" },
+      el("span", { class: "bar-name", title: name }, name),
+      el("span", { class: "bar-track" }, el("span", { class: "bar-fill", css: { width: `${(100 * value) / top}%` } })),
+      el("span", { class: "bar-value" }, shownValue),
+    ),
   );
-  return el("figure", { class: "chart" }, el("figcaption", {}, el("h3", {}, title), text ? el("p", {}, text) : null, unit ? el("p", {}, unit) : null), lines);
+  return el(
+    "figure",
+    { class: "chart" },
+    el("figcaption", {}, el("h3", {}, title), text ? el("p", {}, text) : null, unit ? el("p", {}, unit) : null),
+    lines,
+  );
 }

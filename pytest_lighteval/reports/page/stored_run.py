@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pytest_lighteval.reports.flips import ExplainedFlip
 from pytest_lighteval.reports.json_report import read_results
 from pytest_lighteval.reports.page.data import PageComparison, PageData, PageDocument, PageFlip, PageRun, PageTask
 from pytest_lighteval.reports.printable import encodable, map_texts
-from pytest_lighteval.reports.rows import ordered_keys
+from pytest_lighteval.reports.rows import arguments_text, ordered_keys
 from pytest_lighteval.types import TaskKey
 
 _LINES = msgspec.json.Decoder(PageDocument)
@@ -125,7 +125,7 @@ def session_data(
     files = [str(file["path"]) for file in results.get("baselines") or () if not file["is_pinned"]]
     label = ", ".join(files) or "the baseline"
     if others:
-        runs.append(_other(results, run, others))
+        runs = [*_told_apart(run, _other(results, others))]
         label = runs[1].name if results.get("reference") is not None else label
     compared = any(verdict.get("paired") for verdicts in results.get("verdicts", {}).values() for verdict in verdicts)
     comparison = PageComparison(
@@ -135,16 +135,28 @@ def session_data(
         verdicts=results.get("verdicts", {}),
         flips=page_flips(flips or {}),
     )
-    return PageData(title=run.name, runs=tuple(runs), comparisons=(comparison,) if compared else ())
+    return PageData(title=runs[0].name, runs=tuple(runs), comparisons=(comparison,) if compared else ())
 
 
-def _other(results: Mapping[str, Any], run: PageRun, folders: Sequence[Path]) -> PageRun:
+def _other(results: Mapping[str, Any], folders: Sequence[Path]) -> PageRun:
     """The reference model of the session, or the run whose folder was the baseline; only the tasks that both have."""
-    keys = ordered_keys(results["config_tasks"])
     known: Mapping[str, Any] | None = results.get("reference")
-    if known is not None:
-        name = str(known["backend"].get("model") or known["backend"].get("name") or "reference")
-    else:
+    if known is None:
         known = next((read_results(path) for folder in folders if (path := folder / "results.json").is_file()), {})
-        name = run_name(known) or folders[0].name
-    return PageRun(name=name if name != run.name else f"{name} (reference)", results=known, tasks=stored_tasks(folders, keys))
+    name = known.get("backend", {}).get("model") or run_name(known) or folders[0].name
+    return PageRun(name=str(name), results=known, tasks=stored_tasks(folders, ordered_keys(results["config_tasks"])))
+
+
+def _told_apart(run: PageRun, other: PageRun) -> Iterator[PageRun]:
+    """Runs of one model are named by the arguments in which they differ."""
+    if run.name != other.name:
+        yield from (run, other)
+        return
+    arguments = [dict(one.results.get("backend", {}).get("arguments") or {}) for one in (run, other)]
+    names = []
+    for own, theirs in (arguments, reversed(arguments)):
+        differing = {name: value for name, value in own.items() if value is not None and value != theirs.get(name)}
+        names.append(f"{run.name} {arguments_text(differing)}".rstrip())
+    if names[0] == names[1]:
+        names[1] += " (reference)"
+    yield from (replace(one, name=name) for one, name in zip((run, other), names, strict=True))
