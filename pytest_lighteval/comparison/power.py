@@ -196,6 +196,22 @@ def sees_loss(loss: float, *, n: int, variance: float, worst: float, alpha: floa
     return loss >= (_z(alpha) + _z(1 - power)) * math.sqrt((variance + added) / n)
 
 
+def seen_loss(*, n: int, variance: float, worst: float, alpha: float, min_effect: float = 0.0, power: float = POWER) -> float | None:
+    """The smallest true loss that a gate of n documents finds with this power, from a variance that was measured; None: not even `worst`.
+
+    The smallest for which `sees_loss` holds, and whose measured value then is at least `min_effect` with this power. Arguments as there.
+    """
+    weight = worst if math.isfinite(worst) else 0.0
+
+    def above(least: float, quantiles: float) -> float:
+        """The root of loss = least + quantiles * sqrt((variance + weight * loss) / n)."""
+        middle = least + quantiles**2 * weight / (2 * n)
+        return middle + math.sqrt(max(0.0, middle**2 - least**2 + quantiles**2 * variance / n))
+
+    found = max(above(0.0, _z(alpha) + _z(1 - power)), above(min_effect, _z(1 - power)))
+    return found if found <= worst else None
+
+
 def _unseen(worst: float, alpha: float) -> float:
     """How far the upper bound of a sum of few events is above the normal one (the next term of the Poisson quantile's expansion)."""
     return worst * (_z(alpha) ** 2 + 2) / 3

@@ -13,6 +13,7 @@ from pytest_lighteval.baselines.model import BaselineTask, Repeated
 from pytest_lighteval.comparison.compare import FullComparison, compare
 from pytest_lighteval.comparison.corpus import compare_corpus
 from pytest_lighteval.comparison.decision import Decision, Policy, decide, decision_line, policy_for
+from pytest_lighteval.comparison.power import seen_loss
 from pytest_lighteval.comparison.soft import WIDTH, soft_width
 from pytest_lighteval.gates.documents import corpus_documents, paired_documents
 from pytest_lighteval.gates.plan import PairedGate
@@ -283,6 +284,13 @@ def verdict_of(
         certify_alpha=decision.certify_alpha,
         soft_alpha=soft_alpha,
         soft=soft,
+        detectable=seen_loss(
+            n=comparison.n,
+            variance=comparison.variance,
+            worst=comparison.worst,
+            alpha=alpha,
+            min_effect=decision.policy.least_loss,
+        ),
         documents_needed=required.documents if required else None,
         repeats_needed=required.repeats if required else None,
         blind=decision.unseen is not None,

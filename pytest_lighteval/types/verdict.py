@@ -97,6 +97,9 @@ class PairedVerdict:
     """What its soft test has of the session's alpha beside `alpha`. None: it has no soft test."""
     soft: SoftVerdict | None = None
     """None: the soft scores were not asked, because there are none, or because the scores decided."""
+    detectable: float | None = None
+    """Power: the smallest true loss that this gate would have found in four of five runs, by the variance that was measured. None: nothing
+    was compared, or it would have found none."""
     documents_needed: int | None = None
     """For INCONCLUSIVE: documents in all that would decide it. None: no number would."""
     repeats_needed: int | None = None

@@ -20,6 +20,7 @@ from pytest_lighteval.comparison.power import (
     documents_needed,
     repeats_needed,
     required_sample,
+    seen_loss,
     sees_loss,
 )
 
@@ -186,3 +187,28 @@ def test_a_loss_that_is_seen_is_found_by_the_exact_test_and_one_that_is_missed_i
 def test_a_loss_without_a_largest_one_is_seen_from_the_noise_alone() -> None:
     assert sees_loss(1.0, n=100, variance=4.0, worst=math.inf, alpha=0.05)
     assert not sees_loss(1.0, n=100, variance=25.0, worst=math.inf, alpha=0.05)
+
+
+@pytest.mark.parametrize("min_effect", [0.0, 0.03])
+@pytest.mark.parametrize(("n", "variance", "worst"), [(100, 0.05, 1.0), (1319, 0.0, 1.0), (8, 0.2, math.inf)])
+def test_the_loss_that_a_gate_would_have_found_is_the_smallest(n: int, variance: float, worst: float, min_effect: float) -> None:
+    found = seen_loss(n=n, variance=variance, worst=worst, alpha=0.01, min_effect=min_effect)
+
+    assert found is not None
+    assert sees_loss(found * 1.001, n=n, variance=variance, worst=worst, alpha=0.01)
+    least = seen_loss(n=n, variance=variance, worst=worst, alpha=0.01)
+    assert least is not None
+    assert not sees_loss(least * 0.999, n=n, variance=variance, worst=worst, alpha=0.01)
+    assert found >= max(least, min_effect)
+
+
+def test_the_loss_that_a_gate_would_have_found_agrees_with_the_exact_test() -> None:
+    exact = detectable_loss(n=1319, discordance=0.05, alpha=0.05, min_effect=0.01)
+    found = seen_loss(n=1319, variance=0.05, worst=1.0, alpha=0.05, min_effect=0.01)
+
+    assert exact is not None
+    assert found == pytest.approx(exact, rel=0.05)
+
+
+def test_a_gate_of_few_documents_would_have_found_no_loss() -> None:
+    assert seen_loss(n=3, variance=0.5, worst=1.0, alpha=0.001) is None

@@ -127,7 +127,7 @@ NUMBERS["method"] = "exact McNemar test"
 NULLS: dict[str, Any] = dict.fromkeys(
     (
         *NUMBERS, "p_adjusted", "max_drop", "min_effect", "alpha", "certify_alpha", "soft_alpha", "soft", "margin_change",
-        "documents_needed", "repeats_needed",
+        "detectable", "documents_needed", "repeats_needed",
     )
 )  # fmt: skip
 SOFT: dict[str, Any] = {"loss": 0.02, "p": 0.001, "alpha": 0.025, "is_certain": True, "answers_fell": True, "is_large": True}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,8 +13,6 @@ BLOCK = 200
 
 _QUESTION, _ANSWER = 140, 80
 """Characters of a row in the table."""
-
-_PARAGRAPH = re.compile(r"(?<=\n\n)(?=[^\n])")
 
 TRUNCATED, CUT, ERROR, NOT_JUDGED, EMPTY, REFUSED, THOUGHTS = (1 << bit for bit in range(7))
 """Marks of a document, added up in the column `marks`; base.js has the same."""
@@ -122,7 +119,9 @@ class TextBlock:
 
     def _places(self, text: str) -> list[int]:
         paragraphs = self._paragraphs
-        return [paragraphs.setdefault(piece, len(paragraphs)) for piece in _PARAGRAPH.split(text)] if text else []
+        *pieces, last = text.split("\n\n")
+        places = [paragraphs.setdefault(f"{piece}\n\n", len(paragraphs)) for piece in pieces]
+        return [*places, paragraphs.setdefault(last, len(paragraphs))] if last else places
 
 
 def packed(task: PageTask) -> Iterator[TextBlock | TaskColumns]:

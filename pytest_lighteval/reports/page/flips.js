@@ -70,7 +70,7 @@ function flipsView(values) {
     note({ id: flip.id, at: flip.key, by: flip.metric });
     frameNode.classList.add("opened");
     const turn = { move: (step) => list.move(step), place: place + 1, count: rows.length };
-    if (after) showFlip(pane, flip, before, { ...after, metric: flip.metric }, turn, comparison);
+    if (after) showFlip(pane, flip, before, { ...after, metric: flip.metric }, turn);
     else pane.replaceChildren(el("p", { class: "nothing" }, "The texts of this document are not in the page."));
   }
 
@@ -165,20 +165,18 @@ function flipsView(values) {
   return [comparisonPick("flips", values), lead, controls, sides, reasons, status, frameNode];
 }
 
-async function showFlip(pane, flip, before, after, turn, comparison) {
+async function showFlip(pane, flip, before, after, turn) {
   const why = el(
     "p",
     { class: flip.isLoss ? "verdict-line lost" : "verdict-line won" },
     `${flip.isLoss ? "Lost" : "Won"}: ${flip.metric} ${shortFigure(flip.before)} → ${shortFigure(flip.after)}`,
     flip.reason ? `; ${flip.reason}` : "",
   );
-  const aside = [why];
-  if (before) aside.push(await bothSides(before, after, comparison));
-  await showDocument(pane, after, turn, aside);
+  await showDocument(pane, after, turn, { line: why, sides: () => (before ? bothSides(before, after) : []) });
 }
 
 // Generated texts with a word diff, choices with both log-probabilities.
-async function bothSides(before, after, comparison) {
+async function bothSides(before, after) {
   const [one, other] = await Promise.all([texts(before.run, before.task, before.index), texts(after.run, after.task, after.index)]);
   const names = [state.head.runs[before.run].name, state.head.runs[after.run].name];
   const nodes = [];

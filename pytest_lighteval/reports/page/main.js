@@ -31,6 +31,7 @@ function show() {
     const isOn = tab.dataset.view === view[0];
     tab.setAttribute("aria-selected", String(isOn));
     tab.tabIndex = isOn ? 0 : -1;
+    if (isOn) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 }
 

@@ -20,7 +20,9 @@ function tickText(value) {
 }
 
 // The frame of a plot. `x` and `y`: {low, high, label, ticks?, text?}; the result places values and holds the drawing.
-function frame({ title, x, y, width = 520, height = 260 }) {
+function frame({ title, x, y }) {
+  // letters keep their size on a phone
+  const [width, height] = matchMedia("(max-width: 36rem)").matches ? [340, 230] : [520, 260];
   const [left, right, top, bottom] = [58, 14, 12, 42];
   const across = (value) => left + ((value - x.low) / (x.high - x.low || 1)) * (width - left - right);
   const up = (value) => height - bottom - ((value - y.low) / (y.high - y.low || 1)) * (height - top - bottom);

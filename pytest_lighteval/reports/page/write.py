@@ -31,6 +31,7 @@ SCRIPTS = (
     "verdicts.js",
     "scores.js",
     "documents.js",
+    "document.js",
     "flips.js",
     "charts.js",
     "facts.js",

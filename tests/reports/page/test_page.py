@@ -22,13 +22,8 @@ from pytest_lighteval.reports.page.stored_run import session_data
 from pytest_lighteval.reports.page.write import SCRIPTS, write_page
 from pytest_lighteval.reports.run_folder import write_run
 from pytest_lighteval.types import Comparison, Flip, GenerateResponse, PairedVerdict, RunReport, Verdict
-from tests.reports.page.pages import blocks, choice_detail, text_detail, write_details
-from tests.reports.samples import FULL, MMLU, number, result, run
-
-CHOICES = result("mini|choices|1", acc=number(2 / 3, 0.3333, 3))
-TEXTS = result("mini|texts|0", em=number(0.5, 0.5, 2))
-
-HOSTILE = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>\u202ereversed\u2066\x00\x1b[31m\ud800 \u2028 ]]> {{ }}"
+from tests.reports.page.pages import CHOICES, HOSTILE, TEXTS, blocks, choice_detail, hostile_page, text_detail, write_details
+from tests.reports.samples import FULL, MMLU, run
 
 
 def written(folder: Path, report: RunReport) -> dict[str, Any]:
@@ -196,28 +191,8 @@ class Elements(HTMLParser):
             self.content[len(self.found) - 1] = self.content.get(len(self.found) - 1, "") + data
 
 
-def hostile_page(tmp_path: Path) -> Path:
-    """A page in which every text that a model, a data set or a user may write is hostile."""
-    answers = GenerateResponse(texts=(HOSTILE,), finish_reasons=(HOSTILE,), empty_reasons=(HOSTILE,))
-    details = [
-        replace(text_detail(0, HOSTILE, gold=HOSTILE, response=answers), not_judged={HOSTILE: HOSTILE}, few_shot_ids=(HOSTILE,)),
-        replace(choice_detail(1, [-1.0, -2.0], query=HOSTILE), error=HOSTILE, values={HOSTILE: 1.0}),
-    ]
-    write_details(tmp_path / "one", "mini|texts|0", details)
-    verdict = Verdict(metric=HOSTILE, outcome="failed", message=HOSTILE, value=0.5, stderr=None, n=1, waiver=HOSTILE)
-    report = replace(
-        run(TEXTS, verdicts={"mini|texts|0": (verdict,), HOSTILE: (verdict,)}, errors={HOSTILE: HOSTILE}, skipped={HOSTILE: HOSTILE}),
-        backend={"name": HOSTILE, "model": HOSTILE, HOSTILE: HOSTILE},
-        settings={HOSTILE: HOSTILE},
-        command=HOSTILE,
-        own_runs={HOSTILE: (TEXTS,)},
-    )
-    written(tmp_path / "one", report)
-    return tmp_path / "one/report.html"
-
-
 def test_no_text_of_others_is_markup(tmp_path: Path) -> None:
-    text = hostile_page(tmp_path).read_text("utf-8")
+    text = hostile_page(tmp_path / "one").read_text("utf-8")
     plain = (tmp_path / "plain").resolve()
     written(plain, run(TEXTS))
 
