@@ -51,10 +51,10 @@ class Browser:
         return WebDriverWait(self.driver, 20).until(lambda _: condition())
 
     def all(self, css: str) -> list[WebElement]:
-        return self.driver.find_elements(By.CSS_SELECTOR, css)
+        return list(self.driver.find_elements(By.CSS_SELECTOR, css))
 
     def one(self, css: str) -> WebElement:
-        return self.wait(lambda: self.all(css) or None)[0]  # type: ignore[no-any-return]
+        return self.wait(lambda: self.all(css) or None)[0]
 
     def text(self, css: str = "main") -> str:
         return str(self.driver.execute_script("return document.querySelector(arguments[0]).textContent", css))
@@ -133,7 +133,10 @@ def test_the_scores_are_the_figures_of_results_json(page: Browser, rich: Path) -
 
 def test_scores_sort_filter_fold_and_lead_to_documents(page: Browser) -> None:
     page.click("#tabs a", "Scores")
-    names = lambda: [cell.text.lstrip("▾▸ ") for cell in page.all("table.scores tbody th")]  # noqa: E731
+
+    def names() -> list[str]:
+        return [cell.text.lstrip("▾▸ ") for cell in page.all("table.scores tbody th")]
+
     folded = names()
     assert "leaderboard|mmlu:anatomy|5" not in folded
     page.click("table.scores tbody button", "▸")
@@ -262,7 +265,10 @@ def test_an_address_leads_to_a_document(browser: Browser, rich: Path) -> None:
 
 
 def test_light_dark_and_a_phone(page: Browser) -> None:
-    ground = lambda: page.driver.execute_script("return getComputedStyle(document.documentElement).backgroundColor")  # noqa: E731
+
+    def ground() -> str:
+        return str(page.driver.execute_script("return getComputedStyle(document.documentElement).backgroundColor"))
+
     before = ground()
     page.one("#theme").click()
     assert ground() != before
