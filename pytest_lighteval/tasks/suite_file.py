@@ -82,7 +82,7 @@ def load_suite(path: Path, *, shown: str | None = None, wanted: Callable[[str], 
 
 
 def declared_names(path: Path, *, shown: str | None = None) -> list[str]:
-    """The names of a suite file's tasks, without making the tasks. Raises as `load_suite`."""
+    """The names and aliases of a suite file's tasks, without making the tasks. Raises as `load_suite`."""
     found: list[str] = []
 
     def keep(name: str) -> bool:

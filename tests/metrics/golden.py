@@ -76,6 +76,6 @@ def build_response(metric: Metric, given: dict[str, Any]) -> Response:
             logprobs=logprobs,
             greedy=(False,) * len(logprobs),
             token_counts=tuple(len(tokens) for tokens in given.get("choices_tokens", [])),
-            unconditioned_logprobs=tuple(given["unconditioned_logprob"]) if "unconditioned_logprob" in given else None,
+            unconditioned_logprobs=None if given.get("unconditioned_logprob") is None else tuple(given["unconditioned_logprob"]),
         )
     return GenerateResponse(texts=tuple(given["predictions"]), finish_reasons=("stop",) * len(given["predictions"]))
