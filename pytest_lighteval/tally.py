@@ -109,6 +109,7 @@ class Tally:
             notes=tuple(self._notes(whole)),
             seconds=seconds,
             weighs_documents=whole.task.weighs_documents,
+            language=whole.task.language,
         )
 
     def share(self, whole: Whole, number: int, of: int, *, total: int, seconds: float) -> TaskResult:

@@ -187,6 +187,7 @@ def _result(key: TaskKey, run: ComparedRun, reference: ComparedRun, measured: Ta
         num_texts=texts,
         max_samples=task.max_samples,
         notes=_repeat_note(task),
+        language=None if measured is None else measured.language,
     )
 
 

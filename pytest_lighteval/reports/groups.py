@@ -1,9 +1,11 @@
-"""Rows over several tasks: the average of a superset, and the average of all tasks."""
+"""Rows over several tasks: the averages of supersets, of languages, and of all tasks."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pytest_lighteval.common.units import linked, members
 from pytest_lighteval.types import DocumentScore, MetricResult, TaskKey, TaskResult
@@ -16,28 +18,57 @@ _CORRECTED = "corrected"
 
 
 def group_results(results: Sequence[TaskResult]) -> dict[str, dict[str, MetricResult]]:
-    """Averages by `str` of their key: one row for each superset with more than one task here, and `all`. No tasks, no rows.
+    """Averages by `str` of their key: of supersets, of subtasks in one language, of languages, and `all`. No tasks, no rows.
 
-    The value is the unweighted mean over tasks, as in Lighteval; tasks of a superset that weigh by documents are weighted so. The standard
-    error is that of this mean; Lighteval takes the mean of the errors. Tasks without a common row are independent. Those with common rows
-    (few-shot counts of one task, one benchmark in two suites) are not: a row, or a cluster of rows, counts as one (cluster-robust, as
-    `common.statistics.standard_error`). The error is None if one task has none. The row of a superset has only the metrics that all its
+    A superset, and the subtasks of a benchmark in one language, have a row if more than one task is here. A language has one,
+    `suite|all_tha_cf:_average|0`, if more than one benchmark is here; each benchmark counts the same in it, however many tasks it has.
+
+    Otherwise the value is the unweighted mean over tasks, as in Lighteval; tasks of a superset that weigh by documents are weighted so. The
+    standard error is that of this mean; Lighteval takes the mean of the errors. Tasks without a common row are independent. Those with
+    common rows (few-shot counts of one task, one benchmark in two suites) are not: a row, or a cluster of rows, counts as one
+    (cluster-robust, as `common.statistics.standard_error`). The error is None if one task has none. A row has only the metrics that all its
     tasks report. `all` averages each metric over the tasks that report it, as Lighteval does; see `averaged_in_all`.
     """
-    by_superset: dict[TaskKey, list[TaskResult]] = {}
-    for result in sorted(results, key=lambda result: result.key):
-        if result.key.superset is not None:
-            by_superset.setdefault(result.key.superset, []).append(result)
+    ordered = sorted(results, key=lambda result: result.key)
+    parts: dict[TaskKey, list[TaskResult]] = {}
+    languages: dict[TaskKey, list[TaskResult]] = {}
+    for result in ordered:
+        for key in (result.key.superset, result.key.part):
+            if key is not None:
+                parts.setdefault(key, []).append(result)
+        if (key := _language_row(result)) is not None:
+            languages.setdefault(key, []).append(result)
     rows = {}
-    for key, tasks in sorted(by_superset.items()):
-        shared = [name for name in tasks[0].metrics if all(name in task.metrics for task in tasks)]
-        if len(tasks) > 1 and shared:
-            rows[str(key)] = _averages(tasks, shared)
+    for key, tasks in sorted(parts.items()):
+        if len(tasks) > 1 and (shared := _shared_metrics(tasks)):
+            rows[str(key)] = {name: _average(tasks, name) for name in shared}
+    for key, tasks in sorted(languages.items()):
+        benchmarks = Counter(map(_benchmark, tasks))
+        weights = [1 / len(benchmarks) / benchmarks[_benchmark(task)] for task in tasks]
+        if len(benchmarks) > 1 and (shared := _shared_metrics(tasks)):
+            rows[str(key)] = {name: _average(tasks, name, weights) for name in shared}
     if results:
-        ordered = sorted(results, key=lambda result: result.key)
         names = list(dict.fromkeys(name for result in ordered for name in result.metrics))
         rows[ALL] = {name: _average(averaged_in_all(ordered, name), name) for name in names}
     return rows
+
+
+def _shared_metrics(tasks: Sequence[TaskResult]) -> list[str]:
+    return [name for name in tasks[0].metrics if all(name in task.metrics for task in tasks)]
+
+
+def _language_row(result: TaskResult) -> TaskKey | None:
+    """The key of the row of the task's language in its formulation. None: the task does not say its language."""
+    if result.language is None:
+        return None
+    formulation = f"_{result.key.formulation}" if result.key.formulation else ""
+    return replace(result.key, task=f"{ALL}_{result.language}{formulation}:_average")
+
+
+def _benchmark(result: TaskResult) -> str:
+    """What a task is a part of, or itself."""
+    superset = result.key.superset
+    return result.key.task if superset is None else superset.task
 
 
 def averaged_in_all(results: Sequence[TaskResult], name: str) -> list[TaskResult]:
@@ -56,13 +87,10 @@ def _corrected_by(key: TaskKey) -> tuple[str, str] | None:
     return (suite, task) if key.suite == _CORRECTED and dot else None
 
 
-def _averages(tasks: Sequence[TaskResult], names: Sequence[str]) -> dict[str, MetricResult]:
-    return {name: _average(tasks, name) for name in names}
-
-
-def _average(tasks: Sequence[TaskResult], name: str) -> MetricResult:
+def _average(tasks: Sequence[TaskResult], name: str, weights: Sequence[float] | None = None) -> MetricResult:
+    """`weights`: together 1. None: those of `_weights`."""
     numbers = [task.metrics[name] for task in tasks]
-    weights = _weights(tasks, name)
+    weights = weights or _weights(tasks, name)
     return MetricResult(
         value=sum(number.value * weight for number, weight in zip(numbers, weights, strict=True)),
         stderr=_error_of_sum(tasks, name, weights),

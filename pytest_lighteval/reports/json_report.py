@@ -114,6 +114,7 @@ def _config_task(result: TaskResult) -> dict[str, Any]:
         "max_samples": result.max_samples,
         "dataset_fingerprint": result.dataset_fingerprint,
         "row_sources": dict(result.row_sources),
+        **({} if result.language is None else {"language": result.language}),
     }
 
 

@@ -134,6 +134,8 @@ class _WireTaskResult(msgspec.Struct):
     notes: tuple[str, ...]
     seconds: float
     share: Share | None = None
+    weighs_documents: bool = False
+    language: str | None = None
 
 
 def _task_result_to_plain(result: TaskResult) -> dict[str, Any]:

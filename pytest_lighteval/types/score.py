@@ -224,6 +224,8 @@ class TaskResult:
     """The part of the task that this is, of a run under `--shard`. None: the whole."""
     weighs_documents: bool = False
     """As `Task.weighs_documents`."""
+    language: str | None = None
+    """ISO 639-3 code of the task's language. None: it does not say it."""
 
     @property
     def sources(self) -> frozenset[str]:

@@ -29,6 +29,31 @@ def test_no_task_makes_no_row() -> None:
     assert group_results(()) == {}
 
 
+def in_language(text: str, language: str, value: float) -> TaskResult:
+    return replace(result(text, acc=number(value)), language=language)
+
+
+def test_a_family_and_a_language_are_averaged_in_one_formulation() -> None:
+    rows = group_results(
+        [
+            in_language("a|belebele_tha_Thai_cf|0", "tha", 0.2),
+            in_language("a|belebele_deu_Latn_cf|0", "deu", 0.4),
+            in_language("a|belebele_deu_Latn_mcf|0", "deu", 0.9),
+            in_language("a|mmlu_tha_cf:law|0", "tha", 0.5),
+            in_language("a|mmlu_tha_cf:art|0", "tha", 0.7),
+        ]
+    )
+
+    assert {name: row["acc"].value for name, row in rows.items() if name != "all"} == {
+        "a|belebele_cf:_average|0": pytest.approx(0.3),
+        # the same tasks as the family, as Lighteval has it
+        "a|mmlu_cf:_average|0": pytest.approx(0.6),
+        "a|mmlu_tha_cf:_average|0": pytest.approx(0.6),
+        # each benchmark counts the same
+        "a|all_tha_cf:_average|0": pytest.approx((0.2 + 0.6) / 2),
+    }
+
+
 def test_few_shot_counts_suites_and_the_truncation_flag_do_not_mix() -> None:
     variants = ["a|m:x|5", "a|m:y|5", "a|m:x|5|1", "a|m:y|5|1", "a|m:x|0", "a|m:y|0", "b|m:x|5", "b|m:y|5", "b|n:x|5"]
 
