@@ -331,7 +331,7 @@ function curveChart(curve) {
         on,
         places[place],
         point.value,
-        point.outcome === "REGRESSED" ? 3 : 0,
+        point.outcome === "REGRESSED" ? "bad" : 0,
         `${point.label}: ${figure(point.value)} (n = ${whole(point.n)})${point.outcome ? `, ${point.outcome}` : ""}`,
       ),
     );

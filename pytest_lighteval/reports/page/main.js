@@ -11,16 +11,18 @@ const VIEWS = [
 
 const main = document.getElementById("main");
 
+// A page of curves begins with them; a page of nothing but curves has no other view.
 function shownViews() {
-  return VIEWS.filter(([name]) => name !== "curves" || state.head.curves.length).filter(
-    ([name]) => name !== "flips" || state.head.comparisons.length,
-  );
+  const { curves, comparisons, runs } = state.head;
+  const isShown = (name) => (name === "curves" ? curves.length : runs.length && (name !== "flips" || comparisons.length));
+  const views = VIEWS.filter(([name]) => isShown(name));
+  return curves.length ? [...views.filter(([name]) => name === "curves"), ...views.filter(([name]) => name !== "curves")] : views;
 }
 
 function show() {
   const [name, query] = location.hash.slice(1).split("?");
   const views = shownViews();
-  const view = views.find(([one]) => one === name) || views[0];
+  const view = views.find(([one]) => one === name) || views[0] || VIEWS[0];
   main.replaceChildren(
     ...[state.head.notes.map((note) => el("p", { class: "note" }, note)), view[2](Object.fromEntries(new URLSearchParams(query || "")))]
       .flat(2)
@@ -38,7 +40,7 @@ function show() {
 function drawTabs() {
   const tabs = document.getElementById("tabs");
   const counts = {
-    documents: state.columns[0].reduce((sum, task) => sum + task.id.length, 0),
+    documents: (state.columns[0] || []).reduce((sum, task) => sum + task.id.length, 0),
     flips: state.head.comparisons.reduce((sum, one) => sum + flipRows(one).length, 0),
   };
   tabs.replaceChildren(
@@ -105,16 +107,14 @@ function refold() {
 }
 
 function subtitle() {
-  const { results } = state.head.runs[0];
+  const { runs, comparisons } = state.head;
+  if (!runs.length) return "";
+  if (comparisons.length > 1) return runs.map((run) => run.name).join(", ");
+  const { results } = runs[0];
   const about = results.run || {};
-  const facts = [
-    about.id,
-    startText(about.started),
-    duration(about.seconds),
-    (results.backend || {}).name,
-    about.exit_status === "ok" || about.exit_status === "tests_failed" ? null : about.exit_status,
-  ];
-  return state.head.runs.length > 1 && !about.id ? state.head.runs.map((run) => run.name).join(", ") : facts.filter(Boolean).join(" · ");
+  const isUsual = about.exit_status === "ok" || about.exit_status === "tests_failed";
+  const facts = [about.id, startText(about.started), duration(about.seconds), (results.backend || {}).name, isUsual ? null : about.exit_status];
+  return facts.filter(Boolean).join(" · ");
 }
 
 async function start() {

@@ -60,14 +60,14 @@ function polyline(on, points, series, extra) {
 }
 
 function dot(on, x, y, series, title) {
-  const [cx, cy, colour] = [on.across(x), on.up(y), COLOURS[series % COLOURS.length]];
+  const [cx, cy, colour] = [on.across(x), on.up(y), series === "bad" ? "var(--bad)" : COLOURS[series % COLOURS.length]];
   const shapes = [
     () => svg("circle", { cx, cy, r: 4, fill: colour }),
     () => svg("rect", { x: cx - 3.5, y: cy - 3.5, width: 7, height: 7, fill: colour }),
     () => svg("path", { d: `M${cx} ${cy - 5}L${cx + 5} ${cy + 4}H${cx - 5}Z`, fill: colour }),
     () => svg("path", { d: `M${cx} ${cy - 5}L${cx + 5} ${cy}L${cx} ${cy + 5}L${cx - 5} ${cy}Z`, fill: colour }),
   ];
-  const node = shapes[series % shapes.length]();
+  const node = shapes[series === "bad" ? 3 : series % shapes.length]();
   node.append(svg("title", {}, title));
   return node;
 }

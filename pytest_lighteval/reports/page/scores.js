@@ -115,7 +115,7 @@ function scoresView(values) {
           "td",
           { class: "number error" },
           number && number.stderr !== null ? `± ${figure(number.stderr)}` : "",
-          errorBar(number, scaleOf(row.metric)),
+          runs.length < 3 ? errorBar(number, scaleOf(row.metric)) : null,
         ),
       );
     }
@@ -235,7 +235,8 @@ function matrixCell(comparison, place, key, metric) {
   return el(
     "td",
     { class: `cell ${verdict.outcome}` },
-    link(`${changeText(paired)} `, "flips", { of: place, task: key, metric }),
+    link(changeText(paired), "flips", { of: place, task: key, metric }),
+    " ",
     el("span", { class: "interval" }, interval),
     " ",
     badge(verdict.outcome, paired.outcome),

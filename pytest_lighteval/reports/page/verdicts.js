@@ -116,10 +116,10 @@ function verdictRow(key, verdict, reach, comparison) {
   if (verdict.retried) lines.push(el("p", { class: "note" }, `An earlier session of the same model found ${verdict.retried}.`));
   for (const note of (paired && paired.notes) || []) lines.push(el("p", { class: "note" }, `Note: ${note}`));
   const links = [];
-  const flips = comparison && comparison.flips[key] && comparison.flips[key][verdict.metric];
-  if (flips && flips.length)
+  const flipped = comparison ? flipsOf(comparison, key, verdict.metric) : 0;
+  if (flipped)
     links.push(
-      link(`${counted(flips.length, "document")} flipped`, "flips", {
+      link(`${counted(flipped, "document")} flipped`, "flips", {
         task: key,
         metric: verdict.metric,
         of: state.head.comparisons.indexOf(comparison) || null,
@@ -152,7 +152,15 @@ function messageLines(verdict) {
   return [line, rest].filter(Boolean);
 }
 
-const hasDocuments = (key) => state.columns.some((tasks) => tasks.some((task) => task.key === key));
+// Of a superset those of its tasks.
+const isOf = (task, key) => task === key || groupOf(task) === key;
+
+const hasDocuments = (key) => state.columns.some((tasks) => tasks.some((task) => isOf(task.key, key)));
+
+function flipsOf(comparison, key, metric) {
+  const members = Object.keys(comparison.flips).filter((task) => isOf(task, key));
+  return members.reduce((sum, task) => sum + (comparison.flips[task][metric] || []).length, 0);
+}
 
 function chosenComparison(values) {
   const all = state.head.comparisons;
@@ -172,7 +180,7 @@ function comparisonPick(view, values) {
 
 function verdictsView(values) {
   const comparison = chosenComparison(values);
-  const run = state.head.runs[comparison ? comparison.candidate : 0];
+  const run = state.head.runs[comparison ? comparison.candidate : 0] || { results: {} };
   const verdicts = comparison ? comparison.verdicts : run.results.verdicts || {};
   const all = Object.keys(verdicts)
     .sort(byKey)
