@@ -113,7 +113,13 @@ function subtitle() {
   const { results } = runs[0];
   const about = results.run || {};
   const isUsual = about.exit_status === "ok" || about.exit_status === "tests_failed";
-  const facts = [about.id, startText(about.started), duration(about.seconds), (results.backend || {}).name, isUsual ? null : about.exit_status];
+  const facts = [
+    about.id,
+    startText(about.started),
+    duration(about.seconds),
+    (results.backend || {}).name,
+    isUsual ? null : about.exit_status,
+  ];
   return facts.filter(Boolean).join(" · ");
 }
 

@@ -58,6 +58,7 @@ function scoresView(values) {
       if (number && Number.isFinite(numeric(number.value)))
         largest[row.metric] = Math.max(largest[row.metric] || 0, Math.abs(numeric(number.value)));
   const scaleOf = (metric) => () => (largest[metric] <= 1 ? [0, 1] : [0, largest[metric] * 1.1]);
+  const members = new Set(rows.map((row) => row.group));
   const body = el("tbody");
   let text = values.search || "";
   let sorted = values.sort || "";
@@ -93,7 +94,7 @@ function scoresView(values) {
 
   function cells(row) {
     const toggle =
-      row.isGroup && !sorted && !text
+      members.has(row.key) && !sorted && !text
         ? el(
             "button",
             {
