@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import shutil
+import contextlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pytest_lighteval.commands.gate import judge_and_write
 from pytest_lighteval.commands.joined_runs import join_runs
 from pytest_lighteval.errors import DataError, LightevalError, RequestsFailedError, UserInputError
+from pytest_lighteval.reports.details import details_path
 from pytest_lighteval.reports.recorded_run import DEFERRED, RecordedRun, read_deferred
 from pytest_lighteval.reports.run_collector import use_of_all
 from pytest_lighteval.tally import merge_shares
@@ -40,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     folders = [folder for folder, _ in shards]
     now = datetime.now(UTC)
     status = judge_and_write(joined, {}, options.output, now, sources=folders, verbosity=options.verbose, is_one_session=True)
-    join_details(folders, options.output)
+    join_details(shards, options.output)
     return status
 
 
@@ -133,14 +137,57 @@ def _whole(task: Task, parts: Sequence[TaskResult], settings: Mapping[str, Any])
     )
 
 
-def join_details(folders: Sequence[Path], output: Path) -> None:
-    """Write the details of all shards, one after the other, into the whole run. Raises LightevalError."""
+def join_details(shards: Sequence[tuple[Path, RecordedRun]], output: Path) -> None:
+    """Write the details of all shards into the whole run: each task's documents in its own order. Raises LightevalError.
+
+    Documents without a score have no place in it, and stand at the end.
+    """
+    places: dict[Path, dict[tuple[str, int], int]] = {}
+    for _, run in shards:
+        for result in run.report.results:
+            if result.share is not None:
+                of_task = places.setdefault(details_path(output, result.key), {})
+                for position, document in zip(result.share.positions, result.documents, strict=True):
+                    of_task[document.id, document.few_shot_seed] = position
     try:
-        for folder in folders:
+        files: dict[Path, list[Path]] = {}
+        for folder, _ in shards:
             for file in sorted((folder / _DETAILS).rglob("*.jsonl")):
-                target = output / file.relative_to(folder)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with file.open("rb") as source, target.open("ab") as joined:
-                    shutil.copyfileobj(source, joined)
+                files.setdefault(output / file.relative_to(folder), []).append(file)
+        for target, parts in files.items():
+            _write_in_order(parts, places.get(target, {}), target)
     except OSError as error:
         raise LightevalError(f"{error.filename or output}: the details cannot be joined: {error.strerror}") from error
+
+
+def _write_in_order(parts: Sequence[Path], places: Mapping[tuple[str, int], int], target: Path) -> None:
+    """Write the lines of files that may be larger than the memory. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        sources = [stack.enter_context(file.open("rb")) for file in parts]
+        lines = []
+        for number, source in enumerate(sources):
+            start = 0
+            for line in source:
+                lines.append((_place(line, places), number, start, len(line)))
+                start += len(line)
+        joined = stack.enter_context(target.open("wb"))
+        for _, number, start, size in sorted(lines):
+            sources[number].seek(start)
+            joined.write(sources[number].read(size))
+
+
+def _place(line: bytes, places: Mapping[tuple[str, int], int]) -> int:
+    """The position of a line's document in the task; behind all of them, if it has none."""
+    try:
+        found = msgspec.json.decode(line, type=_Document)
+    except msgspec.DecodeError:  # a line that was not written to its end
+        return sys.maxsize
+    return places.get((found.id, found.few_shot_seed), sys.maxsize)
+
+
+class _Document(msgspec.Struct, frozen=True):
+    """What a line of the details says of its document; all else in it is skipped."""
+
+    id: str = ""
+    few_shot_seed: int = 0

@@ -77,6 +77,27 @@ def attach_error(item: pytest.Item, key: TaskKey, message: str, *, skipped: bool
     _payload(item).setdefault("skipped" if skipped else "errors", {})[name] = reason
 
 
+def attach_lost(item: pytest.Item, message: str) -> None:
+    """Keep that the backend can be asked no more, which is the same mistake in every worker."""
+    _payload(item)["lost"] = message
+
+
+def without_repeated_loss(report: pytest.TestReport, known: set[str]) -> None:
+    """Count a lost backend as one error: later reports of the same loss, from other workers, become skips. `known`: losses so far."""
+    payload: dict[str, Any] = getattr(report, ATTRIBUTE, None) or {}
+    lost = payload.pop("lost", None)
+    if lost is None or not report.failed:
+        return
+    if lost not in known:
+        known.add(lost)
+        return
+    reason = "not evaluated: another worker has the same error"
+    payload["skipped"] = {**payload.get("skipped", {}), **dict.fromkeys(payload.pop("errors", {}), reason)}
+    path, line, _ = report.location
+    report.outcome = "skipped"
+    report.longrepr = path, line or 0, f"Skipped: {reason}"
+
+
 def attach_use(item: pytest.Item, backend: Mapping[str, Any]) -> None:
     """Keep what a backend has used so far, where an item has no result; of a backend that counts it."""
     if "use" in backend:

@@ -20,6 +20,7 @@ from pytest_lighteval.plugin.item_report import (
     Outcome,
     attach_cache_use,
     attach_error,
+    attach_lost,
     attach_outcome,
     attach_reference,
     attach_repeats,
@@ -88,6 +89,7 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
         if model is not None:
             attach_use(item, model.describe())
         if isinstance(error, BackendLostError):
+            attach_lost(item, str(error))
             item.session.shouldfail = printable(session.secrets.mask(str(error)))
         raise
     if lacking is not None:

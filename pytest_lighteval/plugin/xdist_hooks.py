@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from pytest_lighteval.backends.protocol import computes_on_cpu
 from pytest_lighteval.common.devices import visible_gpus
 from pytest_lighteval.common.threads import Threads, choose_threads, usable_cores
 from pytest_lighteval.plugin.gates import gate_lines, plan_session
-from pytest_lighteval.plugin.item_report import ATTRIBUTE
+from pytest_lighteval.plugin.item_report import ATTRIBUTE, without_repeated_loss
 from pytest_lighteval.plugin.items import task_of, without_group
 from pytest_lighteval.plugin.options import is_asked_to_evaluate
 from pytest_lighteval.plugin.replicas import Engines
@@ -30,6 +30,15 @@ class XdistHooks:
     def __init__(self, config: pytest.Config, session: Session) -> None:
         self._config = config
         self._session = session
+        self._losses: set[str] = set()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_from_serializable(self) -> Generator[None, Any, Any]:
+        """A model that does not load is one error, although every worker tries."""
+        report = yield
+        if isinstance(report, pytest.TestReport):
+            without_repeated_loss(report, self._losses)
+        return report
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

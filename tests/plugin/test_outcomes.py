@@ -145,6 +145,33 @@ def test_a_backend_that_is_lost_ends_the_session_after_the_item_that_lost_it(pro
     assert len(results()["errors"]) == 1
 
 
+def test_a_backend_that_is_lost_in_every_worker_is_one_error(project: pytest.Pytester, results: Results) -> None:
+    project.makeconftest(
+        """
+        import time
+        import pytest
+        from pytest_lighteval.backends.fake import FakeBackend
+        from pytest_lighteval.errors import BackendLostError
+
+        class Lost(FakeBackend):
+            def generate(self, requests):
+                time.sleep(1)  # long enough for the other worker to have begun
+                raise BackendLostError("there are no weights")
+                yield
+
+        @pytest.fixture(scope="session")
+        def lighteval_backend():
+            return Lost()
+        """
+    )
+
+    result = project.runpytest_subprocess("suites", "-n", "2", "-k", "words", "--lighteval-report-dir", "reports")
+
+    result.assert_outcomes(errors=1, skipped=1)
+    assert len(results()["errors"]) == 1
+    assert list(results()["skipped"].values()) == ["not evaluated: another worker has the same error"]
+
+
 def test_interrupting_keeps_what_was_measured(project: pytest.Pytester, results: Results) -> None:
     project.makeconftest(
         """

@@ -55,6 +55,13 @@ def details(folder: str) -> dict[str, list[str]]:
     }
 
 
+def ids(folder: str) -> dict[str, list[str]]:
+    return {
+        file.name: [json.loads(line)["id"] for line in file.read_text("utf-8").splitlines()]
+        for file in Path(folder).glob("details/**/*.jsonl")
+    }
+
+
 def test_all_shards_are_the_whole_run_byte_for_byte(shards: pytest.Pytester, capsys: pytest.CaptureFixture[str]) -> None:
     whole = run(shards, "whole")
     parts = [run(shards, f"part{number}", "--shard", f"{number}/3") for number in (1, 2, 3)]
@@ -63,6 +70,9 @@ def test_all_shards_are_the_whole_run_byte_for_byte(shards: pytest.Pytester, cap
 
     assert content("merged") == content(whole)
     assert details("merged") == details(whole)
+    # the order of the documents, in which a run without few-shot examples asks them
+    assert ids("merged")["choice.2-shot.jsonl"] == ids("merged")["choice.0-shot.jsonl"] == ids(whole)["choice.0-shot.jsonl"]
+    assert ids(whole)["choice.2-shot.jsonl"] != ids(whole)["choice.0-shot.jsonl"]
     sizes = [sum(map(len, details(part).values())) for part in parts]
     assert sum(sizes) == 168
     assert min(sizes) > 0

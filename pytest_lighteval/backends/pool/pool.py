@@ -331,7 +331,7 @@ class Pool:
         if not self._schedule.is_lost:
             return
         if self._first is None:
-            raise BackendError(self._why_not or "no engine could be started")
+            raise BackendLostError(self._why_not or "no engine could be started")
         raise BackendLostError(f"no engine is left of {len(self._places)}: {self.notes[-1]}")
 
     def _finish(self, job: Job | None) -> None:
