@@ -16,6 +16,7 @@ from pytest_lighteval.backends.pool.messages import Setup
 from pytest_lighteval.backends.pool.pool import Answered, Limits, Pool, add_use
 from pytest_lighteval.backends.pool.schedule import Job
 from pytest_lighteval.backends.protocol import is_cacheable
+from pytest_lighteval.common.progress_log import PROGRESS
 from pytest_lighteval.errors import BackendError
 from pytest_lighteval.types import Backend, Request, Response
 
@@ -54,6 +55,8 @@ class PoolBackend(DelegatingBackend):
         self.supply: Callable[[], bool] | None = None
         """Called when engines will soon have nothing to do: asks something ahead. Returns False if there is nothing more. None: nobody."""
         self._is_closed = False
+        self._shown = 0
+        """Notes that were shown."""
         if callable(getattr(self.inner, "learn", None)):
             self.learn = self._learn
 
@@ -77,6 +80,7 @@ class PoolBackend(DelegatingBackend):
             {
                 "name": member.name,
                 **(member.ready.place if member.ready is not None else {}),
+                "differs": member.differs,
                 "loading_seconds": None if member.ready is None else round(member.ready.seconds, 3),
                 "chunks": member.chunks,
                 "answers": member.answers,
@@ -151,11 +155,18 @@ class PoolBackend(DelegatingBackend):
             if not self.supply():
                 self.supply = None
         answered = self._pool.out.get()
+        self._show_notes()
         if isinstance(answered, BackendError):
             raise answered
         if answered.job in self._ahead.values():
             self._jobs[answered.job].append(answered)
         return answered
+
+    def _show_notes(self) -> None:
+        """Say what happened to the members when it happens; the report says it again."""
+        for note in self._pool.notes[self._shown :]:
+            PROGRESS.info("%s: %s", self.name, note)
+            self._shown += 1
 
     def _passed_on(self, answered: Answered, number: int, wanted: dict[Job, int]) -> Iterator[tuple[int, int, Response]]:
         if answered.response is not None and answered.position is not None:

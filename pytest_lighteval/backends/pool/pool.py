@@ -63,6 +63,8 @@ class MemberFacts:
 
     name: str
     ready: Ready | None = None
+    differs: float | None = None
+    """From the first, at most, in the log-likelihoods that all answer when they are loaded. None: nobody asked, or its backend has none."""
     described: Mapping[str, Any] = field(default_factory=dict)
     used: dict[str, Any] = field(default_factory=dict)
     """What its earlier engines used."""
@@ -274,10 +276,11 @@ class Pool:
             if value != first.identity[what]:
                 self._dismiss(member, f"{name} is refused: its {what} is {value!r}, that of the first is {first.identity[what]!r}")
                 return
-        if first.probe is not None and ready.probe is not None and ready.probe != first.probe:
-            most = max(abs(one - other) for one, other in zip(first.probe, ready.probe, strict=True))
-            self._note(f"{name} differs from the first by up to {most:.2g} in a log-likelihood: scores depend on who answers")
         facts = self.facts[member.number]
+        if first.probe is not None and ready.probe is not None:
+            facts.differs = max(abs(one - other) for one, other in zip(first.probe, ready.probe, strict=True))
+        if facts.differs:
+            self._note(f"{name} differs from the first by up to {facts.differs:.2g} in a log-likelihood: scores depend on who answers")
         facts.ready, facts.described = ready, ready.described
         member.is_ready = True
 

@@ -188,6 +188,22 @@ def test_a_member_that_is_not_the_same_is_refused_by_name(pool: Make, tmp_path: 
     )
 
 
+def test_how_far_members_differ_is_said_when_they_are_loaded(pool: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "pytest_lighteval.progress")
+    backend = pool(apart=str(tmp_path / "apart"))
+
+    ask(backend, QUESTIONS)
+    while any(member["differs"] is None for member in backend.describe()["use"]["members"]):  # until both are loaded
+        ask(backend, PROSE)
+    ask(backend, PROSE)
+
+    facts = backend.describe()
+    assert sorted(member["differs"] for member in facts["use"]["members"]) == [0.0, 0.25]
+    (note,) = facts["notes"]
+    assert re.fullmatch(r"replica [12] differs from the first by up to 0.25 in a log-likelihood: scores depend on who answers", note)
+    assert [record.getMessage() for record in caplog.records] == [f"troubled: {note}"]
+
+
 def test_what_an_engine_started_ends_with_it(pool: Make) -> None:
     backend = pool(leaves=True)
     ask(backend, QUESTIONS)

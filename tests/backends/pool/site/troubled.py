@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class TroubledArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     unloadable: bool = False
     odd: str = ""
     """A file: the first process that makes it has another fingerprint."""
+    apart: str = ""
+    """A file: the first process that makes it has log-likelihoods that are 0.25 lower."""
     leaves: bool = False
     """The engine starts a process of its own."""
     wide: int = 0
@@ -54,6 +57,7 @@ class TroubledBackend(FakeBackend):
         super().__init__(delay=troubled.delay)
         self.troubled = troubled
         self._is_odd = bool(troubled.odd) and "--descriptor" in sys.orig_argv and first_to_make(troubled.odd)
+        self._lower = 0.25 if troubled.apart and "--descriptor" in sys.orig_argv and first_to_make(troubled.apart) else 0.0
         if troubled.leaves and "--descriptor" in sys.orig_argv:
             import subprocess
 
@@ -75,7 +79,7 @@ class TroubledBackend(FakeBackend):
             raise BackendError("troubled: there are no weights")
         for index, answer in super().loglikelihood(requests):
             self.meet(requests[index].prompt)
-            yield index, answer
+            yield index, replace(answer, logprobs=tuple(logprob - self._lower for logprob in answer.logprobs))
 
     def meet(self, prompt: str) -> None:
         found = next(
