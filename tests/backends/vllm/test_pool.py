@@ -78,7 +78,7 @@ def test_a_pool_answers_with_the_bytes_of_one_engine_cold_and_warm(pool: PoolBac
 @pytest.mark.parametrize("pool", [2], indirect=True)
 def test_an_engine_that_is_killed_costs_no_byte(pool: PoolBackend, alone: list[dict[int, Any]]) -> None:
     backend = ChunkedBackend(pool, limits=LIMITS)
-    found = []
+    found: list[dict[int, Any]] = []
     for requests in KINDS:
         answers = getattr(backend, requests[0].kind.value)(requests)
         some = dict([next(answers)])
