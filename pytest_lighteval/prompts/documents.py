@@ -66,7 +66,7 @@ def render_docs(
     A document with a gold index below 0 (how data sets write "not published") is left out, and its id kept.
     Raises PromptError, one line that names task, row, field and the problem.
     """
-    maker = _DocMaker(task, split, few_shots, multiple_choice)
+    maker = DocMaker(task, split, few_shots, multiple_choice)
     docs: list[Doc] = []
     unlabeled: list[str] = []
     for index, row in rows:
@@ -88,7 +88,7 @@ def render_docs(
     return RenderedDocs(docs=docs, unlabeled=tuple(unlabeled))
 
 
-class _DocMaker:
+class DocMaker:
     """A task's adapter and templates, compiled, for one split."""
 
     def __init__(self, task: Task, split: str, few_shots: bool, multiple_choice: bool) -> None:
@@ -361,7 +361,7 @@ def _shortened(value: Any) -> str:
 
 
 def _adapter(task: Task) -> Adapter | None:
-    if task.code is not None:
+    if task.code is not None and task.code.adapter is not None:
         return task.code.adapter
     return None if task.prompt.adapter is None else _load_adapter(task, task.prompt.adapter)
 

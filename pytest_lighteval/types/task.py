@@ -128,8 +128,8 @@ class TaskCode:
 
     module: str
     """The module as the user named it: a file, or a dotted name."""
-    adapter: Callable[[dict[str, Any]], Any]
-    """Called with the row before the templates, as `PromptTemplate.adapter`, which then only names it."""
+    adapter: Callable[[dict[str, Any]], Any] | None = None
+    """Called with the row before the templates, as `PromptTemplate.adapter`, which then only names it. None: that one is called."""
     is_wanted: Callable[[dict[str, Any]], bool] | None = None
     """Rows for which it is false are left out, as with `Task.hf_filter`. None: all rows stay."""
     metrics: Mapping[str, Any] = field(default_factory=dict)

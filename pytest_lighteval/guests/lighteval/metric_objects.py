@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -45,6 +45,35 @@ class SamplingMethod(StrEnum):
     GENERATIVE = "GENERATIVE"
     LOGPROBS = "LOGPROBS"
     PERPLEXITY = "PERPLEXITY"
+
+
+@dataclass(kw_only=True)
+class ModelResponse:
+    """What a metric reads of an answer: the fields of Lighteval's `models/model_output.py`, of both dialects."""
+
+    text: list[str] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    argmax_logits_eq_gold: list[bool] = field(default_factory=list)
+    unconditioned_logprobs: list[float] | None = None
+    input: Any = None
+    input_tokens: list[int] = field(default_factory=list)
+    output_tokens: list[list[int]] = field(default_factory=list)
+    text_post_processed: list[str] | None = None
+    reasonings: list[str | None] = field(default_factory=list)
+    logits: list[list[float]] | None = None
+    truncated_tokens_count: int = 0
+    padded_tokens_count: int = 0
+    result: Any = None
+
+    @property
+    def final_text(self) -> list[str]:
+        """The texts without thoughts; they are removed before a metric is asked."""
+        return self.text if self.text_post_processed is None else self.text_post_processed
+
+    @property
+    def generated_tokens(self) -> list[list[int]]:
+        """The old dialect's name."""
+        return self.output_tokens
 
 
 class SampleLevelComputation:

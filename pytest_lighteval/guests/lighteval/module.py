@@ -18,8 +18,11 @@ from typing import Any, get_args
 
 from pytest_lighteval.errors import FileError, UserInputError, did_you_mean, in_one_line
 from pytest_lighteval.guests.lighteval.config import LightevalTaskConfig
+from pytest_lighteval.guests.lighteval.default_prompts import DeclaredPrompt
 from pytest_lighteval.guests.lighteval.documents import FIELDS, as_list, as_row
-from pytest_lighteval.guests.lighteval.known_metrics import KnownMetric
+from pytest_lighteval.guests.lighteval.judges import judge_of
+from pytest_lighteval.guests.lighteval.known_metrics import KnownMetric, known_metric
+from pytest_lighteval.guests.lighteval.metric_names import MetricName
 from pytest_lighteval.guests.lighteval.metric_objects import MetricCategory, MetricObject
 from pytest_lighteval.guests.lighteval.own_metrics import as_metric
 from pytest_lighteval.guests.lighteval.stand_ins import stand_ins
@@ -133,7 +136,8 @@ class _Reader:
         if not callable(config.prompt_function):
             raise self.error("prompt_function", f"{config.prompt_function!r} is no function")
         suites = self.texts("suite") or (DEFAULT_SUITE,)
-        adapter = _PromptFunction(config.prompt_function, f"{suites[0]}|{config.name}", config)
+        declared = config.prompt_function.task if isinstance(config.prompt_function, DeclaredPrompt) else None
+        adapter = None if declared else _PromptFunction(config.prompt_function, f"{suites[0]}|{config.name}", config)
         metrics, own, skip, defect = self.metrics()
         splits = self.texts("few_shots_split")
         if len(splits) > 1:
@@ -141,13 +145,16 @@ class _Reader:
         return Task(
             suite=suites[0],
             name=name,
-            prompt=PromptTemplate(adapter=f"{self.path.name}:{_name_of(config.prompt_function)}", **_PROMPT),
+            prompt=declared.prompt
+            if declared
+            else PromptTemplate(adapter=f"{self.path.name}:{_name_of(config.prompt_function)}", **_PROMPT),
             metrics=metrics,
             path=self.path,
             line=self.line,
             hf_repo=config.hf_repo,
             hf_subset=config.hf_subset or None,
             hf_revision=config.hf_revision,
+            hf_filter=declared.hf_filter if declared else None,
             hf_avail_splits=self.texts("hf_avail_splits"),
             evaluation_splits=self.texts("evaluation_splits"),
             few_shots_split=splits[0] if splits else None,
@@ -206,34 +213,38 @@ class _Reader:
             raise self.error(field, "a list of metrics is required")
         found: dict[str, Metric | None] = {}
         own: dict[str, Metric] = {}
-        for number, entry in enumerate(entries):
+        why: dict[str, str] = {}
+        for number, given in enumerate(entries):
             where = f"{field}[{number}]"
-            if isinstance(entry, str):
-                entry = KnownMetric(entry, None)
+            entry = given.value if isinstance(given, MetricName) else known_metric(given) if isinstance(given, str) else given
             if isinstance(entry, KnownMetric):
                 found[entry.name] = entry.ours
+                if entry.ours is not None and entry.name not in metric_names():
+                    own[entry.name] = entry.ours
             elif isinstance(entry, MetricObject):
-                if entry.category is MetricCategory.IGNORED:
-                    found[str(entry.metric_name)] = None
-                    continue
-                name = "+".join(as_list(entry.metric_name)) if not isinstance(entry.metric_name, str) else entry.metric_name
+                name = entry.metric_name if isinstance(entry.metric_name, str) else "+".join(entry.metric_name)
                 if name in metric_names():
                     name = f"{self.path.name}:{name}"
+                judge = judge_of(entry)
+                if judge is not None or entry.category is MetricCategory.IGNORED:
+                    found[name] = None
+                    why[name] = "Lighteval ignores it too" if judge is None else f"it asks the judge {judge.model}, which nothing here does"
+                    continue
                 try:
                     found[name] = own[name] = as_metric(entry, name=name, where=f"{self.path}:{self.line}")
                 except (ValueError, KeyError, TypeError) as error:
                     raise self.error(where, f"{name}: {in_one_line(error)}") from error
             else:
                 raise self.error(where, f"is a {type(entry).__name__}, where a member of Metrics or a metric object is required")
-        return _without_overwritten(found, own)
+        return _without_overwritten(found, own, why)
 
 
 def _without_overwritten(
-    found: Mapping[str, Metric | None], own: dict[str, Metric]
+    found: Mapping[str, Metric | None], own: dict[str, Metric], why: Mapping[str, str]
 ) -> tuple[tuple[str, ...], dict[str, Metric], str | None, str | None]:
-    missing = [name for name, entry in found.items() if entry is None]
+    missing = [f"its metric {name}: {why.get(name, 'there is none of this name here')}" for name, entry in found.items() if entry is None]
     if missing:
-        return tuple(found), own, f"there is no metric {' and no '.join(missing)} here", None
+        return tuple(found), own, "; ".join(missing), None
     if not found:
         return (), own, "it names no metric", None
     last: dict[str, str] = {}

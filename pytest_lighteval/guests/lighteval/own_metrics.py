@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from pytest_lighteval.common.statistics import mean
 from pytest_lighteval.errors import DataError, in_one_line
 from pytest_lighteval.guests.lighteval.documents import as_list, original_of
-from pytest_lighteval.guests.lighteval.metric_objects import MetricCategory, MetricObject, SamplingMethod
+from pytest_lighteval.guests.lighteval.metric_objects import MetricCategory, MetricObject, ModelResponse, SamplingMethod
 from pytest_lighteval.types import Ask, CorpusMetric, Doc, GenerateResponse, LoglikelihoodResponse, Metric, PerplexityResponse, SampleValue
 
 _ASKS = {
@@ -30,35 +30,6 @@ _ASKS = {
 }
 _JUDGES = (MetricCategory.LLM_AS_JUDGE, MetricCategory.LLM_AS_JUDGE_MULTI_TURN)
 _MEANS = ("mean", "nanmean", "average", "fmean")
-
-
-@dataclass(kw_only=True)
-class ModelResponse:
-    """What a metric reads of an answer: the fields of Lighteval's `models/model_output.py`, of both dialects."""
-
-    text: list[str] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    argmax_logits_eq_gold: list[bool] = field(default_factory=list)
-    unconditioned_logprobs: list[float] | None = None
-    input: Any = None
-    input_tokens: list[int] = field(default_factory=list)
-    output_tokens: list[list[int]] = field(default_factory=list)
-    text_post_processed: list[str] | None = None
-    reasonings: list[str | None] = field(default_factory=list)
-    logits: list[list[float]] | None = None
-    truncated_tokens_count: int = 0
-    padded_tokens_count: int = 0
-    result: Any = None
-
-    @property
-    def final_text(self) -> list[str]:
-        """The texts without thoughts; they are removed before a metric is asked."""
-        return self.text if self.text_post_processed is None else self.text_post_processed
-
-    @property
-    def generated_tokens(self) -> list[list[int]]:
-        """The old dialect's name."""
-        return self.output_tokens
 
 
 def as_metric(entry: MetricObject, *, name: str, where: str) -> Metric:
