@@ -19,7 +19,8 @@ from pytest_lighteval.gates.waivers import check_waivers
 from pytest_lighteval.graders.classifier import ClassifierGrader
 from pytest_lighteval.plugin.cache import SessionCache
 from pytest_lighteval.plugin.check_settings import MARK
-from pytest_lighteval.plugin.options import has_own_backend, is_asked_to_evaluate
+from pytest_lighteval.plugin.custom_tasks import read_custom_tasks
+from pytest_lighteval.plugin.options import OPTIONS, has_own_backend, is_asked_to_evaluate, value_of
 from pytest_lighteval.plugin.red_gates import red_gates
 from pytest_lighteval.plugin.reference import Reference
 from pytest_lighteval.plugin.secret_texts import SecretTexts, mask_likely, secret_texts
@@ -142,11 +143,18 @@ def make_session(config: pytest.Config) -> Session:
         try:
             session = config.stash[_SESSION] = _make_session(config, own)
         except SpecError as error:
-            raise UserInputError(f"{error}{specs_meant(error.spec, Catalogue(own))}") from error
+            raise UserInputError(f"{error}{specs_meant(error.spec, _known(config, own))}") from error
         _check_items(config, session)
     except LightevalError as error:
         raise pytest.UsageError(printable(mask_likely(str(error)))) from error
     return session
+
+
+def _known(config: pytest.Config, own: tuple[Path, ...]) -> Catalogue:
+    """Every task that the session could name, for the message of a spec that is none."""
+    names = next(value_of(config, option) for option in OPTIONS if option.name == "custom-tasks")
+    custom = read_custom_tasks(names or (), config.invocation_params.dir)
+    return Catalogue((*own, *custom.folders), custom.readers)
 
 
 def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
@@ -158,7 +166,7 @@ def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
         _check_arguments(config)
     else:
         check_rootdir(config)
-    catalogue = Catalogue((*own, *settings.custom_tasks.folders), settings.custom_tasks.modules)
+    catalogue = Catalogue((*own, *settings.custom_tasks.folders), settings.custom_tasks.readers)
     if settings.gate.file is not None:
         check_gates(settings.gate.file, catalogue)
     if settings.gate.waivers is not None:

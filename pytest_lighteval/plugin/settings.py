@@ -133,7 +133,9 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
         backend=backend,
         arguments=arguments,
         specs=tuple(
-            spec for text in values["tasks"] or () for spec in parse_specs(_task_list(text, folder), folder=folder, source=tasks_source)
+            spec
+            for text in values["tasks"] or ()
+            for spec in parse_specs(_task_list(custom_tasks.without_groups(text), folder), folder=folder, source=tasks_source)
         ),
         custom_tasks=custom_tasks,
         few_shots=None if values["few_shots"] is None else _counts(values["few_shots"]),

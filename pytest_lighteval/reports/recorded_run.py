@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -15,9 +15,10 @@ from typing import Any, get_type_hints
 import msgspec
 
 from pytest_lighteval.common.files import write_atomic
+from pytest_lighteval.common.statistics import mean
 from pytest_lighteval.errors import DataError, LightevalError
 from pytest_lighteval.reports.serialize import attempt_from_plain, task_result_from_plain, to_plain
-from pytest_lighteval.types import RunReport, Task, TaskKey, TaskResult
+from pytest_lighteval.types import Ask, CorpusMetric, Metric, RunReport, Task, TaskCode, TaskKey, TaskResult
 
 SCORES = "scores.json"
 """Of a run that was judged when it ran."""
@@ -47,9 +48,26 @@ class RecordedRun:
     """Option that names a file -> SHA-256 of the file's content."""
 
 
+class _Corpus(msgspec.Struct):
+    higher_is_better: bool
+    range: tuple[float, float] | None
+    is_mean: bool
+
+
+class _Metric(msgspec.Struct):
+    """A metric that no registry has: of a Python module, or of another harness."""
+
+    name: str
+    ask: Ask
+    corpus: dict[str, _Corpus]
+
+
 class _Item(msgspec.Struct):
     key: TaskKey
     task: dict[str, Any]
+    code: str | None = None
+    """Whose Python the task is: a module, or another harness. None: it has none."""
+    metrics: tuple[_Metric, ...] = ()
 
 
 class _Declared(msgspec.Struct):
@@ -86,7 +104,7 @@ def render_run(run: RecordedRun, file: str = DEFERRED) -> str:
         "format": _FORMATS[file],
         "version": _VERSION,
         "report": to_plain(report),
-        "items": [{"key": to_plain(key), "task": to_plain(replace(task, path=Path(task.path.name)))} for key, task in run.items],
+        "items": [_item(key, task) for key, task in run.items],
         "suites": {
             suite: [{"key": to_plain(key), "has_floor": has_floor} for key, has_floor in sorted(declared.items())]
             for suite, declared in run.suites.items()
@@ -149,7 +167,7 @@ def _read(path: Path) -> RecordedRun:
         content = msgspec.convert(plain, _Content)
         return RecordedRun(
             report=_report(content.report),
-            items=tuple((item.key, msgspec.convert(item.task, Task, dec_hook=_path)) for item in content.items),
+            items=tuple((item.key, _task(item)) for item in content.items),
             suites={suite: {entry.key: entry.has_floor for entry in declared} for suite, declared in content.suites.items()},
             selection=content.selection,
             options=content.options,
@@ -157,6 +175,55 @@ def _read(path: Path) -> RecordedRun:
         )
     except (msgspec.ValidationError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: damaged: {error}") from error
+
+
+def _item(key: TaskKey, task: Task) -> dict[str, Any]:
+    item: dict[str, Any] = {"key": to_plain(key), "task": to_plain(replace(task, path=Path(task.path.name), code=None, guest=None))}
+    if task.code is not None:
+        item |= {"code": Path(task.code.module).name, "metrics": [_facts(metric) for metric in task.code.metrics.values()]}
+    if task.guest is not None:
+        item |= {"code": task.guest.harness, "metrics": [_facts(metric) for metric in task.guest.metrics]}
+        item["task"]["metrics"] = [metric.name for metric in task.guest.metrics]
+    return item
+
+
+def _facts(metric: Metric) -> dict[str, Any]:
+    corpora = {
+        name: {"higher_is_better": corpus.higher_is_better, "range": corpus.range, "is_mean": corpus.is_mean}
+        for name, corpus in metric.corpus.items()
+    }
+    return {"name": metric.name, "ask": metric.ask.value, "corpus": corpora}
+
+
+def _task(item: _Item) -> Task:
+    """The task. Of a metric that is code, the file has what a comparison needs: a mean is taken as ever, anything else cannot be."""
+    task = msgspec.convert(item.task, Task, dec_hook=_path)
+    if item.code is None:
+        return task
+    metrics = {metric.name: _metric(item, metric) for metric in item.metrics}
+    return replace(task, code=TaskCode(module=item.code, metrics=metrics))
+
+
+def _metric(item: _Item, metric: _Metric) -> Metric:
+    def sample(doc: Any, response: Any) -> Mapping[str, Any]:
+        raise DataError(f"{item.key}: {metric.name} is code of {item.code}, which a stored run does not have")
+
+    def aggregate(values: Sequence[Any]) -> float:
+        raise DataError(
+            f"{item.key}: {metric.name} is no mean, and its aggregate is code of {item.code}, which a stored run does not have: "
+            "judge it in a session, with --baseline"
+        )
+
+    corpora = {
+        name: CorpusMetric(
+            aggregate=mean if corpus.is_mean else aggregate,
+            higher_is_better=corpus.higher_is_better,
+            range=corpus.range,
+            is_mean=corpus.is_mean,
+        )
+        for name, corpus in metric.corpus.items()
+    }
+    return Metric(name=metric.name, ask=metric.ask, sample=sample, corpus=corpora)
 
 
 def _path(kind: type, value: Any) -> Any:

@@ -62,7 +62,7 @@ def read_lighteval_config(written: str, *, uses_parallelism: bool) -> SessionDef
     }
     options = {
         "tasks": tasks.read("tasks", _text),
-        "custom-tasks": tasks.read("custom_tasks", _folder),
+        "custom-tasks": tasks.read("custom_tasks", _custom_tasks),
         "max-samples": tasks.read("max_samples", _count(least=1)),
         "num-fewshot-seeds": tasks.read("num_fewshot_seeds", _count(least=1)),
         "report-dir": logging.read("output_dir", _place) or logging.read("local_output_path", _place),
@@ -181,10 +181,11 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value
 
 
-def _folder(value: Any) -> str:
+def _custom_tasks(value: Any) -> str:
     name = _text(value)
-    if not Path(name).is_dir():
-        raise ValueError("a folder of suites in YAML was expected (Lighteval's Python modules of tasks are not read)")
+    is_module = Path(name).is_file() if name.endswith(".py") else all(part.isidentifier() for part in name.split("."))
+    if not (Path(name).is_dir() or is_module):
+        raise ValueError("a Python module of tasks (my_tasks.py, or a dotted name) or a folder of suites was expected")
     return name
 
 

@@ -1,4 +1,4 @@
-"""Lighteval's own prompt functions (`tasks/default_prompts.py` of v0.9.2), served by the tasks of the shipped suites that have the same prompt."""
+"""Lighteval's own prompt functions (`tasks/default_prompts.py` of v0.9.2), served by the shipped tasks that have the same prompt."""
 
 from __future__ import annotations
 
@@ -63,6 +63,11 @@ def _places() -> Mapping[str, str]:
     text = (importlib.resources.files(__package__) / "default_prompts.json").read_text("utf-8")
     places: Mapping[str, str] = json.loads(text)
     return places
+
+
+def served_names() -> tuple[str, ...]:
+    """Of all functions."""
+    return tuple(_places())
 
 
 def default_prompt(name: str) -> Any:

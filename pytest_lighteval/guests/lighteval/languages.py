@@ -9,5 +9,5 @@ from enum import Enum
 def make_language() -> type[Enum]:
     """The enumeration. Several names may have one code: the first of them is the member, the others are its aliases."""
     text = (importlib.resources.files(__package__) / "languages.txt").read_text("utf-8")
-    pairs = [entry.partition(":")[::2] for entry in text.split()]
-    return Enum("Language", pairs)
+    codes = dict(entry.split(":") for entry in text.split())
+    return Enum("Language", codes)  # type: ignore[return-value] # mypy takes it for a member

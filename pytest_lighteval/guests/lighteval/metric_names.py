@@ -139,7 +139,7 @@ class _Names(type):
         return isinstance(name, str) and (name in cls.added or name in metric_names())
 
 
-def make_names() -> type:
+def make_names() -> Any:
     """A new `Metrics`, to which `extend_enum` may add members without a trace in another module."""
     return _Names("Metrics", (), {"added": {}})
 

@@ -12,6 +12,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -57,8 +58,18 @@ def find_module(name: str, folder: Path) -> Path | None:
     return Path(spec.origin).resolve()
 
 
-def load_module(path: Path, *, written: str) -> list[Task]:
-    """The tasks of a module's `TASKS_TABLE`, in its order. Runs the module.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModule:
+    """What a module declares."""
+
+    tasks: tuple[Task, ...]
+    """Of its `TASKS_TABLE`, in its order."""
+    groups: Mapping[str, tuple[str, ...]]
+    """Of its `TASKS_GROUPS`: name -> specs."""
+
+
+def load_module(path: Path, *, written: str) -> LoadedModule:
+    """Run a module, and read what it declares.
 
     Args:
         path: the module's file.
@@ -79,7 +90,15 @@ def load_module(path: Path, *, written: str) -> list[Task]:
         other = tasks.setdefault(task.name, task)
         if other is not task:
             raise FileError(path, task.line, "name", f"{task.name!r} is the name of two tasks, in lines {other.line} and {task.line}")
-    return list(tasks.values())
+    return LoadedModule(tasks=tuple(tasks.values()), groups=_groups(path, module))
+
+
+def _groups(path: Path, module: ModuleType) -> dict[str, tuple[str, ...]]:
+    groups = getattr(module, "TASKS_GROUPS", {})
+    if not isinstance(groups, Mapping):
+        raise FileError(path, 1, "TASKS_GROUPS", "a mapping of names to specs is required")
+    listed = {name: specs.split(",") if isinstance(specs, str) else as_list(specs) for name, specs in groups.items()}
+    return {str(name): tuple(spec.strip() for spec in map(str, specs) if spec.strip()) for name, specs in listed.items()}
 
 
 def _run(path: Path, dotted: str | None) -> ModuleType:
@@ -139,6 +158,7 @@ class _Reader:
         declared = config.prompt_function.task if isinstance(config.prompt_function, DeclaredPrompt) else None
         adapter = None if declared else _PromptFunction(config.prompt_function, f"{suites[0]}|{config.name}", config)
         metrics, own, skip, defect = self.metrics()
+        files = self.data_files()
         splits = self.texts("few_shots_split")
         if len(splits) > 1:
             raise self.error("few_shots_split", f"names {len(splits)} splits, where one is required")
@@ -151,11 +171,12 @@ class _Reader:
             metrics=metrics,
             path=self.path,
             line=self.line,
-            hf_repo=config.hf_repo,
+            hf_repo=None if files else config.hf_repo,
+            data_files=files,
             hf_subset=config.hf_subset or None,
             hf_revision=config.hf_revision,
             hf_filter=declared.hf_filter if declared else None,
-            hf_avail_splits=self.texts("hf_avail_splits"),
+            hf_avail_splits=tuple(files) or self.texts("hf_avail_splits"),
             evaluation_splits=self.texts("evaluation_splits"),
             few_shots_split=splits[0] if splits else None,
             few_shots_select=self.select(),
@@ -178,6 +199,19 @@ class _Reader:
             if not isinstance(text, str):
                 raise self.error(field, f"{text!r} is no text")
         return texts
+
+    def data_files(self) -> dict[str, str]:
+        """Split -> file. As there, paths are relative to the folder where the run starts, and a file without a split is that of `train`."""
+        given = self.config.hf_data_files
+        if given is None:
+            return {}
+        files = {}
+        for split, value in (given if isinstance(given, Mapping) else {"train": given}).items():
+            names = as_list(value)
+            if len(names) != 1 or not str(names[0]).endswith((".jsonl", ".parquet")) or "*" in str(names[0]):
+                raise self.error("hf_data_files", f"{value!r}: one .jsonl or .parquet file of each split is read, and no pattern")
+            files[str(split)] = str(Path(names[0]).absolute())
+        return files
 
     def select(self) -> FewShotsSelect:
         value = getattr(self.config.few_shots_select, "value", self.config.few_shots_select) or "balanced"

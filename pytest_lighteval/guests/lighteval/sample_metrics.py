@@ -271,7 +271,7 @@ class _OfSamples(SampleLevelComputation):
             normalize_gold=self.normalize_gold or self.normalize,
             normalize_pred=self.normalize_pred or self.normalize,
             strip_strings=self.strip_strings,
-            type_exact_match=function or self.type_exact_match,
+            type_exact_match=function if isinstance(function, str) else self.type_exact_match,  # type: ignore[arg-type] # a user's text
         )
         return any(match.compute_one_item(gold, text) for gold in golds)
 

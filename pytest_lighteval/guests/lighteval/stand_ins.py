@@ -34,7 +34,7 @@ Names = Mapping[str, Any] | Callable[[str], Any]
 def served() -> dict[str, Names]:
     """Module -> what it has. New for each module that is loaded, as modules may add to it."""
     metrics = _metrics()
-    judges = {"JudgeLM": JudgeLM, "JudgeLLM": JudgeLLM}
+    judges: dict[str, Any] = {"JudgeLM": JudgeLM, "JudgeLLM": JudgeLLM}
     return {
         "lighteval": {},
         "lighteval.metrics": metrics,
@@ -57,7 +57,11 @@ def served() -> dict[str, Names]:
         "lighteval.tasks.extended.ifeval": {},
         "lighteval.tasks.extended.ifeval.instructions_registry": {},
         "lighteval.tasks.extended.ifeval.main": {"ifeval_metrics": known_metric("ifeval_metric")},
-        "lighteval.tasks.lighteval_task": {"LightevalTaskConfig": LightevalTaskConfig, "Doc": LightevalDoc},
+        "lighteval.tasks.lighteval_task": {
+            "LightevalTaskConfig": LightevalTaskConfig,
+            "Doc": LightevalDoc,
+            "TextGenerationInputGrammarType": _Anything,
+        },
         "lighteval.tasks.requests": {"Doc": LightevalDoc, "SamplingMethod": objects.SamplingMethod},
         "lighteval.utils": {},
         "lighteval.utils.imports": {"requires": _requires, "is_package_available": _is_installed},

@@ -175,7 +175,10 @@ def test_nanotrons_samplers_keep_their_defaults(tmp_path: Path, generation: dict
         ({"tasks": {"tasks": 3}}, "tasks.tasks: a text was expected, not 3"),
         ({"tasks": {"max_samples": 0}}, "tasks.max_samples: a number from 1 on was expected, not 0"),
         ({"tasks": {"max_samples": True}}, "tasks.max_samples: a number from 1 on was expected, not True"),
-        ({"tasks": {"custom_tasks": "my_tasks.py"}}, r"tasks.custom_tasks: a folder of suites in YAML was expected \(Lighteval's Python"),
+        (
+            {"tasks": {"custom_tasks": "no_tasks.py"}},
+            r"tasks.custom_tasks: a Python module of tasks \(my_tasks.py, or a dotted name\) or a folder of suites was expected",
+        ),
         ({"tasks": {"pairwise_tokenization": "yes"}}, "tasks.pairwise_tokenization: true or false was expected, not 'yes'"),
         ({"batch_size": "auto"}, "batch_size: a number from 0 on was expected, not 'auto'"),
         ({"generation": {"sampler": "beam"}}, "generation.sampler: one of greedy, basic, top_k, top_p was expected, not 'beam'"),
