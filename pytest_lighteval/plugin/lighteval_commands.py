@@ -1,10 +1,10 @@
-"""Lighteval's own command lines, told in this plugin's form. Imported only when an argument is not pytest's own."""
+"""Lighteval's own command lines and model arguments, told in this plugin's form."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from pytest_lighteval.errors import UserInputError
@@ -55,6 +55,18 @@ OPTIONS = {
 MODEL_ARGUMENTS = ("checkpoint-config-path", "lighteval-config-path")
 """Options of its nanotron command that are model arguments here."""
 
+MODEL_ARGUMENTS_ELSEWHERE = {
+    "system_prompt": "write --system-prompt",
+    "override_chat_template": "write --use-chat-template where the model is to be asked in turns",
+    "cache_dir": "write --cache-dir",
+    "skip_special_tokens": "special tokens are never in a scored text: leave it out",
+    "continuous_batching": "rows always enter and leave a running batch: leave it out",
+    "model_loading_kwargs": "what may move a score is an argument of its own, such as attn_implementation: --model-args help lists them",
+    "load_format": "vLLM finds the format: leave it out",
+    "is_async": "requests are always sent together: leave it out",
+}
+"""A model argument of newer Lighteval that is none here -> what to write."""
+
 _SPEC = re.compile(r"[^|=,\s]+\|[^|=,]+(\|\d+(\|[01])?)?\|?(,.*)?")
 
 
@@ -64,6 +76,12 @@ def option_here(name: str, value: str) -> str | None:
     if bare in MODEL_ARGUMENTS:
         return f"{name}: it is a model argument: write --backend nanotron --model-args {bare.replace('-', '_')}={value or 'PATH'}"
     return f"{name}: {OPTIONS[bare]}" if bare in OPTIONS else None
+
+
+def model_argument_here(names: Iterable[str], known: Container[str]) -> str | None:
+    """What to write for the first of these model arguments that is Lighteval's and not one of the backend's. None: there is none."""
+    wrong = next((name for name in names if name in MODEL_ARGUMENTS_ELSEWHERE and name not in known), None)
+    return None if wrong is None else f"--model-args: {wrong}: {MODEL_ARGUMENTS_ELSEWHERE[wrong]}"
 
 
 def command_here(words: Sequence[str], folder: Path) -> str | None:

@@ -28,6 +28,7 @@ from pytest_lighteval.metrics.tiny_parameters import TinyParameters, read_tiny_p
 from pytest_lighteval.plugin.check_settings import CheckSettings, read_check_settings, without_model_options
 from pytest_lighteval.plugin.custom_tasks import CustomTasks, read_custom_tasks
 from pytest_lighteval.plugin.idle_options import check_idle_options
+from pytest_lighteval.plugin.lighteval_commands import model_argument_here
 from pytest_lighteval.plugin.options import OPTIONS, value_of
 from pytest_lighteval.plugin.ray_replicas import read_ray
 from pytest_lighteval.plugin.replicas import Engines, read_replicas
@@ -210,6 +211,8 @@ def _threads(text: str | None) -> Threads:
 def _arguments(backend: str, text: str | None, batch_size: str | None, folder: Path) -> msgspec.Struct:
     factory = backends.load_backend(backend)
     raw = own_model_args(parse_model_args(text or "", folder=folder), factory.Arguments)
+    if problem := model_argument_here(raw, factory.Arguments.__struct_encode_fields__):
+        raise UserInputError(problem)
     if batch_size is not None:
         raw["batch_size"] = batch_size
     # a misspelt argument is reported before the file that another one names is read
