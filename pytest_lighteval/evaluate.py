@@ -31,7 +31,7 @@ from pytest_lighteval.metrics.tiny_benchmarks import with_estimates
 from pytest_lighteval.metrics.tiny_parameters import TinyParameters
 from pytest_lighteval.prompts.assembly import build_prompt, truncate_few_shots
 from pytest_lighteval.prompts.documents import render_docs
-from pytest_lighteval.prompts.few_shots import pick_few_shots, resolve_few_shots_split, shuffle_docs
+from pytest_lighteval.prompts.few_shots import pick_few_shots, resolve_few_shots_split, shuffle_docs, without_reserved
 from pytest_lighteval.prompts.reasoning import ReasoningTags
 from pytest_lighteval.prompts.requests import answer_stops, build_requests, digest_requests
 from pytest_lighteval.prompts.shared_contexts import shared_context_note
@@ -289,9 +289,13 @@ def _load_docs(task: Task, metrics: Sequence[Metric], data_sets: DataSets) -> tu
         docs += rendered.docs
         unlabeled += len(rendered.unlabeled)
         digests.append(rows_fingerprint(rows))
+    every = len(docs)
+    docs = without_reserved(docs, task.few_shots_reserved)
     if not docs:
         raise DataError(f"{task.id}: no document is left of the split{'s' * (len(digests) > 1)} {', '.join(task.evaluation_splits)}")
     notes = [f"{unlabeled} documents without a published answer are left out"] if unlabeled else []
+    if len(docs) < every:
+        notes.append(f"{every - len(docs)} documents are kept for few-shot examples, or share a source with one")
     if (shared := shared_context_note(docs)) is not None:
         notes.append(shared)
     return docs, _Data(
@@ -364,7 +368,8 @@ def few_shot_pool(task: Task, data_sets: DataSets) -> list[Doc]:
     """The documents that few-shot examples are taken from, in stored order. Raises DataError, PromptError."""
     split = resolve_few_shots_split(task)
     splits = task.evaluation_splits if split is None else (split,)
-    return [doc for name in splits for doc in render_docs(task, data_sets.rows(task, name), name, few_shots=True).docs]
+    docs = [doc for name in splits for doc in render_docs(task, data_sets.rows(task, name), name, few_shots=True).docs]
+    return docs[: task.few_shots_reserved] if task.few_shots_reserved else docs
 
 
 # ------------------------------------------------------------------------------------------------ answers

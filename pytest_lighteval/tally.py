@@ -142,7 +142,8 @@ class Tally:
         yield from self.equal.notes
         yield from (_not_judged_note(name, len(self.not_judged[name])) for name in sorted(self.not_judged))
         key = whole.key
-        if whole.task.guest is None and key.few_shots and resolve_few_shots_split(whole.task) is None:
+        takes_evaluated = resolve_few_shots_split(whole.task) is None and not whole.task.few_shots_reserved
+        if whole.task.guest is None and key.few_shots and takes_evaluated:
             yield "few-shot examples come from the evaluated documents themselves: the data set has no other split"
         found = self.found_shots / len(self.scores)
         if found < key.few_shots:

@@ -56,6 +56,21 @@ def details_of(task: Task, *, few_shots: int = 0, truncate: bool = False, settin
     return details
 
 
+def test_reserved_documents_are_the_examples_and_are_not_asked(task: Task) -> None:
+    alone = replace(task, data_files={"test": "test.jsonl"}, hf_avail_splits=("test",), few_shots_select="sequential")
+    reserving = replace(alone, few_shots_reserved=3, cluster="{{ 'same' if row.question in ('what is 1?', 'what is 7?') else '' }}")
+
+    details = details_of(reserving, few_shots=2)
+    result = evaluate(reserving, FakeBackend(), few_shots=0)
+
+    # 0, 1 and 2 are kept, and 7 has the source of 1
+    asked = {f"test:{row}" for row in (3, 4, 5, 6, 8, 9, 10, 11)}
+    assert {detail.doc.id for detail in details} == asked
+    assert {shot for detail in details for shot in detail.few_shot_ids} == {"test:0", "test:1"}
+    assert {document.id for document in result.documents} == asked
+    assert "4 documents are kept for few-shot examples, or share a source with one" in result.notes
+
+
 def test_every_document_is_scored_once_and_the_mean_has_its_error(task: Task) -> None:
     result = evaluate(task, FakeBackend(accuracy=0.5), few_shots=0)
 

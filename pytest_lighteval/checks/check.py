@@ -19,7 +19,7 @@ from pytest_lighteval.evaluate import EvaluationSettings, few_shot_pool, prompt_
 from pytest_lighteval.metrics import metrics_of
 from pytest_lighteval.prompts.assembly import build_prompt
 from pytest_lighteval.prompts.documents import render_docs
-from pytest_lighteval.prompts.few_shots import resolve_few_shots_split
+from pytest_lighteval.prompts.few_shots import resolve_few_shots_split, without_reserved
 from pytest_lighteval.prompts.requests import build_requests
 from pytest_lighteval.prompts.templates import compile_expression
 from pytest_lighteval.prompts.text_values import RenderError
@@ -109,6 +109,7 @@ class _Check:
             self.docs += rendered.docs
             for doc_id in rendered.unlabeled:
                 unlabeled.add(doc_id, "its gold is below 0")
+        self.docs = without_reserved(self.docs, self.task.few_shots_reserved)
         if broken.ids:
             yield broken.finding("broken-row", Severity.ERROR, "no document can be made of a row, which ends the evaluation", of=rows)
         if unlabeled.ids:

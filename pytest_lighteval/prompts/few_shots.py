@@ -29,6 +29,12 @@ def resolve_few_shots_split(task: Task) -> str | None:
     return next((split for name in _NAMED_LIKE for split in splits if name in split), None)
 
 
+def without_reserved(docs: Sequence[Doc], reserved: int) -> list[Doc]:
+    """The documents that are evaluated, where the first `reserved` are kept as examples: none that shares a source with one of those."""
+    sources = {doc.cluster for doc in docs[:reserved]} - {None}
+    return [doc for doc in docs[reserved:] if doc.cluster not in sources]
+
+
 def shuffle_docs(docs: Sequence[Doc], rng: random.Random) -> list[Doc]:
     """The documents in the order of evaluation. `pick_few_shots` must continue with the same `rng`."""
     shuffled = list(docs)

@@ -16,6 +16,7 @@ from msgspec import UNSET, UnsetType
 from pytest_lighteval.common.msgspec_errors import place_and_problem
 from pytest_lighteval.common.yaml_lines import Field, YamlFile
 from pytest_lighteval.errors import FileError, UserInputError, did_you_mean
+from pytest_lighteval.prompts.few_shots import resolve_few_shots_split
 from pytest_lighteval.prompts.languages.inputs import FORMULATIONS, INPUTS, OPTIONAL, missing_words, refusal
 from pytest_lighteval.prompts.languages.words import WORDS as WORD_NAMES
 from pytest_lighteval.prompts.languages.words import words_of
@@ -76,7 +77,10 @@ def load_suite(path: Path, *, shown: str | None = None, wanted: Callable[[str], 
                 continue
             fields = _convert(source, index, fill(variables) if fill else merged)
             _check_task(source, index, fields)
-            tasks.append(_task(source, index, fields, suite, path))
+            tasks.append(task := _task(source, index, fields, suite, path))
+            if task.few_shots_reserved and (split := resolve_few_shots_split(task)) not in (None, *task.evaluation_splits):
+                problem = f"the examples come from the split {split!r}, of which nothing is evaluated"
+                raise source.error(_where(source, index, "few_shots_reserved"), problem)
     _check_unique(source, tasks)
     return tasks
 
@@ -469,6 +473,7 @@ def _task(source: YamlFile, index: int, fields: TaskFields, suite: str, path: Pa
         evaluation_splits=_tuple(fields.evaluation_splits),
         few_shots_split=fields.few_shots_split,
         few_shots_select=fields.few_shots_select,
+        few_shots_reserved=fields.few_shots_reserved,
         few_shots=(fields.few_shots,) if isinstance(fields.few_shots, int) else fields.few_shots,
         generation_size=fields.generation_size,
         stop_sequence=_tuple(fields.stop_sequence),

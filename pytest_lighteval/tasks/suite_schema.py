@@ -246,6 +246,14 @@ class TaskDefaults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
         ),
     ] = None
     few_shots_select: Annotated[FewShotsSelect, Meta(description="How few-shot examples are chosen.")] = "balanced"
+    few_shots_reserved: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="That many documents at the start of the evaluated split are kept as examples, and not evaluated; nor are others "
+            "of their cluster. For data sets without another split.",
+        ),
+    ] = 0
     few_shots: Annotated[
         Annotated[int, Meta(ge=0)] | Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(min_length=1)],
         Meta(description="Number of few-shot examples; each count makes an item."),

@@ -164,6 +164,8 @@ class Task:
     few_shots_split: str | None = None
     """None: Lighteval's rule. The first other split named like train, dev, valid or default; otherwise the evaluation documents."""
     few_shots_select: FewShotsSelect = "balanced"
+    few_shots_reserved: int = 0
+    """That many documents at the start of the evaluated split are kept as few-shot examples, and are not evaluated."""
     few_shots: tuple[int, ...] = (0,)
     """Each count makes an item."""
     generation_size: int | None = None

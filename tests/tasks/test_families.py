@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,48 @@ def test_a_language_without_a_word_is_refused_by_the_word() -> None:
     (task,) = CATALOGUE.find(TaskPattern(suite="lighteval", task="belebele_ben_Beng_cf"))
 
     assert task.skip == "Bangla (ben) has no word for 'answer'; prompt.words can give it"
+
+
+CORRECTED = {
+    "pawsx": {"prompt.inputs"},
+    "rummlu": {"hf_filter"},
+    "tydiqa": {"hf_filter"},
+    "xquad": {"few_shots_reserved", "cluster"},
+    "community_hellaswag": {"few_shots_reserved"},
+    "ceval": {"prompt.adapter"},
+    "agieval": {"prompt.adapter"},
+    "xcodah": {"prompt.adapter"},
+    "xwinograd": {"prompt.adapter"},
+}
+"""Family -> the fields in which a sound task differs, beside those of every corrected one."""
+EVERYWHERE = {"suite", "name", "path", "line", "known_defect", "corrected_by", "system_prompt_apart"}
+
+
+def values(task: Task) -> dict[str, object]:
+    prompt = {f"prompt.{field.name}": getattr(task.prompt, field.name) for field in fields(task.prompt)}
+    return {field.name: getattr(task, field.name) for field in fields(task) if field.name != "prompt"} | prompt
+
+
+def test_every_family_with_a_sound_version_is_known() -> None:
+    assert {path.stem for (suite, _), path in FILES.items() if suite == "corrected"} == set(CORRECTED)
+
+
+@pytest.mark.parametrize("family", CORRECTED)
+def test_a_sound_task_differs_where_it_says_and_its_parity_task_names_it(family: str) -> None:
+    by_name = {task.name: task for task in CATALOGUE.load(CATALOGUE.families.root / f"{family}.yaml")}
+    sound = CATALOGUE.load(CATALOGUE.families.root / "corrected" / f"{family}.yaml")
+    defective = [task for task in by_name.values() if task.known_defect]
+
+    for task in sound:
+        parity = by_name[task.name.removeprefix("lighteval.")]
+        ours, theirs = values(task), values(parity)
+        differing = {name for name in ours if ours[name] != theirs[name]} - EVERYWHERE
+        # of ruMMLU, the subject whose rows are those of all others is sound as it is
+        assert differing == (set() if task.name.endswith(":world_religions") else CORRECTED[family]), task.name
+        assert parity.corrected_by in (task.id, task.id.partition(":")[0])
+        assert task.system_prompt_apart
+        assert task.known_defect is None
+    # the rest have no row in the data set
+    assert {task.name for task in defective} - {task.name.removeprefix("lighteval.") for task in sound} == (
+        {"tydiqa_jpn", "tydiqa_tha"} if family == "tydiqa" else set()
+    )

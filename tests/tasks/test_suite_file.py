@@ -262,6 +262,11 @@ def with_field(line: str) -> str:
             id="no task that corrects",
         ),
         pytest.param(
+            with_field("few_shots_split: dev\n    few_shots_reserved: 5"),
+            "7: tasks[0].few_shots_reserved: the examples come from the split 'dev', of which nothing is evaluated",
+            id="reserved examples",
+        ),
+        pytest.param(
             with_field("few_shot: 5"),
             "6: tasks[0].few_shot: unknown field (did you mean 'few_shots' or 'few_shots_split' or 'few_shots_select'?)",
             id="unknown field",
