@@ -19,7 +19,7 @@ def _specs(name: str) -> list[str]:
 
 
 def test_every_shipped_list_is_tested_here() -> None:
-    assert sorted(path.name for path in LISTS.iterdir()) == ["bbh.txt", "open_llm_leaderboard.txt", "recommended.txt"]
+    assert sorted(path.name for path in LISTS.iterdir()) == ["bbh.txt", "finetasks", "open_llm_leaderboard.txt", "recommended.txt"]
 
 
 def test_the_leaderboard_is_six_benchmarks_with_its_published_few_shot_counts() -> None:
@@ -64,3 +64,18 @@ def test_a_list_selects_as_many_shipped_tasks(name: str, tasks: int) -> None:
     by_file = Catalogue().select(parse_specs(f"./{name}.txt", folder=LISTS))
 
     assert sum(map(len, by_file.values())) == tasks
+
+
+@pytest.mark.parametrize("formulation", ["cf", "mcf"])
+def test_finetasks_lists_name_tasks_of_their_language_and_formulation(formulation: str) -> None:
+    counts = {"ara": 59, "fra": 65, "hin": 66, "rus": 69, "swa": 66, "tel": 63, "tha": 63, "tur": 72, "zho": 141}
+    catalogue = Catalogue()
+    for path in sorted((LISTS / "finetasks").glob(f"*_{formulation}.txt")):
+        language = path.stem.partition("_")[0]
+        selected = [one for file in catalogue.select(parse_specs(f"./{path.name}", folder=path.parent)).values() for one in file]
+
+        assert {one.task.language for one in selected} == {language}
+        assert {one.task.prompt.formulation for one in selected} <= {formulation, None}
+        assert {(one.few_shots, one.truncate) for one in selected} <= {(0, True), *([(5, True)] if formulation == "mcf" else [])}
+        assert len(selected) == counts.pop(language)
+    assert not counts
