@@ -252,7 +252,7 @@ def _aggregate(documents: Sequence[DocumentScore], metrics: Sequence[Metric]) ->
     for entry in metrics:
         for name, corpus in entry.corpus.items():
             if not any(name in document.values for document in documents):
-                continue  # its grader is missing, and the task runs without it
+                continue  # its grader is missing, and the task runs without it; or only some runs report it
             scored = [(document, value) for document in documents if (value := document.values.get(name)) is not None]
             values = [value for _, value in scored]
             clusters = [document.cluster or (document.id if several_seeds else None) for document, _ in scored]

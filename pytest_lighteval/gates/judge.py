@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,6 +63,9 @@ class Judge:
         """Whether a task may end before all documents are asked: it is one gate of its own, and nothing else needs the whole score."""
         gate = self.gate
         if gate.interim_checks is None or self.plan is None or self.has_floor(key, task):
+            return False
+        # a judge reads the answers when the model has given all of them
+        if any(entry.grader == "judge" for entry in metrics_of(task)):
             return False
         group = key.superset
         # the floor of a superset is compared with its tasks' scores, whether or not it is a gate
@@ -174,12 +177,16 @@ class Judge:
         return None if self.gate.baselines is None else self.gate.baselines.find(key)
 
 
+def _always_reported(task: Task) -> Iterator[str]:
+    return (name for entry in metrics_of(task) for name in entry.corpus if name not in entry.optional)
+
+
 def _plan(gate: GateSettings, items: Sequence[tuple[TaskKey, Task]], part: float) -> GatePlan | None:
     baselines = gate.baselines
     if baselines is None:
         return None
     # a reference will have measured whatever is selected
-    reported = {key: {name for entry in metrics_of(task) for name in entry.corpus} for key, task in items if task.skip is None}
+    reported = {key: {*_always_reported(task)} for key, task in items if task.skip is None}
 
     def promised(key: TaskKey) -> Collection[str] | None:
         if isinstance(baselines, MeasuredBaselines):

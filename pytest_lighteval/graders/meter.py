@@ -34,8 +34,6 @@ class Meter:
 
     def __init__(self, path: Path, limit: int | None) -> None:
         self._path, self._limit = path, limit
-        self.calls = 0
-        """Of this process."""
 
     def take(self, calls: int) -> None:
         """Count calls that are about to be made. Raises GraderError, and counts nothing, if there would be too many."""
@@ -52,7 +50,6 @@ class Meter:
                     self._path.write_text(str(made + calls), "ascii")
             except OSError as error:
                 raise GraderError(f"{error.filename or self._path}: the calls of judges cannot be counted: {error.strerror}") from error
-        self.calls += calls
 
 
 class MeteredBackend:
@@ -61,6 +58,8 @@ class MeteredBackend:
     def __init__(self, backend: Backend, meter: Meter) -> None:
         self.inner, self.meter = backend, meter
         self.name = backend.name
+        self.use = {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0}
+        """What was asked of the engine in this process; tokens where the responses have them."""
 
     def __getattr__(self, name: str) -> Any:
         """Optional members that say something about answers are the backend's own."""
@@ -97,22 +96,33 @@ class MeteredBackend:
 
     def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
         """See `Backend.loglikelihood`."""
-        self.meter.take(len(requests))
+        self._take(len(requests))
         return self.inner.loglikelihood(requests)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """See `Backend.generate`. Each sample is a call."""
-        self.meter.take(sum(request.num_samples for request in requests))
-        return self.inner.generate(requests)
+        self._take(sum(request.num_samples for request in requests))
+        for index, response in self.inner.generate(requests):
+            self._count(response)
+            yield index, response
 
     def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
         """See `Backend.perplexity`."""
-        self.meter.take(len(requests))
+        self._take(len(requests))
         return self.inner.perplexity(requests)
 
     def close(self) -> None:
         """Close the backend."""
         self.inner.close()
+
+    def _take(self, calls: int) -> None:
+        self.meter.take(calls)
+        self.use["calls"] += calls
+
+    def _count(self, response: Response) -> None:
+        if isinstance(response, GenerateResponse):
+            self.use["prompt_tokens"] += len(response.prompt_token_ids or ())
+            self.use["completion_tokens"] += sum(map(len, response.token_ids or ()))
 
 
 class MeteredPool(MeteredBackend):
@@ -120,11 +130,13 @@ class MeteredPool(MeteredBackend):
 
     def answer_chunks(self, chunks: Sequence[Sequence[Request]]) -> Iterator[tuple[int, int, Response]]:
         """See `backends.chunked.AnswersChunks`."""
-        self.meter.take(sum(getattr(request, "num_samples", 1) for chunk in chunks for request in chunk))
+        self._take(sum(getattr(request, "num_samples", 1) for chunk in chunks for request in chunk))
         answer: Any = getattr(self.inner, "answer_chunks")  # noqa: B009  # `Backend` has no such member
-        yield from answer(chunks)
+        for number, position, response in answer(chunks):
+            self._count(response)
+            yield number, position, response
 
 
-def metered(backend: Backend, meter: Meter) -> Backend:
+def metered(backend: Backend, meter: Meter) -> MeteredBackend:
     """The backend, counted."""
     return (MeteredPool if callable(getattr(backend, "answer_chunks", None)) else MeteredBackend)(backend, meter)

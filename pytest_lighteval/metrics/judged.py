@@ -7,7 +7,7 @@ Humanity's Last Exam whether the answer is right, and the confidence that the mo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,12 +41,39 @@ def _verdicts(grade: Grade) -> list[Any]:
     return [mark.value for mark in grade.marks]
 
 
+def _judged(
+    name: str,
+    ask: Ask,
+    sample: Callable[[Doc, Grade], dict[str, SampleValue | None]],
+    corpus: Mapping[str, CorpusMetric],
+    *,
+    optional: Sequence[str] = (),
+) -> Metric:
+    """The metric; a number that people's verdicts correct is that of the document, as the grader says it."""
+    anchored = [reported for reported in corpus if reported.endswith(ANCHORED)]
+
+    def sampled(doc: Doc, grade: Grade) -> dict[str, SampleValue | None]:
+        values = sample(doc, grade)
+        known = next((mark.facts["anchored"] for mark in grade.marks if "anchored" in mark.facts), None)
+        return values if known is None else {**values, **dict.fromkeys(anchored, float(known))}
+
+    return Metric(
+        name=name,
+        ask=ask,
+        sample=sampled,
+        corpus=corpus,
+        grader="judge",
+        optional=frozenset((*anchored, *optional)),
+        judges_answers=False,
+    )
+
+
 def _number(name: str, reported: str, low: float, high: float, *, ask: Ask = Ask.GENERATION) -> Metric:
     def sample(doc: Doc, grade: Grade) -> dict[str, SampleValue | None]:
         return {reported: mean([float(value) for value in _verdicts(grade)])}
 
     corpus = _with_anchored({reported: _mean(low, high)}, [reported])
-    return Metric(name=name, ask=ask, sample=sample, corpus=corpus, grader="judge", judges_answers=False)
+    return _judged(name, ask, sample, corpus)
 
 
 def _by_turn(name: str, turns: Sequence[str], low: float, high: float, *, together: str | None = None) -> Metric:
@@ -63,7 +90,7 @@ def _by_turn(name: str, turns: Sequence[str], low: float, high: float, *, togeth
 
     names = (*turns, *((together,) if together is not None else ()))
     corpus = _with_anchored(dict.fromkeys(names, _mean(low, high)), [together] if together is not None else [])
-    return Metric(name=name, ask=Ask.TURNS, sample=sample, corpus=corpus, grader="judge", judges_answers=False)
+    return _judged(name, Ask.TURNS, sample, corpus)
 
 
 # ------------------------------------------------------------------------------------------------------- SimpleQA
@@ -192,39 +219,29 @@ METRICS = (
     _number("llm_judge_mixeval_gpt3", "judge_score_gpt-3.5", 0, 1),
     _number("llm_judge_mixeval_gpt3#1", "judge_score_gpt-3.5", 0, 1),
     _number("llm_as_judge", "llm_as_judge", 0, 1),
-    Metric(
-        name="simpleqa_judge",
-        ask=Ask.GENERATION,
-        sample=_simpleqa,
-        corpus=_with_anchored(_SIMPLEQA, ["simpleqa_judge"]),
-        grader="judge",
-        judges_answers=False,
-    ),
-    Metric(
-        name="hle_metrics",
-        ask=Ask.GENERATION,
-        sample=_hle,
-        corpus=_with_anchored(
+    _judged("simpleqa_judge", Ask.GENERATION, _simpleqa, _with_anchored(_SIMPLEQA, ["simpleqa_judge"])),
+    _judged(
+        "hle_metrics",
+        Ask.GENERATION,
+        _hle,
+        _with_anchored(
             {
                 "accuracy": _SHARE,
                 "calibration_error": CorpusMetric(aggregate=calibration_error, higher_is_better=False, range=(0.0, 1.0), is_mean=False),
             },
             ["accuracy"],
         ),
-        grader="judge",
-        judges_answers=False,
+        optional=["calibration_error"],
     ),
-    Metric(
-        name="hle_metrics_lighteval",
-        ask=Ask.GENERATION,
-        sample=_hle_lighteval,
-        corpus={
+    _judged(
+        "hle_metrics_lighteval",
+        Ask.GENERATION,
+        _hle_lighteval,
+        {
             "accuracy": CorpusMetric(aggregate=_percent, higher_is_better=True, range=(0.0, 100.0), is_mean=False),
             "confidence_half_width": CorpusMetric(aggregate=_half_width, higher_is_better=False, is_mean=False),
             "calibration_error": CorpusMetric(aggregate=lighteval_calibration, higher_is_better=False, is_mean=False),
         },
-        grader="judge",
-        judges_answers=False,
     ),
     _number("win_rate", "win_rate", 0, 1),
     _number("win_rate_turns", "win_rate", 0, 1, ask=Ask.TURNS),

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -115,6 +115,20 @@ def lighteval_backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     backend = make_backend(request.config)
     yield backend
     backend.close()
+
+
+@pytest.fixture(scope="session")
+def lighteval_judge(request: pytest.FixtureRequest) -> Iterator[Backend | Mapping[str, Backend] | None]:
+    """What judges answers: the model of `--judge-backend` and `--judge-model-args`, or several by name. None: there is no judge.
+
+    Override it in a conftest.py to judge with an engine of your own: a backend, or a mapping of names to backends.
+    """
+    from pytest_lighteval.plugin.fixtures import make_judges
+
+    judges = make_judges(request.config)
+    yield judges or None
+    for judge in judges.values():
+        judge.close()
 
 
 @pytest.fixture

@@ -27,7 +27,16 @@ from pytest_lighteval.plugin.item_report import (
     sent,
     start_attempt,
 )
-from pytest_lighteval.plugin.items import ReferenceItem, SuiteFile, TaskItem, collect_file, put_references_first
+from pytest_lighteval.plugin.items import (
+    AnswersItem,
+    ReferenceItem,
+    SuiteFile,
+    TaskItem,
+    collect_file,
+    put_judged_last,
+    put_references_first,
+)
+from pytest_lighteval.plugin.judge_settings import has_judge
 from pytest_lighteval.plugin.replicas import Engines
 from pytest_lighteval.plugin.reporter import Reporter
 from pytest_lighteval.plugin.session import Session, find_session, make_session
@@ -133,10 +142,12 @@ class ActiveSession:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None]:
-        """The reference goes first, over what is left after deselection, by `--lf` and the like too."""
+        """The reference goes first, and what is judged goes last, over what is left after deselection, by `--lf` and the like too."""
         yield
         if self._session.settings.against is not None:
             put_references_first(items)
+        if has_judge(self._config, self._session.settings.judge) and self._session.settings.judge.answers is None:
+            put_judged_last(items)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -168,7 +179,7 @@ class ActiveSession:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Put what was measured on the item's report: that of its call, or that of a set-up that did not pass."""
         report = yield
-        if isinstance(item, TaskItem | ReferenceItem):
+        if isinstance(item, TaskItem | ReferenceItem | AnswersItem):
             _move_seconds(item, report, has_call=call.excinfo is None)
         if call.excinfo is not None and report.when == "setup" and not is_explained(item):
             attach_reason(item, str(call.excinfo.value), skipped=report.skipped)

@@ -10,6 +10,7 @@ from pytest_lighteval.evaluate import evaluate
 from pytest_lighteval.gates.canary import CanaryRule, canary_gate, canary_report, canary_words, closest_documents
 from pytest_lighteval.plugin.item_report import ATTRIBUTE, attach_canary
 from pytest_lighteval.plugin.items import TaskItem
+from pytest_lighteval.plugin.judging import is_judged
 from pytest_lighteval.plugin.progress import item_progress
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.reports.printable import printable
@@ -31,6 +32,8 @@ def run_canary(session: Session, item: TaskItem, backend: Backend) -> NoReturn:
 def _said(session: Session, item: TaskItem, backend: Backend) -> list[str]:
     key, judge, count = item.key, session.judge, session.settings.gate.canary
     baseline = judge.baseline_of(key)
+    if is_judged(item.task):
+        return ["not asked: its answers are judged by another model"]
     if baseline is None or count is None:
         return ["not asked: the baseline does not hold it"]
     gate = canary_gate(judge.plan.tasks.get(key, ()) if judge.plan is not None else (), baseline)

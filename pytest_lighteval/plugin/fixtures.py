@@ -14,8 +14,9 @@ from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.plugin import replicas
 from pytest_lighteval.plugin.item_report import outcome_of
 from pytest_lighteval.plugin.items import TaskItem
+from pytest_lighteval.plugin.judging import is_judged
 from pytest_lighteval.plugin.reference import Reference
-from pytest_lighteval.plugin.run_item import run_item, run_reference_item
+from pytest_lighteval.plugin.run_item import run_answers_item, run_item, run_reference_item
 from pytest_lighteval.plugin.session import find_session, session_of
 from pytest_lighteval.plugin.start_checks import checked_backend
 from pytest_lighteval.types import Backend, Task, TaskResult, Verdict
@@ -25,6 +26,20 @@ def make_backend(config: pytest.Config) -> Backend:
     """The backend of `--backend` and `--model-args`. Fails the test that asks, if there is none or no task can survive with it."""
     try:
         return checked_backend(find_session(config))
+    except LightevalError as error:
+        fail(str(error))
+
+
+def make_judges(config: pytest.Config) -> dict[str, Backend]:
+    """The judges of the options by name. Fails the test that asks, if one cannot be made."""
+    session = find_session(config)
+    if session is None:
+        return {}
+    try:
+        return {
+            judge.name: replicas.make_backend(judge.backend, judge.arguments, judge.engines(session.settings.replicas))
+            for judge in session.settings.judge.judges
+        }
     except LightevalError as error:
         fail(str(error))
 
@@ -64,12 +79,22 @@ def lighteval_task(request: pytest.FixtureRequest) -> Task:
 
 
 @pytest.fixture
+def lighteval_answers(request: pytest.FixtureRequest, lighteval_backend: Backend) -> None:
+    """The model's answers to a judged task, which the task's own item judges later."""
+    try:
+        run_answers_item(session_of(request.config), request.node, lighteval_backend)
+    except LightevalError as error:
+        fail(str(error))
+
+
+@pytest.fixture
 def lighteval_result(
     request: pytest.FixtureRequest, lighteval_task: Task, lighteval_reference: Reference | None, lighteval_backend: Backend
 ) -> TaskResult:
     """What the item's task measured. The whole evaluation happens here, in the item's set-up."""
+    judges = request.getfixturevalue("lighteval_judge") if is_judged(lighteval_task) else None
     try:
-        return run_item(session_of(request.config), request.node, lighteval_backend, lighteval_reference)
+        return run_item(session_of(request.config), request.node, lighteval_backend, lighteval_reference, judges)
     except LightevalError as error:
         fail(str(error))
 

@@ -104,6 +104,16 @@ def attach_use(item: pytest.Item, backend: Mapping[str, Any]) -> None:
         _payload(item).setdefault("backend", {})["use"] = dict(backend["use"])
 
 
+def attach_backend(item: pytest.Item, backend: Mapping[str, Any]) -> None:
+    """Keep the facts of a backend that answered in an item without a score."""
+    _payload(item)["backend"] = to_plain(backend)
+
+
+def attach_grader(item: pytest.Item, facts: Mapping[str, Any]) -> None:
+    """Keep what is known of the graders so far, by kind."""
+    _payload(item).setdefault("graders", {})["judge"] = to_plain(facts)
+
+
 def attach_repeats(item: pytest.Item, key: TaskKey, repeats: Sequence[TaskResult]) -> None:
     """Keep what further runs of the same model measured."""
     if repeats:
@@ -145,7 +155,7 @@ def attach_reason(item: pytest.Item, message: str, *, skipped: bool) -> None:
 
 def is_explained(item: pytest.Item) -> bool:
     """Whether it is known how the item's evaluation ended; how much came from the cache does not say."""
-    return bool(item.stash.get(_PAYLOAD, {}).keys() - {"cache"})
+    return bool(item.stash.get(_PAYLOAD, {}).keys() - {"cache", "backend", "graders"})
 
 
 def payload_of(item: pytest.Item) -> dict[str, Any] | None:
@@ -178,7 +188,7 @@ def start_attempt(item: pytest.Item) -> None:
 
 def sent(payload: Mapping[str, Any], secrets: SecretTexts) -> dict[str, Any]:
     """What leaves the process of a payload, or of this module: no secret, and nothing that execnet does not take."""
-    facts = {name: secrets.without(payload[name]) for name in ("backend", "reference_backend") if name in payload}
+    facts = {name: secrets.without(payload[name]) for name in ("backend", "reference_backend", "graders") if name in payload}
     texts: dict[str, Any] = map_texts(dict(payload), lambda text: encodable(secrets.mask(text)))
     return {**texts, **map_texts(facts, encodable)}
 

@@ -14,11 +14,15 @@ from pytest_lighteval.evaluate import task_kinds
 from pytest_lighteval.gates.join import failure_text
 from pytest_lighteval.plugin.check_item import CheckItem
 from pytest_lighteval.plugin.check_settings import MARK
+from pytest_lighteval.plugin.judging import is_judged
 from pytest_lighteval.plugin.options import looks_like_suite
 from pytest_lighteval.plugin.session import Session, session_of, shots_text
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.run_collector import REFERENCE
 from pytest_lighteval.types import Task, TaskKey, TaskResult, Verdict
+
+ANSWERS = "answers"
+"""Marks the item in which the model answers a judged task: `mt_bench[0-shot-answers]`."""
 
 
 def collect_file(path: Path, parent: pytest.Collector) -> SuiteFile | None:
@@ -164,6 +168,45 @@ class ReferenceItem(pytest.Function):
     def reportinfo(self) -> tuple[Path, int, str]:
         """Where the task is declared."""
         return self.path, self.task.line - 1, self.name
+
+
+class AnswersItem(pytest.Function):
+    """The model's answers to a judged task, before any of them is judged: the task's own item does that, after all other items."""
+
+    def __init__(self, *, task: Task, key: TaskKey, **kwargs: Any) -> None:
+        super().__init__(callobj=run_answers, **kwargs)
+        self.task = task
+        self.key = key
+
+    @property
+    def id(self) -> Any:
+        """As a task's."""
+        collector: Any = self.parent
+        return collector.id.child(self.task.name).with_params(f"{_shots(self.key)}-{ANSWERS}")
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Where the task is declared."""
+        return self.path, self.task.line - 1, self.name
+
+
+def is_judged_item(item: pytest.Item) -> bool:
+    """Whether it is the own item of a judged task."""
+    return isinstance(item, TaskItem) and is_judged(item.task)
+
+
+def put_judged_last(items: list[pytest.Item]) -> None:
+    """Let the model answer every judged task in its turn, and judge the answers after all other items: one model is in memory at a time."""
+    judged = [item for item in items if isinstance(item, TaskItem) and is_judged_item(item)]
+    answers = {
+        item: AnswersItem.from_parent(item.parent, name=f"{item.task.name}[{_shots(item.key)}-{ANSWERS}]", task=item.task, key=item.key)
+        for item in judged
+    }
+    items[:] = [answers.get(item, item) if isinstance(item, TaskItem) else item for item in items]
+    items += judged
+
+
+def run_answers(lighteval_answers: None) -> None:
+    """The set-up asks; there is nothing to judge yet."""
 
 
 def put_references_first(items: list[pytest.Item]) -> None:

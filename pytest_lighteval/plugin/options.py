@@ -148,6 +148,30 @@ OPTIONS = (
     Option(
         name="against-model-args", metavar="ARGS", help="the model that scores are compared with, measured first; written as --model-args"
     ),
+    Option(
+        name="judge-backend",
+        kind="many",
+        metavar="[JUDGE:]NAME",
+        help="what runs the model that judges answers; several judges have names: --judge-backend a:openai --judge-backend b:vllm",
+    ),
+    Option(
+        name="judge-model-args",
+        kind="many",
+        metavar="[JUDGE:]ARGS",
+        help="the judge's model, as --model-args; of a named judge JUDGE:ARGS",
+    ),
+    Option(name="judge-answers", metavar="RUN", help="judge the answers that a run folder holds; no model is asked"),
+    Option(name="judge-opponent", metavar="RUN", help="the run folder whose answers pairwise judges compare with"),
+    Option(name="judge-preflight", metavar="refuse|warn", help="what becomes of a judge that fails golden cases (default refuse)"),
+    Option(name="judge-max-unparsed", metavar="SHARE", help="documents that may be without a verdict: 0.01 or 1%% (the default)"),
+    Option(name="judge-anchors", metavar="FILE", help="people's verdicts, JSON lines: agreement, and scores that they correct"),
+    Option(name="judge-max-calls", metavar="N", help="the most calls of judges in a session; replies in the cache cost none"),
+    Option(name="judge-price", kind="many", metavar="[JUDGE:]IN,OUT", help="what a million tokens of prompts and of replies cost"),
+    Option(
+        name="judge-parity",
+        metavar="lighteval|benchmark",
+        help="ask and read judges as Lighteval v0.9.2 (a reply it cannot read is 0), or as the benchmark's own script",
+    ),
     Option(name="gate-calibrate", metavar="K", help="run the model K times, and report how much its runs differ"),
     Option(name="gate-plan", kind="flag", help="report what each gate can detect and how many documents max_drop needs; evaluate nothing"),
     Option(
@@ -257,8 +281,13 @@ def is_asked_to_evaluate(config: pytest.Config) -> bool:
 
 def has_own_backend(config: pytest.Config) -> bool:
     """Whether a conftest, or another plugin that is a module, defines the `lighteval_backend` fixture."""
+    return has_own(config, "lighteval_backend")
+
+
+def has_own(config: pytest.Config, fixture: str) -> bool:
+    """Whether a conftest, or another plugin that is a module, defines a fixture of this plugin's."""
     modules = (plugin for plugin in config.pluginmanager.get_plugins() if isinstance(plugin, ModuleType))
-    return any(hasattr(module, "lighteval_backend") for module in modules if module.__name__ != __package__)
+    return any(hasattr(module, fixture) for module in modules if module.__name__ != __package__)
 
 
 def _names_suites(config: pytest.Config) -> bool:

@@ -6,25 +6,18 @@ since another xdist worker may need them. A worker that needs a missing result c
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from pytest_lighteval.common.locks import locked
-from pytest_lighteval.errors import BackendError, LightevalError, UnsupportedRequestError
-from pytest_lighteval.reports.details import details_path
+from pytest_lighteval.errors import LightevalError, UnsupportedRequestError
+from pytest_lighteval.plugin.exchange import once
 from pytest_lighteval.reports.serialize import task_result_from_plain, to_plain
 from pytest_lighteval.types import Backend, TaskKey, TaskResult
 
 FOLDER = "reference"
 """Of the run's folder, for the reference's details."""
-_EXCHANGE = ".exchange"
-"""Below it, for results on their way to other workers; gone when the run ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +58,7 @@ class Reference:
             measure: evaluates it, with details below the folder; its LightevalErrors are kept as the task's problem.
             lacking: what the backend cannot do of it.
         """
-        path = details_path(self._folder / _EXCHANGE, key).with_suffix(".msgpack")
-        with _locked(path.with_suffix(".lock")):
-            is_new = not path.exists()
-            if is_new:
-                content = msgspec.msgpack.encode(self._measured(measure, lacking))
-                unfinished = path.with_suffix(".tmp")
-                unfinished.write_bytes(content)
-                unfinished.replace(path)
-            plain = msgspec.msgpack.decode(path.read_bytes())
+        plain, is_new = once(self._folder, key, lambda: self._measured(measure, lacking))
         result = None if plain["result"] is None else task_result_from_plain(plain["result"])
         return ReferenceResult(result=result, facts=plain["facts"], problem=plain["problem"], lacking=plain["lacking"], is_new=is_new)
 
@@ -93,6 +78,12 @@ class Reference:
             outcome["problem"] = str(error)
         return outcome
 
+    def model(self) -> Backend:
+        """The reference's backend, for its facts: made anew after a release, which is cheap."""
+        if self._backend is None:
+            self._backend = self._make()
+        return self._backend
+
     def release(self) -> None:
         """Give the model's memory back."""
         if self._backend is not None:
@@ -103,19 +94,3 @@ class Reference:
 def facts_of(backend: Backend) -> dict[str, Any]:
     """What a report says of a backend."""
     return {"name": backend.name, "fingerprint": backend.fingerprint, "max_length": backend.max_length, **backend.describe()}
-
-
-def forget_exchange(folder: Path) -> None:
-    """Remove what passed between workers, at the end of a run."""
-    shutil.rmtree(folder / FOLDER / _EXCHANGE, ignore_errors=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock on the file. Raises BackendError."""
-    with ExitStack() as lock:
-        try:
-            lock.enter_context(locked(path))
-        except OSError as error:
-            raise BackendError(f"{error.filename or path}: the reference's results cannot be kept: {error.strerror}") from error
-        yield

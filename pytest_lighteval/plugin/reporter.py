@@ -19,18 +19,20 @@ from pytest_lighteval.gates.missing_tasks import DeclaredSuites, missing_reports
 from pytest_lighteval.gates.session_reports import UNENDED, Measured, SessionReport, SessionReports, judge_session, unended_reports
 from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.environment import environment
+from pytest_lighteval.plugin.exchange import forget
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
 from pytest_lighteval.plugin.items import task_of, without_group
 from pytest_lighteval.plugin.missing_tasks import declared_suites
 from pytest_lighteval.plugin.recorded_run import deferred_line, write_scores
 from pytest_lighteval.plugin.red_gates import RedSession, continues, open_missing
-from pytest_lighteval.plugin.reference import forget_exchange
+from pytest_lighteval.plugin.reference import FOLDER
 from pytest_lighteval.plugin.saved_baselines import save_baseline
 from pytest_lighteval.plugin.secret_texts import mask_likely
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.plugin.session_reports import run_reports
 from pytest_lighteval.plugin.workers import start_of
 from pytest_lighteval.reports.groups import group_results
+from pytest_lighteval.reports.judges import judge_lines
 from pytest_lighteval.reports.junit import metric_properties
 from pytest_lighteval.reports.page import PAGE
 from pytest_lighteval.reports.printable import printable
@@ -224,7 +226,8 @@ class Reporter:
             session.exitstatus = status
 
     def _write(self, session: pytest.Session) -> None:
-        forget_exchange(self._session.run_folder)
+        for folder in (self._session.run_folder, self._session.run_folder / FOLDER):
+            forget(folder)
         if self._lost and session.exitstatus == pytest.ExitCode.OK:  # what loses an item may lose the report of it too
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if not self._collected.is_used:
@@ -275,6 +278,11 @@ class Reporter:
         yield from terminal_table(report, width=self._config.get_terminal_writer().fullwidth)
         hides_failures = self._config.getoption("tbstyle", "auto") == "no" or self._config.getoption("no_summary", False)
         yield from verdict_lines(report, verbosity=self._config.get_verbosity(), repeats_failures=hides_failures)
+        for line in judge_lines(report.graders):
+            yield line, "plain"
+        for kind in report.graders.values():
+            for note in kind.get("notes", ()):
+                yield note, "open"
         for line in self._collected.cache_problems:
             yield f"the cache is not used: {line}", "open"
         if told := cache_line(self._collected.cache):

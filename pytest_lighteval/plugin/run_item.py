@@ -12,14 +12,17 @@ from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.common.statistics import mean_of_runs
 from pytest_lighteval.errors import BackendError, BackendLostError, LightevalError, NothingToAskError, UnsupportedRequestError
 from pytest_lighteval.evaluate import EvaluationSettings, StoppingRule, evaluate, task_kinds
+from pytest_lighteval.graders.judge import JudgeGrader
 from pytest_lighteval.plugin.canary import run_canary
 from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.gates import BaselineScores, baseline_scores
 from pytest_lighteval.plugin.graders import gradable, grader_of, notes_of
 from pytest_lighteval.plugin.item_report import (
     Outcome,
+    attach_backend,
     attach_cache_use,
     attach_error,
+    attach_grader,
     attach_lost,
     attach_outcome,
     attach_reference,
@@ -28,28 +31,33 @@ from pytest_lighteval.plugin.item_report import (
     attempts_of,
     note_seconds,
 )
-from pytest_lighteval.plugin.items import ReferenceItem, TaskItem
+from pytest_lighteval.plugin.items import AnswersItem, ReferenceItem, TaskItem
+from pytest_lighteval.plugin.judging import NO_JUDGE, AnswersOnly, Gathered, is_judged, without_judge
 from pytest_lighteval.plugin.progress import item_progress
+from pytest_lighteval.plugin.reference import FOLDER as REFERENCE_FOLDER
 from pytest_lighteval.plugin.reference import Reference, ReferenceResult, facts_of
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.plugin.shards import share_of
+from pytest_lighteval.plugin.stored_answers import StoredRun
 from pytest_lighteval.plugin.work_ahead import work_ahead
 from pytest_lighteval.reports.details import DetailsWriter
+from pytest_lighteval.reports.judges import judge_properties, judge_uses
 from pytest_lighteval.reports.junit import properties
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.serialize import to_plain
-from pytest_lighteval.types import Attempt, Backend, Task, TaskKey, TaskResult, results_that_count
+from pytest_lighteval.types import Attempt, Backend, Grader, Task, TaskKey, TaskResult, results_that_count
 
 
-def run_item(session: Session, item: TaskItem, backend: object, reference: Reference | None = None) -> TaskResult:
+def run_item(session: Session, item: TaskItem, backend: object, reference: Reference | None = None, judges: object = None) -> TaskResult:
     """Evaluate an item's task and judge it. Skips what the backend cannot do, unless a gate waits for it; raises LightevalError.
 
     If an earlier attempt at the item in this session has a verdict, the answers of both are judged together, and the metrics of the
     returned result are the means: whoever tries again until a score is good enough proves nothing.
     With a reference, its own result comes first, measured here if nobody did so yet, and its model is out of memory before the other one
+    is asked. `judges` is what the `lighteval_judge` fixture gave; with it, the model of a judged task has left the memory before a judge
     is asked.
     """
-    key = item.key
+    key, task = item.key, item.task
     if session.settings.gate.canary is not None:
         run_canary(session, item, checked_backend(backend))
     attempts = attempts_of(item, key)
@@ -60,23 +68,38 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
         model = checked_backend(backend)
         share = share_of(item.task, session.settings.shard)
         engine = session.cache.around(model, share=share)
-        lacking = lacking_kinds(item.task, engine)
+        lacking = lacking_kinds(task, engine)
+        grader = None
+        if is_judged(task):
+            grader = session.judging.grader(judges)
+            task = task if grader is not None else without_judge(task)
+            lacking = lacking or (None if task.metrics else NO_JUDGE)
         if lacking is None:
             if reference is not None:
-                _compare_with(session, item, reference)
+                _compare_with(session, item, reference, grader)
             try:
                 before = baseline_scores(session, key)
-                folder, stopping = session.run_folder, session.judge.early_stopping(key, item.task)
+                folder, stopping = session.run_folder, session.judge.early_stopping(key, task)
                 if earlier:  # a verdict was red, so every document is asked again
                     folder, stopping = folder / "attempts" / str(len(earlier) + 1), None
-                work_ahead(session, item, model, engine)
-                result = run_evaluation(session, item, item.task, key, engine, folder=folder, before=before, stopping=stopping, share=share)
+                if grader is not None:
+                    engine = _answers(session, item, model, share=share)
+                else:
+                    work_ahead(session, item, model, engine)
+                if isinstance(model, StoredRun):
+                    engine = model.answers_to(key)
+                uses = {} if grader is None else judge_uses(session.judging.facts(grader))
+                result = run_evaluation(
+                    session, item, task, key, engine, folder=folder, before=before, stopping=stopping, share=share, grader=grader
+                )
                 is_deferred, model_id = session.settings.gate.is_deferred, engine.fingerprint
                 verdicts = () if is_deferred else session.judge.verdicts(item.task, result, stopping, earlier=earlier, model=model_id)
                 for number in range(1, session.settings.gate.runs):
                     again = session.cache.around(repeated(model, number), repeat=number)
                     place = folder / "repeats" / str(number)
-                    repeats.append(run_evaluation(session, item, item.task, key, again, folder=place, before=before))
+                    if grader is not None:
+                        again = session.judging.stored(model, key, session.run_folder / "repeats" / str(number), is_part=False)
+                    repeats.append(run_evaluation(session, item, task, key, again, folder=place, before=before, grader=grader))
             except UnsupportedRequestError as error:
                 lacking = str(error)
         if lacking is not None and session.judge.is_gated(key, item.task):
@@ -86,8 +109,10 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
         pytest.skip(str(error))
     except LightevalError as error:
         attach_error(item, key, str(error))
-        if model is not None:
+        if model is not None and not is_judged(item.task):
             attach_use(item, model.describe())
+        if is_judged(item.task) and grader is not None:
+            attach_grader(item, session.judging.facts(grader))
         if isinstance(error, BackendLostError):
             attach_lost(item, str(error))
             item.session.shouldfail = printable(session.secrets.mask(str(error)))
@@ -96,11 +121,61 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
         attach_error(item, key, lacking, skipped=True)
         attach_use(item, model.describe())
         pytest.skip(lacking)
-    attach_outcome(item, Outcome(result=result, verdicts=verdicts), backend=facts_of(engine))
+    # what the model did is told by the item in which it answered
+    has_answers_item = grader is not None and not isinstance(model, StoredRun)
+    attach_outcome(item, Outcome(result=result, verdicts=verdicts), backend={} if has_answers_item else facts_of(engine))
+    if grader is not None:
+        attach_grader(item, session.judging.facts(grader))
+        item.user_properties += judge_properties(session.judging.facts(grader), uses)
     attach_repeats(item, key, repeats)
     shown = replace(result, metrics=mean_of_runs([*earlier, result]))
     item.user_properties += properties(shown, verdicts, attempts=(*attempts, Attempt(result=result, verdicts=verdicts)))
     return shown
+
+
+def run_answers_item(session: Session, item: AnswersItem, backend: object) -> None:
+    """Let the model answer a judged task, and keep its answers in the run's details.
+
+    A problem is told by the task's own item; this one is skipped then. Raises BackendLostError.
+    """
+    model = checked_backend(backend)
+    engine = session.cache.around(model)
+    problem = lacking_kinds(item.task, engine)
+    if problem is None:
+        work_ahead(session, item, model, engine)
+        try:
+            problem = _gathered(session, item, model).problem
+        except BackendLostError as error:
+            attach_error(item, item.key, str(error))
+            item.session.shouldfail = printable(session.secrets.mask(str(error)))
+            raise
+    if problem is not None:
+        pytest.skip(f"no answers, as the item of the task says: {problem}")
+    attach_backend(item, facts_of(engine))
+
+
+def _gathered(session: Session, item: TaskItem | AnswersItem, model: Backend) -> Gathered:
+    """Let the model answer, if nobody did so yet; also the repeats of `--gate-calibrate`."""
+
+    def measure() -> None:
+        share = share_of(item.task, session.settings.shard)
+        for number in range(session.settings.gate.runs):
+            engine = session.cache.around(repeated(model, number) if number else model, repeat=number, share=share)
+            folder = session.run_folder / "repeats" / str(number) if number else session.run_folder
+            run_evaluation(session, item, item.task, item.key, engine, folder=folder, share=share, grader=AnswersOnly())
+
+    return session.judging.gather(item.key, measure)
+
+
+def _answers(session: Session, item: TaskItem, model: Backend, *, share: tuple[int, int] | None) -> Backend:
+    """The answers to a judged task, as a backend. Raises BackendError if there are none."""
+    session.judging.key = item.key
+    if isinstance(model, StoredRun):
+        return model.answers_to(item.key)
+    gathered = _gathered(session, item, model)
+    if gathered.problem is not None:
+        raise NothingToAskError(gathered.problem) if gathered.is_empty else BackendError(gathered.problem)
+    return session.judging.stored(model, item.key, session.run_folder, is_part=share is not None)
 
 
 def run_reference_item(session: Session, item: ReferenceItem, reference: Reference) -> TaskResult:
@@ -112,26 +187,39 @@ def run_reference_item(session: Session, item: ReferenceItem, reference: Referen
         if held.lacking:
             pytest.skip(f"reference: {problem}")
         raise BackendError(f"reference: {problem}")
-    attach_reference(item, held.result, backend=held.facts)
+    if not is_judged(item.task):  # of a judged task there are only answers yet
+        attach_reference(item, held.result, backend=held.facts)
     return held.result
 
 
-def _compare_with(session: Session, item: TaskItem, reference: Reference) -> None:
-    """Make the reference's result the baseline of an item's task."""
+def _compare_with(session: Session, item: TaskItem, reference: Reference, grader: JudgeGrader | None) -> None:
+    """Make the reference's result the baseline of an item's task; its answers are judged here."""
     held = _reference_result(session, item, reference)
-    reference.release()
-    if held.result is None:
+    result = held.result
+    if result is None:
+        reference.release()
         raise BackendError(f"the reference has no score to compare with: {held.problem}")
-    if held.is_new:  # its own item did not get that far
-        attach_reference(item, held.result, backend=held.facts)
+    if is_judged(item.task):
+        model, place = reference.model(), session.run_folder / REFERENCE_FOLDER
+        if grader is None:
+            stored = session.judging.stored(model, item.key, place, is_part=False)
+            result = run_evaluation(session, item, without_judge(item.task), item.key, stored, folder=place)
+        else:
+            session.judging.key = item.key
+            stored = session.judging.stored(model, item.key, place, is_part=False)
+            result = run_evaluation(session, item, item.task, item.key, stored, folder=place, grader=grader)
+    reference.release()
+    if held.is_new or is_judged(item.task):  # its own item did not get that far
+        attach_reference(item, result, backend=held.facts)
     settings = session.settings
     assert isinstance(settings.gate.baselines, MeasuredBaselines)
-    settings.gate.baselines.add(held.result, backend=held.facts, environment=environment(), settings=to_plain(settings.evaluation))
+    settings.gate.baselines.add(result, backend=held.facts, environment=environment(), settings=to_plain(settings.evaluation))
 
 
 def _reference_result(session: Session, item: TaskItem | ReferenceItem, reference: Reference) -> ReferenceResult:
     def measure(backend: Backend, folder: Path) -> TaskResult:
-        return run_evaluation(session, item, item.task, item.key, checked_backend(backend), folder=folder)
+        grader = AnswersOnly() if is_judged(item.task) else None
+        return run_evaluation(session, item, item.task, item.key, checked_backend(backend), folder=folder, grader=grader)
 
     return reference.result(item.key, measure, lacking=lambda backend: lacking_kinds(item.task, backend))
 
@@ -148,6 +236,7 @@ def run_evaluation(
     before: BaselineScores = lambda document, seed: None,
     stopping: StoppingRule | None = None,
     share: tuple[int, int] | None = None,
+    grader: Grader | None = None,
 ) -> TaskResult:
     """Evaluate a task inside an item: with progress, a details file below `folder`, and the cache's use on the item's report.
 
@@ -162,6 +251,7 @@ def run_evaluation(
         before: What documents scored in the baseline, for the details.
         stopping: Ends the task early. None: every document is asked.
         share: The part of the task that the backend answers. None: all of it.
+        grader: For metrics that need one.
 
     Raises:
         LightevalError: There is no score, for any reason.
@@ -181,7 +271,7 @@ def run_evaluation(
                 data_sets=session.data_sets,
                 stopping=stopping,
                 share=share,
-                grader=grader_of(session, asked),
+                grader=grader or grader_of(session, asked),
                 tiny_parameters=session.settings.tiny_parameters,
                 notes=notes_of(task, asked),
                 on_detail=lambda detail: details.write(replace(detail, baseline=before(detail.doc.id, detail.few_shot_seed))),

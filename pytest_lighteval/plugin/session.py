@@ -20,6 +20,7 @@ from pytest_lighteval.graders.classifier import ClassifierGrader
 from pytest_lighteval.plugin.cache import SessionCache
 from pytest_lighteval.plugin.check_settings import MARK
 from pytest_lighteval.plugin.custom_tasks import read_custom_tasks
+from pytest_lighteval.plugin.judging import Judging
 from pytest_lighteval.plugin.options import OPTIONS, has_own_backend, is_asked_to_evaluate, value_of
 from pytest_lighteval.plugin.red_gates import red_gates
 from pytest_lighteval.plugin.reference import Reference
@@ -63,6 +64,8 @@ class Session:
     cache: SessionCache
     secrets: SecretTexts = field(repr=False)
     """Keys, which are shown nowhere."""
+    judging: Judging
+    """The models that judge answers, once a fixture made them."""
     judge: Judge
     """What the scores are held to; of the items that are left after deselection, once they are known."""
     declared: dict[TaskKey, str] = field(default_factory=dict)
@@ -83,8 +86,10 @@ class Session:
             data = f", data from {self.settings.data_home}" if self.settings.data_home else ""
             return f"lighteval: checks benchmarks without a model; a finding of severity {self.settings.checks.fail_on} fails a task{data}"
         evaluation, own = self.settings.evaluation, "backend of the project's conftest" if self.has_own_backend else "no backend"
+        answers = self.settings.judge.answers
         facts = [
-            f"backend {self.settings.backend}" if self.settings.backend else own,
+            f"backend {self.settings.backend}" if self.settings.backend else f"answers of {answers.name}" if answers else own,
+            f"judged by {', '.join(judge.shown for judge in self.settings.judge.judges)}" if self.settings.judge.judges else "",
             f"{evaluation.max_samples} documents a task" if evaluation.max_samples else "",
             "chat template" if evaluation.use_chat_template else "",
             f"{evaluation.few_shot_seeds} few-shot seeds" if evaluation.few_shot_seeds > 1 else "",
@@ -192,6 +197,9 @@ def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
     if classifier is not None:
         config.add_cleanup(classifier.close)
     is_silent = is_beside_first() and settings.backend is not None
+    place = scratch_folder(config) if is_silent else run_folder(settings.report_dir, start.time, settings.label, start.token)
+    session_cache = SessionCache(cache, newest=newest_answer_of_controller(config), on_close=config.add_cleanup)
+    against = settings.against
     return Session(
         settings=settings,
         has_own_backend=owns,
@@ -206,12 +214,15 @@ def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
             data_home=settings.data_home,
             row_cache=None if settings.cache is None else RowCache(settings.cache.folder / "data", limit_bytes=settings.cache.limit_bytes),
         ),
-        run_folder=scratch_folder(config) if is_silent else run_folder(settings.report_dir, start.time, settings.label, start.token),
+        run_folder=place,
+        judging=Judging(settings.judge, session_cache, place),
         writes_reports=not (is_silent or is_worker(config)),
-        secrets=secret_texts([settings.arguments, against.arguments if (against := settings.against) else None], os.environ),
+        secrets=secret_texts(
+            [settings.arguments, against.arguments if against else None, *(judge.arguments for judge in settings.judge.judges)], os.environ
+        ),
         judge=Judge(gate=settings.gate, settings=to_plain(settings.evaluation), red=red_gates(config, allowed=settings.gate.allowed)),
         classifier=classifier,
-        cache=SessionCache(cache, newest=newest_answer_of_controller(config), on_close=config.add_cleanup),
+        cache=session_cache,
     )
 
 

@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from pytest_lighteval.metrics.tiny_parameters import TinyParameters, read_tiny_p
 from pytest_lighteval.plugin.check_settings import CheckSettings, read_check_settings, without_model_options
 from pytest_lighteval.plugin.custom_tasks import CustomTasks, read_custom_tasks
 from pytest_lighteval.plugin.idle_options import check_idle_options
+from pytest_lighteval.plugin.judge_settings import JudgeOptions, read_judge_options
 from pytest_lighteval.plugin.lighteval_commands import model_argument_here
 from pytest_lighteval.plugin.options import OPTIONS, value_of
 from pytest_lighteval.plugin.ray_replicas import read_ray
@@ -58,7 +59,7 @@ class CacheSettings:
     """Of the answers, and of the data sets."""
 
 
-_BESIDE_THE_INI = ("gates", "baseline", "baseline_pinned", "save_baseline", "waivers", "check_accept", "tiny_parameters")
+_BESIDE_THE_INI = ("gates", "baseline", "baseline_pinned", "save_baseline", "waivers", "check_accept", "tiny_parameters", "judge_anchors")
 """Options that name files of the project."""
 
 
@@ -89,6 +90,7 @@ class Settings:
     """The engines that answer each task. None: one, in this process."""
     checks: CheckSettings | None = None
     """What `--check-tasks` asks. None: the session evaluates models."""
+    judge: JudgeOptions = field(default_factory=JudgeOptions)
     tiny_parameters: TinyParameters | None = None
     """For the estimates of tinyBenchmarks. None: there are none."""
     toxicity_classifier: ClassifierArguments | None = None
@@ -153,6 +155,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
         checks=read_check_settings(values, folder),
         tiny_parameters=_tiny_parameters(values, folder),
         toxicity_classifier=_classifier(values["toxicity_classifier"], folder),
+        judge=read_judge_options(values, folder, lambda name, text: _arguments(name, text, None, folder)),
         notes=(*defaults.notes, *custom_tasks.notes, *(gate.baselines.notes if isinstance(gate.baselines, Baselines) else ())),
     )
     # a wrong value is said first

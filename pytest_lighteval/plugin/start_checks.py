@@ -15,10 +15,12 @@ import pytest
 from pytest_lighteval import backends
 from pytest_lighteval.backends.protocol import check, check_files, own_replicas
 from pytest_lighteval.errors import LightevalError, UserInputError
+from pytest_lighteval.plugin.judging import is_judged
 from pytest_lighteval.plugin.options import has_own_backend
 from pytest_lighteval.plugin.progress import display_of, shown_records
 from pytest_lighteval.plugin.replicas import Engines, make_backend
 from pytest_lighteval.plugin.session import Session
+from pytest_lighteval.plugin.stored_answers import StoredRun
 from pytest_lighteval.plugin.torchrun import report_error
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.types import Backend
@@ -39,8 +41,11 @@ def check_start(config: pytest.Config, session: Session) -> None:
         if session.writes_reports:
             _check_folders(session)
         with shown_records(display, session.secrets.mask):
-            if not (is_check or has_own_backend(config) or _has_backend_beside(files, config.rootpath)):
+            has_model = has_own_backend(config) or session.settings.judge.answers is not None
+            if not (is_check or has_model or _has_backend_beside(files, config.rootpath)):
                 _check_backend(*_chosen(session), session.settings.replicas)
+            if any(is_judged(task) for _, task in session.judge.items):
+                _check_judges(session)
             if session.settings.against is not None:
                 _check_reference(session.settings.against.backend, session.settings.against.arguments, session.settings.replicas)
     except LightevalError as error:
@@ -53,10 +58,21 @@ def check_start(config: pytest.Config, session: Session) -> None:
 
 def checked_backend(session: Session | None) -> Backend:
     """The backend of the options, after its own checks. Raises LightevalError, also if none was chosen."""
+    if session is not None and session.settings.judge.answers is not None and not session.settings.backend:
+        return StoredRun(session.settings.judge.answers)
     backend, arguments = _chosen(session)
     assert session is not None
     _check_backend(backend, arguments, session.settings.replicas)
     return make_backend(backend, arguments, session.settings.replicas)
+
+
+def _check_judges(session: Session) -> None:
+    """Each judge of the options on its own, if a task is judged."""
+    for judge in session.settings.judge.judges:
+        try:
+            _check_backend(judge.backend, judge.arguments, judge.engines(session.settings.replicas))
+        except LightevalError as error:
+            raise UserInputError(f"judge {judge.name!r}: {error}") from error
 
 
 def _chosen(session: Session | None) -> tuple[str, msgspec.Struct]:

@@ -10,23 +10,25 @@ from pytest_lighteval.backends.chunked import ChunkedBackend
 from pytest_lighteval.backends.pool.backend import PoolBackend
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.evaluate import requests_of, task_kinds
-from pytest_lighteval.plugin.items import TaskItem
+from pytest_lighteval.plugin.items import AnswersItem, TaskItem, is_judged_item
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.types import Backend
 
 
-def work_ahead(session: Session, item: TaskItem, model: Backend, engine: Backend) -> None:
+def work_ahead(session: Session, item: TaskItem | AnswersItem, model: Backend, engine: Backend) -> None:
     """Let the engines of a pool go on with the items after this one. Any other model is left alone.
 
     Tasks of a few documents (a subject of MMLU) are one chunk, and would keep all engines but one waiting.
     """
     if isinstance(model, PoolBackend) and isinstance(engine, ChunkedBackend):
         items = item.session.items
-        later = deque(one for one in items[items.index(item) + 1 :] if isinstance(one, TaskItem) and one.key not in session.asked_ahead)
+        # a judged task's own item asks nobody: its answers are there by then
+        asking = (one for one in items[items.index(item) + 1 :] if isinstance(one, AnswersItem) or not is_judged_item(one))
+        later = deque(one for one in asking if isinstance(one, TaskItem | AnswersItem) and one.key not in session.asked_ahead)
         model.supply = partial(_ask_next, session, later, engine)
 
 
-def _ask_next(session: Session, later: deque[TaskItem], engine: ChunkedBackend) -> bool:
+def _ask_next(session: Session, later: deque[TaskItem | AnswersItem], engine: ChunkedBackend) -> bool:
     """Ask the next item's requests ahead. False: there is none."""
     if not later:
         return False

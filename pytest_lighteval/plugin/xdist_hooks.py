@@ -15,6 +15,7 @@ from pytest_lighteval.common.threads import Threads, choose_threads, usable_core
 from pytest_lighteval.plugin.gates import gate_lines, plan_session
 from pytest_lighteval.plugin.item_report import ATTRIBUTE, without_repeated_loss
 from pytest_lighteval.plugin.items import task_of, without_group
+from pytest_lighteval.plugin.judge_settings import has_judge
 from pytest_lighteval.plugin.options import is_asked_to_evaluate
 from pytest_lighteval.plugin.replicas import Engines
 from pytest_lighteval.plugin.session import Session
@@ -63,13 +64,14 @@ class XdistHooks:
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
         """Tasks differ in length by orders of magnitude: hand them out as workers get free, unless the user chose a way.
 
-        With a reference model they are handed out in order, so that all of its tasks have begun before the first one of the other model.
+        With a reference model they are handed out in order, so that all of its tasks have begun before the first one of the other model;
+        so are those of judged tasks, whose own items come last.
         """
         if config.getoption("dist") != "load" or not is_asked_to_evaluate(config):
             return None
         from xdist.scheduler import LoadScheduling, WorkStealingScheduling
 
-        if self._session.settings.against is None:
+        if self._session.settings.against is None and not has_judge(config, self._session.settings.judge):
             return WorkStealingScheduling(config, log)
         in_order = LoadScheduling(config, log)
         in_order.maxschedchunk = 1

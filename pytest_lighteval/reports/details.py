@@ -103,7 +103,7 @@ def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
     return {
         "id": doc.id,
         "few_shot_seed": detail.few_shot_seed,
-        "doc": doc,
+        "doc": doc if doc.turns else Without(doc, "turns"),
         "prompt": detail.prompt,
         "prompt_digest": detail.prompt_digest,
         "few_shot_ids": detail.few_shot_ids,

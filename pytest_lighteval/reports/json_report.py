@@ -38,6 +38,7 @@ def results_json(report: RunReport) -> str:
             "command": report.command,
             "cache": report.cache,
             "use": report.backend.get("use", {}),
+            **({"graders_use": _uses(report.graders)} if report.graders else {}),
             "task_seconds": {str(result.key): result.seconds for result in report.results},
         },
         "config_general": _config_general(report),
@@ -61,6 +62,7 @@ def results_json(report: RunReport) -> str:
         },
         "settings": report.settings,
         "backend": {name: fact for name, fact in report.backend.items() if name != "use"},
+        **({"graders": _without_use(report.graders)} if report.graders else {}),
         "environment": report.environment,
         "baselines": list(report.baselines),
         "model_args": report.model_args,
@@ -74,6 +76,17 @@ def results_json(report: RunReport) -> str:
     if report.calibration:
         content["calibration"] = report.calibration
     return to_json(content, indent=2, sort_keys=True) + "\n"
+
+
+def _uses(graders: Mapping[str, Any]) -> dict[str, Any]:
+    """What each grader took: calls, tokens, cost, which differ between runs that measure the same."""
+    return {name: judge.get("use", {}) for name, judge in graders.get("judge", {}).get("judges", {}).items()}
+
+
+def _without_use(facts: Any) -> Any:
+    if isinstance(facts, Mapping):
+        return {name: _without_use(fact) for name, fact in facts.items() if name != "use"}
+    return facts
 
 
 def _config_general(report: RunReport) -> dict[str, Any]:

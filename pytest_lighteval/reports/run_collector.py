@@ -38,6 +38,8 @@ class RunCollector:
     reference_backend: dict[str, Any] = field(default_factory=dict)
     uses: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """Worker -> what it has used so far. Without workers the only key is ""."""
+    graders: dict[str, dict[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """Kind -> worker -> what it said last of its grader."""
     cache: dict[str, int] = field(default_factory=lambda: {"hits": 0, "recalled": 0, "misses": 0})
     recalled: dict[str, int] = field(default_factory=dict)
     """Task key -> answers in its result, and in its repeats, that an earlier session computed. Absent: none."""
@@ -53,7 +55,7 @@ class RunCollector:
 
         Args:
             payload: Any of `outcomes`, `errors`, `skipped`, `attempts` (those before this one), `own_runs`, `repeats`, `backend`,
-                `cache`, `references`, `reference_backend`.
+                `graders`, `cache`, `references`, `reference_backend`.
             nodeid: The item's.
             worker: The process that ran it.
             is_reference: Whether the item is a reference's own, so that its result replaces the error of an earlier attempt.
@@ -80,6 +82,8 @@ class RunCollector:
         self.backend |= payload.get("backend", {})
         if "use" in payload.get("backend", {}):
             self.uses[worker] = payload["backend"]["use"]
+        for kind, facts in payload.get("graders", {}).items():
+            self.graders.setdefault(kind, {})[worker] = facts
         recalled = sum(lookups.get("recalled", 0) for lookups in payload.get("cache", ()))
         self.recalled |= {key: recalled for key in payload.get("outcomes", {}) if recalled}
         for lookups in payload.get("cache", ()):
@@ -175,6 +179,7 @@ class RunCollector:
             repeats=dict(sorted(self.repeats.items())),
             calibration=calibration,
             attempts=dict(sorted(self.attempts.items())),
+            graders={kind: together(list(said.values())) for kind, said in sorted(self.graders.items())},
             cache=self.cache,
             exit_status=exit_status,
             command=command,
@@ -187,6 +192,22 @@ class RunCollector:
             return {}
         use = {"use": use_of_all(self.uses.values())} if self.uses else {}
         return {**self.backend, **use, "arguments": to_plain(arguments)}
+
+
+def together(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What several processes say of their graders: the counts of `use` are added, notes are joined, of other facts the last one is kept."""
+    merged: dict[str, Any] = {}
+    for name in dict.fromkeys(name for one in facts for name in one):
+        values = [one[name] for one in facts if name in one]
+        if name == "use":
+            merged[name] = use_of_all(values)
+        elif all(isinstance(value, Mapping) for value in values):
+            merged[name] = together(values)
+        elif name == "notes":
+            merged[name] = list(dict.fromkeys(note for value in values for note in value))
+        else:
+            merged[name] = values[-1]
+    return merged
 
 
 def use_of_all(uses: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

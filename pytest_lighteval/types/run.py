@@ -82,6 +82,8 @@ class RunReport:
     """Task key -> metric -> how much the runs differ."""
     attempts: Mapping[str, tuple[Attempt, ...]] = field(default_factory=dict)
     """Task key -> all attempts at a task that was tried more than once in this session, in order."""
+    graders: Mapping[str, Any] = field(default_factory=dict)
+    """By kind, what is known of what graded answers, and in `use` what that took. Empty: no answer was graded."""
     cache: Mapping[str, int] = field(default_factory=dict)
     """`misses`: answers that were computed. `hits`: all others. `recalled`: hits that an earlier session computed. The other hits
     are answers to requests that equal another one of the same task."""

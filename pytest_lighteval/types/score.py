@@ -105,6 +105,8 @@ class Metric:
     """Number of sampled texts that it reads; only for `Ask.SAMPLES`."""
     grader: GraderKind | None = None
     """What must run or read the answer before it can be scored. None: the response is enough."""
+    optional: frozenset[str] = frozenset()
+    """Names of `corpus` that only some runs report: those in which a document has a value under this name."""
     judges_answers: bool = True
     """Whether the gold as the answer is to have the best value. False: it compares an answer with no gold."""
     anchors_of: str | None = None

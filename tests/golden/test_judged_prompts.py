@@ -25,6 +25,16 @@ def records(name: str) -> list[dict[str, Any]]:
     return [record for line in lines if (record := json.loads(line))["kind"] == "prompt"]
 
 
+def test_alrage_asks_what_the_reference_asks() -> None:
+    lines = (GOLDEN / "judges" / "alrage_qa.jsonl").read_text(encoding="utf-8").splitlines()
+    cases = [record for line in lines if (record := json.loads(line))["kind"] == "case"]
+    docs = render_docs(declared()["community|alrage_qa"], [(index, case["row"]) for index, case in enumerate(cases)], "train").docs
+
+    assert [(doc.query, list(doc.choices), doc.instruction) for doc in docs] == [
+        (case["doc"]["query"], case["doc"]["choices"], case["doc"]["instruction"]) for case in cases
+    ]
+
+
 @pytest.mark.parametrize(("name", "task"), [(name, task) for name, tasks in TASKS.items() for task in tasks])
 def test_a_judged_task_asks_what_the_reference_asks(name: str, task: str) -> None:
     asked = []

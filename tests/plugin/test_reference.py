@@ -9,7 +9,8 @@ import pytest
 
 from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.errors import BackendError, RequestsFailedError, UnsupportedRequestError
-from pytest_lighteval.plugin.reference import Reference, forget_exchange
+from pytest_lighteval.plugin.exchange import forget
+from pytest_lighteval.plugin.reference import FOLDER, Reference
 from pytest_lighteval.types import Backend, TaskKey, TaskResult
 from tests.baselines.samples import GSM8K, result
 
@@ -129,7 +130,7 @@ def test_a_bug_is_nobodys_result(made: Made, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_an_error_in_one_line(made: Made, tmp_path: Path) -> None:
     (tmp_path / "reference").write_text("a file")
 
-    with pytest.raises(BackendError, match="the reference's results cannot be kept"):
+    with pytest.raises(BackendError, match="what workers share cannot be kept"):
         made.ask(Reference(made.make, tmp_path))
 
 
@@ -137,7 +138,7 @@ def test_what_passed_between_workers_is_forgotten_at_the_end(made: Made, tmp_pat
     made.ask(Reference(made.make, tmp_path))
     assert list(tmp_path.rglob("*.msgpack"))
 
-    forget_exchange(tmp_path)
-    forget_exchange(tmp_path)
+    forget(tmp_path / FOLDER)
+    forget(tmp_path / FOLDER)
 
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
