@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.plugin.lighteval_commands import COMMANDS, OPTIONS, command_here, option_here
+from pytest_lighteval.plugin.settings import _arguments
 from tests.shared import ROOT
 
 PAGE = (ROOT / "docs" / "from-lighteval.md").read_text("utf-8")
@@ -115,3 +117,28 @@ def test_words_of_a_project_of_its_own_are_no_command(tmp_path: Path) -> None:
     assert command_here(["tests/test_x.py", "a|b|0|0"], tmp_path) is None
     assert command_here([], tmp_path) is None
     assert option_here("--cov-report", "html") is None
+
+
+def model_arguments(title: str) -> list[tuple[str, str]]:
+    table = PAGE.partition(f"### {title}\n")[2].partition("\n##")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| `")]
+    return [(words(left)[0], right.strip()) for left, right in (line.strip("| ").split("|", 1) for line in lines)]
+
+
+@pytest.mark.parametrize(
+    ("backend", "argument", "ours"),
+    [
+        pytest.param(backend, argument, ours, id=f"{backend}-{argument.partition('=')[0]}")
+        for backend, title in (("accelerate", "transformers (`--backend accelerate`)"), ("vllm", "vLLM (`--backend vllm`)"))
+        for argument, ours in model_arguments(title)
+    ],
+)
+def test_a_model_argument_of_lighteval_is_ours_or_is_answered(backend: str, argument: str, ours: str) -> None:
+    text = argument if argument.startswith("model_name=") else f"model_name=gpt2,{argument}"
+    if ours.startswith("the same"):
+        assert _arguments(backend, text, None, ROOT) is not None
+        return
+    with pytest.raises(UserInputError, match=rf"^--model-args: {argument.partition('=')[0]}: ") as caught:
+        _arguments(backend, text, None, ROOT)
+    form = re.search(r"`(--[^`]+)`", ours)
+    assert form is None or form[1] in str(caught.value)

@@ -15,6 +15,7 @@ from pytest_lighteval.errors import did_you_mean
 from pytest_lighteval.guests.lighteval import dynamic_metrics as dynamic
 from pytest_lighteval.guests.lighteval import metric_objects as objects
 from pytest_lighteval.guests.lighteval import sample_metrics as samples
+from pytest_lighteval.guests.lighteval import templates
 from pytest_lighteval.guests.lighteval.config import LightevalTaskConfig
 from pytest_lighteval.guests.lighteval.default_prompts import default_prompt
 from pytest_lighteval.guests.lighteval.documents import LightevalDoc, as_list
@@ -63,12 +64,28 @@ def served() -> dict[str, Names]:
             "TextGenerationInputGrammarType": _Anything,
         },
         "lighteval.tasks.requests": {"Doc": LightevalDoc, "SamplingMethod": objects.SamplingMethod},
+        "lighteval.tasks.multilingual": {},
+        "lighteval.tasks.multilingual.utils": {},
+        "lighteval.tasks.multilingual.utils.task_utils": _public(templates, "get_metrics_for_formulation", "normalize_subset"),
+        "lighteval.tasks.templates": {},
+        "lighteval.tasks.templates.utils": {},
+        "lighteval.tasks.templates.utils.formulation": {
+            **_public(templates, "CFFormulation", "HybridFormulation", "MCFFormulation"),
+            "Formulation": templates.AnyFormulation,
+        },
+        **{f"lighteval.tasks.templates.{name}": _public(templates, function) for name, function in _TEMPLATES.items()},
         "lighteval.utils": {},
         "lighteval.utils.imports": {"requires": _requires, "is_package_available": _is_installed},
         "lighteval.utils.language": {"Language": make_language()},
         "lighteval.utils.utils": {"as_list": as_list, "ListLike": Sequence},
         "aenum": {"extend_enum": extend_enum},
     }
+
+
+_TEMPLATES = {
+    "multichoice": "get_mcq_prompt_function",
+    **{name: f"get_{name}_prompt_function" for name in ("boolq", "continuation", "copa", "hellaswag", "nli", "qa", "translation")},
+}
 
 
 def _public(module: ModuleType, *names: str) -> dict[str, Any]:
