@@ -482,6 +482,7 @@ def _score(prompted: PromptedDoc, answer: _Answered, metrics: Sequence[Metric]) 
     values: dict[str, SampleValue | None] = {}
     soft: dict[str, float] = {}
     not_judged: dict[str, str] = {}
+    extracted: dict[str, str | None] = {}
     if answer.error is None and prompted.score is not None:
         values |= prompted.score(answer.scored)
     elif answer.error is None:
@@ -493,6 +494,9 @@ def _score(prompted: PromptedDoc, answer: _Answered, metrics: Sequence[Metric]) 
                     for name, corpus in entry.corpus.items()
                     if corpus.soft is not None
                 }
+                scored = answer.scored.get(entry.ask)
+                if entry.extract is not None and isinstance(scored, GenerateResponse) and scored.texts:
+                    extracted |= dict.fromkeys(entry.corpus, entry.extract(prompted.doc, scored.texts[0]))
             except NotJudgedError as reason:
                 values |= dict.fromkeys(entry.corpus)
                 not_judged[entry.name] = str(reason)
@@ -514,6 +518,7 @@ def _score(prompted: PromptedDoc, answer: _Answered, metrics: Sequence[Metric]) 
         soft=soft,
         prompt_digest=prompted.prompt_digest,
         truncated=prompted.dropped_shots > 0 or any(response.truncated_tokens > 0 for response in answer.responses.values()),
+        extracted=extracted,
         not_judged=not_judged,
         num_cut=ends_of(answer.responses).count("length"),
         cut_in_thoughts=answer.cut_in_thoughts,

@@ -42,13 +42,21 @@ def is_match(
     return given.startswith(right) if compare == "prefix" else given.endswith(right)
 
 
-def best_over_golds(name: str, reported: str, score: Callable[[str, str], float]) -> Metric:
-    """A metric of one greedy text: the best `score(gold, text)` over the accepted answers."""
+def best_over_golds(
+    name: str, reported: str, score: Callable[[str, str], float], *, extract: Callable[[str], str | None] | None = None
+) -> Metric:
+    """A metric of one greedy text: the best `score(gold, text)` over the accepted answers. `extract`: a text's answer, for a reader."""
 
     def sample(doc: Doc, response: GenerateResponse) -> dict[str, float]:
         return {reported: max(float(score(gold, text)) for text in response.texts[:1] for gold in doc.golds)}
 
-    return Metric(name=name, ask=Ask.GENERATION, sample=sample, corpus={reported: MEAN})
+    return Metric(
+        name=name,
+        ask=Ask.GENERATION,
+        sample=sample,
+        corpus={reported: MEAN},
+        extract=None if extract is None else lambda doc, text: extract(text),
+    )
 
 
 def word_f1(gold: str, prediction: str) -> float:
@@ -59,7 +67,8 @@ def word_f1(gold: str, prediction: str) -> float:
 
 def _quasi(name: str, reported: str, normalizer: Normalize, *, compare: Compare = "full", strip: bool = True) -> Metric:
     score = partial(is_match, compare=compare, gold_normalizer=normalizer, prediction_normalizer=normalizer, strip=strip)
-    return best_over_golds(name, reported, score)
+    finds_an_answer = normalizer in (normalizers.gsm8k, normalizers.math)
+    return best_over_golds(name, reported, score, extract=normalizer if finds_an_answer else None)
 
 
 METRICS = (

@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import hashlib
 import importlib.util
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from pytest_lighteval.errors import MissingExtraError
@@ -16,6 +18,16 @@ Target = Literal["expr", "latex", "latex_boxed_first"]
 
 CPU_SECONDS = 10
 """For two parses and a comparison, where the reference allows 5 seconds each by the clock. What takes longer is not equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class MathAnswer:
+    """What is found in a text. Without arguments: of a text that took too long."""
+
+    equal: bool = False
+    """Whether it equals a gold."""
+    found: str | None = None
+    """As math-verify writes it. None: there is no answer in it, or nobody knows."""
 
 
 class MathProcess:
@@ -30,7 +42,7 @@ class MathProcess:
         """Of the worker. None: none is running."""
         return self._process.pid
 
-    def are_equal(
+    def compare(
         self,
         golds: Sequence[str],
         text: str,
@@ -38,8 +50,8 @@ class MathProcess:
         gold_targets: Sequence[Target],
         text_targets: Sequence[Target],
         precision: int,
-    ) -> bool:
-        """Does the text have an answer equal to one of the golds, numbers to `precision` decimals?
+    ) -> MathAnswer:
+        """The text's answer beside the golds, numbers to `precision` decimals.
 
         Raises MissingExtraError without math-verify, and LightevalError if it is installed and cannot be imported.
         """
@@ -55,7 +67,7 @@ class MathProcess:
                 "cpu_seconds": self._cpu_seconds,
             }
         )
-        return reply == b"true\n"
+        return MathAnswer(**json.loads(reply)) if reply else MathAnswer()
 
     def close(self) -> None:
         """End the worker. May be called twice; a later question starts a new one."""
@@ -67,19 +79,19 @@ close = _PROCESS.close
 atexit.register(close)
 
 _MOST_ANSWERS = 4096
-_ANSWERS: dict[bytes, bool] = {}
+_ANSWERS: dict[bytes, MathAnswer] = {}
 """By a digest of the question, which may hold a text of any length."""
 
 
-def are_equal(
+def compare(
     golds: tuple[str, ...], text: str, *, gold_targets: tuple[Target, ...], text_targets: tuple[Target, ...], precision: int
-) -> bool:
-    """`MathProcess.are_equal` in the one shared process. Answers are cached, as several metrics compare the same samples."""
+) -> MathAnswer:
+    """`MathProcess.compare` in the one shared process. Answers are cached, as several metrics compare the same samples."""
     question = (golds, text, gold_targets, text_targets, precision)
     key = hashlib.sha256(repr(question).encode()).digest()
     answer = _ANSWERS.get(key)
     if answer is None:
-        answer = _PROCESS.are_equal(golds, text, gold_targets=gold_targets, text_targets=text_targets, precision=precision)
+        answer = _PROCESS.compare(golds, text, gold_targets=gold_targets, text_targets=text_targets, precision=precision)
         if len(_ANSWERS) >= _MOST_ANSWERS:
             del _ANSWERS[next(iter(_ANSWERS))]
         _ANSWERS[key] = answer

@@ -1,4 +1,4 @@
-"""The program of a math process: JSON questions on standard input, `true` or `false` for each on standard output.
+"""The program of a math process: JSON questions on standard input, and a JSON answer for each on standard output.
 
 It is started as a file, so that it imports math-verify and nothing of this package. A question that takes too much CPU time or memory
 ends the program; its parent sees the closed pipe. It also ends with its parent, whose death closes its standard input.
@@ -19,15 +19,20 @@ ADDRESS_SPACE_BYTES = 4 << 30
 KEPT_LENGTH = 10_000
 
 
-def answer(question: dict[str, Any]) -> bool:
-    """Does the text have an answer that equals one of the golds? False if either side has none."""
+def answer(question: dict[str, Any]) -> dict[str, Any]:
+    """`equal`: does the text have an answer that equals one of the golds? False if either side has none.
+
+    `found`: the text's answer as math-verify writes it. None: it has none.
+    """
     from math_verify import verify
 
     golds = [_parse(gold, tuple(question["gold_targets"])) for gold in question["golds"]]
     text, targets = question["text"], tuple(question["text_targets"])
     # a long text is not kept
     given = _parse(text, targets) if len(text) <= KEPT_LENGTH else _parse.__wrapped__(text, targets)
-    return any(verify(gold, given, float_rounding=question["precision"], timeout_seconds=None) for gold in golds)
+    is_equal = any(verify(gold, given, float_rounding=question["precision"], timeout_seconds=None) for gold in golds)
+    # math-verify puts the text of an answer behind what it means
+    return {"equal": is_equal, "found": str(given[-1])[:KEPT_LENGTH] if given else None}
 
 
 @lru_cache(maxsize=256)

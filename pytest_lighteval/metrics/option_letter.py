@@ -32,4 +32,9 @@ def _sample(doc: Doc, response: GenerateResponse) -> dict[str, float]:
     return {"option_acc": float(chosen_option(doc, response.texts[0]) in doc.gold)}
 
 
-METRICS = (Metric(name="option_letter", ask=Ask.GENERATION, sample=_sample, corpus={"option_acc": MEAN}),)
+def _extract(doc: Doc, text: str) -> str | None:
+    chosen = chosen_option(doc, text)
+    return None if chosen is None or chosen >= len(doc.choices) else doc.choices[chosen]
+
+
+METRICS = (Metric(name="option_letter", ask=Ask.GENERATION, sample=_sample, corpus={"option_acc": MEAN}, extract=_extract),)

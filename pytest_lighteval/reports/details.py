@@ -108,6 +108,7 @@ def detail_line(detail: Detail, *, seconds: float) -> dict[str, Any]:
         "prompt_digest": detail.prompt_digest,
         "few_shot_ids": detail.few_shot_ids,
         "answers": {str(ask): _answer(detail, ask) for ask in sorted(detail.requests)},
+        **({"extracted": dict(detail.extracted)} if detail.extracted else {}),
         "scores": dict(detail.values),
         "baseline_scores": detail.baseline,
         "truncated": detail.truncated,

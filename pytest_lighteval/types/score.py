@@ -107,6 +107,8 @@ class Metric:
     """What must run or read the answer before it can be scored. None: the response is enough."""
     optional: frozenset[str] = frozenset()
     """Names of `corpus` that only some runs report: those in which a document has a value under this name."""
+    extract: Callable[[Doc, str], str | None] | None = None
+    """The answer that it finds in a generated text, for a reader; None: it finds none. None in its place: it takes the whole text."""
     judges_answers: bool = True
     """Whether the gold as the answer is to have the best value. False: it compares an answer with no gold."""
     anchors_of: str | None = None
@@ -283,6 +285,8 @@ class Detail:
     prompt_digest: str = ""
     truncated: bool = False
     """The prompt was cut, or lost few-shot examples, to fit the model's length."""
+    extracted: Mapping[str, str | None] = field(default_factory=dict)
+    """Reported name -> the answer that its metric found in the first text; None: it found none. Absent: it takes the whole text."""
     not_judged: Mapping[str, str] = field(default_factory=dict)
     """Metric -> why it gave up on this document; its values are then None."""
     num_cut: int = 0

@@ -14,7 +14,7 @@ from math_verify import verify
 
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.metrics import math_process
-from pytest_lighteval.metrics.math_process import MathProcess, Target
+from pytest_lighteval.metrics.math_process import MathAnswer, MathProcess, Target
 from tests.metrics.differences import COMPARISONS
 from tests.metrics.golden import read_lines
 from tests.shared import needs_shared
@@ -43,7 +43,7 @@ def process() -> Iterator[MathProcess]:
 
 
 def equal(process: MathProcess, golds: Sequence[str], text: str, *, text_targets: Sequence[Target] = ("expr", "latex_boxed_first")) -> bool:
-    return process.are_equal(golds, text, gold_targets=["latex"], text_targets=text_targets, precision=5)
+    return process.compare(golds, text, gold_targets=["latex"], text_targets=text_targets, precision=5).equal
 
 
 def test_answers_are_compared_by_what_they_mean(process: MathProcess) -> None:
@@ -92,7 +92,7 @@ def test_a_closed_process_is_gone_and_starts_again_at_need(process: MathProcess)
 def test_no_worker_outlives_its_parent() -> None:
     program = (
         "from pytest_lighteval.metrics import math_process as m\n"
-        "m.are_equal(('$1$',), '1', gold_targets=('latex',), text_targets=('expr',), precision=5)\n"
+        "m.compare(('$1$',), '1', gold_targets=('latex',), text_targets=('expr',), precision=5)\n"
         "print(m._PROCESS.pid, flush=True)\n"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
@@ -105,7 +105,7 @@ def test_a_worker_notices_that_its_parent_was_killed() -> None:
     program = (
         "import os\n"
         "from pytest_lighteval.metrics import math_process as m\n"
-        "m.are_equal(('$1$',), '1', gold_targets=('latex',), text_targets=('expr',), precision=5)\n"
+        "m.compare(('$1$',), '1', gold_targets=('latex',), text_targets=('expr',), precision=5)\n"
         "print(m._PROCESS.pid, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
@@ -125,7 +125,7 @@ def test_a_library_that_cannot_be_imported_is_an_error_and_no_wrong_answer(tmp_p
     process = MathProcess()
 
     with pytest.raises(LightevalError, match="math-verify is installed and cannot be used: ImportError: antlr4 is of another version"):
-        process.are_equal(["1"], "1", gold_targets=("expr",), text_targets=("expr",), precision=5)
+        process.compare(["1"], "1", gold_targets=("expr",), text_targets=("expr",), precision=5)
 
     assert process.pid is None
 
@@ -134,17 +134,25 @@ def test_answers_are_remembered_by_a_digest_and_not_with_their_texts(monkeypatch
     asked: list[str] = []
 
     class Process:
-        def are_equal(self, golds: Sequence[str], text: str, **_: Any) -> bool:
+        def compare(self, golds: Sequence[str], text: str, **_: Any) -> MathAnswer:
             asked.append(text)
-            return text == golds[0]
+            return MathAnswer(equal=text == golds[0])
 
     monkeypatch.setattr(math_process, "_PROCESS", Process())
     monkeypatch.setattr(math_process, "_ANSWERS", {})
     monkeypatch.setattr(math_process, "_MOST_ANSWERS", 2)
     texts = ["1", "2", "2", "1", "3", "1"]
 
-    equal = [math_process.are_equal(("1",), text, gold_targets=("expr",), text_targets=("expr",), precision=5) for text in texts]
+    equal = [math_process.compare(("1",), text, gold_targets=("expr",), text_targets=("expr",), precision=5).equal for text in texts]
 
     assert equal == [text == "1" for text in texts]
     assert asked == ["1", "2", "3", "1"]
     assert [len(key) for key in math_process._ANSWERS] == [32, 32]
+
+
+def test_the_answer_in_a_text_is_told(process: MathProcess) -> None:
+    def found(text: str) -> str | None:
+        return process.compare(["7"], text, gold_targets=["expr"], text_targets=["expr", "latex_boxed_first"], precision=5).found
+
+    assert found("So $x = 3$ and the answer is $\\boxed{7.0}$.") == "7.0"
+    assert found("I do not know.") is None

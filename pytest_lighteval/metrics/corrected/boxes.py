@@ -72,7 +72,7 @@ def are_same(one: str, other: str) -> bool:
         return forms[0] == forms[1]
     golds, text = (rf"\boxed{{{_with_braces(one)}}}",), rf"\boxed{{{_with_braces(other)}}}"
     targets: tuple[math_process.Target, ...] = ("latex_boxed_first",)
-    return math_process.are_equal(golds, text, gold_targets=targets, text_targets=targets, precision=5)
+    return math_process.compare(golds, text, gold_targets=targets, text_targets=targets, precision=5).equal
 
 
 def _has_words(answer: str) -> bool:

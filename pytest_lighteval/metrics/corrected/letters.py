@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from pytest_lighteval.metrics.corrected.canonical import canonical
-from pytest_lighteval.metrics.extraction import IsRight, extractive_match
+from pytest_lighteval.metrics.extraction import Extract, IsRight, extractive_match
 from pytest_lighteval.metrics.languages import ENGLISH, LANGUAGES, Language
 from pytest_lighteval.metrics.sampling import pass_at_k
 from pytest_lighteval.types import Doc
@@ -158,14 +158,18 @@ def announced_letter_equality(language: Language = ENGLISH) -> IsRight:
     return is_right
 
 
+def _announced(language: Language = ENGLISH) -> Extract:
+    return lambda doc, text: announced_letter(text, len(doc.choices), language)
+
+
 METRICS = (
-    extractive_match("gpqa_instruct_metric_corrected", announced_letter_equality()),
+    extractive_match("gpqa_instruct_metric_corrected", announced_letter_equality(), _announced()),
     *(
         pass_at_k(f"gpqa_instruct_pass_at_1_{n}n_corrected", f"gpqa_pass@1:{n}_samples", announced_letter_equality(), k=1, samples=n)
         for n in (1, 4, 8)
     ),
     *(
-        extractive_match(f"extractive_match_indices_{name}_corrected", announced_letter_equality(language))
+        extractive_match(f"extractive_match_indices_{name}_corrected", announced_letter_equality(language), _announced(language))
         for name, language in LANGUAGES.items()
     ),
 )
