@@ -81,7 +81,7 @@ def letter_answer(language: Language = ENGLISH) -> Extract:
     return lambda doc, text: find_letter(text, len(doc.choices), language)
 
 
-def extractive_match(name: str, is_right: IsRight, extract: Extract) -> Metric:
+def extractive_match(name: str, is_right: IsRight, extract: Extract | None = None) -> Metric:
     """1 if the greedy text is right."""
 
     def sample(doc: Doc, response: GenerateResponse) -> dict[str, float]:
