@@ -80,7 +80,7 @@ def _load_dataset(task: Task, name: str, split: str, **arguments: Any) -> list[R
         raise MissingExtraError("datasets", "hub") from error
     PROGRESS.info("%s: reading the split %s of %s", task.id, split, data_set_name(task))
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             rows: list[Row] = datasets.load_dataset(name, task.hf_subset, split=split, **arguments).to_list()
     except Exception as error:  # network, hub, cache and parsers each raise their own kinds; all are about this data set
         problem = f"the split {split!r} of {data_set_name(task)} could not be loaded: {in_one_line(error)}"
@@ -90,7 +90,7 @@ def _load_dataset(task: Task, name: str, split: str, **arguments: Any) -> list[R
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """Switch off the bars of `datasets` and of the hub's client, which would mix with pytest's own lines."""
     import datasets
     import huggingface_hub.utils

@@ -50,6 +50,12 @@ class Source:
         return self.place[0] == "files" and all(file.path.endswith(".jsonl") for file in self.files)
 
 
+def splits_of(task: Task, *, data_home: Path) -> tuple[str, ...] | None:
+    """The splits that a repository's card names for the task's subset. None: the card does not say. Raises DataError as `find_source`."""
+    patterns = _patterns_of_card(task, repository(task, data_home))
+    return None if patterns is None else tuple(patterns)
+
+
 def find_source(task: Task, split: str, *, data_home: Path | None) -> Source:
     """Where the task's split is now. Raises DataError if there is no such split, repository, subset or file."""
     if task.hf_repo is None:
@@ -57,7 +63,7 @@ def find_source(task: Task, split: str, *, data_home: Path | None) -> Source:
     if data_home is None:
         place = ("hub", task.hf_repo, task.hf_subset or "", task.hf_revision or "", split)
         return Source(place=place, read=lambda: read_hub(task, split))
-    folder = _repository(task, data_home)
+    folder = repository(task, data_home)
     files = _files_of_card(task, folder, split)
     if files is not None:
         return _of_files(task, files)
@@ -80,7 +86,7 @@ def row_source(task: Task, split: str, *, data_home: Path | None) -> str:
             raise DataError(f"{task.id}: {file.path}: {error.strerror or error}") from error
     subset = task.hf_subset
     if subset is None and data_home is not None:
-        subset = _default_subset(_card_configs(_repository(task, data_home)))
+        subset = _default_subset(_card_configs(repository(task, data_home)))
     names = [task.hf_repo] if data_home is None else _names(task, data_home)
     return f"{names[-1].casefold()}|{subset or 'default'}|{split}"
 
@@ -100,7 +106,7 @@ def _state(task: Task, file: Path) -> FileState:
 # -------------------------------------------------------------------------------------------------- a data home
 
 
-def _repository(task: Task, data_home: Path) -> Path:
+def repository(task: Task, data_home: Path) -> Path:
     """The task's repository in a data home, under its own name or the one that `ALIASES.json` gives for it."""
     names = _names(task, data_home)
     for candidate in names:
@@ -135,8 +141,8 @@ def _aliases(task: Task, place: Path) -> Mapping[str, str]:
     return aliases
 
 
-def _files_of_card(task: Task, folder: Path, split: str) -> list[Path] | None:
-    """The parquet files that the repository's card names for a split. None: `datasets` must find the files, or they are no parquet."""
+def _patterns_of_card(task: Task, folder: Path) -> dict[str, list[str]] | None:
+    """Split -> patterns of its files, of the task's subset. None: `datasets` must find the files."""
     configs = _card_configs(folder)
     if not configs:
         return None
@@ -144,9 +150,15 @@ def _files_of_card(task: Task, folder: Path, split: str) -> list[Path] | None:
     if subset is None:
         raise DataError(f"{task.id}: {task.hf_repo} needs an hf_subset: {listed(configs)}")
     config = _chosen(task, subset, configs, f"{task.hf_repo} has no subset")
-    patterns = _split_patterns(config.get("data_files"))
-    if patterns is None or "data_dir" in config:
+    return None if "data_dir" in config else _split_patterns(config.get("data_files"))
+
+
+def _files_of_card(task: Task, folder: Path, split: str) -> list[Path] | None:
+    """The parquet files that the repository's card names for a split. None: `datasets` must find the files, or they are no parquet."""
+    patterns = _patterns_of_card(task, folder)
+    if patterns is None:
         return None
+    subset = _default_subset(_card_configs(folder)) if task.hf_subset is None else task.hf_subset
     what = f"{task.hf_repo}{f', subset {subset!r},' if subset else ''} has no split"
     files = []
     for pattern in _chosen(task, split, patterns, what):

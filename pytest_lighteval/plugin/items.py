@@ -67,6 +67,8 @@ class SuiteFile(pytest.Module):
 
     def _checks(self, session: Session, tasks: Iterable[Task]) -> Iterator[CheckItem]:
         """One item for each task, whatever its few-shot counts are."""
+        if guests := [task.id for task in tasks if task.guest is not None]:
+            raise self.CollectError(f"{guests[0]}: --check-tasks cannot check the tasks of another harness")
         for task in tasks:
             if counts := list(dict.fromkeys(few_shots for few_shots, _ in session.counts(task))):
                 key = TaskKey(suite=task.suite, task=task.name, few_shots=0)
@@ -108,6 +110,9 @@ def _files(session: Session, rootpath: Path, path: str) -> Iterator[Path]:
     folders = [folder if folder.is_dir() else folder.parent for folder in (*session.named, *session.roots)]
     candidates = [rootpath, *folders, *(folder.parent for folder in folders)]
     yield from dict.fromkeys(found for folder in candidates if (found := folder / path).is_file())
+    guests = session.catalogue.guests
+    if guests is not None and path == guests.shown:
+        yield guests.path
     if not path:  # a named file outside the rootdir has no other name to pytest than its being named
         yield from (file for file in session.named if file.is_file())
     if (shipped := session.catalogue.shipped / path.removeprefix("suites/")).is_file():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_lighteval.backends.classifier.text_classifier import TextClassifier
+from pytest_lighteval.backends.common.user_cache import cache_home
 from pytest_lighteval.data.data_sets import DataSets
 from pytest_lighteval.data.row_cache import RowCache
 from pytest_lighteval.errors import LightevalError, UserInputError
@@ -17,6 +18,7 @@ from pytest_lighteval.gates.gate_file import check_gates
 from pytest_lighteval.gates.judge import Judge
 from pytest_lighteval.gates.waivers import check_waivers
 from pytest_lighteval.graders.classifier import ClassifierGrader
+from pytest_lighteval.guests.lm_eval.source import LmEvalTasks
 from pytest_lighteval.plugin.cache import SessionCache
 from pytest_lighteval.plugin.check_settings import MARK
 from pytest_lighteval.plugin.custom_tasks import read_custom_tasks
@@ -171,7 +173,11 @@ def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
         _check_arguments(config)
     else:
         check_rootdir(config)
-    catalogue = Catalogue((*own, *settings.custom_tasks.folders), settings.custom_tasks.readers)
+    folders = settings.custom_tasks.folders
+    guests = LmEvalTasks(
+        cache=cache_home() if settings.cache is None else settings.cache.folder, data_home=settings.data_home, folders=folders
+    )
+    catalogue = Catalogue((*own, *folders), settings.custom_tasks.readers, guests)
     if settings.gate.file is not None:
         check_gates(settings.gate.file, catalogue)
     if settings.gate.waivers is not None:
@@ -179,7 +185,7 @@ def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
     arguments: Sequence[str] | None = None
     selected: dict[str, list[Selected]] | None = None
     if settings.specs:
-        by_file = catalogue.select(settings.specs)
+        by_file = catalogue.select(settings.specs, settings.few_shots)
         selected = {}
         for chosen in (chosen for file in by_file.values() for chosen in file):
             selected.setdefault(chosen.task.id, []).append(chosen)
@@ -205,7 +211,7 @@ def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
         has_own_backend=owns,
         catalogue=catalogue,
         # where nothing but a conftest asks for suites, the user must name them: other tests are not to wait for a model
-        roots=(*(own if is_asked_to_evaluate(config) else ()), *settings.custom_tasks.paths, catalogue.shipped),
+        roots=(*(own if is_asked_to_evaluate(config) else ()), *settings.custom_tasks.paths, catalogue.shipped, guests.path),
         named=tuple(path for path in _named_paths(config, arguments or ()) if _may_hold_suites(path, config, settings)) if is_named else (),
         arguments=None if arguments is None or [*arguments] == config.args else tuple(arguments),
         selected=selected,

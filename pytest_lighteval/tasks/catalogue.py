@@ -7,6 +7,7 @@ import importlib.resources
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from pytest_lighteval.common.losses import unit_problem
 from pytest_lighteval.errors import LightevalError, UserInputError, did_you_mean
@@ -28,15 +29,50 @@ def shipped_suites() -> Path:
     return installed if installed.is_dir() else package.parent / "suites"
 
 
+class GuestTasks(Protocol):
+    """A suite that no suite file declares: the tasks of another harness."""
+
+    @property
+    def suite(self) -> str:
+        """Its name."""
+
+    @property
+    def path(self) -> Path:
+        """A YAML file at which pytest collects those of its tasks that are in no file of the user's."""
+
+    @property
+    def shown(self) -> str:
+        """How ids call that file."""
+
+    def owns(self, path: Path) -> bool:
+        """Whether a YAML file is the harness's, and no suite file."""
+
+    def load(self, path: Path) -> list[Task]:
+        """The tasks of such a file. Raises LightevalError."""
+
+    def select(self, spec: TaskSpec, few_shots: Sequence[int] | None) -> list[Selected]:
+        """What a spec selects; `few_shots` are the counts where it has none. Raises LightevalError."""
+
+    def named(self, name: str) -> list[Task]:
+        """The tasks of a name. Raises LightevalError."""
+
+
 class Catalogue:
     """Suite files by path, each read once per session.
 
     Args:
         own: the user's folders of suite files.
         modules: the user's Python modules, and what reads the tasks of each. Their tasks come before all others of the same name.
+        guests: the tasks of another harness. None: there are none.
     """
 
-    def __init__(self, own: Sequence[Path] = (), modules: Mapping[Path, Callable[[], list[Task]]] | None = None) -> None:
+    def __init__(
+        self,
+        own: Sequence[Path] = (),
+        modules: Mapping[Path, Callable[[], list[Task]]] | None = None,
+        guests: GuestTasks | None = None,
+    ) -> None:
+        self.guests = guests
         self.shipped = shipped_suites()
         # the user's folders are read completely; a shipped suite only when a spec names it
         self._own = tuple(root for root in own if root != self.shipped)
@@ -46,6 +82,8 @@ class Catalogue:
 
     def shown(self, path: Path) -> str | None:
         """`suites/<suite>/<file>.yaml` for a shipped file, wherever it is installed. None: the file is not a shipped one."""
+        if self.guests is not None and path == self.guests.path:
+            return self.guests.shown
         return f"suites/{path.relative_to(self.shipped).as_posix()}" if path.is_relative_to(self.shipped) else None
 
     def is_module(self, path: Path) -> bool:
@@ -58,6 +96,9 @@ class Catalogue:
         Raises FileError.
         """
         path = path.resolve()
+        if self._is_guests(path):
+            assert self.guests is not None
+            return self.guests.load(path)
         if path not in self._loaded:
             shown = self.shown(path) or str(path)
             is_part = wanted is not None and self.families.holds(path)
@@ -71,15 +112,25 @@ class Catalogue:
             return self._loaded[path]
         return [task for task in self._loaded[path] if any(map(wanted, (task.name, *task.aliases)))]
 
-    def select(self, specs: Sequence[TaskSpec]) -> dict[Path, list[Selected]]:
-        """What the specs select, by suite file; files are in the order of the specs. Raises FileError, UserInputError."""
+    def select(self, specs: Sequence[TaskSpec], few_shots: Sequence[int] | None = None) -> dict[Path, list[Selected]]:
+        """What the specs select, by suite file, in the order of the specs, guests last. `few_shots`: where a guest's spec has no count.
+
+        Raises FileError, UserInputError.
+        """
+        theirs = [spec for spec in specs if self.guests is not None and spec.suite == self.guests.suite]
+        ours = [spec for spec in specs if spec not in theirs]
+        chosen = self._selected(ours) if ours else []
+        if self.guests is not None:
+            chosen += [selected for spec in theirs for selected in self.guests.select(spec, few_shots)]
         by_file: dict[Path, list[Selected]] = {}
-        for selected in self._selected(specs):
+        for selected in {(one.task.id, one.few_shots, one.truncate): one for one in chosen}.values():
             by_file.setdefault(selected.task.path.resolve(), []).append(selected)
         return by_file
 
     def find(self, pattern: TaskPattern) -> list[Task]:
         """The task of a pattern, or all tasks of its superset. Raises FileError, UserInputError."""
+        if self.guests is not None and pattern.suite == self.guests.suite:
+            return self.guests.named(pattern.task)
         spec = TaskSpec(suite=pattern.suite, task=pattern.task, few_shots=0)
         if spec.is_pattern:
             raise UserInputError(f"{pattern}: a task or a superset is named here; * and ? are for --tasks")
@@ -114,8 +165,9 @@ class Catalogue:
 
     @property
     def _folders(self) -> list[str]:
-        """Names of the shipped suites, which are the names of their folders."""
-        return sorted(folder.name for folder in self.shipped.iterdir() if folder.name != FOLDER and any(self.suite_files(folder)))
+        """Names of the shipped suites, which are the names of their folders, and that of the guests."""
+        shipped = (folder.name for folder in self.shipped.iterdir() if folder.name != FOLDER and any(self.suite_files(folder)))
+        return sorted((*shipped, *([self.guests.suite] if self.guests is not None else [])))
 
     def _selected(self, specs: Sequence[TaskSpec]) -> list[Selected]:
         tasks = itertools.chain(self._tasks({spec.suite for spec in specs}), self._of_families(specs))
@@ -129,7 +181,11 @@ class Catalogue:
 
     def _paths(self, roots: Iterable[Path]) -> Iterable[Path]:
         """The modules, and the suite files below the roots, each once."""
-        return dict.fromkeys((*self._modules, *(path for root in roots for path in self.suite_files(root))))
+        files = (path for root in roots for path in self.suite_files(root))
+        return dict.fromkeys((*self._modules, *(path for path in files if not self._is_guests(path))))
+
+    def _is_guests(self, path: Path) -> bool:
+        return self.guests is not None and self.guests.owns(path.resolve())
 
     def _of_families(self, specs: Sequence[TaskSpec]) -> Iterable[Task]:
         """The tasks of families that the specs mean."""
@@ -162,7 +218,7 @@ def _check_names(task: Task, shown: str) -> None:
     """Raise for metrics and gates that the metric registry does not know. A skipped task may name a missing metric."""
     if task.skip:
         return
-    own = () if task.code is None else task.code.metrics
+    own = task.metrics if task.guest is not None else () if task.code is None else task.code.metrics
     for position, name in enumerate(task.metrics):
         if any(spec.name == name for spec in task.judges):
             if name in REGISTRY:

@@ -13,6 +13,8 @@ from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.types import Task, TaskKey
 from pytest_lighteval.types.task import superset_name
 
+GUESTS = frozenset(("lm_eval",))
+"""Suites of other harnesses, whose tasks have few-shot counts of their own: a spec may leave the count out."""
 _AVERAGE = ":_average"
 """Ends the key of a superset's row."""
 _GLOB = re.compile(r"[*?\[]")
@@ -82,14 +84,15 @@ class TaskSpec:
 
     suite: str
     task: str
-    few_shots: int
+    few_shots: int | None
+    """None: the task's own count, which only guests have in a spec."""
     truncate: bool = False
     where: str = ""
     """`path:line: ` of a spec that came from a file, for messages."""
 
     def __str__(self) -> str:
         """The spec in Lighteval's own notation."""
-        return f"{self.suite}|{self.task}|{self.few_shots}|{int(self.truncate)}"
+        return f"{self.suite}|{self.task}" + ("" if self.few_shots is None else f"|{self.few_shots}|{int(self.truncate)}")
 
     @property
     def literal_beginning(self) -> str:
@@ -175,7 +178,7 @@ def _parse_spec(text: str, where: str) -> TaskSpec:
         pattern = parse_pattern(text)
     except UserInputError as error:
         raise UserInputError(f"{where}{error}") from None
-    if pattern.few_shots is None:
+    if pattern.few_shots is None and pattern.suite not in GUESTS:
         lacks = "suite is missing" if pattern.task.isdecimal() else f"few-shot count is missing; write {pattern}|0 for no examples"
         raise SpecError(text, f"{where}{text!r}: the {lacks}")
     return TaskSpec(suite=pattern.suite, task=pattern.task, few_shots=pattern.few_shots, truncate=bool(pattern.truncate), where=where)
@@ -203,6 +206,7 @@ def select(
     chosen: dict[tuple[str, int, bool], Selected] = {}
     for spec in specs:
         for task in _named(spec, by_suite, suites, more_names):
+            assert spec.few_shots is not None  # only guests have specs without one
             selected = Selected(task=task, few_shots=spec.few_shots, truncate=spec.truncate)
             chosen.setdefault((task.id, spec.few_shots, spec.truncate), selected)
     return list(chosen.values())

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pytest_lighteval.baselines.importers.names import LOWER_IS_BETTER, find_task
+from pytest_lighteval.baselines.importers.names import HARNESS, LOWER_IS_BETTER, Target, find_task, harness_metric
 from pytest_lighteval.common.yaml_lines import YamlFile
 from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.types import GateSpec
@@ -71,8 +71,10 @@ _DEFAULT_RTOL = 0.08
 _DEFAULT_TOLERANCE = 0.08
 
 
-def vllm_gates(path: Path) -> ImportedGates:
+def vllm_gates(path: Path, *, of_harness: bool = False) -> ImportedGates:
     """Floors of one of vLLM's model files.
+
+    `of_harness`: for the harness's own tasks (`lm_eval|gsm8k|5`), which run here unchanged, in place of their counterparts in our suites.
 
     Two formats: `.buildkite/lm-eval-harness/configs/*.yaml` (`tasks[].metrics[]` with `name` and `value`; the score may be a share `rtol`,
     0.08 by default, below the value) and `tests/evals/gsm8k/configs/*.yaml` (`accuracy_threshold`, which the score may miss by `tolerance`,
@@ -82,28 +84,31 @@ def vllm_gates(path: Path) -> ImportedGates:
     """
     content = _load(path)
     if "accuracy_threshold" in content:
-        return _vllm_gsm8k(path, content)
+        return _vllm_gsm8k(path, content, of_harness=of_harness)
     tasks = content.get("tasks")
     if not isinstance(tasks, list):
         raise UserInputError(f"{path}: tasks: a list is needed: this is no file of vLLM's lm-eval-harness")
     rtol = _number(path, "rtol", content.get("rtol", _DEFAULT_RTOL))
     gates: dict[str, dict[str, GateSpec]] = {}
     unmapped: list[str] = []
+    given = None if content.get("num_fewshot") is None else _count(path, "num_fewshot", content["num_fewshot"])
     for field, task, name, value in _vllm_values(path, tasks):
-        known = find_task(task)
+        known = None if of_harness else find_task(task)
         target = known.metrics.get(name if "," in name else f"{name},none") if known else None
-        if known is None or target is None:
+        if of_harness:
+            target = Target(task=f"{HARNESS}|{task}", metric=harness_metric(name))
+        if target is None:
             unmapped.append(f"{task} {name} {value:g}" + ("" if known is None else ": no metric here is the same"))
             continue
-        few_shots = known.few_shots if content.get("num_fewshot") is None else _count(path, "num_fewshot", content["num_fewshot"])
-        key = f"{target.task}|{few_shots}"
+        few_shots = known.few_shots if given is None and known is not None else given
+        key = target.task if few_shots is None else f"{target.task}|{few_shots}"
         if target.metric in gates.setdefault(key, {}):
             raise UserInputError(f"{path}: {field}: {task} {name} is given twice")
         if target.metric in LOWER_IS_BETTER:
             gates[key][target.metric] = GateSpec(max=round(value * (1 + rtol), _DIGITS))
         else:
             gates[key][target.metric] = GateSpec(min=round(value * (1 - rtol), _DIGITS))
-    return ImportedGates(gates=gates, unmapped=tuple(unmapped), notes=tuple(_vllm_notes(content, rtol, gates)))
+    return ImportedGates(gates=gates, unmapped=tuple(unmapped), notes=tuple(_vllm_notes(content, rtol, gates, of_harness=of_harness)))
 
 
 def _vllm_values(path: Path, tasks: list[Any]) -> Iterator[tuple[str, str, str, float]]:
@@ -118,8 +123,11 @@ def _vllm_values(path: Path, tasks: list[Any]) -> Iterator[tuple[str, str, str, 
             yield at, task["name"], metric["name"], _number(path, f"{at}.value", metric.get("value"))
 
 
-def _vllm_notes(content: Mapping[str, Any], rtol: float, gates: Mapping[str, object]) -> Iterator[str]:
+def _vllm_notes(content: Mapping[str, Any], rtol: float, gates: Mapping[str, object], *, of_harness: bool) -> Iterator[str]:
     yield f"from vLLM's lm-eval values, less {rtol:.0%}; a baseline of your own finds losses far smaller than that"
+    if of_harness:
+        yield _command(content, gates)
+        return
     if content.get("limit") is not None:
         yield f"measured on the first {content['limit']} documents of each task, which are not the first {content['limit']} here"
     if any(key.startswith("leaderboard|mmlu:_average|") for key in gates):
@@ -128,13 +136,38 @@ def _vllm_notes(content: Mapping[str, Any], rtol: float, gates: Mapping[str, obj
         yield "measured with the chat template: --use-chat-template"
 
 
-def _vllm_gsm8k(path: Path, content: Mapping[str, Any]) -> ImportedGates:
+_MODEL_ARGUMENTS = {
+    "dtype": "dtype",
+    "max_model_len": "max_length",
+    "tensor_parallel_size": "tensor_parallel_size",
+    "trust_remote_code": "trust_remote_code",
+}
+"""vLLM's fields that are model arguments here."""
+
+
+def _command(content: Mapping[str, Any], gates: Mapping[str, object]) -> str:
+    """The command that runs what the file runs."""
+    arguments = [f"pretrained={content.get('model_name', 'MODEL')}"]
+    arguments += [f"{ours}={str(content[theirs]).lower()}" for theirs, ours in _MODEL_ARGUMENTS.items() if content.get(theirs) is not None]
+    limit = content.get("limit")
+    words = [
+        *("pytest", f'--tasks "{",".join(gates)}"', "--backend vllm", f'--model-args "{",".join(arguments)}"'),
+        *([f"--max-samples {limit}"] if limit is not None else []),
+        *(["--use-chat-template"] if content.get("apply_chat_template") else []),
+        "--gates FILE",
+    ]
+    return " ".join(words)
+
+
+def _vllm_gsm8k(path: Path, content: Mapping[str, Any], *, of_harness: bool) -> ImportedGates:
     threshold = _number(path, "accuracy_threshold", content["accuracy_threshold"])
     tolerance = _number(path, "tolerance", content.get("tolerance", _DEFAULT_TOLERANCE))
     few_shots = _count(path, "num_fewshot", content.get("num_fewshot", 5))
     gate = GateSpec(min=round(threshold - tolerance, _DIGITS))
     return ImportedGates(
-        gates={f"lighteval|gsm8k|{few_shots}": {"extractive_match": gate}},
+        gates={f"{HARNESS}|gsm8k|{few_shots}": {"exact_match,flexible-extract": gate}}
+        if of_harness
+        else {f"lighteval|gsm8k|{few_shots}": {"extractive_match": gate}},
         notes=(f"from vLLM's threshold {threshold:g}, less {tolerance:g}; a baseline of your own finds losses far smaller than that",),
     )
 

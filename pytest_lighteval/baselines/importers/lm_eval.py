@@ -39,16 +39,8 @@ def lm_eval_baseline(results: Path, *, samples: Sequence[Path] | None = None) ->
 
     Raises UserInputError: a file is missing or is not one of the harness's; there are no samples.
     """
-    content = _json(results, results.name, read_utf8(results, shown=str(results)))
-    numbers = content.get("results") if isinstance(content, dict) else None
-    if not isinstance(numbers, dict):
-        raise UserInputError(f"{results}: results: is missing: this is no results file of lm-evaluation-harness")
-    date = results.stem.removeprefix("results_")
-    files = sorted(results.parent.glob(f"samples_*_{date}.jsonl")) if samples is None else list(samples)
-    if not files:
-        raise UserInputError(f"{results}: there are no samples_<task>_{date}.jsonl beside it; lm-eval writes them with --log_samples")
-    by_task = {_task_of(file, numbers): file for file in files}
-    provenance = _provenance(content)
+    run = read_run(results, samples=samples)
+    content, numbers, by_task, provenance = run.content, run.numbers, run.samples, run.provenance
     tasks: dict[TaskKey, BaselineTask] = {}
     unmapped: list[str] = []
     # a group's row is computed from its tasks' rows
@@ -65,12 +57,54 @@ def lm_eval_baseline(results: Path, *, samples: Sequence[Path] | None = None) ->
             unmapped.append(f"{name}: its samples file is missing")
         else:
             theirs = _HarnessTask(path=results, name=name, content=content, known=known, split=known.split)
-            values = _values(by_task[name], known)
+            values = _values(run, name, known)
             unmapped += [f"{name} {metric}: no sample has it" for metric in known.metrics if metric not in values]
             for task in _tasks(theirs, values, provenance):
                 # truthfulqa's two scores are two tasks there
                 tasks[task.key] = _together(tasks[task.key], task) if task.key in tasks else task
     return ImportedBaseline(baseline=Baseline(tasks=tasks), unmapped=tuple(unmapped))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HarnessRun:
+    """The files of a run."""
+
+    path: Path
+    content: Mapping[str, Any]
+    numbers: Mapping[str, Any]
+    """Of `content`: by task and group."""
+    samples: Mapping[str, Path]
+    """By task."""
+    provenance: Provenance
+
+    def fact(self, table: str, name: str) -> Any:
+        """A task's entry in a table of the results."""
+        return _mapping(self.content.get(table)).get(name)
+
+    def lines(self, task: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The samples of a task, and where each stands. Raises UserInputError."""
+        file = self.samples[task]
+        for number, line in enumerate(read_utf8(file, shown=str(file)).splitlines(), start=1):
+            if line.strip():
+                sample = _json(file, f"{file.name}:{number}", line)
+                document = sample.get("doc_id") if isinstance(sample, dict) else None
+                if type(document) is not int or document < 0:
+                    raise UserInputError(f"{file}:{number}: doc_id: a whole number is needed")
+                yield f"{file}:{number}", sample
+
+
+def read_run(results: Path, *, samples: Sequence[Path] | None = None) -> HarnessRun:
+    """The files of a run; `samples` as in `lm_eval_baseline`. Raises UserInputError."""
+    content = _json(results, results.name, read_utf8(results, shown=str(results)))
+    numbers = content.get("results") if isinstance(content, dict) else None
+    if not isinstance(numbers, dict):
+        raise UserInputError(f"{results}: results: is missing: this is no results file of lm-evaluation-harness")
+    date = results.stem.removeprefix("results_")
+    files = sorted(results.parent.glob(f"samples_*_{date}.jsonl")) if samples is None else list(samples)
+    if not files:
+        raise UserInputError(f"{results}: there are no samples_<task>_{date}.jsonl beside it; lm-eval writes them with --log_samples")
+    by_task = {_task_of(file, numbers): file for file in files}
+    return HarnessRun(path=results, content=content, numbers=numbers, samples=by_task, provenance=_provenance(content))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,27 +158,22 @@ def _provenance(content: Mapping[str, Any]) -> Provenance:
     )
 
 
-def _values(file: Path, known: LmEvalTask) -> dict[str, dict[int, SampleValue | None]]:
+def _values(run: HarnessRun, task: str, known: LmEvalTask) -> dict[str, dict[int, SampleValue | None]]:
     """`metric,filter` -> document -> value, of the metrics that have a counterpart."""
     found: dict[str, dict[int, SampleValue | None]] = {}
-    for number, line in enumerate(read_utf8(file, shown=str(file)).splitlines(), start=1):
-        if not line.strip():
-            continue
-        sample = _json(file, f"{file.name}:{number}", line)
-        document = sample.get("doc_id") if isinstance(sample, dict) else None
-        if type(document) is not int or document < 0:
-            raise UserInputError(f"{file}:{number}: doc_id: a whole number is needed")
+    for where, sample in run.lines(task):
+        document = sample["doc_id"]
         for name in known.metrics:
             metric, _, chosen = name.partition(",")
             if metric in sample and sample.get("filter", "none") == chosen:
                 values = found.setdefault(name, {})
                 if document in values:
-                    raise UserInputError(f"{file}:{number}: doc_id: {document} is given twice with {name}")
-                values[document] = _value(file, f"{number}: {metric}", sample[metric])
+                    raise UserInputError(f"{where}: doc_id: {document} is given twice with {name}")
+                values[document] = _value(f"{where}: {metric}", sample[metric])
     return found
 
 
-def _value(file: Path, where: str, value: Any) -> SampleValue | None:
+def _value(where: str, value: Any) -> SampleValue | None:
     """One of the harness's values as ours: a list of booleans is how many hold, and of how many."""
     if value is None or isinstance(value, (bool, int, float)):
         return None if value is None else float(value)
@@ -152,7 +181,7 @@ def _value(file: Path, where: str, value: Any) -> SampleValue | None:
         return (sum(value), len(value))
     if isinstance(value, list) and all(isinstance(member, (int, float)) for member in value):
         return tuple(value)
-    raise UserInputError(f"{file}:{where}: a number or a list of numbers is needed, not {str(value)[:40]!r}")
+    raise UserInputError(f"{where}: a number or a list of numbers is needed, not {str(value)[:40]!r}")
 
 
 def _tasks(theirs: _HarnessTask, values: Mapping[str, Mapping[int, SampleValue | None]], provenance: Provenance) -> Iterator[BaselineTask]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-LOWER_IS_BETTER = frozenset({"ppl"})
-"""Of the metrics that the table names."""
+LOWER_IS_BETTER = frozenset({"ppl", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score"})
+"""Of the metrics that the table names, and of the harness's own."""
+HARNESS = "lm_eval"
+"""The suite of the harness's own tasks, which run here unchanged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +144,11 @@ TASKS: dict[str, LmEvalTask] = {
 
 _FAMILIES = {"blimp": "train", "xcopa": "test", "xwinograd": "test"}
 """`family_member` is `lighteval|family:member`, with one accuracy."""
+
+
+def harness_metric(name: str) -> str:
+    """What the harness's own tasks report here for its `metric,filter`: the metric alone for the filter `none`."""
+    return name.removesuffix(",none")
 
 
 def find_task(name: str) -> LmEvalTask | None:
