@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_lighteval.baselines.importers.names import HARNESS
 from pytest_lighteval.baselines.model import BaselineTask, Repeated
 
 _SHOWN = 0.5e-4
@@ -80,7 +81,8 @@ def problems(task: BaselineTask, *, documents: int | None, digest: str | None, m
     """
     if task.prompt_digests is not None:
         for field, fact in (("version", task.version), ("dataset_fingerprint", task.dataset_fingerprint)):
-            if fact is None:
+            # the harness's files have its prompts, and no digest of its data
+            if fact is None and (field, task.key.suite) != ("dataset_fingerprint", HARNESS):
                 yield field, "is null, which only an imported baseline without prompts may have"
     if documents is not None and documents != task.documents:
         yield "documents", f"{documents} is not possible; packed.ids names {task.documents}"

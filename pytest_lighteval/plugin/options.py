@@ -65,7 +65,7 @@ OPTIONS = (
         name="custom-tasks",
         kind="many",
         metavar="PATH",
-        help="a folder of suites of your own, or a Python module of tasks written for Lighteval (it is run); may be given more than once",
+        help="a folder of suites or lm-eval tasks of your own, or a Python module of tasks for Lighteval (it is run); may be repeated",
     ),
     Option(name="few-shots", metavar="N[,N...]", help="few-shot counts for every task, instead of those in the suite files"),
     Option(name="max-samples", metavar="N", help="ask only the first N documents of each task, after the seeded shuffle"),

@@ -41,7 +41,7 @@ def group_results(results: Sequence[TaskResult]) -> dict[str, dict[str, MetricRe
     rows = {}
     for key, tasks in sorted(parts.items()):
         if len(tasks) > 1 and (shared := _shared_metrics(tasks)):
-            rows[str(key)] = {name: _average(tasks, name) for name in shared}
+            rows[str(key)] = {name: _average(tasks, name, _weights(tasks, name)) for name in shared}
     for key, tasks in sorted(languages.items()):
         benchmarks = Counter(map(_benchmark, tasks))
         weights = [1 / len(benchmarks) / benchmarks[_benchmark(task)] for task in tasks]
@@ -49,7 +49,9 @@ def group_results(results: Sequence[TaskResult]) -> dict[str, dict[str, MetricRe
             rows[str(key)] = {name: _average(tasks, name, weights) for name in shared}
     if results:
         names = list(dict.fromkeys(name for result in ordered for name in result.metrics))
-        rows[ALL] = {name: _average(averaged_in_all(ordered, name), name) for name in names}
+        for name in names:
+            averaged = averaged_in_all(ordered, name)
+            rows.setdefault(ALL, {})[name] = _average(averaged, name, [1 / len(averaged)] * len(averaged))
     return rows
 
 
@@ -87,10 +89,9 @@ def _corrected_by(key: TaskKey) -> tuple[str, str] | None:
     return (suite, task) if key.suite == _CORRECTED and dot else None
 
 
-def _average(tasks: Sequence[TaskResult], name: str, weights: Sequence[float] | None = None) -> MetricResult:
-    """`weights`: together 1. None: those of `_weights`."""
+def _average(tasks: Sequence[TaskResult], name: str, weights: Sequence[float]) -> MetricResult:
+    """`weights`: together 1."""
     numbers = [task.metrics[name] for task in tasks]
-    weights = weights or _weights(tasks, name)
     return MetricResult(
         value=sum(number.value * weight for number, weight in zip(numbers, weights, strict=True)),
         stderr=_error_of_sum(tasks, name, weights),
@@ -100,9 +101,9 @@ def _average(tasks: Sequence[TaskResult], name: str, weights: Sequence[float] | 
 
 
 def _weights(tasks: Sequence[TaskResult], name: str) -> list[float]:
-    """What each task's number counts; together 1."""
+    """What each task of a superset counts; together 1."""
     documents = sum(task.metrics[name].n for task in tasks)
-    if documents and all(task.weighs_documents for task in tasks) and len({task.key.superset for task in tasks}) == 1:
+    if documents and all(task.weighs_documents for task in tasks):
         return [task.metrics[name].n / documents for task in tasks]
     return [1 / len(tasks)] * len(tasks)
 
