@@ -18,6 +18,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,11 +30,14 @@ from benchmarks.document import table
 from pytest_lighteval.backends import load_backend
 from pytest_lighteval.backends.chunked import ChunkedBackend
 from pytest_lighteval.backends.fake import FakeArguments, FakeBackend
+from pytest_lighteval.backends.pool.actors import RayPlace
 from pytest_lighteval.backends.pool.backend import PoolBackend
-from pytest_lighteval.backends.pool.local import LocalPlace
+from pytest_lighteval.backends.pool.cluster import Cluster, Demand
+from pytest_lighteval.backends.pool.local import LocalPlace, Place
 from pytest_lighteval.backends.pool.messages import Answer, Ask, Done, Ready
 from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.common.threads import set_threads
+from pytest_lighteval.common.versions import installed_versions
 from pytest_lighteval.data.data_sets import DataSets
 from pytest_lighteval.evaluate import EvaluationSettings, requests_of
 from pytest_lighteval.tasks.catalogue import Catalogue
@@ -46,6 +50,8 @@ BEGIN, END = "<!-- measured: written by `python -m benchmarks.pool --write` -->"
 SUBJECTS = ("professional_law", "moral_scenarios", "miscellaneous", "professional_psychology", "high_school_psychology")
 SECONDS_A_REQUEST = 0.05
 SIMULATED = 64
+STORE = 80 * 2**20
+"""Bytes of a Ray node's object store: the least that it takes is 75 MiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,11 +209,44 @@ def many_engines(options: Options) -> Iterator[list[str]]:
 
 
 def killed_engines(options: Options) -> Iterator[list[str]]:
-    """Members that are killed, and what is computed again."""
-    count, delay = options.killed_documents, 0.001
-    question = "{}: " + "what is the answer to this question? " * 10
-    requests = [LoglikelihoodRequest(prompt=question.format(number), choices=(" a", " b")) for number in range(count)]
-    pool = loaded(make_pool(4, "fake", FakeArguments(delay=delay)))
+    """Members that are killed, and what is computed again, with documents of two sizes."""
+    count = options.killed_documents
+    for repeats in (10, 1):
+        question = "{}: " + "what is the answer to this question? " * repeats
+        requests = [LoglikelihoodRequest(prompt=question.format(number), choices=(" a", " b")) for number in range(count)]
+        size = round(sum(len(request.prompt) for request in requests) / count, -1)
+        killed = _ask_while_killing(requests, options)
+        yield [
+            f"an engine killed every {options.seconds_between_kills:g} s, {count:,} documents of {size:g} bytes, four engines that sleep",
+            f"{killed.kills} killed in {killed.seconds:.0f} s; nothing lost, nothing twice; {killed.again:.1%} computed again",
+            "at most 5 % again",
+        ]
+    sent = len(pickle.dumps(Answer(number=1, position=1, response=killed.answer)))
+    each = 1e6 * killed.cpu / count
+    ten_million = 1e7 * each / 1e6 / 3600
+    yield [
+        "the controller's cost of an answer, and of 10 million",
+        f"{each:.0f} µs of CPU and {sent} bytes; {ten_million:.1f} hours of CPU, {1e7 * sent / 1e9:.1f} GB",
+        "told",
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Killed:
+    """What happened while members were killed."""
+
+    kills: int
+    seconds: float
+    cpu: float
+    """Seconds of the controller."""
+    again: float
+    """Share of the documents that was computed again."""
+    answer: Any
+    """One of the responses."""
+
+
+def _ask_while_killing(requests: list[LoglikelihoodRequest], options: Options) -> _Killed:
+    pool = loaded(make_pool(4, "fake", FakeArguments(delay=0.001)))
     is_over = threading.Event()
     kills = 0
 
@@ -235,19 +274,51 @@ def killed_engines(options: Options) -> Iterator[list[str]]:
     computed = sum(member["answers"] for member in pool.describe()["use"]["members"]) - 1
     pool.close()
     assert answers == dict(FakeBackend().loglikelihood(requests))
+    return _Killed(kills=kills, seconds=seconds, cpu=cpu, again=computed / len(requests) - 1, answer=answers[0])
+
+
+def ray_nodes(options: Options) -> Iterator[list[str]]:
+    """Three nodes of Ray on this machine against three local members, which sleep."""
+    if not installed_versions(("ray",)):
+        yield ["Ray, three nodes on this machine, against three local engines", "Ray is not installed", "at most 10 % slower"]
+        return
+    count, delay = options.requests, 0.01
+    requests = mixed(count)
+    arguments = FakeArguments(delay=delay)
+    times: dict[str, list[float]] = {"local": [], "ray": []}
+    with three_nodes() as address:
+        cluster = Cluster(address)
+        try:
+            demand = Demand(cpus=1, gpus=0, resources={})
+            for _ in range(2):  # in turn, so that a busy machine disturbs both alike
+                local: list[Place] = [LocalPlace(number) for number in range(1, 4)]
+                actors: list[Place] = [RayPlace(cluster, number, demand, threads=1) for number in range(1, 4)]
+                for name, places in (("local", local), ("ray", actors)):
+                    pool = loaded(PoolBackend("fake", arguments, places))
+                    times[name].append(ask_all(pool, [requests]))
+                    pool.close()
+        finally:
+            cluster.close()
+    more = min(times["ray"]) / min(times["local"]) - 1
     yield [
-        f"an engine killed every {options.seconds_between_kills:g} s, {count:,} documents of 370 bytes, four engines that sleep",
-        f"{kills} killed in {seconds:.0f} s; nothing lost, nothing twice; {computed / count - 1:.1%} computed again",
-        "at most 5 % again",
+        f"Ray, three nodes on this machine, against three local engines; {count:,} requests, {1000 * delay:g} ms each, best of two",
+        f"{min(times['local']):.1f} s, {min(times['ray']):.1f} s: {more:+.1%}",
+        "at most 10 % slower",
     ]
-    sent = len(pickle.dumps(Answer(number=1, position=1, response=answers[0])))
-    each = 1e6 * cpu / count
-    ten_million = 1e7 * each / 1e6 / 3600
-    yield [
-        "the controller's cost of an answer, and of 10 million",
-        f"{each:.0f} µs of CPU and {sent} bytes; {ten_million:.1f} hours of CPU, {1e7 * sent / 1e9:.1f} GB",
-        "told",
-    ]
+
+
+@contextmanager
+def three_nodes() -> Iterator[str]:
+    """The address of a new cluster, of which nothing is left afterwards."""
+    from ray.cluster_utils import Cluster as Nodes
+
+    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False})
+    try:
+        for _ in range(2):
+            nodes.add_node(num_cpus=1, object_store_memory=STORE)
+        yield nodes.address
+    finally:
+        nodes.shutdown()
 
 
 PARTS: dict[str, Callable[[Options], Iterator[list[str]]]] = {
@@ -255,6 +326,7 @@ PARTS: dict[str, Callable[[Options], Iterator[list[str]]]] = {
     "one": one_engine,
     "many": many_engines,
     "killed": killed_engines,
+    "ray": ray_nodes,
 }
 
 

@@ -28,6 +28,8 @@ class ChunkLimits:
     """A cut computes the shared beginning again, so a chunk has this many times its size: the cuts cost 5 % at most."""
     most: int = 2**20
     """The size at which a chunk is cut, whatever the cut costs."""
+    requests: int = 512
+    """Requests of a chunk that is cheap to cut: about two batches of a GPU. Short ones do not fill it, and all are lost with an engine."""
     rows: int = 256
     """Texts that are generated together at least: an engine continues about so many at a time, and the last ones leave it idle."""
 
@@ -52,7 +54,7 @@ def cut(requests: Sequence[Request], limits: ChunkLimits | None = None) -> list[
     rows, before = 0, b""
     for index in _in_order(texts):
         shared = common_prefix(before, texts[index])
-        if not chunks or _is_full(limits, size=sizes[-1], rows=rows, shared=shared, kind=requests[index]):
+        if not chunks or _is_full(limits, size=sizes[-1], count=len(chunks[-1]), rows=rows, shared=shared, kind=requests[index]):
             chunks.append([])
             sizes.append(0)
             rows = shared = 0
@@ -60,21 +62,22 @@ def cut(requests: Sequence[Request], limits: ChunkLimits | None = None) -> list[
         sizes[-1] += len(texts[index]) - shared + _more(requests[index])
         rows += _rows(requests[index])
         before = texts[index]
-    if len(chunks) > 1 and not _is_worth_a_chunk(limits, size=sizes[-1], rows=rows, kind=requests[chunks[-1][0]]):
+    last = chunks[-1] if chunks else []
+    if len(chunks) > 1 and not _is_worth_a_chunk(limits, size=sizes[-1], count=len(last), rows=rows, kind=requests[last[0]]):
         rest = chunks.pop()
         chunks[-1] += rest
     return [tuple(chunk) for chunk in chunks]
 
 
-def _is_full(limits: ChunkLimits, *, size: int, rows: int, shared: int, kind: Request) -> bool:
+def _is_full(limits: ChunkLimits, *, size: int, count: int, rows: int, shared: int, kind: Request) -> bool:
     if isinstance(kind, GenerateRequest) and rows < limits.rows:
         return False
-    return size >= limits.most or size >= max(limits.size, limits.per_stem * shared)
+    return size >= limits.most or ((size >= limits.size or count >= limits.requests) and size >= limits.per_stem * shared)
 
 
-def _is_worth_a_chunk(limits: ChunkLimits, *, size: int, rows: int, kind: Request) -> bool:
+def _is_worth_a_chunk(limits: ChunkLimits, *, size: int, count: int, rows: int, kind: Request) -> bool:
     """Whether the last chunk is at least half of one."""
-    return 2 * size >= limits.size and (not isinstance(kind, GenerateRequest) or 2 * rows >= limits.rows)
+    return (2 * size >= limits.size or 2 * count >= limits.requests) and (not isinstance(kind, GenerateRequest) or 2 * rows >= limits.rows)
 
 
 def _in_order(texts: Mapping[int, bytes]) -> list[int]:

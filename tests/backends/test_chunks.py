@@ -62,6 +62,15 @@ def test_cuts_cost_five_percent_at_most() -> None:
     assert costs(questions(long, 3000), long) < 0.05
 
 
+def test_short_requests_are_cut_by_their_number_unless_their_stem_is_long() -> None:
+    short = [LoglikelihoodRequest(prompt=f"{number} + 1 =", choices=(" 1",)) for number in range(1600)]
+    stem = "s" * 3000
+
+    # the last cut leaves less than half of a chunk, which stays with the one before
+    assert [len(chunk) for chunk in cut(short)] == [512, 512, 576]
+    assert len(cut([LoglikelihoodRequest(prompt=f"{stem}{request.prompt}", choices=(" 1",)) for request in short])) == 1
+
+
 def test_a_stem_that_is_too_long_is_computed_again() -> None:
     stem = few_shots(1, 20_000)
 
@@ -98,7 +107,7 @@ def test_texts_are_generated_in_chunks_that_fill_an_engine() -> None:
 
     assert of(200, max_new_tokens=8000) == [200]
     assert of(1000, max_new_tokens=2048) == [256, 256, 256, 232]
-    assert of(1000, max_new_tokens=10) == [1000]
+    assert of(1000, max_new_tokens=10) == [512, 488]
     assert of(600, max_new_tokens=2048, num_samples=64) == [4] * 150
     assert of(1000) == of(1000, max_new_tokens=2048)
 
