@@ -26,6 +26,16 @@ def declared_suites(session: Session, config: pytest.Config) -> DeclaredSuites:
     return DeclaredSuites(tasks=declared, selection=_selection(session, config))
 
 
+def named_suites(session: Session, config: pytest.Config) -> frozenset[str] | None:
+    """The suites with a file at or below the session's paths, whatever `--lf` left of them. None: a file there is broken."""
+    arguments = session.arguments if session.arguments is not None else config.args
+    paths = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in arguments]
+    try:
+        return frozenset(task.suite for path in paths for task in session.catalogue.tasks_below(path))
+    except LightevalError:
+        return None
+
+
 def _selection(session: Session, config: pytest.Config) -> str | None:
     """The option that chooses among the tasks of the suites that are named. None: there is none."""
     settings = session.settings

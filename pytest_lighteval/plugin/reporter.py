@@ -22,7 +22,7 @@ from pytest_lighteval.plugin.environment import environment
 from pytest_lighteval.plugin.exchange import forget
 from pytest_lighteval.plugin.item_report import ATTRIBUTE
 from pytest_lighteval.plugin.items import task_of, without_group
-from pytest_lighteval.plugin.missing_tasks import declared_suites
+from pytest_lighteval.plugin.missing_tasks import declared_suites, named_suites
 from pytest_lighteval.plugin.recorded_run import deferred_line, write_scores
 from pytest_lighteval.plugin.red_gates import RedSession, continues, open_missing
 from pytest_lighteval.plugin.reference import FOLDER
@@ -202,7 +202,11 @@ class Reporter:
             return missing_reports(judge.gate, planned, suites)
         still = still_missing(judge.gate, planned, suites, open_missing(self._config))
         red.missing = sorted({str(key) for key in (*still, *vanished_tasks(judge.gate, planned, suites))})
-        return missing_reports(judge.gate, planned, suites, earlier=still if continues(self._config) else ())
+        if not (still and continues(self._config)):
+            return missing_reports(judge.gate, planned, suites)
+        named = named_suites(self._session, self._config)  # pytest, too, asks again only what failed below the paths that are named
+        earlier = [key for key in still if named is None or key.suite in named]
+        return missing_reports(judge.gate, planned, suites, earlier=earlier)
 
     def _save(self, session: pytest.Session) -> Iterator[SessionReport]:
         """Write the baselines that the session is asked for. A failure for each that is not written."""

@@ -87,6 +87,23 @@ def test_an_open_missing_task_ends_when_its_suite_declares_it_again(pytester: py
     assert pytester.runpytest(*FAKE, *BASELINE, "--lf").ret == pytest.ExitCode.OK
 
 
+def test_an_open_missing_task_of_another_path_is_not_judged_and_stays_open(pytester: pytest.Pytester, suite: Path) -> None:
+    other = pytester.path / "suites" / "other"
+    other.mkdir()
+    for file in suite.parent.iterdir():
+        (other / file.name).write_text(file.read_text().replace("suite: gated", "suite: other"))
+    without_alone(suite)
+    pytester.runpytest("suites", *FAKE[1:], *BASELINE)
+
+    elsewhere = pytester.runpytest("suites/other", *FAKE[1:], *BASELINE, "--lf", "--gate-allow", "ungated")
+    again = pytester.runpytest("suites", *FAKE[1:], *BASELINE, "--lf")
+
+    assert elsewhere.ret == pytest.ExitCode.OK
+    elsewhere.stdout.no_fnmatch_line("*does not declare it any more*")
+    assert again.ret == pytest.ExitCode.TESTS_FAILED
+    again.stdout.fnmatch_lines(["FAILED lighteval::gated|alone|0 - *does not declare it any more*"])
+
+
 def test_a_suite_that_was_not_named_is_told_in_a_line(pytester: pytest.Pytester, suite: Path) -> None:
     base = json.loads((pytester.path / "base.json").read_text())
     base["tasks"]["other|task|0"] = base["tasks"]["gated|alone|0"]
