@@ -24,6 +24,10 @@ class MeasuredBaselines:
     are_complete = False
     """A task that the reference has not measured is skipped, not new."""
 
+    def promises(self, key: TaskKey) -> bool:
+        """Whether the task will be measured before it is needed: a reference measures whatever is selected."""
+        return True
+
     def find(self, key: TaskKey) -> BaselineTask | None:
         """The task's baseline. None: it is not measured yet."""
         return self._tasks.get(key)

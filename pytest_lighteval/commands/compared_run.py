@@ -15,7 +15,7 @@ from pytest_lighteval.commands.joined_runs import JoinedRuns
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gates.missing_tasks import DeclaredSuites
 from pytest_lighteval.gates.run_baselines import baseline_of_run
-from pytest_lighteval.reports.answers import Answer, read_answers
+from pytest_lighteval.reports.answers import StoredAnswer, read_answers
 from pytest_lighteval.reports.recorded_run import RecordedRun, is_run_folder, read_run
 from pytest_lighteval.reports.rows import model_name
 from pytest_lighteval.tasks.catalogue import Catalogue
@@ -41,7 +41,7 @@ class ComparedRun:
         """The model that it measured. None: it does not say."""
         return None if self.recorded is None else model_name(self.recorded.report)
 
-    def answers(self, key: TaskKey, ids: Sequence[str]) -> Mapping[str, Answer]:
+    def answers(self, key: TaskKey, ids: Sequence[str]) -> Mapping[str, StoredAnswer]:
         """What its model answered to these documents. Empty: it keeps no texts. Raises DataError for damaged details."""
         return {} if self.recorded is None else read_answers(Path(self.name), key, ids)
 

@@ -188,16 +188,19 @@ class Family:
     gates: int
     share: float = 1.0
     """What these gates and their pooled test have of alpha; a pinned baseline has the rest."""
+    has_pool: bool = True
+    """False: there is no pooled test, and the gates have its part."""
 
     @property
     def gate_alpha(self) -> float:
         """The alpha of each gate's test for a loss."""
-        return self.share * (self.alpha if self.gates <= 1 else 0.8 * self.alpha / self.gates)
+        together = 0.8 * self.alpha if self.gates > 1 and self.has_pool else self.alpha
+        return self.share * (together / max(self.gates, 1))
 
     @property
     def pooled_alpha(self) -> float | None:
         """The alpha of the pooled test. None: there is none."""
-        return None if self.gates <= 1 else 0.2 * self.share * self.alpha
+        return 0.2 * self.share * self.alpha if self.gates > 1 and self.has_pool else None
 
 
 def holm(p_values: Mapping[str, float], family: Family) -> dict[str, float]:

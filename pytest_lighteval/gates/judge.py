@@ -31,6 +31,8 @@ class Judge:
     gate: GateSettings
     share: float = 1.0
     """Of alpha, for this comparison; other comparisons with other models have the rest."""
+    has_pool: bool = True
+    """False: no pooled test, and the gates have its part of alpha."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The options that may change a score, as plain values: they explain changed prompts."""
     items: tuple[tuple[TaskKey, Task], ...] = ()
@@ -47,7 +49,7 @@ class Judge:
         gate, pinned = self.gate, None
         if gate.pinned is not None:
             pinned = plan_pinned(items, find=gate.pinned.find, file=gate.file, policy=gate.policy)
-        return replace(self, items=tuple(items), plan=_plan(gate, items, self.share), pinned=pinned)
+        return replace(self, items=tuple(items), plan=_plan(gate, items, self.share, has_pool=self.has_pool), pinned=pinned)
 
     def is_gated(self, key: TaskKey, task: Task) -> bool:
         """Whether the session is red without a score of this task."""
@@ -181,7 +183,7 @@ def _always_reported(task: Task) -> Iterator[str]:
     return (name for entry in metrics_of(task) for name in entry.corpus if name not in entry.optional)
 
 
-def _plan(gate: GateSettings, items: Sequence[tuple[TaskKey, Task]], part: float) -> GatePlan | None:
+def _plan(gate: GateSettings, items: Sequence[tuple[TaskKey, Task]], part: float, *, has_pool: bool) -> GatePlan | None:
     baselines = gate.baselines
     if baselines is None:
         return None
@@ -190,9 +192,9 @@ def _plan(gate: GateSettings, items: Sequence[tuple[TaskKey, Task]], part: float
 
     def promised(key: TaskKey) -> Collection[str] | None:
         if isinstance(baselines, MeasuredBaselines):
-            return reported.get(key)
+            return reported.get(key) if baselines.promises(key) else None
         task = baselines.find(key)
         return None if task is None else task.metrics
 
     share = part * (1.0 if gate.pinned is None else 1 - PINNED_SHARE)
-    return plan_gates(items, promised=promised, file=gate.file, policy=gate.policy, share=share)
+    return plan_gates(items, promised=promised, file=gate.file, policy=gate.policy, share=share, has_pool=has_pool)

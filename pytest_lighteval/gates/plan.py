@@ -59,7 +59,13 @@ class GatePlan:
 
 
 def plan_gates(
-    items: Iterable[tuple[TaskKey, Task]], *, promised: Promised, file: GateFile | None, policy: Policy, share: float = 1.0
+    items: Iterable[tuple[TaskKey, Task]],
+    *,
+    promised: Promised,
+    file: GateFile | None,
+    policy: Policy,
+    share: float = 1.0,
+    has_pool: bool = True,
 ) -> GatePlan:
     """Choose the gates among the selected tasks.
 
@@ -69,7 +75,7 @@ def plan_gates(
       which all of them are compared. The tasks themselves are then advisory, except one that says `paired: gate`.
     - A task all of whose metrics are ignored is left out of its superset's gate.
 
-    `share`: of the session's alpha; a pinned baseline has the rest.
+    `share`: of the session's alpha; a pinned baseline, or other comparisons, have the rest. `has_pool`: as `Family` has it.
 
     Raises UserInputError for a metric of a superset that its tasks do not report.
     """
@@ -102,7 +108,12 @@ def plan_gates(
             for key in keys:
                 chosen[key] = {name: replace(choice, covered=True) for name, choice in chosen[key].items()}
     every = [*chosen.values(), *groups.values()]
-    family = Family(alpha=policy.alpha, gates=sum(not choice.advisory for choices in every for choice in choices.values()), share=share)
+    family = Family(
+        alpha=policy.alpha,
+        gates=sum(not choice.advisory for choices in every for choice in choices.values()),
+        share=share,
+        has_pool=has_pool,
+    )
 
     def gate(key: TaskKey, name: str, choice: _Choice, siblings: Sequence[TaskKey], own: Sequence[TaskKey] = ()) -> PairedGate:
         # advisory siblings share one alpha, so that of many subtasks few are reported by chance

@@ -17,7 +17,7 @@ _ID_END = b'","few_shot_seed":'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class StoredAnswer:
     """What a model answered to one document."""
 
     texts: tuple[str, ...] = ()
@@ -52,14 +52,14 @@ class Answer:
         return self.logprobs
 
 
-def read_answers(folder: Path, key: TaskKey, ids: Collection[str]) -> dict[str, Answer]:
+def read_answers(folder: Path, key: TaskKey, ids: Collection[str]) -> dict[str, StoredAnswer]:
     """The answers to these documents in a run's details; of several few-shot seeds the first. Documents that are not there are left out.
 
     Raises DataError for a line that is damaged.
     """
     path = _newest(folder, key)
     wanted = set(ids)
-    found: dict[str, Answer] = {}
+    found: dict[str, StoredAnswer] = {}
     if path is None or not wanted:
         return found
     try:
@@ -75,7 +75,7 @@ def read_answers(folder: Path, key: TaskKey, ids: Collection[str]) -> dict[str, 
     return found
 
 
-def answer_of(line: Mapping[str, Any]) -> Answer:
+def answer_of(line: Mapping[str, Any]) -> StoredAnswer:
     """The answer in a line of the details."""
     doc = line["doc"]
     texts: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ def answer_of(line: Mapping[str, Any]) -> Answer:
             }
         if response.get("unconditioned_logprobs"):
             scored["unconditioned_logprobs"] = tuple(map(float, response["unconditioned_logprobs"]))
-    return Answer(
+    return StoredAnswer(
         texts=texts,
         golds=tuple(doc["choices"][index] for index in doc["gold"]),
         num_cut=line.get("cut_texts", 0),

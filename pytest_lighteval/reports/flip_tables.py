@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 
-from pytest_lighteval.reports.answers import Answer
+from pytest_lighteval.reports.answers import StoredAnswer
 from pytest_lighteval.reports.flips import ExplainedFlip, reasons_line
 from pytest_lighteval.reports.markdown import escape_markdown
 from pytest_lighteval.reports.rows import format_number, one_line
@@ -75,7 +75,7 @@ def _golds(entry: ExplainedFlip) -> str:
     return "" if known is None else shortened(" / ".join(known.golds))
 
 
-def _shown(answer: Answer | None, metric: str) -> str:
+def _shown(answer: StoredAnswer | None, metric: str) -> str:
     """What a model answered, in one line. Empty: not known."""
     if answer is None:
         return ""

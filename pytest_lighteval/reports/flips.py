@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pytest_lighteval.reports.answers import Answer
+from pytest_lighteval.reports.answers import StoredAnswer
 from pytest_lighteval.types import Flip, PairedVerdict, TaskKey, Verdict
 
-FindAnswers = Callable[[TaskKey, Sequence[str]], Mapping[str, Answer]]
+FindAnswers = Callable[[TaskKey, Sequence[str]], Mapping[str, StoredAnswer]]
 """The answers to documents of a task, by id; those that are not known are left out."""
 
 
@@ -41,12 +41,14 @@ class ExplainedFlip:
 
     flip: Flip
     reason: FlipReason
-    before: Answer | None = None
+    before: StoredAnswer | None = None
     """None: not known."""
-    after: Answer | None = None
+    after: StoredAnswer | None = None
 
 
-def flip_reason(flip: Flip, *, metric: str, margin_change: float | None, before: Answer | None, after: Answer | None) -> FlipReason:
+def flip_reason(
+    flip: Flip, *, metric: str, margin_change: float | None, before: StoredAnswer | None, after: StoredAnswer | None
+) -> FlipReason:
     """Why a document flipped.
 
     Args:
@@ -74,7 +76,7 @@ def flip_reason(flip: Flip, *, metric: str, margin_change: float | None, before:
 
 
 def explained_flips(
-    metric: str, verdict: PairedVerdict, *, before: Mapping[str, Answer], after: Mapping[str, Answer]
+    metric: str, verdict: PairedVerdict, *, before: Mapping[str, StoredAnswer], after: Mapping[str, StoredAnswer]
 ) -> tuple[ExplainedFlip, ...]:
     """All flips of a comparison, lost documents first; `before` and `after` have the answers that are known, by document."""
     explained = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.errors import DataError, LightevalError
-from pytest_lighteval.reports.answers import Answer, read_answers
+from pytest_lighteval.reports.answers import StoredAnswer, read_answers
 from pytest_lighteval.reports.flips import ExplainedFlip, explain_verdicts
 from pytest_lighteval.reports.index import update_index
 from pytest_lighteval.reports.json_report import results_json
@@ -95,7 +95,7 @@ def other_sides(report: RunReport, sources: Sequence[Path]) -> list[Path]:
 def explained_run(report: RunReport, sources: Sequence[Path], others: Sequence[Path]) -> dict[str, dict[str, tuple[ExplainedFlip, ...]]]:
     """Why documents flipped in a run, by task and metric, with the answers that its details and those of the other side have."""
 
-    def find(places: Sequence[Path], key: TaskKey, ids: Sequence[str]) -> Mapping[str, Answer]:
+    def find(places: Sequence[Path], key: TaskKey, ids: Sequence[str]) -> Mapping[str, StoredAnswer]:
         for place in places:
             with contextlib.suppress(DataError):  # details that somebody damaged must not cost the run its report
                 if found := read_answers(place, key, ids):

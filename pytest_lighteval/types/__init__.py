@@ -4,7 +4,7 @@ All are frozen: no value here computes a score, reads a file or knows pytest.
 A document's way: row -> `Doc` -> `Request`s -> `Response`s -> `DocumentScore` -> `TaskResult` -> `Verdict`.
 
 Chapters: `doc`, `task` (what is asked), `guest` (tasks of other harnesses), `model` (requests, responses, backends), `grade` (answers
-that are run or read), `score`, `verdict`, `run`, `check` (what the linter finds).
+that are run or read), `score`, `verdict`, `run`, `history` (runs over time), `check` (what the linter finds).
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ from pytest_lighteval.types.grade import (
     Mark,
 )
 from pytest_lighteval.types.guest import Guest, GuestDocument, GuestDocuments, GuestSettings
+from pytest_lighteval.types.history import (
+    HistoryPoint,
+    HistoryRow,
+    PairedDifference,
+)
 from pytest_lighteval.types.model import (
     Backend,
     GenerateRequest,
@@ -106,6 +111,8 @@ __all__ = [
     "GuestDocument",
     "GuestDocuments",
     "GuestSettings",
+    "HistoryPoint",
+    "HistoryRow",
     "JudgeSpec",
     "LoglikelihoodRequest",
     "LoglikelihoodResponse",
@@ -113,6 +120,7 @@ __all__ = [
     "Message",
     "Metric",
     "MetricResult",
+    "PairedDifference",
     "PairedVerdict",
     "PerplexityRequest",
     "PerplexityResponse",

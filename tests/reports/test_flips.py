@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.errors import DataError
-from pytest_lighteval.reports.answers import Answer, answer_of, read_answers
+from pytest_lighteval.reports.answers import StoredAnswer, answer_of, read_answers
 from pytest_lighteval.reports.details import details_path
 from pytest_lighteval.reports.flip_tables import flip_tables, shortened
 from pytest_lighteval.reports.flips import ExplainedFlip, FlipReason, explain_verdicts, flip_reason, reasons_by_task, reasons_line
@@ -18,7 +18,7 @@ from pytest_lighteval.types import Flip, PairedVerdict, TaskKey, Verdict
 
 LOST = Flip(id="test:1", before=1.0, after=0.0, is_loss=True)
 WON = Flip(id="test:2", before=0.0, after=1.0, is_loss=False)
-YES, NO = Answer(texts=("yes",), golds=("yes",)), Answer(texts=("no",), golds=("yes",))
+YES, NO = StoredAnswer(texts=("yes",), golds=("yes",)), StoredAnswer(texts=("no",), golds=("yes",))
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,10 @@ YES, NO = Answer(texts=("yes",), golds=("yes",)), Answer(texts=("no",), golds=("
         (WON, None, replace(NO, num_cut=1), FlipReason.UNKNOWN),
         (replace(LOST, margins=(0.5, -0.4)), None, None, FlipReason.NEAR_TIE),
         (replace(LOST, margins=(0.5, -0.6)), None, None, FlipReason.OTHER_CHOICE),
-        (LOST, Answer(logprobs=(-1.0, -2.0)), Answer(logprobs=(-2.0, -1.0)), FlipReason.OTHER_CHOICE),
+        (LOST, StoredAnswer(logprobs=(-1.0, -2.0)), StoredAnswer(logprobs=(-2.0, -1.0)), FlipReason.OTHER_CHOICE),
     ],
 )
-def test_the_first_rule_that_applies_says_why(flip: Flip, before: Answer | None, after: Answer | None, reason: FlipReason) -> None:
+def test_the_first_rule_that_applies_says_why(flip: Flip, before: StoredAnswer | None, after: StoredAnswer | None, reason: FlipReason) -> None:
     assert flip_reason(flip, metric="qem", margin_change=0.5, before=before, after=after) is reason
 
 
@@ -124,7 +124,7 @@ HOSTILE = "<script>alert(1)</script> | [x](javascript:y) @everyone </details> \u
 
 
 def test_hostile_answers_cannot_act_in_the_tables() -> None:
-    answer = Answer(texts=(HOSTILE,), golds=(HOSTILE,))
+    answer = StoredAnswer(texts=(HOSTILE,), golds=(HOSTILE,))
     flips = {f"a|{HOSTILE}|0": {"acc": (ExplainedFlip(flip=replace(LOST, id=HOSTILE), reason=FlipReason.OTHER_TEXT, after=answer),)}}
 
     page = "\n".join(flip_tables(flips))
