@@ -10,6 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -17,7 +18,8 @@ import msgspec
 from pytest_lighteval.backends.common.generation_requests import cut_at_stop
 from pytest_lighteval.backends.common.scoring_requests import unscorable_reason
 from pytest_lighteval.backends.common.seeds import private_seed
-from pytest_lighteval.errors import BackendError
+from pytest_lighteval.common.files import read_utf8
+from pytest_lighteval.errors import BackendError, UserInputError
 from pytest_lighteval.types import (
     Doc,
     GenerateRequest,
@@ -36,6 +38,9 @@ from pytest_lighteval.types import (
 class FakeArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Arguments of `--backend fake`."""
 
+    pretrained: Annotated[
+        str | None, msgspec.Meta(description="a folder whose fake.json has arguments that replace these: a checkpoint without weights")
+    ] = None
     seed: Annotated[int, msgspec.Meta(description="decides which documents it answers right; another seed is another model")] = 0
     accuracy: Annotated[float, msgspec.Meta(ge=0, le=1, description="share of documents that it answers right")] = 0.5
     lose: Annotated[
@@ -63,6 +68,18 @@ class FakeArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     gpus: ClassVar[int] = 0
 
 
+def _with_own(arguments: FakeArguments) -> FakeArguments:
+    """The arguments with those of the folder that `pretrained` names. Raises UserInputError."""
+    if arguments.pretrained is None:
+        return arguments
+    path = Path(arguments.pretrained).expanduser() / "fake.json"
+    try:
+        own = msgspec.json.decode(read_utf8(path, shown=f"pretrained: {path}"), type=dict[str, Any])
+        return msgspec.convert({**msgspec.structs.asdict(arguments), **own}, FakeArguments)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise UserInputError(f"pretrained: {path}: {error}") from error
+
+
 class FakeBackend:
     """The seeded rule as a `Backend`. It learns the golds from `evaluate` (`LearnsAnswers`), which a real backend never does."""
 
@@ -72,7 +89,7 @@ class FakeBackend:
     supports = frozenset(RequestKind)
 
     def __init__(self, **arguments: Any) -> None:
-        self.arguments = FakeArguments(**arguments)
+        self.arguments = _with_own(FakeArguments(**arguments))
         self._docs: dict[Request, Doc] = {}
         self._is_closed = False
 
@@ -85,7 +102,7 @@ class FakeBackend:
     def fingerprint(self) -> str:
         """Digest of the arguments but `delay`: besides the documents, its answers depend on nothing else."""
         arguments = msgspec.structs.asdict(self.arguments)
-        del arguments["delay"]
+        del arguments["delay"], arguments["pretrained"]
         return hashlib.sha256(msgspec.json.encode(arguments)).hexdigest()[:16]
 
     @property

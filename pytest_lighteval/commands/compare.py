@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from pytest_lighteval.commands.compared_run import ComparedRun, as_candidate, comparable, read_compared
+from pytest_lighteval.commands.comparison_page import comparison_page
 from pytest_lighteval.commands.gate_options import GATE_OPTIONS, add_gate_options, check_unchanged, given_options
 from pytest_lighteval.commands.joined_runs import JoinedRuns
 from pytest_lighteval.commands.judged_runs import JudgedRuns, judge_joined
+from pytest_lighteval.commands.run_history import write_histories
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gates.gate_settings import GateSettings, needs_scipy, read_gate_settings
 from pytest_lighteval.gates.session_reports import SessionReports
 from pytest_lighteval.reports.flips import ExplainedFlip, counted_reasons, explain_verdicts, reasons_by_task
 from pytest_lighteval.reports.matrix import matrix_lines
+from pytest_lighteval.reports.page.write import write_page
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.rows import failed_verdicts, ordered_keys
 from pytest_lighteval.reports.serialize import to_json
@@ -39,10 +42,15 @@ _FAIL_ON = ("never", "regressed", "red")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The runs, the one that others are compared with, and how the result is shown."""
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="a run folder, a baseline file or folder, or results or samples of lm-eval; two or more"
+        "runs", nargs="*", metavar="RUN", help="a run folder, a baseline file or folder, or results or samples of lm-eval; two or more"
     )
     parser.add_argument("--reference", metavar="RUN", help="which of them the others are compared with (default: the first)")
+    parser.add_argument(
+        "--history", type=Path, metavar="DIR", help="write the scores over time of each model that a reports folder has several runs of"
+    )
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON, as results.json has them")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the runs side by side as one page, such as report.html")
+    parser.add_argument("--no-documents", action="store_true", help="leave documents that did not flip out of the page")
     parser.add_argument("--fail-on", choices=_FAIL_ON, default="never", help="exit with 1 for a REGRESSED gate, or for whatever is red")
     parser.add_argument("--custom-tasks", action="append", type=Path, default=[], metavar="DIR", help="a folder of suites of your own")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="list the documents that changed")
@@ -73,12 +81,19 @@ class Compared:
 
 def run(options: argparse.Namespace) -> int:
     """Judge every run against the reference, and print it. Returns 1 if `--fail-on` says so."""
+    if options.history is not None:
+        if options.runs:
+            raise UserInputError("--history and runs: a history is of all runs of its folder; give one or the other")
+        sys.stdout.writelines(f"{printable(line)}\n" for line in write_histories(options.history))
+        return 0
     names = _names(options.runs, options.reference)
     needs_scipy()
     reference, *others = [read_compared(name) for name in names]
     compared = compare_runs(
         reference, others, overrides=given_options(options), catalogue=Catalogue(options.custom_tasks), today=datetime.now(UTC).date()
     )
+    if options.output is not None:
+        write_page(options.output, comparison_page(reference, compared, only_flips=options.no_documents))
     if options.json:
         sys.stdout.write(comparison_json(reference, compared))
     else:
@@ -95,6 +110,8 @@ def _names(runs: Sequence[str], chosen: str | None) -> list[str]:
     if chosen is not None:
         first = str(Path(chosen))
         names = [first, *(name for name in names if name != first)]
+    if not names:
+        raise UserInputError("no run is named; name two or more, or --history DIR")
     if len(names) < 2:
         raise UserInputError(f"{names[0]}: is compared with nothing; name a second run")
     return names

@@ -27,7 +27,7 @@ def comparison_share(position: int) -> float:
 
 
 class BestSoFar(MeasuredBaselines):
-    """Of each task the best of the points before. Tasks of a superset that is a gate are those of one point: where the superset was best."""
+    """Of each task the best of the points before. The tasks of a superset that is a gate are those of one point: its best."""
 
     def __init__(self, points: Sequence[HistoryPoint], plan: GatePlan, *, facts: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         """Choose. `facts`: of the backend; `settings`: of the evaluation; a task that no point has is left out."""

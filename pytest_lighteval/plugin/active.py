@@ -15,6 +15,9 @@ from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.plugin import fixtures
 from pytest_lighteval.plugin.canary import CanaryReporter
 from pytest_lighteval.plugin.check_reporter import CheckReporter, OnlyChecks
+from pytest_lighteval.plugin.checkpoint_item import CheckpointItem, earlier_items, make_items
+from pytest_lighteval.plugin.checkpoint_reporter import CheckpointReporter
+from pytest_lighteval.plugin.checkpoints import Series, find_series, make_series
 from pytest_lighteval.plugin.end_signals import EndSignals
 from pytest_lighteval.plugin.gates import gate_lines, plan_session
 from pytest_lighteval.plugin.item_report import (
@@ -37,6 +40,7 @@ from pytest_lighteval.plugin.items import (
     put_references_first,
 )
 from pytest_lighteval.plugin.judge_settings import has_judge
+from pytest_lighteval.plugin.red_gates import continues
 from pytest_lighteval.plugin.replicas import Engines
 from pytest_lighteval.plugin.reporter import Reporter
 from pytest_lighteval.plugin.session import Session, find_session, make_session
@@ -55,6 +59,8 @@ def activated(config: pytest.Config) -> Session:
     session = find_session(config)
     if session is None:
         session = make_session(config)
+        if (series := make_series(config, session)) is not None:
+            session.expand = lambda parent, task, key: make_items(parent, task, key, series.taken.values())
         if session.settings.threads is not None:
             _set_threads(config, session, session.settings.threads)
         if session.settings.replicas is not None:
@@ -73,10 +79,15 @@ def activated(config: pytest.Config) -> Session:
                 reporter = CheckReporter(config, session, EndSignals(config.add_cleanup))
                 config.pluginmanager.register(reporter, "lighteval-check-reporter")
         elif session.writes_reports:
-            is_canary = session.settings.gate.canary is not None
-            reports = CanaryReporter(session) if is_canary else Reporter(config, session, EndSignals(config.add_cleanup))
-            config.pluginmanager.register(reports, "lighteval-reporter")
+            config.pluginmanager.register(_reporter(config, session, series), "lighteval-reporter")
     return session
+
+
+def _reporter(config: pytest.Config, session: Session, series: Series | None) -> object:
+    if session.settings.gate.canary is not None:
+        return CanaryReporter(session)
+    signals = EndSignals(config.add_cleanup)
+    return Reporter(config, session, signals) if series is None else CheckpointReporter(config, series, signals)
 
 
 def meet(config: pytest.Config, engines: Engines) -> None:
@@ -109,12 +120,21 @@ def _move_seconds(item: pytest.Item, report: pytest.TestReport, *, has_call: boo
         report.duration += seconds
 
 
+def _take_checkpoints(config: pytest.Config, series: Series) -> None:
+    """Take the checkpoints of the start. Raises pytest.UsageError."""
+    try:
+        series.take_first(waits=not config.option.collectonly)
+    except LightevalError as error:
+        raise pytest.UsageError(printable(str(error))) from error
+
+
 class ActiveSession:
     """Collects suites, plans their gates, and puts what items measured on their reports."""
 
     def __init__(self, config: pytest.Config, session: Session) -> None:
         self._config = config
         self._session = session
+        self._series = find_series(config)
 
     def pytest_report_header(self) -> list[str]:
         """What is evaluated, in a few lines."""
@@ -125,7 +145,9 @@ class ActiveSession:
         return [printable(line) for line in (self._session.header, *notes, *crowded, *cache_note(self._session))]
 
     def pytest_collection(self, session: pytest.Session) -> bool | None:
-        """Collect what `--tasks` names, and shipped suites, in place of the arguments."""
+        """Collect what `--tasks` names, and shipped suites, in place of the arguments; and the checkpoints that are complete now."""
+        if self._series is not None:
+            _take_checkpoints(self._config, self._series)
         if self._session.arguments is None or is_controller(self._config):
             return None
         session.perform_collect(self._session.arguments)
@@ -146,13 +168,21 @@ class ActiveSession:
         yield
         if self._session.settings.against is not None:
             put_references_first(items)
-        if has_judge(self._config, self._session.settings.judge) and self._session.settings.judge.answers is None:
+        if self._series is None and has_judge(self._config, self._session.settings.judge) and self._session.settings.judge.answers is None:
             put_judged_last(items)
+        if self._series is not None:  # one engine after the other
+            if continues(self._config):
+                items += earlier_items(items, self._series.taken.values())
+            places = {checkpoint.name: place for place, checkpoint in enumerate(self._series.taken.values())}
+            items.sort(key=lambda item: places[item.checkpoint.name] if isinstance(item, CheckpointItem) else -1)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """What is left after deselection is what the session's gates are about."""
-        plan_session(self._session, [(item.key, item.task) for item in session.items if isinstance(item, TaskItem)])
+        plan_session(self._session, [*{item.key: item.task for item in session.items if isinstance(item, TaskItem)}.items()])
+        if self._series is not None:
+            checkpoints = [item for item in session.items if isinstance(item, CheckpointItem)]
+            self._series.plan((item.nodeid, item.checkpoint, item.key, item.task) for item in checkpoints)
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """What the session's gates can detect, before anything is computed."""

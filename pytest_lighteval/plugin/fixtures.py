@@ -12,6 +12,8 @@ import pytest
 
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.plugin import replicas
+from pytest_lighteval.plugin.checkpoint_item import measure
+from pytest_lighteval.plugin.checkpoints import find_series
 from pytest_lighteval.plugin.item_report import outcome_of
 from pytest_lighteval.plugin.items import TaskItem
 from pytest_lighteval.plugin.judging import is_judged
@@ -100,13 +102,34 @@ def lighteval_result(
 
 
 @pytest.fixture
+def lighteval_checkpoint_result(request: pytest.FixtureRequest) -> TaskResult:
+    """What the item's task measured at its checkpoint, in the item's set-up."""
+    series = find_series(request.config)
+    assert series is not None
+    try:
+        return measure(series, request.node)
+    except LightevalError as error:
+        fail(str(error))
+
+
+@pytest.fixture
+def lighteval_checkpoint_verdicts(request: pytest.FixtureRequest, lighteval_checkpoint_result: TaskResult) -> tuple[Verdict, ...]:
+    """What the gates say of it. An earlier checkpoint that cannot be compared with is an error."""
+    return _verdicts(request, lighteval_checkpoint_result)
+
+
+@pytest.fixture
 def lighteval_verdicts(request: pytest.FixtureRequest, lighteval_result: TaskResult) -> tuple[Verdict, ...]:
     """What the gates of the item's task say about its result. A baseline that cannot be compared with is an error."""
-    verdicts = outcome_of(request.node, lighteval_result.key).verdicts
+    return _verdicts(request, lighteval_result)
+
+
+def _verdicts(request: pytest.FixtureRequest, result: TaskResult) -> tuple[Verdict, ...]:
+    verdicts = outcome_of(request.node, result.key).verdicts
     compared = [comparison for verdict in verdicts for comparison in (verdict.paired, verdict.pinned) if comparison is not None]
     mismatches = [comparison.line for comparison in compared if comparison.outcome == "STALE" and comparison.red]
     if mismatches:
-        fail(f"{lighteval_result.key}: " + "; ".join(mismatches))
+        fail(f"{result.key}: " + "; ".join(mismatches))
     return verdicts
 
 

@@ -22,7 +22,7 @@ def check_idle_options(config: pytest.Config, values: Mapping[str, Any]) -> None
     The ini file may have it for other sessions; so may `addopts`. `values`: all options, from wherever they come.
     """
     typed = {name for name, value in values.items() if value not in (None, [], "") and is_typed(config, name)}
-    is_compared = any(values[name] for name in ("baseline", "against_backend", "against_model_args"))
+    is_compared = any(values[name] for name in ("baseline", "against_backend", "against_model_args", "checkpoints"))
     shows_plan = bool(values["gate_plan"]) or bool(config.option.collectonly)
     allowed = {kind.strip() for text in values["gate_allow"] or () for kind in text.split(",")}
     needs_baseline = "--baseline, --against-backend or --against-model-args: no score is compared"

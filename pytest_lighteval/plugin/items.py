@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class SuiteFile(pytest.Module):
     is_named_badly = False
     """Its name has characters that its id has not."""
 
-    def collect(self) -> Iterator[TaskItem | CheckItem]:
+    def collect(self) -> Iterator[pytest.Item]:
         """The file's tasks in its order: one item for each few-shot count, or under the linter one for each task."""
         session = session_of(self.config)
         if self.is_named_badly:
@@ -63,7 +63,10 @@ class SuiteFile(pytest.Module):
                 key = TaskKey(suite=task.suite, task=task.name, few_shots=few_shots, truncate=truncate)
                 if (other := session.declared.setdefault(key, self.nodeid)) != self.nodeid:
                     raise self.CollectError(f"{self.nodeid}:{task.line}: {task.id} is declared in {other} too")
-                yield TaskItem.from_parent(self, name=f"{task.name}[{_shots(key)}]", task=task, key=key)
+                if session.expand is not None:
+                    yield from session.expand(self, task, key)
+                else:
+                    yield TaskItem.from_parent(self, name=f"{task.name}[{_shots(key)}]", task=task, key=key)
 
     def _checks(self, session: Session, tasks: Iterable[Task]) -> Iterator[CheckItem]:
         """One item for each task, whatever its few-shot counts are."""
@@ -122,8 +125,8 @@ def _files(session: Session, rootpath: Path, path: str) -> Iterator[Path]:
 class TaskItem(pytest.Function):
     """One task at one few-shot count: pytest fills the fixtures of `run_task` and calls it."""
 
-    def __init__(self, *, task: Task, key: TaskKey, **kwargs: Any) -> None:
-        super().__init__(callobj=run_task, **kwargs)
+    def __init__(self, *, task: Task, key: TaskKey, callobj: Callable[..., None] | None = None, **kwargs: Any) -> None:
+        super().__init__(callobj=callobj or run_task, **kwargs)
         self.task = task
         self.key = key
         # a task that is skipped may have no metric that tells its kind
@@ -149,7 +152,12 @@ class TaskItem(pytest.Function):
         A `Function` takes parameters from a parametrization alone, which a task has not.
         """
         collector: Any = self.parent
-        return collector.id.child(self.task.name).with_params(_shots(self.key))
+        return collector.id.child(self.task.name).with_params(self.parameter)
+
+    @property
+    def parameter(self) -> str:
+        """What stands in the brackets of its id."""
+        return _shots(self.key)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """Where the task is declared."""
@@ -234,10 +242,15 @@ def run_reference(lighteval_reference_result: TaskResult) -> None:
 
 def run_task(lighteval_result: TaskResult, lighteval_verdicts: tuple[Verdict, ...]) -> None:
     """Judge what the set-up measured: a broken engine is then an error, and a lost score a failure."""
-    failed = [failure_text(verdict) for verdict in lighteval_verdicts if verdict.outcome == "failed"]
-    waived = [verdict.message for verdict in lighteval_verdicts if verdict.outcome == "waived"]
+    judge_item(lighteval_result, lighteval_verdicts)
+
+
+def judge_item(result: TaskResult, verdicts: tuple[Verdict, ...]) -> None:
+    """Fail, or fail as expected, as the verdicts of a result say."""
+    failed = [failure_text(verdict) for verdict in verdicts if verdict.outcome == "failed"]
+    waived = [verdict.message for verdict in verdicts if verdict.outcome == "waived"]
     if waived and not failed:
         pytest.xfail("; ".join(waived))
     if failed or waived:
         # with --runxfail nothing is expected to fail
-        pytest.fail(f"{lighteval_result.key}: " + "; ".join([*failed, *waived]), pytrace=False)
+        pytest.fail(f"{result.key}: " + "; ".join([*failed, *waived]), pytrace=False)

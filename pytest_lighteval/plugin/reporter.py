@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Generator, Iterator, Mapping
-from datetime import UTC, datetime
 
 import pytest
 
-from pytest_lighteval.backends.model_args import given_arguments
-from pytest_lighteval.baselines.calibration import calibrated
 from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.baselines.read import Baselines
 from pytest_lighteval.baselines.save import SaveTarget
@@ -26,8 +22,8 @@ from pytest_lighteval.plugin.missing_tasks import declared_suites, named_suites
 from pytest_lighteval.plugin.recorded_run import deferred_line, write_scores
 from pytest_lighteval.plugin.red_gates import RedSession, continues, open_missing
 from pytest_lighteval.plugin.reference import FOLDER
+from pytest_lighteval.plugin.run_report import make_report
 from pytest_lighteval.plugin.saved_baselines import save_baseline
-from pytest_lighteval.plugin.secret_texts import mask_likely
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.plugin.session_reports import run_reports
 from pytest_lighteval.plugin.workers import start_of
@@ -46,14 +42,6 @@ from pytest_lighteval.types import MetricResult, RunReport, TaskKey, TaskResult
 
 _ASKING = ("baseline", "against_backend", "against_model_args", "gates", "save_baseline")
 """Options after which a session that evaluates nothing is a mistake."""
-
-
-def _exit_word(status: int | pytest.ExitCode) -> str:
-    """`tests_failed`; the number, where somebody ended the session with a status of their own."""
-    try:
-        return pytest.ExitCode(status).name.lower()
-    except ValueError:
-        return str(int(status))
 
 
 class Reporter:
@@ -248,23 +236,13 @@ class Reporter:
                 session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
     def _run_report(self, exit_status: int | pytest.ExitCode) -> RunReport:
-        settings, secrets = self._session.settings, self._session.secrets
-        return self._collected.run_report(
-            run_id=self._session.run_folder.name,
-            started=start_of(self._config).time,
-            ended=datetime.now(UTC),
-            settings=to_plain(settings.evaluation)
-            | {"few_shots": settings.few_shots, "threads": settings.threads}
-            | ({} if settings.shard is None else {"shard": list(settings.shard)}),
-            environment=environment(),
-            arguments=secrets.without(to_plain(settings.arguments)),
-            reference_arguments=None if settings.against is None else secrets.without(to_plain(settings.against.arguments)),
+        return make_report(
+            self._config,
+            self._session,
+            self._collected,
             groups=self._groups,
-            calibration={key: calibrated(runs) for key, runs in self._collected.runs.items()},
-            exit_status=_exit_word(exit_status),
-            command=shlex.join(["pytest", *(mask_likely(secrets.mask(str(word))) for word in self._config.invocation_params.args)]),
-            baselines=settings.gate.compared_files(self._config.invocation_params.dir),
-            model_args={} if settings.arguments is None else secrets.without(to_plain(given_arguments(settings.arguments))),
+            started=start_of(self._config).time,
+            exit_status=exit_status,
         )
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,6 +78,8 @@ class Session:
     """Items whose requests a pool got before their turn."""
     classifier: Grader | None = None
     """What marks texts for the metrics of a classifier. None: nothing does."""
+    expand: Callable[[pytest.Collector, Task, TaskKey], Iterable[pytest.Item]] | None = None
+    """Makes the items of a task where there are several, one for each checkpoint. None: there is one."""
     reference: Reference | None = None
     """The model that the session's is compared with, once a fixture made it."""
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pytest_lighteval.evaluate import EvaluationSettings
 from pytest_lighteval.gates.gate_settings import GateSettings, read_gate_settings
 from pytest_lighteval.metrics.tiny_parameters import TinyParameters, read_tiny_parameters
 from pytest_lighteval.plugin.check_settings import CheckSettings, read_check_settings, without_model_options
+from pytest_lighteval.plugin.checkpoint_settings import CheckpointSettings, placeholder, read_checkpoints
 from pytest_lighteval.plugin.custom_tasks import CustomTasks, read_custom_tasks
 from pytest_lighteval.plugin.idle_options import check_idle_options
 from pytest_lighteval.plugin.judge_settings import JudgeOptions, read_judge_options
@@ -86,6 +88,8 @@ class Settings:
     threads: Threads = None
     shard: Shard | None = None
     """The part of every task that is asked. None: whole tasks are."""
+    checkpoints: CheckpointSettings | None = None
+    """`--checkpoints`. None: the session measures one model."""
     replicas: Engines | None = None
     """The engines that answer each task. None: one, in this process."""
     checks: CheckSettings | None = None
@@ -122,7 +126,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
     elif values["model_args"] is not None:
         raise UserInputError(f"--model-args is given without --backend; there are: {', '.join(backends.names())}")
     data_home = values["data_home"] or os.environ.get("LIGHTEVAL_DATA_HOME")
-    arguments = None if backend is None else _arguments(backend, values["model_args"], values["override_batch_size"], folder)
+    arguments = None if backend is None else _own_arguments(values, folder, placeholder(values))
     defaults = backends.SessionDefaults() if backend is None else _session_defaults(backend, values, folder)
     _check_processes(config, defaults, values["replicas"])
     filled = _fill(values, defaults, has_paths=config.args_source is config.ArgsSource.ARGS)
@@ -130,6 +134,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
     shard = read_shard(values)
     if shard is not None:
         values["gate_defer"] = True  # what is judged is the whole, later
+    checkpoints = read_checkpoints(config, values, folder, partial(_own_arguments, values, folder))
     gate = read_gate_settings(values, folder, today=today)
     custom_tasks = read_custom_tasks(values["custom_tasks"] or (), folder)
     settings = Settings(
@@ -147,6 +152,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
         report_dir=(folder if config.getoption("lighteval_report_dir") else _home(config)) / (values["report_dir"] or "reports"),
         gate=gate,
         has_page=not values["no_html"],
+        checkpoints=checkpoints,
         against=_against(values, folder),
         cache=None if values["no_cache"] else _cache(config, values),
         threads=_threads(values["threads"]),
@@ -211,11 +217,22 @@ def _threads(text: str | None) -> Threads:
     return int(text)
 
 
-def _arguments(backend: str, text: str | None, batch_size: str | None, folder: Path) -> msgspec.Struct:
+def _own_arguments(values: Mapping[str, Any], folder: Path, named: Mapping[str, str]) -> msgspec.Struct:
+    """The arguments of the session's model; `named`: those that name a checkpoint."""
+    return _arguments(values["backend"], values["model_args"], values["override_batch_size"], folder, named)
+
+
+def _arguments(
+    backend: str, text: str | None, batch_size: str | None, folder: Path, named: Mapping[str, str] | None = None
+) -> msgspec.Struct:
     factory = backends.load_backend(backend)
     raw = own_model_args(parse_model_args(text or "", folder=folder), factory.Arguments)
     if problem := model_argument_here(raw, factory.Arguments.__struct_encode_fields__):
         raise UserInputError(problem)
+    for name, value in (named or {}).items():
+        if name in raw:
+            raise UserInputError(f"--model-args {name}={raw[name]}: --checkpoints names the model; leave one out")
+        raw[name] = value
     if batch_size is not None:
         raw["batch_size"] = batch_size
     # a misspelt argument is reported before the file that another one names is read

@@ -13,8 +13,10 @@ import msgspec
 import pytest
 
 from pytest_lighteval import backends
-from pytest_lighteval.backends.protocol import check, check_files, own_replicas
+from pytest_lighteval.backends.checkpoints import Looks
+from pytest_lighteval.backends.protocol import check, own_replicas
 from pytest_lighteval.errors import LightevalError, UserInputError
+from pytest_lighteval.plugin.checkpoint_settings import CheckpointSettings
 from pytest_lighteval.plugin.judging import is_judged
 from pytest_lighteval.plugin.options import has_own_backend
 from pytest_lighteval.plugin.progress import display_of, shown_records
@@ -42,7 +44,9 @@ def check_start(config: pytest.Config, session: Session) -> None:
             _check_folders(session)
         with shown_records(display, session.secrets.mask):
             has_model = has_own_backend(config) or session.settings.judge.answers is not None
-            if not (is_check or has_model or _has_backend_beside(files, config.rootpath)):
+            if session.settings.checkpoints is not None:
+                _check_checkpoints(session, session.settings.checkpoints)
+            elif not (is_check or has_model or _has_backend_beside(files, config.rootpath)):
                 _check_backend(*_chosen(session), session.settings.replicas)
             if any(is_judged(task) for _, task in session.judge.items):
                 _check_judges(session)
@@ -89,6 +93,16 @@ def _check_backend(name: str, arguments: msgspec.Struct, engines: Engines | None
         (check if engines is None or engines.is_here else check_files)(backend)
     finally:
         backend.close()
+
+
+def _check_checkpoints(session: Session, checkpoints: CheckpointSettings) -> None:
+    """What the first checkpoint cannot survive, such as a missing package, none can."""
+    backend, _ = _chosen(session)
+    found = checkpoints.find()
+    problems = Looks().complete(found)
+    whole = next((checkpoint for checkpoint in found if problems[checkpoint.place] is None), None)
+    if whole is not None:
+        _check_backend(backend, checkpoints.arguments_of(whole), session.settings.replicas)
 
 
 def _check_reference(name: str, arguments: msgspec.Struct, engines: Engines | None) -> None:

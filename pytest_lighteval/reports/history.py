@@ -72,16 +72,16 @@ def difference_text(difference: PairedDifference | None) -> str:
     return f"{format_number(difference.loss)} {bounds} ({one_line(difference.point)})"
 
 
-def curve_lines(rows: Sequence[HistoryRow]) -> list[str]:
+def curve_lines(rows: Sequence[HistoryRow]) -> list[tuple[HistoryRow, str]]:
     """For a terminal: a line for each point and number that has a gate, or of a point's first number of each task without any."""
     heads = {row.task: row.metric for row in reversed(rows)}
     gated = {(row.task, row.metric) for row in rows if row.verdict is not None}
     shown = gated or set(heads.items())
-    return [
-        f"{row.point}: {row.task}: {row.metric} {format_number(row.score)}"
-        + (f" ± {format_number(row.stderr)}" if row.stderr is not None else "")
-        + (f"  loss to the best before {difference_text(row.best)}" if row.best is not None else "")
-        + (f"  {row.verdict}" if row.verdict is not None else "")
-        for row in rows
-        if (row.task, row.metric) in shown
-    ]
+    return [(row, _told(row)) for row in rows if (row.task, row.metric) in shown]
+
+
+def _told(row: HistoryRow) -> str:
+    error = "" if row.stderr is None else f" ± {format_number(row.stderr)}"
+    best = "" if row.best is None else f"  loss to the best before {difference_text(row.best)}"
+    verdict = "" if row.verdict is None else f"  {row.verdict}"
+    return f"{row.point}: {row.task}: {row.metric} {format_number(row.score)}{error}{best}{verdict}"

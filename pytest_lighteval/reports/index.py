@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,8 +12,11 @@ from urllib.parse import quote
 from pytest_lighteval.common.files import write_atomic
 from pytest_lighteval.common.locks import locked
 from pytest_lighteval.errors import DataError
+from pytest_lighteval.reports.history import FILE as HISTORY
+from pytest_lighteval.reports.history import read_history
 from pytest_lighteval.reports.json_report import SCHEMA, read_results
 from pytest_lighteval.reports.markdown import escape_markdown
+from pytest_lighteval.reports.page import PAGE
 from pytest_lighteval.reports.rows import arguments_text, duration_text, format_number, ordered_keys, time_text
 from pytest_lighteval.reports.serialize import to_json
 from pytest_lighteval.types import TaskKey
@@ -31,11 +34,12 @@ def update_index(root: Path, *, changed: str | None = None) -> None:
     with locked(root / ".index.lock"):
         known = _known(root / "index.json")
         known.pop(changed or "", None)
-        folders = [folder for folder in root.iterdir() if (folder / "results.json").is_file()]
+        folders = [folder for folder in root.iterdir() if any((folder / name).is_file() for name in ("results.json", HISTORY))]
         runs = [entry for folder in folders if (entry := known.get(folder.name) or _entry(folder))]
         runs.sort(key=lambda entry: (str(entry.get("started")), str(entry["folder"])))
         write_atomic(root / "index.json", to_json({"schema": SCHEMA, "runs": runs}, indent=2, sort_keys=True) + "\n")
-        write_atomic(root / "index.md", _markdown(runs))
+        histories = sorted(path.parent.relative_to(root).as_posix() for path in root.glob(f"history/*/{HISTORY}"))
+        write_atomic(root / "index.md", _markdown(runs, histories))
 
 
 def _known(path: Path) -> dict[str, dict[str, Any]]:
@@ -50,9 +54,15 @@ def _known(path: Path) -> dict[str, dict[str, Any]]:
 def _entry(folder: Path) -> dict[str, Any] | None:
     """One run in short. None: its results are of another version or damaged, which must not fail the run that ends now."""
     try:
-        return _digest(folder.name, read_results(folder / "results.json"))
-    except (DataError, KeyError, TypeError, AttributeError):
+        return _history(folder) if (folder / HISTORY).is_file() else _digest(folder.name, read_results(folder / "results.json"))
+    except (DataError, KeyError, TypeError, AttributeError, IndexError):
         return None
+
+
+def _history(folder: Path) -> dict[str, Any]:
+    """A session over checkpoints: its newest one, and how many there are."""
+    points = list(dict.fromkeys(row.point for row in read_history(folder / HISTORY)))
+    return {**_digest(folder.name, read_results(folder / points[-1] / "results.json")), "points": len(points)}
 
 
 def _digest(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,14 +114,22 @@ _COLUMNS = {
 }
 
 
-def _markdown(runs: list[dict[str, Any]]) -> str:
-    lines = ["# Runs", "", "| run | " + " | ".join(_COLUMNS.values()) + " |", "| --- |" + " --- |" * len(_COLUMNS)]
+def _markdown(runs: list[dict[str, Any]], histories: Iterable[str]) -> str:
+    links = [f"- [{escape_markdown(path.partition('/')[2])} over time]({quote(path)}/{PAGE})" for path in histories]
+    lines = [
+        "# Runs",
+        "",
+        *([*links, ""] if links else []),
+        "| run | " + " | ".join(_COLUMNS.values()) + " |",
+        "| --- |" + " --- |" * len(_COLUMNS),
+    ]
     return "\n".join([*lines, *map(_line, runs)]) + "\n"
 
 
 def _line(run: Mapping[str, Any]) -> str:
     folder = str(run["folder"])
-    link = f"[{escape_markdown(folder)}]({quote(folder)}/summary.md)"
+    of = f", {run['points']} checkpoints" if "points" in run else ""
+    link = f"[{escape_markdown(folder)}]({quote(folder)}/summary.md){of}"
     values = ("" if run.get(column) is None else _cell(column, run[column]) for column in _COLUMNS)
     return "| " + " | ".join([link, *map(escape_markdown, values)]) + " |"
 

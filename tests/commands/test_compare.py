@@ -95,7 +95,10 @@ def test_a_baseline_that_does_not_fit_is_red_and_no_regression(
     assert main(["compare", *runs, "--fail-on", "red", "--gate-allow", "version"]) == 0
 
 
-def test_three_runs_share_one_alpha_and_are_a_matrix(a_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_three_runs_share_one_alpha_and_are_a_matrix(
+    a_run: MakeRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
     runs = a_run("good", GOOD), a_run("same", SAME), a_run("bad", BAD)
 
     assert main(["compare", *runs, "--json"]) == 0

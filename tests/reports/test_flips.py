@@ -42,7 +42,9 @@ YES, NO = StoredAnswer(texts=("yes",), golds=("yes",)), StoredAnswer(texts=("no"
         (LOST, StoredAnswer(logprobs=(-1.0, -2.0)), StoredAnswer(logprobs=(-2.0, -1.0)), FlipReason.OTHER_CHOICE),
     ],
 )
-def test_the_first_rule_that_applies_says_why(flip: Flip, before: StoredAnswer | None, after: StoredAnswer | None, reason: FlipReason) -> None:
+def test_the_first_rule_that_applies_says_why(
+    flip: Flip, before: StoredAnswer | None, after: StoredAnswer | None, reason: FlipReason
+) -> None:
     assert flip_reason(flip, metric="qem", margin_change=0.5, before=before, after=after) is reason
 
 
