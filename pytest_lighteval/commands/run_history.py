@@ -16,7 +16,7 @@ from pytest_lighteval.types import HistoryPoint, HistoryRow, RunReport
 
 
 def write_histories(root: Path) -> list[str]:
-    """Write `history/<model>/` below a reports folder for each model with two runs or more. Returns a line for each, and for what is left out.
+    """Write `history/<model>/` below a reports folder for each model with two runs or more. Returns a line for each, and what is left out.
 
     Runs are in the order of their starts. A run of other documents or prompts is a point without a paired difference.
 

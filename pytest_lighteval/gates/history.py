@@ -104,7 +104,7 @@ def _difference(
     comparison = compare_aligned(same, corpus, alpha=_LEVEL, certify_alpha=_LEVEL)
     return PairedDifference(
         point=other.name,
-        loss=comparison.loss,
+        loss=comparison.loss + 0.0,  # never minus zero
         lower=comparison.lower,
         upper=comparison.upper,
         p=comparison.p,

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_lighteval import backends
 from pytest_lighteval.backends.checkpoints import Looks
-from pytest_lighteval.backends.protocol import check, own_replicas
+from pytest_lighteval.backends.protocol import check, check_files, own_replicas
 from pytest_lighteval.errors import LightevalError, UserInputError
 from pytest_lighteval.plugin.checkpoint_settings import CheckpointSettings
 from pytest_lighteval.plugin.judging import is_judged

@@ -126,16 +126,17 @@ class _WireTaskResult(msgspec.Struct):
     num_truncated: int
     num_cut: int
     num_texts: int
-    grader: dict[str, str]
-    outcomes: dict[str, int]
     not_judged: dict[str, int]
     num_saved: int
     max_samples: int | None
     notes: tuple[str, ...]
     seconds: float
     share: Share | None = None
+    # a later version reads what an earlier one wrote (scores.json): whatever is new has a default
     weighs_documents: bool = False
     language: str | None = None
+    grader: dict[str, str] = {}
+    outcomes: dict[str, int] = {}
 
 
 def _task_result_to_plain(result: TaskResult) -> dict[str, Any]:
