@@ -46,6 +46,9 @@ def comparison_page(reference: ComparedRun, compared: Sequence[Compared], *, onl
         )
         for number, one in enumerate(compared, start=1)
     ]
+    notes = [*reference.notes, *(notice for one in compared for notice in one.judged.notices)]
+    if only_flips:
+        notes.append("only documents that flipped are in this page: its plots show them alone")
     order = [*range(1, len(runs)), 0] if len(compared) == 1 else [*range(len(runs))]
     places = {number: place for place, number in enumerate(order)}
     return PageData(
@@ -61,14 +64,17 @@ def comparison_page(reference: ComparedRun, compared: Sequence[Compared], *, onl
             )
             for entry in comparisons
         ),
-        notes=tuple(dict.fromkeys((*reference.notes, *(notice for one in compared for notice in one.judged.notices)))),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
 def _names(runs: Sequence[ComparedRun]) -> list[str]:
-    """The models, where they are all different; otherwise the paths."""
-    models = [run.model for run in runs]
-    return [str(model) for model in models] if None not in models and len(set(models)) == len(models) else [run.name for run in runs]
+    """The models, where they are known and all different; otherwise the names of the folders and files, or the whole paths."""
+    paths = [run.name for run in runs]
+    for names in ([run.model or run.name for run in runs], [Path(path).name for path in paths]):
+        if len(set(names)) == len(names) and all(names):
+            return names
+    return paths
 
 
 def _run(run: ComparedRun, name: str, compared: Compared | None, flipped: Mapping[str, Collection[str]] | None) -> PageRun:

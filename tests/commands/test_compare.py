@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +19,7 @@ from pytest_lighteval.baselines.save import baseline_of, write_baseline
 from pytest_lighteval.commands.main import main
 from pytest_lighteval.evaluate import evaluate
 from pytest_lighteval.reports.details import DetailsWriter
+from pytest_lighteval.reports.history import read_history
 from pytest_lighteval.reports.recorded_run import SCORES, RecordedRun, write_recorded
 from pytest_lighteval.tasks.suite_file import load_suite
 from pytest_lighteval.types import RunReport, Task, TaskKey, TaskResult
@@ -212,3 +216,62 @@ def test_a_run_that_is_not_complete_says_so(a_run: MakeRun, alone: EvaluateAlone
 
     assert main(["compare", lacking, a_run("bad", BAD)]) == 0
     assert "lacking: the run is not complete: it has no whole score of gated|many:first|0" in capsys.readouterr().out
+
+
+def page_blocks(path: Path) -> dict[str, Any]:
+    """The data of a page, by the names of its blocks."""
+    found = re.findall(r'<script type="application/octet-stream" id="([^"]+)">([^<]*)</script>', path.read_text("utf-8"))
+    return {name: json.loads(zlib.decompress(base64.b64decode(content))) for name, content in found}
+
+
+def test_the_page_has_both_runs_their_verdicts_and_every_flip_with_its_reason(
+    a_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = a_run("good", GOOD), a_run("bad", BAD)
+
+    assert main(["compare", *runs, "-o", "page.html", "--json"]) == 0
+    verdicts = json.loads(capsys.readouterr().out)["runs"][0]["verdicts"]
+    blocks = page_blocks(tmp_path / "page.html")
+    head = blocks["head"]
+    assert [run["name"] for run in head["runs"]] == ["model-bad", "model-good"]
+    (comparison,) = head["comparisons"]
+    assert (comparison["candidate"], comparison["reference"]) == (0, 1)
+    flips = comparison["flips"]["gated|alone|0"]["acc"]
+    assert len(flips) == 17
+    assert {flip[4] for flip in flips} == {"other choice"}
+    shown = comparison["verdicts"]["gated|alone|0"][0]["paired"]["line"]
+    assert shown == verdicts["gated|alone|0"][0]["paired"]["line"]
+    assert [len(blocks[f"columns-{run}"][0]["id"]) for run in (0, 1)] == [100, 100]
+    assert main(["compare", *runs, "-o", "small.html", "--no-documents"]) == 0
+    small = page_blocks(tmp_path / "small.html")
+    assert {*small["columns-0"][0]["id"]} == {flip[0] for flip in flips}
+    assert small["head"]["notes"] == ["only documents that flipped are in this page: its plots show them alone"]
+
+
+def test_a_history_is_of_each_model_with_several_runs_and_the_index_links_it(
+    a_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = {"name": "fake", "model": "org/m"}
+    for day, backend in ((2, GOOD), (1, SAME), (3, BAD)):
+        a_run(f"reports/day-{day}", backend, backend=model, started=f"2026-01-0{day}T03:04:05+00:00")
+    a_run("reports/other", GOOD)
+    (tmp_path / "reports" / "old").mkdir()
+    (tmp_path / "reports" / "old" / "results.json").write_text("{}")
+
+    assert main(["compare", "--history", "reports"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("left out: reports/old: has no scores.json")
+    assert told[1:] == ["org/m: 3 runs: reports/history/org-m/report.html"]
+    rows = read_history(tmp_path / "reports/history/org-m/history.jsonl")
+    of_acc = [row for row in rows if row.metric == "acc"]
+    assert [row.point for row in of_acc] == ["day-1", "day-2", "day-3"]
+    assert [row.best and row.best.point for row in of_acc] == [None, "day-1", "day-1"]
+    (curve, _) = page_blocks(tmp_path / "reports/history/org-m/report.html")["head"]["curves"]
+    assert [point["value"] for point in curve["points"]] == [row.score for row in of_acc]
+    assert "[org-m over time](history/org-m/report.html)" in (tmp_path / "reports" / "index.md").read_text().replace("\\", "")
+    assert main(["compare", "--history", "none"]) == main(["compare", "--history", "reports", "x"]) == main(["compare"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "--history none: there is no such folder",
+        "--history and runs: a history is of all runs of its folder; give one or the other",
+        "no run is named; name two or more, or --history DIR",
+    ]
