@@ -7,21 +7,21 @@ import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from pytest_lighteval.commands.compared_run import ComparedRun, as_candidate, comparable, read_compared
+from pytest_lighteval.commands.compared_run import Compared, ComparedRun, as_candidate, comparable, read_compared
 from pytest_lighteval.commands.comparison_page import comparison_page
 from pytest_lighteval.commands.gate_options import GATE_OPTIONS, add_gate_options, check_unchanged, given_options
 from pytest_lighteval.commands.joined_runs import JoinedRuns
-from pytest_lighteval.commands.judged_runs import JudgedRuns, judge_joined
+from pytest_lighteval.commands.judged_runs import judge_joined
 from pytest_lighteval.commands.run_history import write_histories
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gates.gate_settings import GateSettings, needs_scipy, read_gate_settings
 from pytest_lighteval.gates.session_reports import SessionReports
-from pytest_lighteval.reports.flips import ExplainedFlip, counted_reasons, explain_verdicts, reasons_by_task
+from pytest_lighteval.reports.flips import counted_reasons, explain_verdicts, reasons_by_task
 from pytest_lighteval.reports.matrix import matrix_lines
 from pytest_lighteval.reports.page.write import write_page
 from pytest_lighteval.reports.printable import printable
@@ -30,7 +30,6 @@ from pytest_lighteval.reports.serialize import to_json
 from pytest_lighteval.reports.table import terminal_table
 from pytest_lighteval.reports.verdict_lines import verdict_lines
 from pytest_lighteval.tasks.catalogue import Catalogue
-from pytest_lighteval.types import TaskKey
 
 SCHEMA = 1
 """Version of what `--json` prints."""
@@ -55,28 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--custom-tasks", action="append", type=Path, default=[], metavar="DIR", help="a folder of suites of your own")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="list the documents that changed")
     add_gate_options(parser, _OPTIONS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """One run with its verdicts against the reference."""
-
-    run: ComparedRun
-    judged: JudgedRuns
-    flips: Mapping[str, Mapping[str, tuple[ExplainedFlip, ...]]]
-    """Task -> metric -> the documents that flipped, and why."""
-    absent: tuple[TaskKey, ...]
-    """Tasks of the reference that the run does not have."""
-
-    def fails(self, on: str) -> bool:
-        """Whether `--fail-on` says so."""
-        if on == "red":
-            return self.judged.is_red
-        verdicts = [verdict for of_key in self.judged.report.verdicts.values() for verdict in of_key]
-        return on == "regressed" and any(
-            verdict.outcome == "failed" and verdict.paired is not None and verdict.paired.red and verdict.paired.outcome == "REGRESSED"
-            for verdict in verdicts
-        )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -12,10 +12,12 @@ from pytest_lighteval.baselines.importers.lm_eval import lm_eval_baseline
 from pytest_lighteval.baselines.model import BaselineTask
 from pytest_lighteval.baselines.read import BaselineFile, Baselines, read_baselines
 from pytest_lighteval.commands.joined_runs import JoinedRuns
+from pytest_lighteval.commands.judged_runs import JudgedRuns
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gates.missing_tasks import DeclaredSuites
 from pytest_lighteval.gates.run_baselines import baseline_of_run
 from pytest_lighteval.reports.answers import StoredAnswer, read_answers
+from pytest_lighteval.reports.flips import ExplainedFlip
 from pytest_lighteval.reports.recorded_run import RecordedRun, is_run_folder, read_run
 from pytest_lighteval.reports.rows import model_name
 from pytest_lighteval.tasks.catalogue import Catalogue
@@ -44,6 +46,28 @@ class ComparedRun:
     def answers(self, key: TaskKey, ids: Sequence[str]) -> Mapping[str, StoredAnswer]:
         """What its model answered to these documents. Empty: it keeps no texts. Raises DataError for damaged details."""
         return {} if self.recorded is None else read_answers(Path(self.name), key, ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One run with its verdicts against the reference."""
+
+    run: ComparedRun
+    judged: JudgedRuns
+    flips: Mapping[str, Mapping[str, tuple[ExplainedFlip, ...]]]
+    """Task -> metric -> the documents that flipped, and why."""
+    absent: tuple[TaskKey, ...]
+    """Tasks of the reference that the run does not have."""
+
+    def fails(self, on: str) -> bool:
+        """Whether `--fail-on` says so."""
+        if on == "red":
+            return self.judged.is_red
+        verdicts = [verdict for of_key in self.judged.report.verdicts.values() for verdict in of_key]
+        return on == "regressed" and any(
+            verdict.outcome == "failed" and verdict.paired is not None and verdict.paired.red and verdict.paired.outcome == "REGRESSED"
+            for verdict in verdicts
+        )
 
 
 def read_compared(name: str) -> ComparedRun:

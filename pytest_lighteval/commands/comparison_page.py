@@ -6,16 +6,13 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pytest_lighteval.commands.compared_run import ComparedRun
+from pytest_lighteval.commands.compared_run import Compared, ComparedRun
 from pytest_lighteval.reports.json_report import results_json
 from pytest_lighteval.reports.page.data import PageComparison, PageData, PageDocument, PageRun, PageTask
 from pytest_lighteval.reports.page.stored_run import page_flips, stored_tasks
 from pytest_lighteval.reports.rows import ordered_keys
-
-if TYPE_CHECKING:
-    from pytest_lighteval.commands.compare import Compared
 
 
 def comparison_page(reference: ComparedRun, compared: Sequence[Compared], *, only_flips: bool = False) -> PageData:
