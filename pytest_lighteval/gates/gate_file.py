@@ -14,6 +14,7 @@ from pytest_lighteval.tasks.catalogue import Catalogue, gate_problem, reported_v
 from pytest_lighteval.tasks.suite_schema import WORDS
 from pytest_lighteval.tasks.task_spec import TaskPattern, parse_pattern
 from pytest_lighteval.types import GateSpec, TaskKey
+from pytest_lighteval.types.task import superset_name
 
 _NUMBERS = ("min", "max", "max_drop", "min_effect", "alpha")
 _LOSSES = ("max_drop", "min_effect")
@@ -75,6 +76,11 @@ def check_gates(file: GateFile, catalogue: Catalogue) -> None:
             named = catalogue.find(entry.pattern)
         except UserInputError as error:
             raise FileError(file.path, entry.line, str(entry.pattern), str(error)) from None
+        keys = [TaskKey(suite=task.suite, task=task.name, few_shots=0) for task in named]
+        if entry.pattern.task.removesuffix(":_average") in {key.part.task.removesuffix(":_average") for key in keys if key.part}:
+            whole = f"{keys[0].suite}|{superset_name(keys[0].task)}"
+            problem = f"it is a part of {whole}, which is gated as a whole: write {whole}, or one of its tasks"
+            raise FileError(file.path, entry.line, str(entry.pattern), problem)
         scored = [task for task in named if task.skip is None]
         if not scored:
             raise FileError(file.path, entry.line, str(entry.pattern), f"the task is skipped, so it has no score: {named[0].skip}")

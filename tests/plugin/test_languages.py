@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from pytest_lighteval.errors import FileError
+from pytest_lighteval.gates.gate_file import check_gates, load_gates
+from pytest_lighteval.tasks.catalogue import Catalogue
 from tests.plugin.gated import results_of
 
 SUITE = """
@@ -78,6 +81,13 @@ def test_a_pattern_collects_what_it_fits_and_nothing_beside_it(pytester: pytest.
     result = pytester.runpytest("--collect-only", "-q", "--tasks", "lighteval|xwinograd_[je]*_cf|2|0")
 
     assert ids(result) == ["xwinograd_eng_cf", "xwinograd_jpn_cf"]
+
+
+def test_a_gate_on_the_subtasks_of_one_language_is_told_the_superset(tmp_path: Path) -> None:
+    (tmp_path / "gates.yaml").write_text("lighteval|mlmm_mmlu_fra_cf: {acc_norm: {min: 0.3}}\n")
+
+    with pytest.raises(FileError, match=r"gates.yaml:1: .*it is a part of lighteval\|mlmm_mmlu_cf, which is gated as a whole: write"):
+        check_gates(load_gates(tmp_path / "gates.yaml"), Catalogue())
 
 
 def ids(result: Any) -> list[str]:
