@@ -1,0 +1,175 @@
+"""Which program is made of an answer, and how it is tried."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pytest_lighteval.errors import DataError
+from pytest_lighteval.sandbox.job import Job, Limits, cases_of
+from pytest_lighteval.types import Doc
+
+_FENCE = "```"
+_BUILTINS = frozenset(dir(builtins))
+_CPU_SECONDS = 3
+"""The limit of HumanEval's paper (arXiv:2107.03374), which is in wall time there."""
+_LIVE_CODE_BENCH_SECONDS = 6
+
+PRELUDE = """\
+from string import *
+from re import *
+from datetime import *
+from collections import *
+from heapq import *
+from bisect import *
+from copy import *
+from math import *
+from random import *
+from statistics import *
+from itertools import *
+from functools import *
+from operator import *
+from io import *
+from sys import *
+from json import *
+from builtins import *
+from typing import *
+import string
+import re
+import datetime
+import collections
+import heapq
+import bisect
+import copy
+import math
+import random
+import statistics
+import itertools
+import functools
+import operator
+import io
+import sys
+import json
+sys.setrecursionlimit(50000)
+"""
+"""The names that LiveCodeBench gives to every program; answers rely on them."""
+
+
+def last_fence(text: str) -> str:
+    """The lines between the last two lines that have three backticks; empty without two. LiveCodeBench's rule (`extract_code`)."""
+    lines = text.split("\n")
+    fences = [number for number, line in enumerate(lines) if _FENCE in line]
+    return "" if len(fences) < 2 else "\n".join(lines[fences[-2] + 1 : fences[-1]])
+
+
+def first_fence(text: str) -> str:
+    """The first fenced block. Without an opening fence, what stands before the first fence: the prompt may have opened it."""
+    opened = re.search(r"^[ \t]*```[^\n`]*\n", text, re.MULTILINE)
+    if opened is not None and opened.group().strip() == _FENCE and text[: opened.start()].strip():
+        opened = None if "\n```" not in text[opened.end() :] else opened
+    start = opened.end() if opened is not None else 0
+    end = text.find(_FENCE, start)
+    return text[start:] if end < 0 else text[start:end]
+
+
+_CODE: Mapping[str, Callable[[str], str]] = {"text": lambda text: text, "first_fence": first_fence, "last_fence": last_fence}
+"""`specific.code`: how the code is found in an answer."""
+
+
+def job_of(metric: str, doc: Doc, text: str) -> Job | None:
+    """What a sandbox is to run for this answer. None: there is no program in it, which is a failure.
+
+    Raises:
+        DataError: The document has no tests, or they are no Python.
+    """
+    if metric.startswith("lcb_codegen_metric"):
+        return _contest(doc, text, parity=not metric.endswith("_corrected"))
+    return _tested(doc, text)
+
+
+def gold_job(metric: str, doc: Doc) -> Job | None:
+    """The same for the data set's own solution. None: it has none."""
+    gold = next((gold for gold in doc.golds if gold.strip()), None)
+    return None if gold is None or metric.startswith("lcb") else _tested(doc, gold, is_gold=True)
+
+
+def _tested(doc: Doc, text: str, *, is_gold: bool = False) -> Job:
+    """A program that tests call: `specific` has them, and what stands before the answer.
+
+    `before` and `tests` are Python; `helpers` runs beside the tests, so that the program cannot replace its names; `entry_points` are names
+    of the program (default: those that the tests use and nothing else defines); `cpu_seconds` is the limit.
+    """
+    given: Mapping[str, Any] = doc.specific
+    if not given.get("tests"):
+        raise DataError(f"{doc.id}: prompt.specific.tests: the tests of the program are missing")
+    find = _CODE.get(given.get("code", "text"))
+    if find is None:
+        raise DataError(f"{doc.id}: prompt.specific.code: {given['code']!r} is none of {', '.join(_CODE)}")
+    answer = text if is_gold else find(text)
+    before = str(given.get("before", ""))
+    # a whole function follows what it replaces; a body continues it
+    joint = "\n" if before and answer[:1] not in ("", " ", "\t", "\n") else ""
+    return Job(
+        action="tests",
+        code=f"{before}{joint}{answer}" if given.get("code", "text") != "text" else f"{before}{answer}",
+        helpers=str(given.get("helpers", "")),
+        tests=str(given["tests"]),
+        names=tuple(given.get("entry_points") or _entry_points(doc)),
+        limits=Limits(cpu_seconds=int(given.get("cpu_seconds", _CPU_SECONDS))),
+    )
+
+
+def _entry_points(doc: Doc) -> tuple[str, ...]:
+    """Names that the tests use, and that neither they nor Python define. One of Python's own counts if the data set's solution defines it."""
+    tests = _parsed(doc, str(doc.specific["tests"]), "tests")
+    names = [node for node in ast.walk(tests) if isinstance(node, ast.Name)]
+    stored = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+    loaded = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    for code in (doc.specific.get("tests", ""), doc.specific.get("helpers", "")):
+        stored |= _defined(_parsed(doc, str(code), "tests"))
+    solved: set[str] = set()
+    for gold in doc.golds:
+        try:
+            solved |= _defined(ast.parse(gold))
+        except (SyntaxError, ValueError):  # it may be the rest of a function
+            continue
+    return tuple(sorted(loaded - stored - (_BUILTINS - solved)))
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    found = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    found |= {argument.arg for node in ast.walk(tree) if isinstance(node, ast.arguments) for argument in ast.walk(node) if isinstance(argument, ast.arg)}
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return found | {(alias.asname or alias.name).partition(".")[0] for node in imports for alias in node.names}
+
+
+def _parsed(doc: Doc, code: str, field: str) -> ast.Module:
+    try:
+        return ast.parse(code)
+    except (SyntaxError, ValueError) as error:
+        raise DataError(f"{doc.id}: prompt.specific.{field}: no Python: {error}") from error
+
+
+def _contest(doc: Doc, text: str, *, parity: bool) -> Job | None:
+    """A program of a contest: LiveCodeBench's cases (`specific`: inputs, outputs, fn_name)."""
+    code = last_fence(text)
+    if not code:
+        return None
+    function = doc.specific["fn_name"]
+    cases = cases_of(doc.specific["inputs"], doc.specific["outputs"])
+    if parity:
+        # the whole run has one process, which the reference gives a limit of wall time
+        seconds = (_LIVE_CODE_BENCH_SECONDS + 1) * len(cases) + 5
+        return Job(
+            action="parity",
+            code=f"{PRELUDE}\n{code}",
+            function=function,
+            cases=cases,
+            test_seconds=_LIVE_CODE_BENCH_SECONDS,
+            limits=Limits(cpu_seconds=seconds),
+        )
+    limits = Limits(cpu_seconds=_LIVE_CODE_BENCH_SECONDS)
+    return Job(action="call" if function else "script", code=code, prelude=PRELUDE, function=function, cases=cases, limits=limits)
