@@ -140,6 +140,7 @@ class Tally:
         if self.said_nothing:
             yield _empty_note(self.said_nothing)
         yield from self.equal.notes
+        yield from _outcome_notes(whole.grader, self.outcomes)
         yield from (_not_judged_note(name, len(self.not_judged[name])) for name in sorted(self.not_judged))
         key = whole.key
         takes_evaluated = resolve_few_shots_split(whole.task) is None and not whole.task.few_shots_reserved
@@ -239,6 +240,15 @@ def _cut_note(count: int) -> str:
 
 def _empty_note(count: int) -> str:
     return f"{count} document{'s have' if count > 1 else ' has'} an empty answer, as the model refused or only thought; the details say why"
+
+
+def _outcome_notes(grader: Mapping[str, str], outcomes: Mapping[str, int]) -> Iterator[str]:
+    """Programs that did not end by themselves. A judge's outcomes are told elsewhere."""
+    if grader.get("kind") != "sandbox":
+        return
+    told = [f"{count} {name.partition(': ')[2]}" for name, count in sorted(outcomes.items())]
+    if any(not name.endswith((": passed", ": failed")) for name in outcomes):
+        yield f"programs: {', '.join(told)}"
 
 
 def _not_judged_note(name: str, count: int) -> str:

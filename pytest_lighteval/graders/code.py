@@ -6,15 +6,15 @@ import hashlib
 import json
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar, Protocol
 
 from pytest_lighteval.errors import GraderError
 from pytest_lighteval.graders.programs import gold_job, job_of
-from pytest_lighteval.sandbox.job import Job, RunVerdict, cases_of
+from pytest_lighteval.sandbox.job import Job, Limits, RunVerdict, cases_of
 from pytest_lighteval.sandbox.kinds import PACKAGES, Kind
 from pytest_lighteval.sandbox.pool import Pool
 from pytest_lighteval.types import Answer, Doc, Grade, GraderKind, Mark, Task
@@ -28,7 +28,10 @@ _SANITY = (
     (Job(action="tests", code="def double(x):\n    return 2 * x\n", tests="assert double(4) == 8", names=("double",)), "passed"),
     (Job(action="tests", code="def double(x):\n    return x\n", tests="assert double(4) == 8", names=("double",)), "failed"),
     (Job(action="script", code="print(2 * int(input()))\n", cases=cases_of(["4"], ["8"])), "passed"),
-    (Job(action="call", code="class Solution:\n    def f(self, x):\n        return [x]\n", function="f", cases=cases_of(["4"], ["[4]"])), "passed"),
+    (
+        Job(action="call", code="class Solution:\n    def f(self, x):\n        return [x]\n", function="f", cases=cases_of(["4"], ["[4]"])),
+        "passed",
+    ),
 )
 """Programs whose outcome is known, for data sets without solutions of their own."""
 
@@ -85,7 +88,7 @@ class CodeGrader:
 
     def identity(self, task: Task) -> dict[str, str]:
         """The kind, its interpreter and packages, and the version of the rules. Limits stand in the documents."""
-        return {"sandbox": self.sandbox, "python": _python(), "packages": self._packages(), "rules": RULES}
+        return {"sandbox": self.sandbox, "python": _python(), "packages": self._packages(), "limits": str(Limits()), "rules": RULES}
 
     def _packages(self) -> str:
         if self.sandbox in ("podman", "docker"):
@@ -105,7 +108,7 @@ class CodeGrader:
             if answer.doc.id not in tried and len(tried) < _OWN_SOLUTIONS:
                 tried.add(answer.doc.id)
                 self._check_solution(task, answer.metric, answer.doc)
-            jobs = [job_of(answer.metric, answer.doc, text) for text in answer.texts]
+            jobs = [job_of(answer.metric, answer.doc, text, stops=task.stop_sequence) for text in answer.texts]
             pending.append(_Pending(index, [self._run(job) for job in jobs]))
             # what is ready is passed on before the next answer is waited for
             yield from self._ready(pending)
@@ -168,14 +171,16 @@ class CodeGrader:
 
     def _check_solution(self, task: Task, metric: str, doc: Doc) -> None:
         """The data set's own solution passes. Raises GraderError."""
-        job = gold_job(metric, doc)
+        job = gold_job(metric, doc, stops=task.stop_sequence)
         if job is None:
             return
         verdict = self._run(job).result()
         if verdict.outcome != "passed":
             said = verdict.infrastructure or verdict.outcome
             detail = "" if verdict.error is None else f" ({': '.join(verdict.error)})"
-            raise GraderError(f"{task.id}: this host cannot judge it: the data set's own solution of {doc.id} does not pass: {said}{detail}")
+            raise GraderError(
+                f"{task.id}: this host cannot judge it: the data set's own solution of {doc.id} does not pass: {said}{detail}"
+            )
 
     def describe(self) -> dict[str, Any]:
         """The kind, and how many programs ran."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import builtins
 import re
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pytest_lighteval.errors import DataError
@@ -13,6 +15,7 @@ from pytest_lighteval.sandbox.job import Job, Limits, cases_of
 from pytest_lighteval.types import Doc
 
 _FENCE = "```"
+_FENCE_LINE = re.compile(r"^[ \t]*```([^\n`]*)$", re.MULTILINE)
 _BUILTINS = frozenset(dir(builtins))
 _CPU_SECONDS = 3
 """The limit of HumanEval's paper (arXiv:2107.03374), which is in wall time there."""
@@ -66,20 +69,25 @@ def last_fence(text: str) -> str:
 
 
 def first_fence(text: str) -> str:
-    """The first fenced block. Without an opening fence, what stands before the first fence: the prompt may have opened it."""
-    opened = re.search(r"^[ \t]*```[^\n`]*\n", text, re.MULTILINE)
-    if opened is not None and opened.group().strip() == _FENCE and text[: opened.start()].strip():
-        opened = None if "\n```" not in text[opened.end() :] else opened
-    start = opened.end() if opened is not None else 0
-    end = text.find(_FENCE, start)
-    return text[start:] if end < 0 else text[start:end]
+    """The first fenced block; without a fence, all of it.
+
+    The prompt may have opened the block: then the first fence has no language, something stands before it, and the fences are odd in
+    number.
+    """
+    fences = list(_FENCE_LINE.finditer(text))
+    if not fences:
+        return text
+    first = fences[0]
+    if first[1].strip() == "" and len(fences) % 2 and text[: first.start()].strip():
+        return text[: first.start()]
+    return text[first.end() + 1 : fences[1].start() if len(fences) > 1 else len(text)]
 
 
 _CODE: Mapping[str, Callable[[str], str]] = {"text": lambda text: text, "first_fence": first_fence, "last_fence": last_fence}
 """`specific.code`: how the code is found in an answer."""
 
 
-def job_of(metric: str, doc: Doc, text: str) -> Job | None:
+def job_of(metric: str, doc: Doc, text: str, *, stops: Sequence[str] = ()) -> Job | None:
     """What a sandbox is to run for this answer. None: there is no program in it, which is a failure.
 
     Raises:
@@ -87,16 +95,16 @@ def job_of(metric: str, doc: Doc, text: str) -> Job | None:
     """
     if metric.startswith("lcb_codegen_metric"):
         return _contest(doc, text, parity=not metric.endswith("_corrected"))
-    return _tested(doc, text)
+    return _tested(doc, text, stops)
 
 
-def gold_job(metric: str, doc: Doc) -> Job | None:
+def gold_job(metric: str, doc: Doc, *, stops: Sequence[str] = ()) -> Job | None:
     """The same for the data set's own solution. None: it has none."""
     gold = next((gold for gold in doc.golds if gold.strip()), None)
-    return None if gold is None or metric.startswith("lcb") else _tested(doc, gold, is_gold=True)
+    return None if gold is None or metric.startswith("lcb") else _tested(doc, gold, stops)
 
 
-def _tested(doc: Doc, text: str, *, is_gold: bool = False) -> Job:
+def _tested(doc: Doc, text: str, stops: Sequence[str]) -> Job:
     """A program that tests call: `specific` has them, and what stands before the answer.
 
     `before` and `tests` are Python; `helpers` runs beside the tests, so that the program cannot replace its names; `entry_points` are names
@@ -108,22 +116,28 @@ def _tested(doc: Doc, text: str, *, is_gold: bool = False) -> Job:
     find = _CODE.get(given.get("code", "text"))
     if find is None:
         raise DataError(f"{doc.id}: prompt.specific.code: {given['code']!r} is none of {', '.join(_CODE)}")
-    answer = text if is_gold else find(text)
+    # a chat model was not asked to stop there
+    answer = find(_shorn(text, stops))
     before = str(given.get("before", ""))
     # a whole function follows what it replaces; a body continues it
-    joint = "\n" if before and answer[:1] not in ("", " ", "\t", "\n") else ""
+    joint = "\n" if find is not _CODE["text"] and before and answer[:1] not in ("", " ", "\t", "\n") else ""
     return Job(
         action="tests",
-        code=f"{before}{joint}{answer}" if given.get("code", "text") != "text" else f"{before}{answer}",
+        code=f"{before}{joint}{answer}",
         helpers=str(given.get("helpers", "")),
         tests=str(given["tests"]),
-        names=tuple(given.get("entry_points") or _entry_points(doc)),
+        names=tuple(given.get("entry_points") or _entry_points(doc, find, stops)),
         limits=Limits(cpu_seconds=int(given.get("cpu_seconds", _CPU_SECONDS))),
     )
 
 
-def _entry_points(doc: Doc) -> tuple[str, ...]:
-    """Names that the tests use, and that neither they nor Python define. One of Python's own counts if the data set's solution defines it."""
+def _shorn(text: str, stops: Sequence[str]) -> str:
+    """Up to the first stop."""
+    return text[: min((place for stop in stops if (place := text.find(stop)) >= 0), default=len(text))]
+
+
+def _entry_points(doc: Doc, find: Callable[[str], str], stops: Sequence[str]) -> tuple[str, ...]:
+    """Names that the tests use, and that neither they nor Python define. A name of Python's own counts if the gold defines it."""
     tests = _parsed(doc, str(doc.specific["tests"]), "tests")
     names = [node for node in ast.walk(tests) if isinstance(node, ast.Name)]
     stored = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
@@ -132,23 +146,29 @@ def _entry_points(doc: Doc) -> tuple[str, ...]:
         stored |= _defined(_parsed(doc, str(code), "tests"))
     solved: set[str] = set()
     for gold in doc.golds:
-        try:
-            solved |= _defined(ast.parse(gold))
-        except (SyntaxError, ValueError):  # it may be the rest of a function
-            continue
+        with suppress(DataError):  # it may be the rest of a function
+            solved |= _defined(_parsed(doc, find(_shorn(gold, stops)), "choices"))
     return tuple(sorted(loaded - stored - (_BUILTINS - solved)))
 
 
 def _defined(tree: ast.Module) -> set[str]:
     found = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    found |= {argument.arg for node in ast.walk(tree) if isinstance(node, ast.arguments) for argument in ast.walk(node) if isinstance(argument, ast.arg)}
+    found |= {
+        argument.arg
+        for node in ast.walk(tree)
+        if isinstance(node, ast.arguments)
+        for argument in ast.walk(node)
+        if isinstance(argument, ast.arg)
+    }
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     return found | {(alias.asname or alias.name).partition(".")[0] for node in imports for alias in node.names}
 
 
 def _parsed(doc: Doc, code: str, field: str) -> ast.Module:
     try:
-        return ast.parse(code)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes that Python will not know for ever
+            return ast.parse(code)
     except (SyntaxError, ValueError) as error:
         raise DataError(f"{doc.id}: prompt.specific.{field}: no Python: {error}") from error
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pytest_lighteval.errors import UserInputError, did_you_mean
 from pytest_lighteval.metrics import (
     classification,
+    code,
     corrected,
     extraction,
     ifeval,
@@ -42,6 +43,7 @@ FAMILIES = (
     judged,
     option_letter,
     toxicity,
+    code,
     corrected,
 )
 """Each module lists its metrics in `METRICS`."""

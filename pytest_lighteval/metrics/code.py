@@ -24,7 +24,7 @@ def _passes(name: str, reported: str) -> Metric:
         right, _ = _right(doc, grade)
         return {reported: float(right > 0)}
 
-    return Metric(name=name, ask=Ask.GENERATION, sample=sample, corpus={reported: MEAN}, grader="sandbox")
+    return Metric(name=name, ask=Ask.GENERATION, sample=sample, corpus={reported: MEAN}, grader="sandbox", judges_answers=False)
 
 
 def _pass_at(name: str, reported: dict[int, str], *, samples: int) -> Metric:
@@ -35,7 +35,7 @@ def _pass_at(name: str, reported: dict[int, str], *, samples: int) -> Metric:
         return {called: pass_at(k, right=right, samples=count) if k <= count else None for k, called in reported.items()}
 
     corpus = dict.fromkeys(reported.values(), MEAN)
-    return Metric(name=name, ask=Ask.SAMPLES, sample=sample, corpus=corpus, num_samples=samples, grader="sandbox")
+    return Metric(name=name, ask=Ask.SAMPLES, sample=sample, corpus=corpus, num_samples=samples, grader="sandbox", judges_answers=False)
 
 
 def _sampled(samples: int, *ks: int) -> Metric:

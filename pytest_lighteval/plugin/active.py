@@ -142,7 +142,8 @@ class ActiveSession:
         engines = settings.replicas.header if settings.replicas is not None else ()
         notes = (f"lighteval: {note}" for note in (*settings.notes, *engines))
         crowded = crowded_note(self._config, settings.backend, settings.threads, settings.replicas)
-        return [printable(line) for line in (self._session.header, *notes, *crowded, *cache_note(self._session))]
+        lines = (self._session.header, *notes, *self._session.sandbox.header(), *crowded, *cache_note(self._session))
+        return [printable(line) for line in lines]
 
     def pytest_collection(self, session: pytest.Session) -> bool | None:
         """Collect what `--tasks` names, and shipped suites, in place of the arguments; and the checkpoints that are complete now."""

@@ -17,8 +17,11 @@ def grader_kinds(task: Task) -> set[str]:
 
 
 def grader_of(session: Session, task: Task) -> Grader | None:
-    """The grader of a task's answers. None: its metrics need none."""
-    return session.classifier if "classifier" in grader_kinds(task) else None
+    """The grader of a task's answers. None: its metrics need none. Raises GraderError if no sandbox holds on this host."""
+    kinds = grader_kinds(task)
+    if "sandbox" in kinds:
+        return session.sandbox.grader()
+    return session.classifier if "classifier" in kinds else None
 
 
 def gradable(session: Session, task: Task) -> Task:

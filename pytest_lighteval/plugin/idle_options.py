@@ -32,6 +32,7 @@ def check_idle_options(config: pytest.Config, values: Mapping[str, Any]) -> None
         **({} if values["strip_reasoning"] else {"reasoning_tags": "--strip-reasoning: no reasoning is removed"}),
         **({} if values["backend"] else {"override_batch_size": "--backend"}),
         **({} if values["pool"] else dict.fromkeys(("ray_address", "ray_args"), "--pool ray")),
+        **({} if values["run_model_code"] else dict.fromkeys(("sandbox", "sandbox_image"), "--run-model-code: no program runs")),
     }
     for name, lacks in idle.items():
         if name in typed:

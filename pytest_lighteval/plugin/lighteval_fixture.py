@@ -10,7 +10,7 @@ from pytest_lighteval.common.file_names import folder_of_test
 from pytest_lighteval.errors import LightevalError, UnsupportedRequestError, UserInputError
 from pytest_lighteval.plugin.item_report import attach_own_run
 from pytest_lighteval.plugin.reference import facts_of
-from pytest_lighteval.plugin.run_item import checked_backend, lacking_kinds, run_evaluation
+from pytest_lighteval.plugin.run_item import checked_backend, lacking_of, run_evaluation
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.tasks.nearest import specs_meant
 from pytest_lighteval.tasks.task_spec import Selected, SpecError, parse_specs
@@ -38,7 +38,7 @@ class Lighteval:
             if max_samples is not None:
                 settings = replace(settings, max_samples=max_samples)
             engine = self._session.cache.around(checked_backend(self._request.getfixturevalue("lighteval_backend")))
-            if lacking := lacking_kinds(selected.task, engine):
+            if lacking := lacking_of(self._session, selected.task, engine):
                 pytest.skip(lacking)
             task = selected.task
             key = TaskKey(suite=task.suite, task=task.name, few_shots=selected.few_shots, truncate=selected.truncate)

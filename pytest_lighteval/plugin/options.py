@@ -86,6 +86,13 @@ OPTIONS = (
         help="model=FOLDER_OR_ID,label=NAME,device=cpu: a text classifier for helm|bold and helm|real_toxicity_prompts (docs/suites.md)",
     ),
     Option(name="tiny-parameters", metavar="FILE", help="tinyBenchmarks.pkl, for the estimates of extended|tiny:* (docs/suites.md)"),
+    Option(name="run-model-code", kind="flag", help="run programs that the model writes, for the tasks that need it (docs/graders.md)"),
+    Option(
+        name="sandbox",
+        metavar="KIND",
+        help="where they run: auto (the strongest that holds here), bubblewrap, userns, landlock, podman, docker, none",
+    ),
+    Option(name="sandbox-image", metavar="IMAGE", help="the image for --sandbox podman and docker (default: python's own)"),
     Option(name="report-dir", metavar="DIR", help="where run folders are written (default: reports)"),
     Option(
         name="checkpoints",

@@ -36,6 +36,7 @@ from pytest_lighteval.plugin.judging import NO_JUDGE, AnswersOnly, Gathered, is_
 from pytest_lighteval.plugin.progress import item_progress
 from pytest_lighteval.plugin.reference import FOLDER as REFERENCE_FOLDER
 from pytest_lighteval.plugin.reference import Reference, ReferenceResult, facts_of
+from pytest_lighteval.plugin.sandboxes import REFUSED, needs_sandbox
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.plugin.shards import share_of
 from pytest_lighteval.plugin.stored_answers import StoredRun
@@ -68,7 +69,7 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
         model = checked_backend(backend)
         share = share_of(item.task, session.settings.shard)
         engine = session.cache.around(model, share=share)
-        lacking = lacking_kinds(task, engine)
+        lacking = lacking_of(session, task, engine)
         grader = None
         if is_judged(task):
             grader = session.judging.grader(judges)
@@ -140,7 +141,7 @@ def run_answers_item(session: Session, item: AnswersItem, backend: object) -> No
     """
     model = checked_backend(backend)
     engine = session.cache.around(model)
-    problem = lacking_kinds(item.task, engine)
+    problem = lacking_of(session, item.task, engine)
     if problem is None:
         work_ahead(session, item, model, engine)
         try:
@@ -221,7 +222,7 @@ def _reference_result(session: Session, item: TaskItem | ReferenceItem, referenc
         grader = AnswersOnly() if is_judged(item.task) else None
         return run_evaluation(session, item, item.task, item.key, checked_backend(backend), folder=folder, grader=grader)
 
-    return reference.result(item.key, measure, lacking=lambda backend: lacking_kinds(item.task, backend))
+    return reference.result(item.key, measure, lacking=lambda backend: lacking_of(session, item.task, backend))
 
 
 def run_evaluation(
@@ -283,8 +284,10 @@ def run_evaluation(
         attach_cache_use(item, to_plain(session.cache.take_use()))
 
 
-def lacking_kinds(task: Task, backend: Backend) -> str | None:
-    """What the backend cannot do that the task asks, as a reason. None: it can do all of it."""
+def lacking_of(session: Session, task: Task, backend: Backend) -> str | None:
+    """What the backend cannot do that the task asks, or the user did not allow, as a reason. None: the task can be run."""
+    if session.settings.sandbox is None and needs_sandbox(task):
+        return REFUSED
     lacking = [kind.value for kind in task_kinds(task) if kind not in backend.supports]
     return f"backend {backend.name!r} cannot do {' and '.join(lacking)}" if lacking else None
 

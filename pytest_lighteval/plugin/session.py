@@ -26,6 +26,7 @@ from pytest_lighteval.plugin.judging import Judging
 from pytest_lighteval.plugin.options import OPTIONS, has_own_backend, is_asked_to_evaluate, value_of
 from pytest_lighteval.plugin.red_gates import red_gates
 from pytest_lighteval.plugin.reference import Reference
+from pytest_lighteval.plugin.sandboxes import SessionSandbox
 from pytest_lighteval.plugin.secret_texts import SecretTexts, mask_likely, secret_texts
 from pytest_lighteval.plugin.settings import Settings, check_rootdir, read_settings
 from pytest_lighteval.plugin.torchrun import is_beside_first, scratch_folder
@@ -64,6 +65,8 @@ class Session:
     writes_reports: bool
     """False in workers of xdist and in the silent processes of torchrun."""
     cache: SessionCache
+    sandbox: SessionSandbox
+    """Where programs run that the model writes."""
     secrets: SecretTexts = field(repr=False)
     """Keys, which are shown nowhere."""
     judging: Judging
@@ -231,6 +234,12 @@ def _make_session(config: pytest.Config, own: tuple[Path, ...]) -> Session:
         judge=Judge(gate=settings.gate, settings=to_plain(settings.evaluation), red=red_gates(config, allowed=settings.gate.allowed)),
         classifier=classifier,
         cache=session_cache,
+        sandbox=SessionSandbox(
+            settings.sandbox,
+            config,
+            verdicts=None if settings.cache is None else settings.cache.folder / "verdicts",
+            limit_bytes=0 if settings.cache is None else settings.cache.limit_bytes,
+        ),
     )
 
 

@@ -35,6 +35,7 @@ from pytest_lighteval.plugin.lighteval_commands import model_argument_here
 from pytest_lighteval.plugin.options import OPTIONS, value_of
 from pytest_lighteval.plugin.ray_replicas import read_ray
 from pytest_lighteval.plugin.replicas import Engines, read_replicas
+from pytest_lighteval.plugin.sandboxes import SandboxSettings, read_sandbox
 from pytest_lighteval.plugin.shards import Shard, read_shard
 from pytest_lighteval.prompts.reasoning import DEFAULT_TAGS, parse_tags
 from pytest_lighteval.tasks.catalogue import shipped_suites
@@ -99,6 +100,8 @@ class Settings:
     """For the estimates of tinyBenchmarks. None: there are none."""
     toxicity_classifier: ClassifierArguments | None = None
     """What says how toxic texts are. None: nothing does."""
+    sandbox: SandboxSettings | None = None
+    """Where programs run that the model writes. None: they do not."""
     notes: tuple[str, ...] = ()
     """Lines for the top of pytest's output: from a file that the model arguments name, and about baselines."""
 
@@ -162,6 +165,7 @@ def read_settings(config: pytest.Config, *, today: date) -> Settings:
         tiny_parameters=_tiny_parameters(values, folder),
         toxicity_classifier=_classifier(values["toxicity_classifier"], folder),
         judge=read_judge_options(values, folder, lambda name, text: _arguments(name, text, None, folder)),
+        sandbox=read_sandbox(values),
         notes=(*defaults.notes, *custom_tasks.notes, *(gate.baselines.notes if isinstance(gate.baselines, Baselines) else ())),
     )
     # a wrong value is said first

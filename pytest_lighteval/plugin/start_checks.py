@@ -21,6 +21,7 @@ from pytest_lighteval.plugin.judging import is_judged
 from pytest_lighteval.plugin.options import has_own_backend
 from pytest_lighteval.plugin.progress import display_of, shown_records
 from pytest_lighteval.plugin.replicas import Engines, make_backend
+from pytest_lighteval.plugin.sandboxes import needs_sandbox
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.plugin.stored_answers import StoredRun
 from pytest_lighteval.plugin.torchrun import report_error
@@ -50,6 +51,8 @@ def check_start(config: pytest.Config, session: Session) -> None:
                 _check_backend(*_chosen(session), session.settings.replicas)
             if any(is_judged(task) for _, task in session.judge.items):
                 _check_judges(session)
+            if session.settings.sandbox is not None and any(needs_sandbox(task) for _, task in session.judge.items if task.skip is None):
+                session.sandbox.kind()
             if session.settings.against is not None:
                 _check_reference(session.settings.against.backend, session.settings.against.arguments, session.settings.replicas)
     except LightevalError as error:

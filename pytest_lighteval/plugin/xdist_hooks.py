@@ -45,6 +45,7 @@ class XdistHooks:
     def pytest_configure_node(self, node: Any) -> None:
         """Every worker writes its details below the one run folder, and finds answers that are older than the session alone."""
         hand_start(node)
+        self._session.sandbox.hand(node)
         hand_newest_answer(node, self._session.cache.newest_answer())
 
     @pytest.hookimpl(optionalhook=True)

@@ -38,8 +38,8 @@ class Limits:
         return {**asdict(self), "wall_seconds": self.wall_seconds}
 
     def __str__(self) -> str:
-        """For results and baselines."""
-        return f"{self.cpu_seconds} s CPU, {self.memory_bytes // MEBIBYTE} MiB, {self.output_bytes // MEBIBYTE} MiB output"
+        """For results and baselines: those that no task sets."""
+        return f"{self.memory_bytes // MEBIBYTE} MiB, {self.output_bytes // MEBIBYTE} MiB output, {self.threads} threads"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

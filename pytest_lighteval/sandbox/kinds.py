@@ -74,7 +74,7 @@ def command(kind: Kind, scratch: Path, *, scratch_bytes: int, image: str | None 
     settings["others_threads"] = 0 if settings["namespace"] or is_root else _OTHERS_THREADS + _threads_of_user()
     home = _BOX if kind == "bubblewrap" or in_container else str(_INSIDE.parents[2])
     python = "python3" if in_container else os.path.realpath(sys.executable)
-    start = (python, "-s", "-P", "-S", "-B", "-c", _START.format(home), json.dumps(settings))
+    start: tuple[str, ...] = (python, "-s", "-P", "-S", "-B", "-c", _START.format(home), json.dumps(settings))
     if in_container:
         return (*_container(kind, image, scratch_bytes), *start)
     if kind == "bubblewrap":
@@ -155,7 +155,21 @@ def _bubblewrap(readable: Sequence[str], python: str, scratch_bytes: int, *, is_
     arguments += ["--ro-bind", str(_INSIDE), f"{_BOX}/{_PACKAGE}"]
     for device in ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"):
         arguments += ["--dev-bind", device, device]
-    return (program, *arguments, "--perms", "1777", "--size", str(scratch_bytes), "--tmpfs", _SCRATCH, "--remount-ro", "/", "--chdir", "/", "--")
+    return (
+        program,
+        *arguments,
+        "--perms",
+        "1777",
+        "--size",
+        str(scratch_bytes),
+        "--tmpfs",
+        _SCRATCH,
+        "--remount-ro",
+        "/",
+        "--chdir",
+        "/",
+        "--",
+    )
 
 
 def _bubblewrap_program() -> str:
@@ -175,7 +189,9 @@ def _container(kind: Kind, image: str | None, scratch_bytes: int) -> tuple[str, 
     engine = shutil.which(kind)
     if engine is None:
         raise GraderError(f"{kind} is not installed")
-    variables = [part for name, value in environment().items() if name not in ("PATH", "LD_LIBRARY_PATH") for part in ("-e", f"{name}={value}")]
+    variables = [
+        part for name, value in environment().items() if name not in ("PATH", "LD_LIBRARY_PATH") for part in ("-e", f"{name}={value}")
+    ]
     return (
         engine,
         "run",

@@ -88,7 +88,8 @@ def escaped():
         except OSError:
             pass
     for path in targets["readable"]:
-        for change in (lambda: os.chmod(path, 0), lambda: os.truncate(path, 0), lambda: os.remove(path), lambda: os.rename(path, path + "x")):
+        moved = path + "x"
+        for change in (lambda: os.chmod(path, 0), lambda: os.truncate(path, 0), lambda: os.remove(path), lambda: os.rename(path, moved)):
             try:
                 change()
                 found.append(path)
@@ -188,7 +189,11 @@ def self_test(kind: Kind, *, image: str | None = None) -> list[str]:
                 return [f"a right program does not run: {first.infrastructure or first.outcome}"]
             escapes = [(probe, pool.submit(probe.job(targets))) for probe in ESCAPES]
             limits = [
-                (name, outcome, pool.submit(replace(_RIGHT, code=code, limits=replace(QUICK, wall_factor=2 if name == "wall time" else 20))))
+                (
+                    name,
+                    outcome,
+                    pool.submit(replace(_RIGHT, code=code, limits=replace(QUICK, wall_factor=2 if name == "wall time" else 20))),
+                )
                 for name, code, outcome in LIMITS
             ]
             for probe, run in escapes:

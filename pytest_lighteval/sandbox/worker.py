@@ -34,7 +34,7 @@ class Worker:
     def __init__(self, kind: Kind, *, image: str | None = None, number: int = 0) -> None:
         self.kind = kind
         self._folder = Path(tempfile.mkdtemp(prefix="lighteval-sandbox-"))
-        self._complaints = tempfile.TemporaryFile()
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (until `close`)
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self.python = self._start(image, number)
@@ -105,14 +105,16 @@ class Worker:
 
     def _send(self, line: bytes, seconds: float) -> None:
         """The keeper reads a whole job before it starts it, so this takes no longer than a copy."""
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         unsent = memoryview(line)
         while unsent:
             unsent = unsent[os.write(self._process.stdin.fileno(), unsent) :]
 
     def _read_line(self, seconds: float) -> bytes | None:
         """The next line; empty if it ended, None if nothing came in that time."""
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         deadline = time.monotonic() + seconds
         line = bytearray()
         with selectors.DefaultSelector() as selector:

@@ -20,7 +20,7 @@ from tests.shared import GOLDEN, ROOT, SHARED, needs_shared
 pytestmark = needs_shared
 
 SUITES = ROOT / "suites"
-OWN_SUITES = ("corrected", "demo", "multilingual")
+OWN_SUITES = ("code", "corrected", "demo", "multilingual")
 """Suites that the reference does not have, and one that it has in another place (`test_multilingual`)."""
 RENAMED = {"helm|boolq:contrastset": "helm|boolq:contrastset_labelled", "helm|raft:": "helm|raft_train:"}
 """Tasks of the reference whose data have no labels -> those on data that have some. A key that ends in a colon is a family."""

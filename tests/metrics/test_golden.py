@@ -17,7 +17,9 @@ from tests.shared import needs_shared
 
 ROWS = {"truthfulqa_mc1": "mc1", "truthfulqa_mc2": "mc2"}
 """Recorded reported name -> ours, where one task's names would collide or the tests would be hard to read."""
-COVERED = [name for name in table_names() if name.removeprefix("dyn_") in metric_names()]
+GRADED = ["lcb_codegen_metric"]
+"""What must run first; tests/graders compares it."""
+COVERED = [name for name in table_names() if name.removeprefix("dyn_") in metric_names() and name not in GRADED]
 NOTHING = Difference(reason="")
 
 pytestmark = needs_shared
@@ -147,4 +149,4 @@ def test_all_recorded_tables_have_a_metric_but_for_those_that_run_code(record_pr
     record_property("recorded_tables", len(table_names()))
     record_property("tables_without_metric", ", ".join(missing))
 
-    assert missing == ["lcb_codegen_metric"]
+    assert missing == GRADED

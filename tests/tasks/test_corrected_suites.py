@@ -25,6 +25,7 @@ MAY_DIFFER: Mapping[str, Set[str]] = {
     "community.bac-fr": {"metrics", "generation_size", "stop_sequence", "prompt.query", "prompt.choices", "prompt.fewshot_sorting_class"},
     **dict.fromkeys(("extended.tiny:arc", "extended.tiny:hellaswag", "extended.tiny:truthfulqa"), frozenset({"metrics"})),
     "harness.bbh": {"metrics", "generation_size"},
+    "extended.lcb": {"metrics"},
     "helm.numeracy": {"metrics"},
     **dict.fromkeys(
         (

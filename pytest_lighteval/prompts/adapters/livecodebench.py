@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
-import io
+import binascii
 import json
-import pickle
 import zlib
 from typing import Any
+
+from pytest_lighteval.common.safe_pickle import read_pickle
+from pytest_lighteval.errors import DataError
+
+_MOST_BYTES = 2**30
+"""Of the hidden test cases of one problem, unpacked; the largest ones of the data set have some hundred MiB."""
 
 
 def unpack_tests(row: dict[str, Any]) -> dict[str, Any]:
@@ -22,16 +27,24 @@ def unpack_tests(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hidden_tests(stored: str) -> list[dict[str, Any]]:
-    """Plain JSON in the first release; later ones keep it as a pickled text, compressed, in base 64."""
+    """Plain JSON in the first release; later ones keep it as a pickled text, compressed, in base 64. Raises DataError."""
     try:
         tests: list[dict[str, Any]] = json.loads(stored)
     except json.JSONDecodeError:
-        tests = json.loads(_TextUnpickler(io.BytesIO(zlib.decompress(base64.b64decode(stored)))).load())
+        text = read_pickle(_unpacked(stored), where="private_test_cases")
+        if not isinstance(text, str):
+            raise DataError(f"private_test_cases: a pickled text is required, not {type(text).__name__}") from None
+        tests = json.loads(text)
     return tests
 
 
-class _TextUnpickler(pickle.Unpickler):
-    """Reads texts, numbers, lists and the like, and nothing that could run code, as a data set cannot be trusted."""
-
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        raise pickle.UnpicklingError(f"a text is required, not {module_name}.{global_name}")
+def _unpacked(stored: str) -> bytes:
+    """Bounded, as a few bytes can unpack to any number of them."""
+    try:
+        unpacker = zlib.decompressobj()
+        data = unpacker.decompress(base64.b64decode(stored), _MOST_BYTES)
+    except (binascii.Error, zlib.error, ValueError) as error:
+        raise DataError(f"private_test_cases: neither JSON nor packed: {error}") from None
+    if unpacker.unconsumed_tail or not unpacker.eof:
+        raise DataError(f"private_test_cases: more than {_MOST_BYTES} bytes, or not whole")
+    return data

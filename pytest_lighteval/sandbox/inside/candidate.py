@@ -10,6 +10,7 @@ import sys
 import threading
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from pytest_lighteval.sandbox.inside import parity
@@ -25,10 +26,8 @@ def main(channel: Channel) -> None:
     channel.send({"ready": True})
     task = channel.receive()
     random.seed(0)
-    try:
+    with suppress(GoneError):
         _ACTIONS[task["action"]](channel, task)
-    except GoneError:
-        pass
     os._exit(0)
 
 

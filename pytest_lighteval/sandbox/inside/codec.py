@@ -14,7 +14,8 @@ Find = Callable[[list[Any]], Any]
 """The object, or a stand-in for it, of such a reference."""
 
 _SMALL = 2**53
-_KEYS, _VALUES, _ITEMS = type({}.keys()), type({}.values()), type({}.items())
+_SOME: dict[str, str] = {}
+_KEYS, _VALUES, _ITEMS = type(_SOME.keys()), type(_SOME.values()), type(_SOME.items())
 _AS_DICT = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
 
 

@@ -169,8 +169,8 @@ def _program(machine: int, column: int, pid: int) -> Iterator[bytes]:
     for numbers, argument, values in _BY_ARGUMENT:
         refusals = [step for value in values for step in (skip_unless(value, 1), refused)]
         yield from (skip_unless(numbers[column], len(refusals) + 2), arguments[argument], *refusals, give(_ALLOW))
-    for numbers in _CALLS.values():
-        call = numbers[column]
+    for either in _CALLS.values():
+        call = either[column]
         if call is not None:
             yield from (skip_unless(call, 1), refused)
     yield give(_ALLOW)

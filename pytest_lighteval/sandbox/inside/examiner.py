@@ -1,4 +1,4 @@
-"""What asks a candidate the questions of a test. The candidate's code is in another process, which holds neither the tests nor the verdict."""
+"""What asks a candidate the questions of a test. The candidate's code is in another process, without the tests and the verdict."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The process that takes jobs: it lets programs run one at a time, watches them, and says how they ended.
 
-It reads one job a line and writes one result a line. It is trusted: a program runs in a fork of the nursery, and what comes from it is data.
+It reads one job a line and writes one result a line. It is trusted: a program runs in a fork of the nursery, and what comes from there is
+data.
 The limit of a benchmark is CPU time, so that a busy host turns no right answer wrong. Wall time is a fuse.
 """
 
@@ -327,7 +328,9 @@ class _Process:
             return {"outcome": "timed out"}
         if self._why == "wall":
             if used > _STARVED * allowed:
-                raise _InfrastructureError(f"the host is too busy: a program got {used:.1f} s of CPU time before the fuse of wall time blew")
+                raise _InfrastructureError(
+                    f"the host is too busy: a program got {used:.1f} s of CPU time before the fuse of wall time blew"
+                )
             return {"outcome": "timed out"}
         if number == signal.SIGKILL and not end["killed"]:
             if end["memory_bytes"] >= 0.8 * self._limits["memory_bytes"]:

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,10 +24,10 @@ from pytest_lighteval.sandbox.inside.peer import Channel
 
 _CHANNEL = 3
 """The first descriptor after stdin, stdout and stderr."""
-_ROLES = {"candidate": candidate.main, "examiner": examiner.main}
+_ROLES: Mapping[str, Callable[..., None]] = {"candidate": candidate.main, "examiner": examiner.main}
 _WARM = (
-    "bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "io", "itertools", "json", "math", "operator",
-    "random", "re", "statistics", "string", "sys", "typing",
+    "bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "io", "itertools", "json", "math",
+    "operator", "random", "re", "statistics", "string", "sys", "typing",
 )  # fmt: skip
 """What programs of benchmarks import most, so that no run pays for it."""
 
@@ -93,9 +93,10 @@ def _places(descriptors: Sequence[int]) -> list[socket.socket]:
     for place, descriptor in enumerate(high):
         os.dup2(descriptor, place)
     os.closerange(len(descriptors), 256)
-    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)
-    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)
+    # they stay open for as long as the process lives
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)  # noqa: SIM115
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
     return [socket.socket(fileno=place) for place in range(_CHANNEL, len(descriptors))]
 
@@ -140,7 +141,7 @@ def allow_packages(names: Sequence[str], site: Sequence[str]) -> None:
                 return importlib.machinery.PathFinder.find_spec(name, list(site), target)
             return None
 
-    sys.meta_path.append(Allowed)  # type: ignore[arg-type]
+    sys.meta_path.append(Allowed)
 
 
 def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:

@@ -1,9 +1,9 @@
 """LiveCodeBench's answers as Lighteval v0.9.2 runs them: all tests in one process, with the faults of that way.
 
 Lighteval's `codegen_metrics` (v0.9.2, from LiveCodeBench's `testing_util.py`). The faults, each of which turns right answers wrong:
-`sys.stdin.buffer` does not exist; `open(0)` reads another stdin; names of the module are names of a function, so `global` finds nothing; the
-words "class Solution" anywhere ask for the class; a bare `except:` catches the time limit. One difference: its limit of a test is wall time,
-here it is CPU time, so that a busy host changes no score.
+`sys.stdin.buffer` does not exist; `open(0)` reads another stdin; names of the module are names of a function, so `global` finds nothing;
+the words "class Solution" anywhere ask for the class; a bare `except:` catches the time limit. One difference: its limit of a test is wall
+time, here it is CPU time, so that a busy host changes no score.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import signal
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 from unittest import mock
 
@@ -82,12 +82,10 @@ def _script_as_function(task: Mapping[str, Any]) -> Callable[[str], dict[str, An
 
     def ask(given: str) -> dict[str, Any]:
         written = io.StringIO()
-        with redirect_stdout(written), mock.patch.object(sys, "stdin", io.StringIO(given)):
-            with mock.patch.object(builtins, "open", mock.mock_open(read_data=given)):
-                try:
-                    module.wrapped_function()
-                except SystemExit:
-                    pass
+        stdin = mock.patch.object(sys, "stdin", io.StringIO(given))
+        files = mock.patch.object(builtins, "open", mock.mock_open(read_data=given))
+        with redirect_stdout(written), stdin, files, suppress(SystemExit):
+            module.wrapped_function()
         return {"output": written.getvalue()}
 
     return ask
