@@ -157,9 +157,15 @@ def _is_slow(line: dict[str, Any]) -> bool:
     return -3 in line["reference"]["results"] or (line["reference"]["results"][0] == -1 and "exit" not in line["shows"])
 
 
+def only_when_asked(request: pytest.FixtureRequest) -> None:
+    if "sandbox" not in request.config.option.markexpr:
+        pytest.skip("takes minutes: -m sandbox")
+
+
 @pytest.mark.sandbox
-def test_everything_that_was_recorded_on_every_kind(pool: Pool) -> None:
+def test_everything_that_was_recorded_on_every_kind(pool: Pool, request: pytest.FixtureRequest) -> None:
     """As above, with the endless programs too, whose limits are the benchmark's."""
+    only_when_asked(request)
     for name in ("humaneval", "mbpp"):
         stops = task(f"code|{name}").stop_sequence
         runs = []
@@ -178,7 +184,8 @@ def test_everything_that_was_recorded_on_every_kind(pool: Pool) -> None:
 
 @pytest.mark.sandbox
 @pytest.mark.parametrize("spec", ["code|humaneval", "code|mbpp", "code|humaneval:instruct", "code|mbpp:instruct"])
-def test_every_solution_of_the_data_set_passes(pool: Pool, spec: str) -> None:
+def test_every_solution_of_the_data_set_passes(pool: Pool, spec: str, request: pytest.FixtureRequest) -> None:
+    only_when_asked(request)
     rows = DataSets(data_home=HUB).rows(task(spec), "test")
     docs = render_docs(task(spec), rows, "test").docs
     runs = []
