@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pytest_lighteval.reports.page.write import SCRIPTS
 from tests.shared import ROOT
 
 
@@ -51,6 +52,13 @@ def test_the_wheel_ships_every_suite_and_list(site: Path) -> None:
     assert files(site / "pytest_lighteval/_suites") == files(ROOT / "suites")
     assert (site / "pytest_lighteval/py.typed").is_file()
     assert (site / "pytest_lighteval/suite.schema.json").is_file()
+
+
+def test_the_wheel_ships_the_page(site: Path) -> None:
+    page = "pytest_lighteval/reports/page"
+
+    assert files(site / page) == {name for name in files(ROOT / page) if not name.endswith(".pyc")}
+    assert {"page.html", "page.css", *SCRIPTS} <= files(site / page)
 
 
 def test_an_installed_package_collects_its_suites_from_any_directory(site: Path, tmp_path: Path) -> None:

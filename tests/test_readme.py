@@ -43,7 +43,7 @@ def test_the_command_of_the_demo_is_the_one_that_it_runs() -> None:
     (shown,) = re.findall(r"^pytest (suites/demo --backend accelerate .*)$", README, re.MULTILINE)
     script = (ROOT / "demo").read_text("utf-8").replace("\\\n", "")
 
-    assert shlex.split(script.partition("-m pytest ")[2]) == [*shlex.split(shown), "$@"]
+    assert shlex.split(script.partition("-m pytest ")[2].partition(" || ")[0]) == [*shlex.split(shown), "$@"]
 
 
 def test_the_job_is_one_of_github_actions_that_runs_one_command() -> None:

@@ -23,6 +23,7 @@ from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gates.gate_settings import GateSettings, read_gate_settings
 from pytest_lighteval.gates.missing_tasks import missing_of_several, missing_reports
 from pytest_lighteval.reports.junit_file import junit_xml
+from pytest_lighteval.reports.page import PAGE
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.recorded_run import SCORES, RecordedRun, digest_of, read_deferred, write_recorded
 from pytest_lighteval.reports.rows import failed_verdicts, ordered_keys
@@ -82,7 +83,7 @@ def judge_and_write(
         problems = {entry.name: entry.problem for entry in judged.reports if entry.problem is not None}
         write_atomic(junit, junit_xml(report, problems=problems))
     lines = _lines(replace(judged, report=report), runs=len(sources), verbosity=verbosity)
-    for line in (*lines, f"results: {folder / 'results.json'}"):
+    for line in (*lines, f"results: {folder / 'results.json'}", f"page: {folder / PAGE}"):
         sys.stdout.write(f"{printable(line)}\n")
     return 1 if judged.is_red else 0
 

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from tests.plugin.conftest import Results
+from tests.reports.page.pages import blocks
 
 
 def with_gate(project: pytest.Pytester, gate: str) -> None:
@@ -18,11 +19,13 @@ def with_gate(project: pytest.Pytester, gate: str) -> None:
 def test_a_score_under_its_floor_fails_with_one_line(project: pytest.Pytester, results: Results) -> None:
     with_gate(project, "{acc: {min: 0.9}}")
 
-    result = project.runpytest("suites", "--backend", "fake", "--model-args", "accuracy=0.5", "-k", "choice and 0-shot")
+    result = project.runpytest("suites", "--backend", "fake", "--model-args", "accuracy=0.5", "-k", "choice and 0-shot", "--no-html")
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["FAILED suites/mini/mini.yaml::choice[[]0-shot] - *acc 0.* is below the floor 0.9* (n = 40)"])
     result.stdout.no_fnmatch_line("*Traceback*")
+    assert not [*project.path.glob("reports/*/report.html")]
+    result.stdout.no_fnmatch_line("page: *")
     (verdict,) = results()["verdicts"]["mini|choice|0"]
     assert (verdict["metric"], verdict["outcome"], verdict["min"]) == ("acc", "failed", 0.9)
     assert verdict["value"] == results()["results"]["mini|choice|0"]["acc"]
@@ -34,6 +37,11 @@ def test_a_score_over_its_floor_passes_and_the_threshold_is_reported(project: py
     result = project.runpytest("suites", "--backend", "fake", "--model-args", "accuracy=1", "-k", "choice and 0-shot", "--junitxml=j.xml")
 
     result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["page: reports/*/report.html"])
+    (page,) = project.path.glob("reports/*/report.html")
+    head = blocks(page)["head"]
+    assert head["runs"][0]["results"] == results()
+    assert "suites --backend fake --model-args accuracy=1 -k 'choice and 0-shot' --junitxml=j.xml" in results()["run"]["command"]
     properties = {entry.attrib["name"]: entry.attrib["value"] for entry in ElementTree.parse(project.path / "j.xml").iter("property")}
     assert properties["lighteval.acc"] == "1.0"
     assert properties["lighteval.acc.min"] == "0.9"

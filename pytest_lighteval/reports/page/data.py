@@ -31,6 +31,8 @@ class PageQuestion(msgspec.Struct, frozen=True, kw_only=True):
 class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a page shows of a request."""
 
+    prompt: str | tuple[PageTurn, ...] | None = None
+    """Only shown of further turns. None: it is the document's own."""
     choices: tuple[str, ...] = ()
     stop_sequence: tuple[str, ...] = ()
     max_new_tokens: int | None = None
@@ -66,6 +68,13 @@ class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What was scored, where it differs from what the model wrote."""
 
 
+class PageExchange(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several turns of a document: what was asked, and the model's reply."""
+
+    request: PageRequest = PageRequest()
+    response: PageResponse | None = None
+
+
 class PageDocument(msgspec.Struct, frozen=True, kw_only=True):
     """One document under one few-shot seed. Its fields are those of a line in `details/` (docs/reports.md#details)."""
 
@@ -80,6 +89,10 @@ class PageDocument(msgspec.Struct, frozen=True, kw_only=True):
     """By metric: a number, None, or what a metric of the whole corpus needs of the document."""
     extracted: dict[str, str | None] | None = None
     """By metric: the answer that it found in the text, None where it found none. None: no metric says."""
+    turns: tuple[PageExchange, ...] = ()
+    """Of a document that asks several times. Empty: it asks once."""
+    grades: dict[str, list[dict[str, Any]]] = {}
+    """By metric: what a judge, or a program that ran the answer, said of each text: `outcome`, `mark`, and facts."""
     truncated: bool = False
     error: str | None = None
     not_judged: dict[str, str] = {}

@@ -26,7 +26,7 @@ async function showDocument(pane, where, { move, place, count }, beside) {
     ),
     turn,
   );
-  const answers = [...answersOf(task, where, document)];
+  const answers = [turnsOf(document), ...answersOf(task, where, document), gradesOf(document)].flat(2);
   const both = beside ? await beside.sides() : [];
   if (pane.shownNow !== mine) return;
   const own = both.length ? [fold("this run's answer in full", () => answers)] : answers;
@@ -223,6 +223,42 @@ function* textsOf(answer, document) {
           )
         : golds.map((gold) => plainText(gold, { class: "text gold" })),
     );
+}
+
+// The turns of a document that asks several times.
+function turnsOf(document) {
+  const turns = document.asked || [];
+  return turns.map(([asked, ...replies], place) =>
+    fold(
+      `turn ${place + 1} of ${turns.length}`,
+      () =>
+        [
+          el("p", { class: "key" }, "asked"),
+          plainText(asked),
+          replies.map((reply) => [el("p", { class: "key" }, "replied"), withThoughts(reply)]),
+        ].flat(3),
+      place === turns.length - 1,
+    ),
+  );
+}
+
+// What a judge, or a program that ran the answer, said of it.
+function gradesOf(document) {
+  return Object.entries(document.grades || {}).map(([metric, marks]) =>
+    el(
+      "section",
+      {},
+      el("h3", {}, `Graded for ${metric}`),
+      marks.map((mark) => rowsTable(Object.entries(mark).map(([name, value]) => [name, gradeFact(value)]))),
+    ),
+  );
+}
+
+function gradeFact(value) {
+  const text = typeof value === "string" ? value : JSON.stringify(value, null, 1);
+  return text.length > 120 || text.includes("\n")
+    ? fold(`${counted(text.length, "character")}`, () => plainText(text))
+    : el("bdi", { class: "text" }, text);
 }
 
 // What the metrics took for the answer.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_lighteval.reports.page.data import Number, PageAnswer, PageDocument, PageResponse, PageTask
+from pytest_lighteval.reports.page.data import Number, PageAnswer, PageDocument, PageExchange, PageResponse, PageTask
 
 BLOCK = 200
 """Documents whose texts are unpacked together: a few milliseconds, and enough of them to compress well."""
@@ -100,7 +100,8 @@ class TextBlock:
             entry["extracted"] = document.extracted
         entry["answers"] = {ask: _plain_answer(answer, question.choices) for ask, answer in document.answers.items()}
         odd = {name: value for name, value in document.scores.items() if value is not None and not isinstance(value, int | float | str)}
-        optional = {"values": odd, "error": document.error, "not_judged": document.not_judged}
+        turns = [_exchange(turn) for turn in document.turns]
+        optional = {"values": odd, "error": document.error, "not_judged": document.not_judged, "grades": document.grades, "asked": turns}
         self.documents.append(entry | {name: value for name, value in optional.items() if value})
 
     def plain(self) -> dict[str, Any]:
@@ -236,6 +237,13 @@ def _sizes(document: PageDocument) -> tuple[int | None, int | None, int | None]:
 def _length(array: bytes) -> int:
     """Members of a JSON array of numbers, without making them."""
     return array.count(b",") + (len(array.strip(b"[] \n")) > 0)
+
+
+def _exchange(turn: PageExchange) -> list[str]:
+    """What was asked last, and the reply."""
+    prompt = turn.request.prompt
+    asked = prompt if isinstance(prompt, str) else prompt[-1].content if prompt else ""
+    return [asked, *(turn.response.texts if turn.response is not None else ())]
 
 
 def _plain_answer(answer: PageAnswer, choices: tuple[str, ...]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ function factsView(values) {
           ],
           [
             "answers",
-            cache.misses === undefined
+            !(cache.misses || cache.hits)
               ? null
               : `${whole(cache.misses)} computed, ${whole(cache.recalled || 0)} recalled from the cache, ${whole((cache.hits || 0) - (cache.recalled || 0))} equal to another one`,
           ],

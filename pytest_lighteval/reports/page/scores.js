@@ -63,7 +63,7 @@ function scoresView(values) {
   let text = values.search || "";
   let sorted = values.sort || "";
   let isDown = values.down === "1";
-  const table = el("table", { class: "scores" });
+  const table = el("table", { class: runs.length > 1 ? "scores many" : "scores" });
 
   const columns = [
     ["task", "task", (row) => row.key],

@@ -61,11 +61,11 @@ function lossBar(paired, outcome, reach) {
   bar.append(svg("line", { class: "axis", x1: 0, x2: width, y1: 25, y2: 25 }));
   bar.append(
     svg("line", { class: "zero", x1: at(0), x2: at(0), y1: 1, y2: 25 }),
-    svg("text", { class: "tick", x: at(0), y: 33, "text-anchor": "middle" }, "0"),
+    svg("text", { class: "tick", x: at(0) + 3, y: 33, "text-anchor": "end" }, "0"),
   );
   bar.append(
     svg("line", { class: "allowed", x1: at(unit), x2: at(unit), y1: 1, y2: 25 }),
-    svg("text", { class: "tick", x: at(unit), y: 33, "text-anchor": "middle" }, lossText(unit, paired).replace(" points", "")),
+    svg("text", { class: "tick", x: at(unit) - 3, y: 33 }, lossText(unit, paired).replace(" points", "")),
   );
   bar.append(
     svg("text", { class: "tick", x: 0, y: 33 }, "← gain"),
@@ -94,6 +94,8 @@ function verdictRow(key, verdict, reach, comparison) {
   }
   const lines = [];
   for (const line of messageLines(verdict)) lines.push(el("p", { class: "message" }, line));
+  if (isCompared && paired.outcome !== "REGRESSED" && paired.detectable === null)
+    lines.push(el("p", { class: "note" }, "Power: not even the largest loss would have been found in four of five runs."));
   if (isCompared && paired.detectable)
     lines.push(
       el(
