@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 from pytest_lighteval.errors import BackendError, RequestsFailedError
 from pytest_lighteval.prompts.reasoning import ReasoningTags, answer_after_thoughts
@@ -74,6 +75,9 @@ class FollowsUp(Protocol):
 
     def follow_up(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """As `Backend.generate`, of all requests."""
+
+    def complete(self, requests: Sequence[Any], wanted: Collection[int]) -> Iterator[tuple[int, Any]]:
+        """Answer the requests of another kind about the documents of this part, which are at these positions, and perhaps more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +154,15 @@ def ask_all(
     pending = {index: _Pending(missing=len(set(doc.requests.values()))) for index, doc in docs.items()}
 
     on_progress(progress)
-    for kind in sorted(asked):
+    kinds = sorted(asked)
+    for kind in kinds:
         requests, askers = asked[kind].requests, asked[kind].askers
         # each kind has its own request type, which the method of that name takes
         ask = getattr(backend, kind.value)
+        if kind != kinds[0] and not all_of_it and isinstance(backend, FollowsUp):
+            # the first kind decides which documents are in this part
+            wanted = {position for position, (index, _) in enumerate(askers) if pending[index].by_ask}
+            ask = partial(backend.complete, wanted=wanted)
         is_first = True
         while requests:
             following = Asked()

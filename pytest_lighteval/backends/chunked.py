@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -66,7 +66,11 @@ class ChunkedBackend(DelegatingBackend):
 
     def follow_up(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
         """As `generate`, of all requests: those that follow from the answers to this part."""
-        return self._answer(requests, GenerateResponse, all_of_it=True)
+        return self._answer(requests, GenerateResponse, wanted=range(len(requests)))
+
+    def complete(self, requests: Sequence[Any], wanted: Collection[int]) -> Iterator[tuple[int, Any]]:
+        """The answers to the requests at these indices, and to those of the same chunks: what another kind's share leaves to be asked."""
+        return self._answer(requests, response_kind(requests[0]), wanted=wanted)
 
     def ask_ahead(self, requests: Sequence[Request]) -> None:
         """Let a backend with several engines compute what it will be asked later. Any other backend is left alone."""
@@ -74,28 +78,36 @@ class ChunkedBackend(DelegatingBackend):
             self.inner.ask_ahead([chunk.requests for chunk in self._chunks(requests)])
 
     def _answer(
-        self, requests: Sequence[AnyRequest], kind: type[AnyResponse], *, all_of_it: bool = False
+        self, requests: Sequence[AnyRequest], kind: type[AnyResponse], *, wanted: Collection[int] | None = None
     ) -> Iterator[tuple[int, AnyResponse]]:
-        """See `DelegatingBackend._answer`: those of the own share alone, unless all are wanted."""
-        chunks = self._chunks(requests, all_of_it=all_of_it)
+        """See `DelegatingBackend._answer`. `wanted`: see `_chunks`."""
+        chunks = self._chunks(requests, wanted=wanted)
         for number, position, response in ask_chunks(self.inner, [chunk.requests for chunk in chunks]):
             self._check(position, len(chunks[number].requests))
             assert isinstance(response, kind)
             for index in chunks[number].indices[position]:
                 yield index, response
 
-    def _chunks(self, requests: Sequence[Request], *, all_of_it: bool = False) -> list[Chunk]:
-        """Of equal requests one is asked. An engine that decides itself what runs together gets them all."""
-        share = None if all_of_it else self._share
+    def _chunks(self, requests: Sequence[Request], *, wanted: Collection[int] | None = None) -> list[Chunk]:
+        """Of equal requests one is asked. An engine that decides itself what runs together gets them all.
+
+        `wanted`: indices; only chunks with one of them are asked. None: those of the own share, or all.
+        """
+        share = self._share if wanted is None else None
         places: dict[Request, list[int]] = {}
         for index, request in enumerate(requests):
             places.setdefault(request, []).append(index)
-        chunks = cut(requests, self._limits) if share is not None or not batches_itself(self.inner) else [()]
+        if share is None and wanted is None and batches_itself(self.inner):
+            chunks = [tuple(chosen[0] for chosen in places.values())]
+        else:
+            chunks = cut(requests, self._limits)
         if share is not None:
             chunks = share_of(chunks, *share, turn=repr(requests[0])) if chunks else []
+        if wanted is not None:
+            is_wanted = {chosen[0] for chosen in places.values() if any(index in wanted for index in chosen)}
+            chunks = [chunk for chunk in chunks if not is_wanted.isdisjoint(chunk)]
         if batches_itself(self.inner):
-            wanted = None if share is None else {index for chunk in chunks for index in chunk}
-            chunks = [tuple(chosen[0] for chosen in places.values() if wanted is None or chosen[0] in wanted)]
+            chunks = [tuple(sorted(index for chunk in chunks for index in chunk if wanted is None or index in is_wanted))]
         return [
             Chunk(requests=tuple(requests[index] for index in chunk), indices=tuple(tuple(places[requests[index]]) for index in chunk))
             for chunk in chunks

@@ -54,7 +54,11 @@ def cut(requests: Sequence[Request], limits: ChunkLimits | None = None) -> list[
     rows, before = 0, b""
     for index in _in_order(texts):
         shared = common_prefix(before, texts[index])
-        if not chunks or _is_full(limits, size=sizes[-1], count=len(chunks[-1]), rows=rows, shared=shared, kind=requests[index]):
+        # what is asked after one prompt is about one document, which a part of the chunks must have as a whole
+        is_apart = before != texts[index] or (bool(sizes) and sizes[-1] >= limits.most)
+        if not chunks or (
+            is_apart and _is_full(limits, size=sizes[-1], count=len(chunks[-1]), rows=rows, shared=shared, kind=requests[index])
+        ):
             chunks.append([])
             sizes.append(0)
             rows = shared = 0

@@ -38,7 +38,6 @@ from pytest_lighteval.plugin.reference import FOLDER as REFERENCE_FOLDER
 from pytest_lighteval.plugin.reference import Reference, ReferenceResult, facts_of
 from pytest_lighteval.plugin.sandboxes import REFUSED, needs_sandbox
 from pytest_lighteval.plugin.session import Session
-from pytest_lighteval.plugin.shards import share_of
 from pytest_lighteval.plugin.stored_answers import StoredRun
 from pytest_lighteval.plugin.work_ahead import work_ahead
 from pytest_lighteval.reports.details import DetailsWriter
@@ -67,7 +66,7 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
     model: Backend | None = None
     try:
         model = checked_backend(backend)
-        share = share_of(item.task, session.settings.shard)
+        share = session.settings.shard
         engine = session.cache.around(model, share=share)
         lacking = lacking_of(session, task, engine)
         grader = None
@@ -159,7 +158,7 @@ def _gathered(session: Session, item: TaskItem | AnswersItem, model: Backend) ->
     """Let the model answer, if nobody did so yet; also the repeats of `--gate-calibrate`."""
 
     def measure() -> None:
-        share = share_of(item.task, session.settings.shard)
+        share = session.settings.shard
         for number in range(session.settings.gate.runs):
             engine = session.cache.around(repeated(model, number) if number else model, repeat=number, share=share)
             folder = session.run_folder / "repeats" / str(number) if number else session.run_folder

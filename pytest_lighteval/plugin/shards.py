@@ -7,9 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_lighteval.errors import NothingToAskError, UserInputError
-from pytest_lighteval.evaluate import task_kinds
-from pytest_lighteval.types import Task
+from pytest_lighteval.errors import UserInputError
 
 Shard = tuple[int, int]
 """The number of a part, from 1 on, and how many there are."""
@@ -46,16 +44,3 @@ def _of_slurm(environment: Mapping[str, str]) -> Shard:
             f"--shard slurm: task {number} of an array of {count} from {least} with step {step} has no place; use an array without gaps"
         )
     return place + 1, count
-
-
-def share_of(task: Task, shard: Shard | None) -> Shard | None:
-    """The part of a task that is asked. None: all of it.
-
-    A task that asks in several ways is not cut: its documents would be in other chunks for each of them. The first part asks all of it.
-    Raises NothingToAskError in the others.
-    """
-    if shard is None or len(task_kinds(task)) == 1:
-        return shard
-    if shard[0] > 1:
-        raise NothingToAskError(f"shard {shard[0]}/{shard[1]} has no chunk of this task, which shard 1 asks as a whole")
-    return None

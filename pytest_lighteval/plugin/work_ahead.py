@@ -38,13 +38,15 @@ def _ask_next(session: Session, later: deque[TaskItem | AnswersItem], engine: Ch
     # a task that may end early is asked part by part
     if can_answer and session.judge.early_stopping(item.key, item.task) is None:
         with contextlib.suppress(LightevalError):  # the item itself says what is wrong
-            for requests in requests_of(
+            kinds = requests_of(
                 item.task,
                 engine,
                 few_shots=item.key.few_shots,
                 truncate=item.key.truncate,
                 settings=session.settings.evaluation,
                 data_sets=session.data_sets,
-            ):
+            )
+            # of a part of the task, the answers of the first kind decide what is asked of the others
+            for requests in kinds if session.settings.shard is None else kinds[:1]:
                 engine.ask_ahead(requests)
     return True

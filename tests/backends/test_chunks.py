@@ -71,6 +71,15 @@ def test_short_requests_are_cut_by_their_number_unless_their_stem_is_long() -> N
     assert len(cut([LoglikelihoodRequest(prompt=f"{stem}{request.prompt}", choices=(" 1",)) for request in short])) == 1
 
 
+def test_what_is_asked_after_one_prompt_is_in_one_chunk() -> None:
+    pairs = [LoglikelihoodRequest(prompt=f"question {number}", choices=(choice,)) for number in range(100) for choice in (" a", " b")]
+
+    chunks = cut(pairs, ChunkLimits(size=33, per_stem=0))
+
+    assert len(chunks) >= 20
+    assert all(len(chunk) % 2 == 0 for chunk in chunks)
+
+
 def test_a_stem_that_is_too_long_is_computed_again() -> None:
     stem = few_shots(1, 20_000)
 

@@ -79,6 +79,38 @@ def test_all_shards_are_the_whole_run_byte_for_byte(shards: pytest.Pytester, cap
     assert (Path("merged") / "summary.md").is_file()
 
 
+BOTH = """
+suite: both
+tasks:
+  - name: ways
+    evaluation_splits: [test]
+    data_files: {test: ../mini/choice.jsonl}
+    prompt:
+      query: "Question: {{ question }}\\nAnswer:"
+      choices: "{{ choices | prefix(' ') }}"
+      gold: "{{ answer }}"
+    metrics: [loglikelihood_acc, exact_match]
+    generation_size: 4
+    stop_sequence: ["\\n"]
+"""
+
+
+def test_a_task_that_asks_in_two_ways_is_cut_too(shards: pytest.Pytester, capsys: pytest.CaptureFixture[str]) -> None:
+    (shards.path / "suites" / "both").mkdir()
+    (shards.path / "suites" / "both" / "both.yaml").write_text(BOTH)
+    only = ("-k", "ways")
+    whole = run(shards, "whole", *only)
+    parts = [run(shards, f"part{number}", f"--shard={number}/2", *only) for number in (1, 2)]
+
+    assert main(["merge", *parts, "-o", "merged"]) == 0
+
+    assert content("merged") == content(whole)
+    assert details("merged") == details(whole)
+    sizes = [sum(map(len, details(part).values())) for part in parts]
+    assert sum(sizes) == 40
+    assert min(sizes) > 5
+
+
 def test_the_whole_is_judged_as_its_session_would_have(shards: pytest.Pytester, capsys: pytest.CaptureFixture[str]) -> None:
     run(shards, "base", "--save-baseline=base.json")
     bad = ("--model-args", "accuracy=0.6,lose=0.9", "--baseline=base.json", "-k", "choice")

@@ -6,7 +6,7 @@ An answer's key is made of the request, the model, our source and the kind of ha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -95,10 +95,10 @@ class CachedBackend(ChunkedBackend):
         return {**facts, **(self._find_fact("facts", None, dict[str, Any]) or {})}
 
     def _answer(
-        self, requests: Sequence[AnyRequest], kind: type[AnyResponse], *, all_of_it: bool = False
+        self, requests: Sequence[AnyRequest], kind: type[AnyResponse], *, wanted: Collection[int] | None = None
     ) -> Iterator[tuple[int, AnyResponse]]:
         asked: list[_Asked] = []
-        for chunk in self._chunks(requests, all_of_it=all_of_it):
+        for chunk in self._chunks(requests, wanted=wanted):
             one, known = self._look_up(chunk, kind)
             for position, found in known.items():
                 self.hits += len(chunk.indices[position])
