@@ -170,7 +170,7 @@ class Catalogue:
         return sorted((*shipped, *([self.guests.suite] if self.guests is not None else [])))
 
     def _selected(self, specs: Sequence[TaskSpec]) -> list[Selected]:
-        tasks = itertools.chain(self._tasks({spec.suite for spec in specs}), self._of_families(specs))
+        tasks = itertools.chain(self._tasks({spec.suite for spec in specs}), self.of_families(specs))
         return select(specs, tasks, suites=self._folders, more_names=self.family_names)
 
     def _tasks(self, suites: set[str]) -> Iterable[Task]:
@@ -187,14 +187,18 @@ class Catalogue:
     def _is_guests(self, path: Path) -> bool:
         return self.guests is not None and self.guests.owns(path.resolve())
 
-    def _of_families(self, specs: Sequence[TaskSpec]) -> Iterable[Task]:
+    def of_families(self, specs: Sequence[TaskSpec]) -> Iterable[Task]:
         """The tasks of families that the specs mean."""
         by_file: dict[Path, list[TaskSpec]] = {}
         for spec in specs:
             for path in self.families.named_by(spec):
                 by_file.setdefault(path, []).append(spec)
         for path, meant in by_file.items():
-            yield from self.load(path, wanted=lambda name, meant=meant: any(spec.means(name) for spec in meant))  # type: ignore[misc]
+            yield from self.load(path, wanted=_meant_by(meant))
+
+
+def _meant_by(specs: Sequence[TaskSpec]) -> Wanted:
+    return lambda name: any(spec.means(name) for spec in specs)
 
 
 def reported_values(task: Task) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_lighteval.errors import did_you_mean, near_names
 from pytest_lighteval.tasks import SUITE_SUFFIXES
 from pytest_lighteval.tasks.catalogue import Catalogue
+from pytest_lighteval.tasks.task_spec import TaskSpec
 from pytest_lighteval.types import Task
 
 _MOST = 3
@@ -32,6 +34,8 @@ def near_specs(text: str, catalogue: Catalogue) -> list[str]:
         tasks = {known: kept for known, named in tasks.items() if (kept := [task for task in named if task.suite == name])}
         name, _, rest = (part.strip() for part in rest.partition("|"))
     count, _, truncate = rest.partition("|")
+    if name not in tasks:
+        tasks |= _by_name(_of_families(name, catalogue))
     found = [(known, task) for known in ([name] if name in tasks else near_names(name, tasks, most=1)) for task in tasks[known]]
     specs = [
         f"{task.suite}|{known}|{count if count.isdecimal() else task.few_shots[0]}|{truncate if truncate in ('0', '1') else 0}"
@@ -63,10 +67,23 @@ def item_meant(name: str, tasks: list[Task], counts: dict[str, list[str]]) -> st
     return None if name in (base, *counts[base]) else f"{base} runs as {', '.join(counts[base]) or 'nothing'}"
 
 
+def _of_families(name: str, catalogue: Catalogue) -> list[Task]:
+    """The task of many languages of this name, or of the nearest one in the families that may have it."""
+    spec = TaskSpec(suite="lighteval", task=name, few_shots=0)
+    found = list(catalogue.of_families([spec]))
+    near = [] if found else near_names(name, catalogue.family_names(spec), most=1)
+    return found or list(catalogue.of_families([replace(spec, task=one) for one in near]))
+
+
 def _tasks_by_name(catalogue: Catalogue) -> dict[str, list[Task]]:
-    """Every task by its name, its aliases and its superset; of a superset, one of its tasks."""
+    """Every task but those of families, as `_by_name`."""
+    return _by_name(catalogue.every_task())
+
+
+def _by_name(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    """By name, aliases and superset; of a superset, one of its tasks."""
     named: dict[str, list[Task]] = {}
-    for task in catalogue.every_task():
+    for task in tasks:
         for name in dict.fromkeys((task.name, *task.aliases, task.name.partition(":")[0])):
             if all(other.suite != task.suite for other in named.setdefault(name, [])):
                 named[name].append(task)

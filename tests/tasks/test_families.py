@@ -126,7 +126,7 @@ CORRECTED = {
     "pawsx": {"prompt.inputs"},
     "rummlu": {"hf_filter"},
     "tydiqa": {"hf_filter"},
-    "xquad": {"few_shots_reserved", "cluster"},
+    "xquad": {"few_shots_reserved"},
     "community_hellaswag": {"few_shots_reserved"},
     "ceval": {"prompt.adapter"},
     "agieval": {"prompt.adapter"},

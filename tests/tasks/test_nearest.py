@@ -26,6 +26,9 @@ def catalogue() -> Catalogue:
         pytest.param("leaderboard|gms8k", "(did you mean 'leaderboard|gsm8k|5|0'?)", id="misspelt-without-a-count"),
         pytest.param("lighteval|gsm8k", "(did you mean 'lighteval|gsm8k|0|0'?)", id="no-count-and-the-suite-decides"),
         pytest.param("mmlu", "'leaderboard|mmlu|5|0'", id="a-superset"),
+        pytest.param("belebele_tha_Thai_cf|2", "(did you mean 'lighteval|belebele_tha_Thai_cf|2|0'?)", id="of-a-family"),
+        pytest.param("lighteval|belebele_tha_Tha_cf", "(did you mean 'lighteval|belebele_tha_Thai_cf|0|0'?)", id="misspelt-of-a-family"),
+        pytest.param("mlmm_mmlu_fra_cf", "(did you mean 'lighteval|mlmm_mmlu_fra_cf|0|0'?)", id="subtasks-in-a-language"),
         pytest.param("no such task at all", "", id="nothing-near"),
     ],
 )
