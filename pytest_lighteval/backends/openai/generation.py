@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from pytest_lighteval.backends.openai.concurrency import work_through
 from pytest_lighteval.backends.openai.errors import FinalStatusError, RefusedError, UnansweredError
 from pytest_lighteval.backends.openai.server import NEWER_LIMIT, Server
 from pytest_lighteval.errors import BackendError
-from pytest_lighteval.types import GenerateRequest, GenerateResponse, Message
+from pytest_lighteval.types import GenerateRequest, GenerateResponse, Message, StructuredRequest
 
 _STOPS_SENT = 4
 """The most stop sequences that OpenAI's API takes. The plugin applies all of them to the text; those not sent only cost tokens."""
@@ -135,7 +136,7 @@ class TextGenerator:
     def _is_sampled(self, request: GenerateRequest) -> bool:
         return is_sampled(request, self._parameters)
 
-    def _payload(self, one: _PendingRequest, sample: int, limit_name: str, *, takes_stops: bool) -> dict[str, Any]:
+    def _payload(self, one: _PendingRequest, sample: int, limit_name: str, *, takes_stops: bool, takes_schema: bool) -> dict[str, Any]:
         payload: dict[str, Any] = {"model": self._server.model}
         is_chat = isinstance(one.prompt, tuple)
         if isinstance(one.prompt, tuple):
@@ -152,6 +153,8 @@ class TextGenerator:
         if sampled:
             # some servers keep a seed in 32 bits, with a sign
             payload["seed"] = int.from_bytes(private_seed(self._parameters.seed, sample, one.request.prompt)[:4], "big") & 0x7FFFFFFF
+        if is_chat and isinstance(one.request, StructuredRequest) and takes_schema:
+            payload["response_format"] = _json_schema(one.request.schema)
         for name, sent in _SENT_AS.items():
             value = getattr(self._parameters, name)
             if value is not None and (sampled or name not in _ONLY_SAMPLED):
@@ -188,14 +191,16 @@ class TextGenerator:
         """The server's answer, in the dialect that it turns out to speak: another name of the limit, no stop sequences."""
         while True:
             # what this request is sent with: another thread may change it meanwhile
-            limit_name, takes_stops = self._server.limit_name, self._server.takes_stops
+            limit_name, takes_stops, takes_schema = self._server.limit_name, self._server.takes_stops, self._server.takes_schema
             try:
-                return self._client.post(path, self._payload(one, sample, limit_name, takes_stops=takes_stops))
+                return self._client.post(path, self._payload(one, sample, limit_name, takes_stops=takes_stops, takes_schema=takes_schema))
             except RefusedError as error:
                 if NEWER_LIMIT in str(error) and limit_name != NEWER_LIMIT:
                     self._server.limit_name = NEWER_LIMIT
                 elif takes_stops and _refuses_stops(str(error)):
                     self._server.takes_stops = False
+                elif takes_schema and isinstance(one.request, StructuredRequest) and _refuses_schema(str(error)):
+                    self._server.takes_schema = False
                 else:
                     raise
 
@@ -229,6 +234,18 @@ class TextGenerator:
             truncated_tokens=one.truncated,
             empty_reasons=tuple(sample.empty_reason for sample in samples) if any(sample.empty_reason for sample in samples) else (),
         )
+
+
+def _json_schema(schema: str) -> dict[str, Any]:
+    """`response_format` of the chat API, for a reply that follows the schema."""
+    content = json.loads(schema)
+    return {"type": "json_schema", "json_schema": {"name": str(content.get("title", "Reply")), "schema": content, "strict": True}}
+
+
+def _refuses_schema(problem: str) -> bool:
+    """Whether a server says that it holds no reply to a schema. The reply is then free text."""
+    words = problem.lower()
+    return any(word in words for word in ("response_format", "json_schema", "json schema", "guided", "grammar"))
 
 
 def _refuses_stops(problem: str) -> bool:

@@ -33,6 +33,8 @@ class Server:
         """The name of the limit of new tokens in a chat."""
         self.takes_stops = True
         """Whether it takes stop sequences, as far as it has not refused them."""
+        self.takes_schema = True
+        """Whether it holds replies to a JSON Schema, as far as it has not refused one."""
         self._echo_form: EchoForm | None = None
         """How the server echoes. None: not known yet, or it does not."""
         self._token_texts: dict[int, str] = {}

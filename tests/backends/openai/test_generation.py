@@ -13,7 +13,7 @@ import pytest
 from pytest_lighteval.backends.accelerate import AccelerateBackend
 from pytest_lighteval.backends.openai import OpenAIArguments, OpenAIBackend
 from pytest_lighteval.errors import BackendError
-from pytest_lighteval.types import GenerateRequest, GenerateResponse, Message
+from pytest_lighteval.types import GenerateRequest, GenerateResponse, Message, StructuredRequest
 from tests.backends.openai.openai_server import Behaviour, Fault, TinyServer, keep
 from tests.backends.tiny import tiny_model, tiny_tokenizer
 
@@ -225,6 +225,21 @@ def test_stop_sequences_that_a_server_refuses_are_applied_here(server: TinyServe
 
     assert [answer.texts for answer in answers.values()] == [("one",), ("one",)]
     assert [payload.get("stop") for payload in server.seen] == [["."], None, None]
+
+
+def test_a_reply_is_held_to_a_schema_unless_the_server_refuses_that(server: TinyServer, connect: Connect) -> None:
+    said = json.dumps({"choices": [{"message": {"content": "{}"}, "finish_reason": "stop"}]})
+    refusal = json.dumps({"error": {"message": "response_format of type json_schema is not supported"}})
+    server.faults = [Fault(body=said), Fault(status=400, body=refusal), Fault(body=said), Fault(body=said)]
+    backend = connect(concurrency=1)
+    schema = json.dumps({"title": "Verdict", "type": "object"})
+
+    requests = [StructuredRequest(prompt=TURNS, max_new_tokens=count, schema=schema) for count in (2, 3, 4)]
+    answers = dict(backend.generate(requests))
+
+    assert [answer.texts for answer in answers.values()] == [("{}",)] * 3
+    asked = {"type": "json_schema", "json_schema": {"name": "Verdict", "schema": json.loads(schema), "strict": True}}
+    assert [payload.get("response_format") for payload in server.seen] == [asked, asked, None, None]
 
 
 def test_requests_that_learn_at_the_same_time_that_the_limit_has_another_name_are_all_answered(
