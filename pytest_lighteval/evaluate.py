@@ -498,7 +498,7 @@ def _score(prompted: PromptedDoc, answer: _Answered, metrics: Sequence[Metric]) 
                 if entry.extract is not None and isinstance(scored, GenerateResponse) and scored.texts:
                     extracted |= dict.fromkeys(entry.corpus, entry.extract(prompted.doc, scored.texts[0]))
             except NotJudgedError as reason:
-                values |= dict.fromkeys(entry.corpus)
+                values |= {name: None for name in entry.corpus if name not in entry.optional}
                 not_judged[entry.name] = str(reason)
     return Detail(
         doc=prompted.doc,

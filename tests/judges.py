@@ -62,15 +62,15 @@ class Judge:
     max_length = None
     cacheable = True
 
-    def __init__(self, says: Callable[[str], str] = knows, *, reply: Callable[[str, str], str | None] = lambda prompt, text: None) -> None:
+    def __init__(self, says: Callable[[str], str] = knows, *, reply: Callable[[str, str], str | None] | None = None) -> None:
         """`reply`: given the prompt and what it would write, something else; None: what it would write."""
-        self.says, self.reply = says, reply
+        self.says, self.reply, self.is_other = says, reply or (lambda prompt, text: None), reply is not None
         self.asked: list[str] = []
         self.is_closed = False
 
     @property
     def fingerprint(self) -> str:
-        return f"scripted-{self.says.__name__}"
+        return "-".join(["scripted", self.says.__name__, *(["other"] if self.is_other else [])])
 
     def count_tokens(self, prompt: Prompt) -> int | None:
         return None

@@ -281,7 +281,9 @@ class JudgeGrader:
                         counts[reply.verdict.status] += 1
                         lacking.add((one.answer.doc.id, one.answer.few_shot_seed))
                         first = first or f"{one.answer.doc.id}: {_shown(reply.text)}"
-            if len(lacking) > _FEW and len(lacking) > self._settings.max_unparsed * documents:
+            # no verdict at all is no score, however few documents there are
+            is_few = len(lacking) <= (_FEW if len(lacking) < documents else 0)
+            if not is_few and len(lacking) > self._settings.max_unparsed * documents:
                 what = " and ".join(f"{count} {status}" for status, count in sorted(counts.items(), reverse=True))
                 raise RequestsFailedError(
                     f"judge {name!r} gave no verdict on {len(lacking)} of {documents} documents ({what} replies); at most "

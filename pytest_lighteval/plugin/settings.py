@@ -111,7 +111,9 @@ class Settings:
         if self.checks is not None:
             return "check"
         model = model_name(self.arguments) or ""
-        return "-".join(part for part in (self.backend or "own", model.rstrip("/").rpartition("/")[2]) if part)
+        return "-".join(
+            part for part in (self.backend or ("answers" if self.judge.answers else "own"), model.rstrip("/").rpartition("/")[2]) if part
+        )
 
 
 def read_settings(config: pytest.Config, *, today: date) -> Settings:
