@@ -42,3 +42,69 @@ def test_compare_says_byte_for_byte_what_a_session_with_that_baseline_says(
         for run in (by_file, by_folder):
             (compared,) = printed(capsys, reference, str(run))["runs"]
             assert to_json(compared["verdicts"], indent=2, sort_keys=True) == expected
+
+
+WORDS = """
+suite: words
+tasks:
+  - name: say
+    data_files: {test: say.jsonl}
+    evaluation_splits: [test]
+    prompt: {query: "Say {{ word }}", choices: [" {{ word }}"]}
+    metrics: [exact_match]
+    generation_size: 8
+"""
+
+
+def test_the_summary_of_a_run_against_a_run_has_the_answers_of_both_sides_and_a_link(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pytester.path)
+    (pytester.path / "suites" / "words").mkdir(parents=True)
+    (pytester.path / "suites" / "words" / "words.yaml").write_text(WORDS)
+    rows = [{"word": f"<b>@user{number}</b>|x"} for number in range(60)]
+    (pytester.path / "suites" / "words" / "say.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    before = a_run(pytester, "before", "suites", "--backend", "fake", "--model-args", "accuracy=1")
+    step = pytester.path / "step.md"
+    github = {"GITHUB_STEP_SUMMARY": str(step), "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "o/r", "GITHUB_RUN_ID": "7"}
+    for name, value in github.items():
+        monkeypatch.setenv(name, value)
+
+    after = a_run(pytester, "after", "suites", "--backend", "fake", "--model-args", "accuracy=1,lose=0.2", "--baseline", str(before))
+
+    summary = (after / "summary.md").read_text()
+    (head,) = [line for line in summary.splitlines() if line.startswith("<details>")]
+    assert head.endswith("lost / 0 won: other text 12 lost / 0 won</summary>")
+    assert "| document | change | why | right answer | answer before | answer now |" in summary
+    (row, *_) = [line for line in summary.splitlines() if " lost 1.0000 -&gt; 0.0000 " in line]
+    assert row.count("&lt;b&gt;&#64;user") >= 2
+    assert "<b>" not in summary
+    assert "@" not in summary.partition("### Measured with")[0]
+    assert "[report.html](report.html)" in summary
+    link = "[report.html is in the artifacts of this run, if the workflow uploads its reports](https://github.com/o/r/actions/runs/7#artifacts)"
+    assert link in step.read_text()
+    assert head in step.read_text()
+
+
+@pytest.mark.parametrize("what", ["shard", "old", "incomplete"])
+def test_a_run_folder_that_cannot_be_a_baseline_or_only_in_part_says_why(pytester: pytest.Pytester, suite: Path, what: str) -> None:
+    options = {
+        "shard": ("--shard", "1/2"),
+        "old": (),
+        "incomplete": ("-k", "alone or second", "--model-args", "accuracy=0.7,fail=[test:350]"),
+    }
+    folder = a_run(pytester, "before", "suites", "--backend", "fake", *options[what])
+    if what == "old":
+        (folder / "scores.json").unlink()
+
+    result = pytester.runpytest(*FAKE, "-k", "alone", "--baseline", str(folder))
+
+    if what == "incomplete":
+        result.stdout.fnmatch_lines(["lighteval: *scores.json: the run is not complete: it has no whole score of gated|alone|0*"])
+        return
+    problems = {
+        "shard": "is shard 1 of 2: join all shards first, with merge",
+        "old": "has no scores.json, as an earlier version made it: run it again (its answers may be in the cache)",
+    }
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: *{folder.name}: {problems[what]}"])
