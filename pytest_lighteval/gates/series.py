@@ -62,6 +62,35 @@ def best_point(points: Sequence[HistoryPoint], keys: Sequence[TaskKey], metric: 
     return None if found is None else found[1]
 
 
+def without_spent_documents(points: Sequence[HistoryPoint]) -> list[HistoryPoint]:
+    """The points without the documents of results that no later point is compared with: neither the newest nor the best in any number.
+
+    A long training has hundreds of checkpoints, and their documents would fill the memory.
+    """
+    needed: set[tuple[str, TaskKey]] = set()
+    units: dict[TaskKey, list[TaskKey]] = {}
+    for key in sorted({key for point in points for key in point.results}):
+        units[key] = [key]
+        if (group := key.superset) is not None:
+            units.setdefault(group, []).append(key)
+    for members in units.values():
+        metrics = {metric for point in points for key in members if key in point.results for metric in point.results[key].metrics}
+        for metric in metrics:
+            if (best := best_point(points, members, metric)) is not None:
+                needed |= {(best.name, key) for key in members}
+    *older, newest = points
+    kept = [
+        replace(
+            point,
+            results={
+                key: result if (point.name, key) in needed else replace(result, documents=()) for key, result in point.results.items()
+            },
+        )
+        for point in older
+    ]
+    return [*kept, newest]
+
+
 def judge_of_point(
     gate: GateSettings,
     items: Sequence[tuple[TaskKey, Task]],

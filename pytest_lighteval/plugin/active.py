@@ -183,7 +183,7 @@ class ActiveSession:
         plan_session(self._session, [*{item.key: item.task for item in session.items if isinstance(item, TaskItem)}.items()])
         if self._series is not None:
             checkpoints = [item for item in session.items if isinstance(item, CheckpointItem)]
-            self._series.plan((item.nodeid, item.checkpoint, item.key, item.task) for item in checkpoints)
+            self._series.plan((item, item.checkpoint, item.key, item.task) for item in checkpoints)
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """What the session's gates can detect, before anything is computed."""

@@ -54,6 +54,7 @@ def earlier_items(items: Iterable[pytest.Item], checkpoints: Iterable[Checkpoint
 def measure(series: Series, item: CheckpointItem) -> TaskResult:
     """Measure and judge a task at a checkpoint. Raises LightevalError."""
     name = item.checkpoint.name
+    item.user_properties.append(("lighteval.checkpoint", name))
     return run_item(series.session_of(name), item, series.engine(name))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.gates.history import history_rows
+from pytest_lighteval.gates.series import without_spent_documents
 from pytest_lighteval.gates.session_reports import UNENDED, Measured, SessionReport, judge_session
 from pytest_lighteval.plugin.checkpoint_item import CheckpointItem, make_items
 from pytest_lighteval.plugin.checkpoints import MeasuredCheckpoint, Series
@@ -20,11 +21,12 @@ from pytest_lighteval.plugin.recorded_run import write_scores
 from pytest_lighteval.plugin.run_report import make_report
 from pytest_lighteval.plugin.session_reports import run_reports
 from pytest_lighteval.reports.groups import group_results
-from pytest_lighteval.reports.history import curve_lines
+from pytest_lighteval.reports.history import curve_lines, history_markdown
 from pytest_lighteval.reports.history_folder import write_history
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.rows import COLOURS, Style
 from pytest_lighteval.reports.run_folder import write_run
+from pytest_lighteval.reports.summary import append_step_summary
 from pytest_lighteval.types import HistoryPoint
 
 _STYLES: dict[str | None, Style] = {
@@ -88,7 +90,7 @@ class CheckpointReporter:
                     if parent
                     for made in make_items(parent, item.task, key, [checkpoint])
                 ]
-                self._series.plan((item.nodeid, item.checkpoint, item.key, item.task) for item in items)
+                self._series.plan((item, item.checkpoint, item.key, item.task) for item in items)
                 self._run(session, items)
 
     def _run(self, session: pytest.Session, items: Sequence[CheckpointItem]) -> None:
@@ -146,8 +148,9 @@ class CheckpointReporter:
             if results and status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
                 point = HistoryPoint(name=name, step=measured.checkpoint.step, results=results)
                 series.rows += history_rows(point, series.points, measured.items, judged.verdicts)
-                series.points.append(point)
+                series.points = without_spent_documents([*series.points, point])
             self._write_history()
+            measured.forget()
         except LightevalError as error:
             self._problem = self._problem or str(error)
 
@@ -157,6 +160,13 @@ class CheckpointReporter:
         write_history(
             session.run_folder, self._title, self._series.rows, runs={name: name for name in names}, has_page=session.settings.has_page
         )
+
+    def _add_step_summary(self) -> None:
+        if self._series.rows:
+            try:
+                append_step_summary(history_markdown(self._title, self._series.rows), os.environ)
+            except LightevalError as error:
+                self._problem = self._problem or str(error)
 
     @property
     def _title(self) -> str:
@@ -171,6 +181,7 @@ class CheckpointReporter:
                     self._finish(measured, pytest.ExitCode.INTERRUPTED)
             if self._problem is not None and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
                 session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+            self._add_step_summary()
             self._signals.is_written = True
             yield
         if (status := self._signals.exit_status) is not None:

@@ -17,6 +17,7 @@ from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gates.series import judge_of_point
 from pytest_lighteval.plugin import replicas
 from pytest_lighteval.plugin.checkpoint_settings import CheckpointSettings
+from pytest_lighteval.plugin.item_report import forget_outcomes
 from pytest_lighteval.plugin.session import Session
 from pytest_lighteval.reports.run_collector import RunCollector
 from pytest_lighteval.reports.serialize import to_plain
@@ -33,11 +34,19 @@ class MeasuredCheckpoint:
     checkpoint: Checkpoint
     session: Session
     items: dict[TaskKey, Task]
+    measuring: tuple[pytest.Item, ...]
     unfinished: set[str]
     """Ids of items without an end."""
     started: datetime
     collected: RunCollector = field(default_factory=RunCollector)
     is_written: bool = False
+
+    def forget(self) -> None:
+        """Give back the memory of what is written."""
+        self.collected = RunCollector()
+        for item in self.measuring:
+            forget_outcomes(item)
+        self.measuring = ()
 
 
 @dataclass(slots=True)
@@ -100,13 +109,13 @@ class Series:
         until = self.settings.until
         return self.settings.every is None or (until is not None and any(one.step >= until for one in self.taken.values()))
 
-    def plan(self, items: Iterable[tuple[str, Checkpoint, TaskKey, Task]]) -> None:
-        """Note the items, by their ids, that measure each checkpoint."""
-        by_checkpoint: dict[str, tuple[Checkpoint, dict[str, tuple[TaskKey, Task]]]] = {}
-        for nodeid, checkpoint, key, task in items:
-            self.by_item[nodeid] = checkpoint.name
-            by_checkpoint.setdefault(checkpoint.name, (checkpoint, {}))[1][nodeid] = key, task
-        for name, (checkpoint, ids) in by_checkpoint.items():
+    def plan(self, items: Iterable[tuple[pytest.Item, Checkpoint, TaskKey, Task]]) -> None:
+        """Note the items that measure each checkpoint."""
+        by_checkpoint: dict[str, tuple[Checkpoint, dict[pytest.Item, tuple[TaskKey, Task]]]] = {}
+        for item, checkpoint, key, task in items:
+            self.by_item[item.nodeid] = checkpoint.name
+            by_checkpoint.setdefault(checkpoint.name, (checkpoint, {}))[1][item] = key, task
+        for name, (checkpoint, of_items) in by_checkpoint.items():
             if name not in self.measured:
                 settings = replace(self.session.settings, arguments=self.settings.arguments_of(checkpoint))
                 self.measured[name] = MeasuredCheckpoint(
@@ -114,8 +123,9 @@ class Series:
                     session=replace(
                         self.session, settings=settings, run_folder=self.session.run_folder / name, is_planned=False, asked_ahead=set()
                     ),
-                    items=dict(ids.values()),
-                    unfinished=set(ids),
+                    items=dict(of_items.values()),
+                    measuring=tuple(of_items),
+                    unfinished={item.nodeid for item in of_items},
                     started=datetime.now(UTC),
                 )
 

@@ -186,6 +186,12 @@ def start_attempt(item: pytest.Item) -> None:
     item.user_properties[:] = [(name, value) for name, value in item.user_properties if not name.startswith("lighteval.")]
 
 
+def forget_outcomes(item: pytest.Item) -> None:
+    """Drop what an item measured, once it is written: pytest keeps the items of a session to its end."""
+    item.stash[_OUTCOMES] = {}
+    item.stash[_PAYLOAD] = {}
+
+
 def sent(payload: Mapping[str, Any], secrets: SecretTexts) -> dict[str, Any]:
     """What leaves the process of a payload, or of this module: no secret, and nothing that execnet does not take."""
     facts = {name: secrets.without(payload[name]) for name in ("backend", "reference_backend", "graders") if name in payload}

@@ -15,7 +15,7 @@ from pytest_lighteval.evaluate import evaluate
 from pytest_lighteval.gates.gate_file import load_gates
 from pytest_lighteval.gates.gate_settings import GateSettings, read_gate_settings
 from pytest_lighteval.gates.history import history_rows
-from pytest_lighteval.gates.series import best_point, comparison_share, judge_of_point, without_floors
+from pytest_lighteval.gates.series import best_point, comparison_share, judge_of_point, without_floors, without_spent_documents
 from pytest_lighteval.reports.history import curve_lines, history_jsonl, history_markdown, read_history
 from pytest_lighteval.tasks.suite_file import load_suite
 from pytest_lighteval.types import GateSpec, HistoryPoint, Task, TaskKey
@@ -113,6 +113,21 @@ def test_a_row_has_the_paired_differences_to_the_one_before_and_to_the_best(item
     page = history_markdown("run/*", rows)
     assert page.count("| step-3 |") == len([row for row in rows if row.point == "step-3"])
     assert "gated\\|alone\\|0 acc" in page
+
+
+def test_only_documents_that_a_later_point_may_need_stay_in_memory(items: dict[TaskKey, Task]) -> None:
+    points = [a_point(items, step, accuracy=accuracy) for step, accuracy in ((1, 0.5), (2, 0.8), (3, 0.6), (4, 0.7))]
+
+    kept = without_spent_documents(points)
+
+    assert [[bool(result.documents) for result in point.results.values()] for point in kept] == [
+        [False] * len(items),
+        [True] * len(items),
+        [False] * len(items),
+        [True] * len(items),
+    ]
+    new = a_point(items, 5, accuracy=0.65)
+    assert history_rows(new, kept, items, {}) == history_rows(new, points, items, {})
 
 
 def items_key(items: dict[TaskKey, Task]) -> TaskKey:

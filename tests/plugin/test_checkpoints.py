@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.gated import write_gated
+from tests.plugin.gated import properties_of, write_gated
 
 CHECKPOINTS = ("suites", "--backend", "fake", "--checkpoints", "run/step-*")
 
@@ -36,13 +36,14 @@ def history_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_each_checkpoint_is_a_run_and_a_drop_against_the_best_is_red(project: pytest.Pytester) -> None:
+def test_each_checkpoint_is_a_run_and_a_drop_against_the_best_is_red(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path / "step.md"))
     write_checkpoint(project.path, 900, accuracy=0.5)
     write_checkpoint(project.path, 1000, accuracy=0.5, gain=0.4)
     write_checkpoint(project.path, 2000, accuracy=0.5, gain=0.4, lose=0.3)
     (project.path / "run" / "step-3000").mkdir()
 
-    result = project.runpytest(*CHECKPOINTS, "-v", "-k", "alone or many")
+    result = project.runpytest(*CHECKPOINTS, "-v", "-k", "alone or many", "--junitxml=j.xml")
 
     result.assert_outcomes(passed=12, failed=2)
     order = [line.partition("[")[2].partition("]")[0] for line in result.outlines if line.startswith("suites/") and "%]" in line]
@@ -74,6 +75,9 @@ def test_each_checkpoint_is_a_run_and_a_drop_against_the_best_is_red(project: py
     paired = json.loads((folder / "step-2000" / "results.json").read_text())["verdicts"]["gated|alone|0"][0]["paired"]
     assert paired["alpha"] + paired["soft_alpha"] == pytest.approx(0.05 / (3 * 2**2) / 2)
     assert "step-1000" in (folder / "index.md").read_text()
+    assert ", 3 checkpoints |" in (folder.parent / "index.md").read_text()
+    assert "| step-2000 | 0.5" in (project.path / "step.md").read_text()
+    assert properties_of(project, "alone[0-shot-step-2000]")["lighteval.checkpoint"] == "step-2000"
     assert (folder / "report.html").is_file()
 
 
