@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pytest_lighteval.commands.compared_run import Compared, ComparedRun
+from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.reports.json_report import results_json
 from pytest_lighteval.reports.page.data import PageComparison, PageData, PageDocument, PageRun, PageTask
 from pytest_lighteval.reports.page.stored_run import page_flips, stored_tasks
@@ -79,7 +80,8 @@ def _run(run: ComparedRun, name: str, compared: Compared | None, flipped: Mappin
     if compared is not None:
         results = json.loads(results_json(compared.judged.report))
     elif run.recorded is not None:
-        results = json.loads(results_json(run.recorded.report))
+        report = run.recorded.report  # the file keeps no averages, which follow from its results
+        results = json.loads(results_json(replace(report, groups=group_results(report.results))))
     else:
         tasks = [run.baselines.find(key) for key in run.baselines.keys]
         metrics = {

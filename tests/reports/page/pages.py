@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_lighteval.reports.details import DetailsWriter
-from pytest_lighteval.reports.page.data import PageAnswer, PageData, PageDocument, PageQuestion, PageResponse, PageRun, PageTask
+from pytest_lighteval.reports.page.data import (
+    PageAnswer,
+    PageComparison,
+    PageCurve,
+    PageData,
+    PageDocument,
+    PagePoint,
+    PageQuestion,
+    PageResponse,
+    PageRun,
+    PageTask,
+)
 from pytest_lighteval.reports.page.write import write_page
 from pytest_lighteval.reports.run_folder import write_run
 from pytest_lighteval.types import (
@@ -174,6 +185,39 @@ def _regressed(metric: str, outcome: Literal["failed", "waived"], rows: Sequence
         notes=("a subset was compared",),
     )
     return Verdict(metric=metric, outcome=outcome, message=line, value=0.9, stderr=0.01, n=600, paired=paired, waiver=waiver)
+
+
+def several_page(path: Path) -> None:
+    """A page of three runs of which only scores are known, beside each other, with a curve."""
+
+    def known(value: float) -> dict[str, Any]:
+        return {"metrics": {"a|b|0": {"acc": {"value": value, "stderr": 0.01, "n": 100, "higher_is_better": True}}}}
+
+    def verdicts(outcome: str, word: str, loss: float) -> dict[str, Any]:
+        numbers = {"loss": loss, "lower": loss - 0.02, "upper": loss + 0.02, "max_drop": 0.02, "advisory": False, "notes": []}
+        paired = {"outcome": word, "line": f"acc  loss {100 * loss:.1f} points  {word}", "detectable": None, "flips": [], **numbers}
+        verdict = {"metric": "acc", "outcome": outcome, "message": "", "value": 0.5, "stderr": 0.01, "n": 100, "paired": paired}
+        return {"a|b|0": [verdict]}
+
+    points = tuple(
+        PagePoint(label=f"step-{step}", step=step, value=value, n=100, change=change, change_lower=low, change_upper=high, outcome=outcome)
+        for step, value, change, low, high, outcome in (
+            (10, 0.4, None, None, None, None),
+            (20, 0.5, 0.1, 0.08, 0.12, "PASSED"),
+            (30, 0.45, -0.05, -0.07, -0.03, "REGRESSED"),
+        )
+    )
+    data = PageData(
+        title="3 runs",
+        runs=tuple(PageRun(name=name, results=known(value)) for name, value in (("base", 0.5), ("good", 0.51), ("bad", 0.4))),
+        comparisons=(
+            PageComparison(candidate=1, reference=0, label="base", verdicts=verdicts("passed", "PASSED", -0.01)),
+            PageComparison(candidate=2, reference=0, label="base", verdicts=verdicts("failed", "REGRESSED", 0.1)),
+        ),
+        curves=(PageCurve(key="a|b|0", metric="acc", higher_is_better=True, points=points),),
+        notes=("what a reader must know",),
+    )
+    write_page(path, data)
 
 
 def large_page(path: Path, documents: int) -> None:

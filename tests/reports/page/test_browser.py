@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_lighteval.types import shown_number
-from tests.reports.page.pages import HOSTILE, hostile_page, large_page, rich_page
+from tests.reports.page.pages import HOSTILE, hostile_page, large_page, rich_page, several_page
 
 selenium = pytest.importorskip("selenium", reason="needs the dependency group browser (CONTRIBUTING.md)")
 if not (shutil.which("chromium") and shutil.which("chromedriver")):
@@ -309,6 +309,26 @@ def test_the_policy_holds_back_what_a_script_in_the_page_would_try(browser: Brow
     asked = "const done = arguments[0]; fetch('https://example.invalid/').then(() => done('asked'), () => done('refused'))"
     assert browser.driver.execute_async_script(asked) == "refused"
     assert any("Content Security Policy" in problem for problem in browser.problems())
+
+
+def test_several_runs_are_a_matrix_and_checkpoints_are_curves(browser: Browser, tmp_path: Path) -> None:
+    several_page(tmp_path / "several.html")
+    browser.open(tmp_path / "several.html")
+    assert [tab.text for tab in browser.all("#tabs a")][:2] == ["Curves", "Verdicts"]
+    browser.sees("what a reader must know")
+    assert len(browser.all("svg.plot .band")) == 2
+    browser.click("summary", "as a table")
+    browser.sees("-0.0500 [-0.0700, -0.0300]")
+    browser.click("#tabs a", "Scores")
+    cells = [str(cell.text) for cell in browser.all("table.matrix tbody td")]
+    assert [" ".join(cell.split()) for cell in cells] == [
+        "+1.0 points [-1.0, 3.0] ✓PASSED",
+        "−10.0 points [-12.0, -8.0] ✕REGRESSED",
+    ]
+    browser.click("#tabs a", "Verdicts")
+    browser.one("main select").send_keys("bad")
+    browser.sees("Failed: 1")
+    assert browser.problems() == []
 
 
 def test_a_hundred_thousand_documents_work(browser: Browser, tmp_path: Path) -> None:

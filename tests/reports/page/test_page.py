@@ -135,6 +135,22 @@ def test_a_reference_model_is_a_second_run_with_texts(tmp_path: Path) -> None:
     assert [content[f"columns-{place}"][0]["answer"] for place in range(2)] == [["yes"], ["no"]]
 
 
+def test_a_run_folder_as_the_baseline_is_a_second_run_with_texts(tmp_path: Path) -> None:
+    write_details(tmp_path / "base", "mini|texts|0", [text_detail(0, " no")])
+    write_run(tmp_path / "base", replace(run(TEXTS), backend={"name": "fake", "model": "before"}))
+    write_details(tmp_path / "one", "mini|texts|0", [text_detail(0, " yes")])
+    paired = PairedVerdict(outcome="IMPROVED", line="em", red=False, flips=(Flip(id="test:0", before=0.0, after=1.0, is_loss=False),))
+    verdict = Verdict(metric="em", outcome="passed", message="em", value=1.0, stderr=None, n=1, paired=paired)
+    file = {"path": str(tmp_path / "base/scores.json"), "sha256": "0" * 64, "tasks": 1, "models": (), "is_pinned": False}
+
+    content = written(tmp_path / "one", replace(run(TEXTS, verdicts={"mini|texts|0": (verdict,)}), baselines=(file,)))
+
+    assert [found["name"] for found in content["head"]["runs"]] == ["fake", "before"]
+    assert content["columns-1"][0]["answer"] == ["no"]
+    (comparison,) = content["head"]["comparisons"]
+    assert (comparison["reference"], comparison["flips"]["mini|texts|0"]["em"]) == (1, [["test:0", 0.0, 1.0, False, "other text"]])
+
+
 def test_details_that_cannot_be_read_are_named_with_their_line(tmp_path: Path) -> None:
     write_details(tmp_path / "one", "mini|texts|0", [text_detail(0, " yes")])
     path = tmp_path / "one/details/mini/texts.0-shot.jsonl"
