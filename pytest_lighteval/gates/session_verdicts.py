@@ -58,7 +58,7 @@ class SessionGates:
         if not sides:
             return PairedVerdict(outcome="STALE", line=f"{gate.metric}: none of its tasks has a score", red=True, advisory=gate.advisory)
         verdict = self.compare(gate, sides, self.policy, settings=self.settings, allow=self.allow)
-        siblings = [key for key in self.promised if _is_member(key, gate.key)]
+        siblings = [key for key in self.promised if key.superset == gate.key]
         if len(siblings) > len(sides):
             note = f"{len(sides)} of the {len(siblings)} tasks of the baseline are compared"
             verdict = replace(verdict, notes=(note, *verdict.notes))
@@ -123,8 +123,3 @@ class SessionGates:
             )
             for key, of_key in verdicts.items()
         }
-
-
-def _is_member(key: TaskKey, group: TaskKey) -> bool:
-    prefix = group.task.removesuffix("_average")
-    return key.task.startswith(prefix) and (key.suite, key.few_shots, key.truncate) == (group.suite, group.few_shots, group.truncate)

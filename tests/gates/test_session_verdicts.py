@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from pytest_lighteval.comparison.decision import Family, Policy
 from pytest_lighteval.gates.compare import Side
 from pytest_lighteval.gates.plan import GatePlan, PairedGate
@@ -64,3 +66,22 @@ def test_a_waiver_leaves_its_gate_out_of_the_pooled_test(tmp_path: Path) -> None
 
     assert pooled is not None
     assert pooled.notes == ("2 gates", "1 left out: waiver")
+
+
+@pytest.mark.parametrize(
+    ("superset", "tasks"),
+    [
+        ("mmlu", ["mmlu:law", "mmlu:art", "mmlu:logic"]),
+        ("belebele_cf", ["belebele_tha_Thai_cf", "belebele_deu_Latn_cf", "belebele_fra_Latn_cf"]),
+    ],
+)
+def test_a_superset_says_how_many_of_its_tasks_are_compared(superset: str, tasks: list[str]) -> None:
+    keys = [TaskKey(suite="s", task=name, few_shots=0) for name in tasks]
+    others = [replace(keys[0], few_shots=5), TaskKey(suite="s", task="belebele_tha_Thai_mcf", few_shots=0)]
+    group = replace(gate(MEAN), key=TaskKey(suite="s", task=f"{superset}:_average", few_shots=0), members=tuple(keys[:2]))
+    gated = session({key: same(key) for key in keys[:2]})
+    gated = replace(gated, plan=replace(gated.plan, groups={group.key: (group,)}), promised=[*keys, *others])
+
+    (verdict,) = gated.group(group.key).values()
+
+    assert verdict.notes[0] == "2 of the 3 tasks of the baseline are compared"
