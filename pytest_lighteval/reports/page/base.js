@@ -98,12 +98,15 @@ function byKey(one, other) {
   return order(a.suite, b.suite) || order(a.task, b.task) || a.shots - b.shots || Number(a.cut) - Number(b.cut);
 }
 
-// The key of the superset's row, `suite|mmlu:_average|5`; null for a task that is in none.
+// The key of the superset's row, `suite|mmlu:_average|5`; null for a task that is in none. The rule is `superset_name` of types/task.py:
+// a task of many languages, `belebele_tha_Thai_cf`, is a part of its family in one formulation, `belebele_cf`.
 function groupOf(text) {
   const key = parsedKey(text);
-  const colon = key ? key.task.indexOf(":") : -1;
-  if (colon < 0) return null;
-  return `${key.suite}|${key.task.slice(0, colon)}:_average|${key.shots}${key.cut ? "|1" : ""}`;
+  if (!key) return null;
+  const name = key.task.split(":")[0];
+  const found = /^(.+)_[a-z]{3}(?:_[A-Z][a-z]{3})?_(mcf|cf|hybrid)$/.exec(name);
+  if (!found && name === key.task) return null;
+  return `${key.suite}|${found ? `${found[1]}_${found[2]}` : name}:_average|${key.shots}${key.cut ? "|1" : ""}`;
 }
 
 // ------------------------------------------------------------------------------------------------------- the state
