@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar, Protocol
 
@@ -61,7 +61,6 @@ class Use:
     programs: int = 0
     recalled: int = 0
     """Of them, those that an earlier session or another answer had."""
-    outcomes: Counter[str] = field(default_factory=Counter)
 
 
 class CodeGrader:
@@ -189,8 +188,7 @@ class CodeGrader:
             "sandbox": self.sandbox,
             "python": _python(),
             "packages": self._packages(),
-            "workers": self._pool.size,
-            "use": {"programs": self._use.programs, "recalled": self._use.recalled, "runs": self._pool.runs},
+            "use": {"programs": self._use.programs, "recalled": self._use.recalled},
         }
 
     def close(self) -> None:

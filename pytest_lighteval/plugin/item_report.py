@@ -12,7 +12,7 @@ from pytest_lighteval.plugin.secret_texts import SecretTexts
 from pytest_lighteval.reports.printable import encodable, map_texts
 from pytest_lighteval.reports.run_collector import REFERENCE
 from pytest_lighteval.reports.serialize import to_plain
-from pytest_lighteval.types import Attempt, TaskCheck, TaskKey, TaskResult, Verdict
+from pytest_lighteval.types import Attempt, GraderKind, TaskCheck, TaskKey, TaskResult, Verdict
 
 ATTRIBUTE = "lighteval"
 """The attribute of a `TestReport` that holds the payload; xdist serialises whatever plain values a report has."""
@@ -109,9 +109,9 @@ def attach_backend(item: pytest.Item, backend: Mapping[str, Any]) -> None:
     _payload(item)["backend"] = to_plain(backend)
 
 
-def attach_grader(item: pytest.Item, facts: Mapping[str, Any]) -> None:
+def attach_grader(item: pytest.Item, kind: GraderKind, facts: Mapping[str, Any]) -> None:
     """Keep what is known of the graders so far, by kind."""
-    _payload(item).setdefault("graders", {})["judge"] = to_plain(facts)
+    _payload(item).setdefault("graders", {})[kind] = to_plain(facts)
 
 
 def attach_repeats(item: pytest.Item, key: TaskKey, repeats: Sequence[TaskResult]) -> None:

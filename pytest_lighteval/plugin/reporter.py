@@ -32,6 +32,7 @@ from pytest_lighteval.reports.judges import judge_lines
 from pytest_lighteval.reports.junit import metric_properties
 from pytest_lighteval.reports.page import PAGE
 from pytest_lighteval.reports.printable import printable
+from pytest_lighteval.reports.programs import program_lines
 from pytest_lighteval.reports.rows import COLOURS, Style, cache_line
 from pytest_lighteval.reports.run_collector import REFERENCE, RunCollector
 from pytest_lighteval.reports.run_folder import write_run
@@ -261,6 +262,8 @@ class Reporter:
         hides_failures = self._config.getoption("tbstyle", "auto") == "no" or self._config.getoption("no_summary", False)
         yield from verdict_lines(report, verbosity=self._config.get_verbosity(), repeats_failures=hides_failures)
         for line in judge_lines(report.graders):
+            yield line, "plain"
+        for line in program_lines(report.graders):
             yield line, "plain"
         for kind in report.graders.values():
             for note in kind.get("notes", ()):

@@ -112,7 +112,7 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
         if model is not None and not is_judged(item.task):
             attach_use(item, model.describe())
         if is_judged(item.task) and grader is not None:
-            attach_grader(item, session.judging.facts(grader))
+            attach_grader(item, "judge", session.judging.facts(grader))
         if isinstance(error, BackendLostError):
             attach_lost(item, str(error))
             item.session.shouldfail = printable(session.secrets.mask(str(error)))
@@ -125,7 +125,7 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
     has_answers_item = grader is not None and not isinstance(model, StoredRun)
     attach_outcome(item, Outcome(result=result, verdicts=verdicts), backend={} if has_answers_item else facts_of(engine))
     if grader is not None:
-        attach_grader(item, session.judging.facts(grader))
+        attach_grader(item, "judge", session.judging.facts(grader))
         item.user_properties += judge_properties(session.judging.facts(grader), uses)
     attach_repeats(item, key, repeats)
     shown = replace(result, metrics=mean_of_runs([*earlier, result]))
@@ -278,6 +278,8 @@ def run_evaluation(
                 on_progress=progress,
             )
         note_seconds(item, result.seconds)
+        if needs_sandbox(task):
+            attach_grader(item, "sandbox", session.sandbox.grader().describe())
         return result
     finally:
         attach_cache_use(item, to_plain(session.cache.take_use()))

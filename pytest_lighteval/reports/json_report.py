@@ -80,7 +80,8 @@ def results_json(report: RunReport) -> str:
 
 def _uses(graders: Mapping[str, Any]) -> dict[str, Any]:
     """What each grader took: calls, tokens, cost, which differ between runs that measure the same."""
-    return {name: judge.get("use", {}) for name, judge in graders.get("judge", {}).get("judges", {}).items()}
+    judges = {name: judge.get("use", {}) for name, judge in graders.get("judge", {}).get("judges", {}).items()}
+    return judges | {kind: facts["use"] for kind, facts in graders.items() if "use" in facts}
 
 
 def _without_use(facts: Any) -> Any:

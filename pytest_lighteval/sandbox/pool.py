@@ -38,8 +38,6 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._waiting = 0
         self._lock = threading.Lock()
-        self.runs = 0
-        """Programs that ran, for the report."""
 
     def submit(self, job: Job) -> Future[RunVerdict]:
         """The verdict, once it is known. Its exception is a GraderError if no sandbox starts."""
@@ -81,7 +79,6 @@ class Pool:
                 finally:
                     with self._lock:
                         self._waiting -= 1
-                        self.runs += 1
         finally:
             if worker is not None:
                 worker.close()
