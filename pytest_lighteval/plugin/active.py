@@ -188,6 +188,7 @@ class ActiveSession:
     def pytest_report_collectionfinish(self) -> list[str]:
         """What the session's gates can detect, before anything is computed."""
         lines = gate_lines(self._session, collect_only=self._config.option.collectonly, verbosity=self._config.get_verbosity())
+        lines += [] if self._series is None else self._series.lines
         return [printable(line) for line in lines]
 
     @pytest.hookimpl(tryfirst=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pytest_lighteval import backends
 from pytest_lighteval.backends.checkpoints import Checkpoint, find_checkpoints
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.plugin.options import has_own_backend
+from pytest_lighteval.plugin.torchrun import LAUNCHED
 
 _EXCLUDED = (
     "baseline",
@@ -92,6 +94,8 @@ def read_checkpoints(
             raise UserInputError(f"--checkpoints and {option}: {why}; leave one out")
     if getattr(config.option, "numprocesses", None) or getattr(config.option, "tx", None):
         raise UserInputError("--checkpoints and -n: one engine is in memory at a time; --replicas N answers each task with N engines")
+    if LAUNCHED in os.environ:
+        raise UserInputError("--checkpoints and a launcher such as torchrun: its processes are made for one model; start pytest without it")
     if not values["watch"]:
         for name in ("every", "until"):
             if values[name]:

@@ -104,6 +104,14 @@ class Series:
         return new
 
     @property
+    def lines(self) -> list[str]:
+        """Which checkpoints are measured, and which are not taken."""
+        names = [checkpoint.name for checkpoint in self.taken.values()]
+        shown = ", ".join(names if len(names) < 7 else [*names[:3], "...", *names[-3:]])
+        waiting = [f"{name}: not taken: {reason}" for name, reason in self.waiting.items()]
+        return [f"{len(names)} checkpoint{'s' * (len(names) != 1)}: {shown}", *waiting]
+
+    @property
     def is_over(self) -> bool:
         """Whether nobody is to wait for a further checkpoint."""
         until = self.settings.until

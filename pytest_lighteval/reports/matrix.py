@@ -24,6 +24,7 @@ def matrix_lines(reference: str, runs: Sequence[tuple[str, RunReport]], *, width
         f"[0] {one_line(reference)}: the reference",
         *(f"[{number}] {one_line(name)}" for number, (name, _) in enumerate(runs, start=1)),
     ]
+    legend.append("a column has the score, the loss with its two bounds (below 0: a gain), and the verdict; in brackets: advisory")
     found: dict[tuple[str, str], dict[int, Verdict]] = {}
     for number, (_, report) in enumerate(runs, start=1):
         for key in ordered_keys(report.verdicts):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from pytest_lighteval.common.files import write_atomic
@@ -89,7 +90,8 @@ def other_sides(report: RunReport, sources: Sequence[Path]) -> list[Path]:
     if report.references:
         return [source / REFERENCE for source in sources]
     files = [Path(file["path"]) for file in report.baselines if not file["is_pinned"]]
-    return [file.parent for file in files if file.name in (SCORES, DEFERRED)]
+    # the first that holds a task is what it is compared with: behind a file, a run folder's texts may be of another comparison
+    return [file.parent for file in takewhile(lambda file: file.name in (SCORES, DEFERRED), files)]
 
 
 def explained_run(report: RunReport, sources: Sequence[Path], others: Sequence[Path]) -> dict[str, dict[str, tuple[ExplainedFlip, ...]]]:

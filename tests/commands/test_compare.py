@@ -113,9 +113,10 @@ def test_three_runs_share_one_alpha_and_are_a_matrix(
     assert main(["compare", *runs, "--reference", "same"]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[:3] == ["[0] same (model-same): the reference", "[1] good (model-good)", "[2] bad (model-bad)"]
-    assert told[3].split() == ["task", "metric", "[0]", "[1]", "[2]"]
-    assert told[4].split()[:4] == ["gated|alone|0", "acc", "0.7000", "0.7000"]
-    assert told[4].endswith("REGRESSED")
+    assert told[3].startswith("a column has the score, the loss with its two bounds")
+    assert told[4].split() == ["task", "metric", "[0]", "[1]", "[2]"]
+    assert told[5].split()[:4] == ["gated|alone|0", "acc", "0.7000", "0.7000"]
+    assert told[5].endswith("REGRESSED")
 
 
 def test_tasks_that_only_one_side_has_are_named(a_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
