@@ -57,7 +57,7 @@ def read_answers(folder: Path, key: TaskKey, ids: Collection[str]) -> dict[str, 
 
     Raises DataError for a line that is damaged.
     """
-    path = _newest(folder, key)
+    path = newest_details(folder, key)
     wanted = set(ids)
     found: dict[str, StoredAnswer] = {}
     if path is None or not wanted:
@@ -104,7 +104,7 @@ def answer_of(line: Mapping[str, Any]) -> StoredAnswer:
     )
 
 
-def _newest(folder: Path, key: TaskKey) -> Path | None:
+def newest_details(folder: Path, key: TaskKey) -> Path | None:
     """The details of the last attempt at a task. None: there are none."""
     attempts = [folder, *sorted(folder.glob("attempts/*"), key=lambda path: (len(path.name), path.name))]
     paths = [path for attempt in attempts if (path := details_path(attempt, key)).is_file()]

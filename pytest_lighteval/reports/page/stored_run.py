@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from pytest_lighteval.errors import DataError
+from pytest_lighteval.reports.answers import newest_details
 from pytest_lighteval.reports.details import details_path
 from pytest_lighteval.reports.flips import ExplainedFlip
 from pytest_lighteval.reports.json_report import read_results
@@ -49,7 +50,7 @@ def _document(line: bytes, place: str) -> PageDocument:
 
 
 def stored_tasks(folders: Sequence[Path], keys: Sequence[str]) -> tuple[PageTask, ...]:
-    """The tasks of these keys whose details lie in one of the folders. A task that broke has what was answered before.
+    """The tasks of these keys whose details lie in one of the folders: those of the last attempt, or what a task answered before it broke.
 
     Args:
         folders: of runs; the first one that has a task's details counts.
@@ -58,10 +59,11 @@ def stored_tasks(folders: Sequence[Path], keys: Sequence[str]) -> tuple[PageTask
     found = []
     for text in keys:
         key = TaskKey.parse(text)
-        paths = [] if key is None else [details_path(folder, key) for folder in folders]
-        whole = next((path for path in paths if path.is_file()), None)
-        part = next((path for path in (path.with_suffix(".partial.jsonl") for path in paths) if path.is_file()), None)
-        if (path := whole or part) is not None:
+        if key is None:
+            continue
+        whole = next((path for folder in folders if (path := newest_details(folder, key)) is not None), None)
+        parts = (details_path(folder, key).with_suffix(".partial.jsonl") for folder in folders)
+        if (path := whole or next((part for part in parts if part.is_file()), None)) is not None:
             found.append(PageTask(key=text, documents=StoredDocuments(path), is_partial=whole is None))
     return tuple(found)
 
@@ -98,7 +100,8 @@ def page_flips(
 
 def _page_flip(explained: ExplainedFlip) -> PageFlip:
     flip = explained.flip
-    return PageFlip(id=flip.id, before=flip.before, after=flip.after, is_loss=flip.is_loss, reason=explained.reason.value)
+    # as the ids of documents are read
+    return PageFlip(id=encodable(flip.id), before=flip.before, after=flip.after, is_loss=flip.is_loss, reason=explained.reason.value)
 
 
 def session_data(

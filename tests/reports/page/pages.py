@@ -34,8 +34,11 @@ from pytest_lighteval.types import (
     Flip,
     GenerateRequest,
     GenerateResponse,
+    Grade,
     LoglikelihoodRequest,
     LoglikelihoodResponse,
+    Mark,
+    Message,
     PairedVerdict,
     TaskKey,
     Verdict,
@@ -108,20 +111,43 @@ def write_details(folder: Path, key: str, details: Iterable[Detail]) -> None:
 
 
 def hostile_page(folder: Path) -> Path:
-    """A page in which every text that a model, a data set or a user may write is hostile."""
+    """A page in which every text that a model, a data set, a judge or a user may write is hostile."""
     answers = GenerateResponse(texts=(HOSTILE,), finish_reasons=(HOSTILE,), empty_reasons=(HOSTILE,))
-    details = [
-        replace(text_detail(0, HOSTILE, gold=HOSTILE, response=answers), not_judged={HOSTILE: HOSTILE}, few_shot_ids=(HOSTILE,)),
-        replace(choice_detail(1, [-1.0, -2.0], query=HOSTILE), error=HOSTILE, values={HOSTILE: 1.0}),
-    ]
-    write_details(folder, "mini|texts|0", details)
-    hostile = Verdict(metric=HOSTILE, outcome="failed", message=HOSTILE, value=0.5, stderr=None, n=1, waiver=HOSTILE)
+    generated = replace(
+        text_detail(0, HOSTILE, gold=HOSTILE, response=answers),
+        not_judged={HOSTILE: HOSTILE},
+        few_shot_ids=(HOSTILE,),
+        extracted={HOSTILE: HOSTILE},
+        scored_texts={Ask.GENERATION: (HOSTILE + "!",)},
+        grades={HOSTILE: Grade(marks=(Mark(value=HOSTILE, outcome=HOSTILE, facts={HOSTILE: HOSTILE}),))},
+    )
+    chosen = replace(choice_detail(1, [-1.0, -2.0], query=HOSTILE), error=HOSTILE, values={HOSTILE: 1.0})
+    request = LoglikelihoodRequest(prompt=(Message(role="user", content=HOSTILE),), choices=(HOSTILE, HOSTILE + "!"))
+    turned = replace(
+        choice_detail(2, [-1.0, -2.0]),
+        doc=Doc(id=HOSTILE, query=HOSTILE, choices=request.choices, gold=(0,)),
+        prompt=request.prompt,
+        requests={Ask.CHOICES: request},
+        turns=((GenerateRequest(prompt=request.prompt), answers), (GenerateRequest(prompt=request.prompt), answers)),
+    )
+    for place in (folder, folder / "reference"):
+        write_details(place, "mini|texts|0", [generated, chosen, turned])
+    flips = tuple(Flip(id=name, before=1.0, after=0.0, is_loss=True) for name in (HOSTILE, "test:0"))
+    comparison = Comparison(baseline=1.0, candidate=0.9, loss=0.1, lower=0.0, upper=0.2, p=0.1, n=3, lost=2, won=0, method=HOSTILE)
+    paired = PairedVerdict(outcome="REGRESSED", line=HOSTILE, red=True, comparison=comparison, max_drop=0.1, flips=flips, notes=(HOSTILE,))
+    hostile = Verdict(
+        metric="em", outcome="failed", message=HOSTILE, value=0.5, stderr=None, n=1, waiver=HOSTILE, retried=HOSTILE, paired=paired
+    )
+    other = Verdict(metric=HOSTILE, outcome="failed", message=HOSTILE, value=0.5, stderr=None, n=1)
     report = replace(
-        run(TEXTS, verdicts={"mini|texts|0": (hostile,), HOSTILE: (hostile,)}, errors={HOSTILE: HOSTILE}, skipped={HOSTILE: HOSTILE}),
+        run(TEXTS, verdicts={"mini|texts|0": (hostile, other), HOSTILE: (other,)}, errors={HOSTILE: HOSTILE}, skipped={HOSTILE: HOSTILE}),
         backend={"name": HOSTILE, "model": HOSTILE, HOSTILE: HOSTILE},
         settings={HOSTILE: HOSTILE},
         command=HOSTILE,
         own_runs={HOSTILE: (TEXTS,)},
+        references=(TEXTS,),
+        reference_backend={"name": HOSTILE, "model": HOSTILE},
+        baselines=({"path": HOSTILE, "sha256": HOSTILE, "tasks": 1, "models": ({"backend": HOSTILE},), "is_pinned": False},),
     )
     write_run(folder, report)
     return folder / "report.html"

@@ -106,6 +106,16 @@ def test_a_task_that_broke_has_what_was_answered_before(tmp_path: Path) -> None:
     assert (task["partial"], task["id"]) == (True, ["test:0"])
 
 
+def test_of_several_attempts_the_page_shows_the_last(tmp_path: Path) -> None:
+    write_details(tmp_path / "one", "mini|texts|0", [text_detail(0, " no")])
+    write_details(tmp_path / "one/attempts/2", "mini|texts|0", [text_detail(0, " perhaps")])
+    write_details(tmp_path / "one/attempts/10", "mini|texts|0", [text_detail(0, " yes")])
+
+    (task,) = written(tmp_path / "one", run(TEXTS))["columns-0"]
+
+    assert task["answer"] == ["yes"]
+
+
 def test_flips_stand_beside_their_verdict(tmp_path: Path) -> None:
     flips = (Flip(id="test:1", before=1.0, after=0.0, is_loss=True), Flip(id="test:2", before=0.0, after=0.5, is_loss=False))
     comparison = Comparison(baseline=0.7, candidate=0.6, loss=0.1, lower=0.0, upper=0.2, p=0.1, n=3, lost=1, won=1, method="exact")
