@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from pytest_lighteval.backends.common.user_cache import cache_home
 from pytest_lighteval.commands.compared_run import Compared, ComparedRun, as_candidate, comparable, read_compared
 from pytest_lighteval.commands.comparison_page import comparison_page
 from pytest_lighteval.commands.gate_options import GATE_OPTIONS, add_gate_options, check_unchanged, given_options
@@ -21,6 +22,7 @@ from pytest_lighteval.commands.run_history import write_histories
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gates.gate_settings import GateSettings, needs_scipy, read_gate_settings
 from pytest_lighteval.gates.session_reports import SessionReports
+from pytest_lighteval.guests.lm_eval.source import LmEvalTasks
 from pytest_lighteval.reports.flips import counted_reasons, explain_verdicts, reasons_by_task
 from pytest_lighteval.reports.matrix import matrix_lines
 from pytest_lighteval.reports.page.write import write_page
@@ -67,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     needs_scipy()
     reference, *others = [read_compared(name) for name in names]
     compared = compare_runs(
-        reference, others, overrides=given_options(options), catalogue=Catalogue(options.custom_tasks), today=datetime.now(UTC).date()
+        reference, others, overrides=given_options(options), catalogue=_catalogue(options.custom_tasks), today=datetime.now(UTC).date()
     )
     if options.output is not None:
         write_page(options.output, comparison_page(reference, compared, only_flips=options.no_documents))
@@ -77,6 +79,11 @@ def run(options: argparse.Namespace) -> int:
         for line in _lines(reference, compared, verbosity=options.verbose):
             sys.stdout.write(f"{printable(line)}\n")
     return 1 if any(one.fails(options.fail_on) for one in compared) else 0
+
+
+def _catalogue(folders: Sequence[Path]) -> Catalogue:
+    """The tasks of suites, and those of lm-evaluation-harness."""
+    return Catalogue(folders, guests=LmEvalTasks(cache=cache_home(), folders=folders))
 
 
 def _names(runs: Sequence[str], chosen: str | None) -> list[str]:

@@ -6,8 +6,10 @@ The tables repeat facts of lm-evaluation-harness 0.4.13 (`lm_eval/api/metrics.py
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,8 @@ from pytest_lighteval.common.statistics import mean, resampled_sums, used
 from pytest_lighteval.errors import DataError, in_one_line
 from pytest_lighteval.guests.lm_eval.configs import Config, function_name, is_function
 from pytest_lighteval.guests.lm_eval.plain_values import thawed
-from pytest_lighteval.types import CorpusMetric, RequestKind
+from pytest_lighteval.metrics import REGISTRY
+from pytest_lighteval.types import CorpusMetric, Doc, GenerateResponse, Metric, RequestKind
 
 DEFAULT_OUTPUT = "generate_until"
 DEFAULT_NEW_TOKENS = 256
@@ -143,17 +146,22 @@ def corpus_metric(
 
     def whole(values: Sequence[Any]) -> float:
         try:
-            return float(find(aggregate)([thawed(value) for value in values]))
+            with _quiet():
+                return float(find(aggregate)([thawed(value) for value in values]))
         except Exception as error:  # it is the harness's or the user's code
             raise DataError(f"{where}: its aggregate failed: {type(error).__name__}: {in_one_line(error)}") from error
 
     known = _BOOTSTRAPS.get(aggregate) if isinstance(aggregate, str) else None
+    counted = REGISTRY[aggregate] if isinstance(aggregate, str) and aggregate in _COUNTED else None
 
     def resampled(values: Sequence[Any], indices: Any) -> Any:
         if known is not None:
             return known(np.asarray(values, dtype=np.float64), indices)
+        if counted is not None:
+            return _counted(counted, values, indices)
         function, own = find(aggregate), [thawed(value) for value in values]
-        return np.asarray([_or_nan(function, [own[index] for index in used(row)]) for row in indices])
+        with _quiet():
+            return np.asarray([_or_nan(function, [own[index] for index in used(row)]) for row in indices])
 
     return CorpusMetric(aggregate=whole, higher_is_better=higher_is_better, is_mean=False, bootstrap=resampled)
 
@@ -167,6 +175,14 @@ def value_of(name: str, rule: Mapping[str, Any], value: Any) -> Any:
     if aggregate == "nanmean" and isinstance(value, float) and math.isnan(value):
         return None
     return value
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A resample without a positive document is no news."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _or_nan(function: Aggregate, values: list[Any]) -> float:
@@ -190,6 +206,22 @@ def _weighted_perplexity(values: Any, indices: Any) -> Any:
 def _bits_per_byte(values: Any, indices: Any) -> Any:
     sums = resampled_sums(values, indices)
     return -sums[:, 0] / sums[:, 1] / math.log(2)
+
+
+_COUNTED = frozenset(("bleu", "chrf", "ter"))
+"""Aggregates of sacrebleu whose counts add up, so that no resample splits a text into words again."""
+
+
+def _counted(metric: Metric, values: Sequence[Any], indices: Any) -> Any:
+    """Values are `(references, text)`; the registry's metric of the same name has sacrebleu's counts."""
+    (corpus,) = metric.corpus.values()
+    counts = []
+    for golds, text in values:
+        doc = Doc(id="", query="", choices=(golds,) if isinstance(golds, str) else tuple(golds), gold=(0,))
+        doc = replace(doc, gold=tuple(range(len(doc.choices))))
+        counts.append(*metric.sample(doc, GenerateResponse(texts=(text,))).values())
+    assert corpus.bootstrap is not None
+    return corpus.bootstrap(counts, indices)
 
 
 _BOOTSTRAPS: Mapping[str, Callable[[Any, Any], Any]] = {

@@ -141,14 +141,18 @@ class LmEvalTasks:
         """What a name means, each task once."""
         group = entry.name if is_aggregated(entry) else None
         weighs = group is not None and weighs_documents(entry)
-        tasks = {task.id: task for task in (self._task(member, group, weighs=weighs) for member in expand(entry, self._names))}
-        for task in tasks.values():
+        tasks = [self._task(member, group, weighs=weighs) for member in expand(entry, self._names)]
+        for task in tasks:
             self._remember(task)
-        return list(tasks.values())
+        return list({task.id: task for task in tasks}.values())
 
     def _remember(self, task: Task) -> None:
         known = self._chosen.setdefault(task.id, task)
-        if isinstance(known.guest, LmEvalGuest) and isinstance(task.guest, LmEvalGuest) and known.guest.changes != task.guest.changes:
+        assert isinstance(known.guest, LmEvalGuest)
+        assert isinstance(task.guest, LmEvalGuest)
+        if known.guest.name != task.guest.name:
+            raise UserInputError(f"{task.id}: is the name here of both {known.guest.name!r} and {task.guest.name!r}: choose one of them")
+        if known.guest.changes != task.guest.changes:
             raise UserInputError(f"{task.id}: two of the groups change it, and each otherwise: choose them in sessions of their own")
 
     def _task(self, member: Member, group: str | None, *, weighs: bool = False) -> Task:

@@ -159,6 +159,14 @@ def test_two_groups_that_change_one_task_differently_are_refused_together(harnes
         select(tasks, "lm_eval|gsm8k")
 
 
+def test_two_names_that_become_one_are_refused_together(harness: Installed, tmp_path: Path) -> None:
+    (harness.tasks / "twins.yaml").write_text("task: a__b\ntag: twins\n", "utf-8")
+    (harness.tasks / "twins2.yaml").write_text("task: a_b\ntag: twins\n", "utf-8")
+
+    with pytest.raises(UserInputError, match=r"lm_eval\|a_b: is the name here of both 'a__b' and 'a_b'"):
+        select(source(tmp_path), "lm_eval|twins|0")
+
+
 def test_without_the_harness_a_spec_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 

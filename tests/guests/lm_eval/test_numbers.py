@@ -210,6 +210,22 @@ def test_aggregates_for_all_resamples_at_once_are_the_harnesss_own(name: str, va
     assert metric.aggregate(values) == pytest.approx(expected[0])
 
 
+def test_resamples_of_a_bleu_are_those_of_sacrebleu_without_its_being_asked_again() -> None:
+    sacrebleu = pytest.importorskip("sacrebleu")
+    values = [("the cat sat on the mat", "the cat sat on a mat"), (("a dog", "one dog"), "a dog barks"), ("no match", "nothing here")]
+    rows = np.array([[0, 1, 2], [2, 0, 0]], dtype=np.int32)
+    metric = corpus_metric("bleu", {}, find=no_aggregate, where="t")
+    assert metric.bootstrap is not None
+
+    def whole(row: Sequence[int]) -> float:
+        golds = [[gold] if isinstance(gold, str) else list(gold) for gold, _ in (values[index] for index in row)]
+        most = max(map(len, golds))
+        references = [[gold[place] if place < len(gold) else None for gold in golds] for place in range(most)]
+        return float(sacrebleu.corpus_bleu([values[index][1] for index in row], references).score)
+
+    assert metric.bootstrap(values, rows) == pytest.approx([whole([0, 1, 2]), whole([2, 0, 0])])
+
+
 def test_an_aggregate_of_the_tasks_own_is_bootstrapped_and_its_failure_is_one_line() -> None:
     def own(values: Sequence[float]) -> float:
         if len(set(values)) == 1:
