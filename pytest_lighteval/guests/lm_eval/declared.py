@@ -215,7 +215,7 @@ _COUNTED = frozenset(("bleu", "chrf", "ter"))
 def _counted(metric: Metric, values: Sequence[Any], indices: Any) -> Any:
     """Values are `(references, text)`; the registry's metric of the same name has sacrebleu's counts."""
     (corpus,) = metric.corpus.values()
-    counts = []
+    counts: list[Any] = []
     for golds, text in values:
         doc = Doc(id="", query="", choices=(golds,) if isinstance(golds, str) else tuple(golds), gold=(0,))
         doc = replace(doc, gold=tuple(range(len(doc.choices))))
