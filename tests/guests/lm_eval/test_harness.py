@@ -103,7 +103,7 @@ def test_a_folder_of_the_users_runs_with_its_includes_functions_and_groups(tmp_p
     assert status == 0, out
     assert "mine/write.yaml::loud:loud_write[0-shot] PASSED" in out
     (line, *_) = next(tmp_path.glob("reports/*/details/lm_eval/loud_choose.0-shot.jsonl")).read_text("utf-8").splitlines()
-    assert json.loads(line)["prompt"].startswith("Q: AN ASTRONOMER OBSERVES")
+    assert json.loads(line)["prompt"].startswith("Q: WHICH STATEMENT BEST EXPLAINS")
     assert json.loads(line)["prompt"].endswith("\nA:")
 
 
