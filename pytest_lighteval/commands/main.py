@@ -27,6 +27,7 @@ COMMANDS = (
     Command("compare", "compare stored runs document by document, without a model", "compare"),
     Command("gate", "judge several runs of one model as one session, without the model", "gate"),
     Command("merge", "join the shards of a run (--shard k/n) into one whole run, and judge it", "merge"),
+    Command("publish", "put a finished run where people keep results: the hub, trackers, files", "publish"),
     Command("import", "make gates and baselines of what other harnesses have", "import_results"),
 )
 

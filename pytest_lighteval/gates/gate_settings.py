@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_lighteval.baselines.align import MismatchKind
+from pytest_lighteval.baselines.hub_file import SCHEME, hub_file
 from pytest_lighteval.baselines.measured import MeasuredBaselines
 from pytest_lighteval.baselines.read import Baselines
 from pytest_lighteval.baselines.save import SaveTarget
@@ -173,7 +174,12 @@ def read_gate_settings(values: Mapping[str, Any], folder: Path, *, today: dateti
 
 
 def _named_files(names: str | Sequence[str], folder: Path) -> tuple[Path, ...]:
-    return tuple(folder / name for name in ([names] if isinstance(names, str) else names))
+    return tuple(_place(name, folder) for name in ([names] if isinstance(names, str) else names))
+
+
+def _place(name: str, folder: Path) -> Path:
+    """The path of a file that an option names; one on the hub is fetched."""
+    return hub_file(name) if name.startswith(SCHEME) else folder / name
 
 
 def _pinned(values: Mapping[str, Any], folder: Path, save: SaveTarget | None) -> tuple[Baselines | None, SaveTarget | None]:
@@ -183,6 +189,8 @@ def _pinned(values: Mapping[str, Any], folder: Path, save: SaveTarget | None) ->
         if repins:
             raise UserInputError("--baseline-repin is given without --baseline-pinned, which names the file")
         return None, None
+    if repins and name.startswith(SCHEME):
+        raise UserInputError(f"--baseline-repin: {name} is on the hub, where nothing is replaced; name a file here")
     path = (folder / name).resolve()
     if not repins and not values["baseline"]:
         raise UserInputError("--baseline-pinned is given without --baseline: it is compared beside the newest baseline")
@@ -201,7 +209,7 @@ def _pinned(values: Mapping[str, Any], folder: Path, save: SaveTarget | None) ->
 
 def _baselines(names: Sequence[str], folder: Path) -> Baselines:
     needs_scipy()
-    baselines = read_places([folder / name for name in names])
+    baselines = read_places([_place(name, folder) for name in names])
     for key in baselines.keys:
         baselines.find(key)  # a task that two files of a folder hold is an error before anything is evaluated
     return baselines

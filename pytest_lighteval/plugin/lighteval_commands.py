@@ -13,7 +13,7 @@ from pytest_lighteval.tasks.nearest import near_specs
 from pytest_lighteval.tasks.task_spec import SpecError, parse_specs
 
 _SERVED = "start the server, then --backend openai --model-args 'base_url=http://HOST:PORT/v1,model=NAME' (docs/backends/openai.md)"
-_UPLOAD = "nothing is uploaded: leave it out, and upload the run's folder below --report-dir yourself"
+_PUBLISH = "after the run, write python -m pytest_lighteval publish RUN --to"
 
 COMMANDS = {
     "accelerate": "--backend accelerate",
@@ -32,11 +32,11 @@ OPTIONS = {
     "output-dir": "write --report-dir",
     "results-path-template": "write --report-dir; each run has a folder of its own below it",
     "save-details": "details are always written: leave it out",
-    "push-to-hub": _UPLOAD,
-    "push-to-tensorboard": _UPLOAD,
-    "public-run": _UPLOAD,
-    "results-org": _UPLOAD,
-    "wandb": "nothing is sent to wandb: leave it out; results.json has every number",
+    "push-to-hub": f"{_PUBLISH} hub:ORG (docs/publish.md)",
+    "push-to-tensorboard": f"{_PUBLISH} tensorboard:DIR",
+    "public-run": f"{_PUBLISH} hub:ORG --public",
+    "results-org": f"{_PUBLISH} hub:ORG",
+    "wandb": f"{_PUBLISH} wandb:PROJECT",
     "job-id": "each run has a folder of its own: leave it out",
     "dataset-loading-processes": "data sets are prepared once and kept (docs/cache.md): leave it out",
     "load-responses-from-details-date-id": "answers are kept and found again (docs/cache.md): leave it out and run the same command",

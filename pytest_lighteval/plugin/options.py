@@ -130,7 +130,12 @@ OPTIONS = (
         help="what each engine gets of the cluster, written as --model-args: num_gpus, resources, ... (docs/scale.md)",
     ),
     Option(name="gates", metavar="FILE", help="a YAML file of floors and gate policies by task, beside those in the suite files"),
-    Option(name="baseline", kind="many", metavar="PATH", help="compare scores with this baseline, document by document; may be repeated"),
+    Option(
+        name="baseline",
+        kind="many",
+        metavar="PATH",
+        help="compare scores with this baseline, document by document: a file, a folder, a run, or hf://owner/repo/path@commit",
+    ),
     Option(name="save-baseline", metavar="PATH", help="write the scores as a baseline: a file, or a folder/ with one a task"),
     Option(name="baseline-reason", metavar="TEXT", help="why --save-baseline may change what the file demands; kept in it"),
     Option(name="baseline-merge", kind="flag", help="let --save-baseline add this run as a further repeat of the same model"),

@@ -20,6 +20,7 @@ from pytest_lighteval.backends.classifier.text_classifier import ClassifierArgum
 from pytest_lighteval.backends.common.user_cache import cache_home
 from pytest_lighteval.backends.model_args import convert_model_args, describe_arguments, own_model_args, parse_model_args
 from pytest_lighteval.backends.protocol import asks_in_chat_format, model_name
+from pytest_lighteval.baselines.hub_file import SCHEME
 from pytest_lighteval.baselines.read import Baselines
 from pytest_lighteval.common.threads import Threads
 from pytest_lighteval.errors import LightevalError, UserInputError
@@ -287,6 +288,8 @@ def _evaluation(values: Mapping[str, Any], arguments: msgspec.Struct | None) -> 
 
 def _from_home(config: pytest.Config, value: Any) -> Any:
     """Paths of the ini file, which are relative to it, as seen from where pytest was started."""
+    if isinstance(value, str) and value.startswith(SCHEME):
+        return value
     if isinstance(value, str):
         slash = "/" if value.endswith("/") else ""
         return os.path.relpath(_home(config) / value, config.invocation_params.dir) + slash
