@@ -45,7 +45,7 @@ OPTIONS = {
     "vision-model": "models that read pictures are not evaluated",
     "remove-reasoning-tags": "write --strip-reasoning",
     "no-remove-reasoning-tags": "reasoning is only removed with --strip-reasoning: leave it out",
-    "load-tasks-multilingual": "suites are found by their names: leave it out",
+    "load-tasks-multilingual": "multilingual tasks are found by their names (docs/languages.md): leave it out",
     "num-samples": "write --max-samples",
     "show-config": "docs/tasks.md lists the tasks with their data sets and metrics, suites/ has their files: leave it out",
     "epochs": "write --num-fewshot-seeds, or a metric that samples several texts",
