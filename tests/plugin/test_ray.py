@@ -19,9 +19,11 @@ from pytest_lighteval.backends.pool.cluster import Demand, RayArguments, demand_
 from pytest_lighteval.backends.protocol import gpus_of_engine, over_nodes
 from pytest_lighteval.backends.vllm.arguments import VllmArguments
 from pytest_lighteval.errors import UserInputError
+from tests.backends.tiny import save_tiny
 from tests.plugin.clusters import LocalCluster, command_of, free_port
 from tests.plugin.conftest import write_mini
-from tests.plugin.test_replicas import TINY_CHUNKS, measured, read_measured, same
+from tests.plugin.test_launched import torchrun
+from tests.plugin.test_replicas import LOSES_A_MEMBER, TINY_CHUNKS, measured, read_measured, same
 from tests.shared import ROOT
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs pip install '.[ray]'")
@@ -201,6 +203,36 @@ def test_a_node_that_is_killed_in_the_middle_costs_no_document_and_no_byte(proje
     assert sum(member["deaths"] for member in members) == 1
     assert sum(len(lines) for lines in run["details"].values()) == 168
     assert not any(cluster.engines(node) for node in nodes)
+
+
+@needs_ray
+@pytest.mark.ray
+@pytest.mark.skipif(not all(map(find_spec, ("torch", "transformers"))), reason="needs tools/environment accelerate")
+def test_all_kinds_of_members_have_the_same_bytes_with_one_of_each_lost(
+    project: pytest.Pytester, cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_tiny(tmp_path_factory.mktemp("model") / "tiny")
+    project.makeconftest(TINY_CHUNKS + LOSES_A_MEMBER)
+    session = ("--backend", "accelerate", "--model-args", f"pretrained={model},device=cpu", "--threads=1", "--no-cache")
+    plain = measured(project, *session)
+    monkeypatch.setenv("LOSE", "1")
+    cluster.add(cpus=3)
+
+    runs = {"local": measured(project, *session, "--replicas=2")}
+    launched = torchrun(project, "--nproc-per-node=2", f"--master-port={free_port()}", session=session)
+    output, _ = launched.communicate(timeout=600)
+    assert launched.returncode == 0, output
+    runs["ranks"] = read_measured(project)
+    actors = start(project, cluster, *session, replicas=2)
+    output, _ = actors.communicate(timeout=600)
+    assert actors.returncode == 0, output
+    runs["actors"] = read_measured(project)
+
+    for kind, run in runs.items():
+        assert same(run, plain), kind
+        members = run["run"]["use"]["members"]
+        assert len(members) == 2, kind
+        assert sum(member["deaths"] for member in members) >= 1, kind
 
 
 @needs_ray

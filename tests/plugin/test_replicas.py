@@ -124,7 +124,7 @@ def take(self, member, running, message):
     if isinstance(message, pool.Answer):
         answers.append(message)
         if len(answers) == 5:
-            os.kill(running.link._process.process.pid, signal.SIGKILL)
+            os.kill(self.facts[member.number].ready.place["process"], signal.SIGKILL)
 
 if os.environ.get("LOSE"):
     pool.Pool._take = take

@@ -20,6 +20,7 @@ from pytest_lighteval.backends.pool.cluster import Cluster, Demand
 from pytest_lighteval.backends.pool.local import Link
 from pytest_lighteval.backends.pool.ray_actor import EngineActor
 from pytest_lighteval.common.threads import ENVIRONMENT_VARIABLE
+from pytest_lighteval.errors import BackendError, first_line
 
 _SECONDS_TO_END = 10.0
 """For an engine that is closed."""
@@ -38,8 +39,11 @@ class RayPlace:
         self._environment = {"env_vars": {ENVIRONMENT_VARIABLE: str(threads), **hidden}}
 
     def start(self) -> Link:
-        """See `Place.start`. Ray starts the actor once there is room."""
-        return _RayLink(self._cluster.ray, self._demand, self._environment)
+        """See `Place.start`. Ray starts the actor once there is room. Raises BackendError if Ray is gone."""
+        try:
+            return _RayLink(self._cluster.ray, self._demand, self._environment)
+        except Exception as error:  # Ray has no common error for it
+            raise BackendError(f"Ray cannot start an engine: {first_line(error)}") from error
 
 
 class _RayLink:

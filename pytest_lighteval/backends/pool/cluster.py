@@ -93,7 +93,9 @@ class Cluster:
 
         self.ray: Any = ray
         self._is_ours = not ray.is_initialized()
-        if not self._is_ours:
+        if not self._is_ours:  # a conftest has joined one
+            if runtime_env:
+                raise UserInputError("--ray-args: runtime_env: this process has joined a cluster already: give it to that ray.init")
             return
         new = {"include_dashboard": False} if address == "local" else {}
         _check_environment(runtime_env)
