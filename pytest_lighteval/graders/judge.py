@@ -210,6 +210,10 @@ class JudgeGrader:
                 if response.error is not None:
                     one.error = one.error or f"judge {name!r}: {response.error}"
                     continue
+                if response.truncated_tokens:
+                    # it may not have seen what it was to judge
+                    one.error = one.error or f"judge {name!r}: its prompt was cut by {response.truncated_tokens} tokens to fit its length"
+                    continue
                 one.replies[turn] += self._replies(name, response, one.rubric)
 
     def _replies(self, judge: str, response: GenerateResponse, rubric: Rubric) -> list[_Reply]:

@@ -10,10 +10,15 @@ import pytest
 from pytest_lighteval.baselines.align import MismatchKind
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.gates.gate_settings import ALLOWANCES
+from pytest_lighteval.plugin.options import has_own
 
 _POLICY = ("gate_max_drop", "gate_min_effect", "gate_alpha", "gate_inconclusive")
 _WITHOUT_BASELINE = frozenset(ALLOWANCES) - ({*MismatchKind} - {MismatchKind.TRUNCATED, MismatchKind.SCORES})
 """What `--gate-allow` tolerates in a session with floors alone."""
+
+
+_OF_JUDGES = ("judge_opponent", "judge_preflight", "judge_max_unparsed", "judge_anchors", "judge_max_calls", "judge_parity")
+_NO_JUDGE = "--judge-backend, or a lighteval_judge fixture: no answer is judged"
 
 
 def check_idle_options(config: pytest.Config, values: Mapping[str, Any]) -> None:
@@ -31,6 +36,7 @@ def check_idle_options(config: pytest.Config, values: Mapping[str, Any]) -> None
         **({} if is_compared or shows_plan or allowed & _WITHOUT_BASELINE else {"gate_allow": needs_baseline}),
         **({} if values["strip_reasoning"] else {"reasoning_tags": "--strip-reasoning: no reasoning is removed"}),
         **({} if values["backend"] else {"override_batch_size": "--backend"}),
+        **({} if values["judge_backend"] or has_own(config, "lighteval_judge") else dict.fromkeys(_OF_JUDGES, _NO_JUDGE)),
         **({} if values["pool"] else dict.fromkeys(("ray_address", "ray_args"), "--pool ray")),
         **({} if values["run_model_code"] else dict.fromkeys(("sandbox", "sandbox_image"), "--run-model-code: no program runs")),
     }

@@ -8,7 +8,8 @@ import pytest
 
 from pytest_lighteval.common.file_names import folder_of_test
 from pytest_lighteval.errors import LightevalError, UnsupportedRequestError, UserInputError
-from pytest_lighteval.plugin.item_report import attach_own_run
+from pytest_lighteval.plugin.item_report import attach_grader, attach_own_run
+from pytest_lighteval.plugin.judging import NO_JUDGE, is_judged, without_judge
 from pytest_lighteval.plugin.reference import facts_of
 from pytest_lighteval.plugin.run_item import checked_backend, lacking_of, run_evaluation
 from pytest_lighteval.plugin.session import Session
@@ -40,11 +41,20 @@ class Lighteval:
             engine = self._session.cache.around(checked_backend(self._request.getfixturevalue("lighteval_backend")))
             if lacking := lacking_of(self._session, selected.task, engine):
                 pytest.skip(lacking)
-            task = selected.task
+            task, grader = selected.task, None
             key = TaskKey(suite=task.suite, task=task.name, few_shots=selected.few_shots, truncate=selected.truncate)
             # a folder of its own: this may be a part of a task that an item measures as a whole
             folder = self._session.run_folder / "own" / folder_of_test(node.nodeid)
-            result = run_evaluation(self._session, node, task, key, engine, folder=folder, settings=settings)
+            if is_judged(task):
+                # the model stays in memory beside the judge: a test may ask it again
+                judging = self._session.judging
+                grader, judging.key = judging.grader(self._request.getfixturevalue("lighteval_judge")), key
+                task = task if grader is not None else without_judge(task)
+                if not task.metrics:
+                    pytest.skip(NO_JUDGE)
+            result = run_evaluation(self._session, node, task, key, engine, folder=folder, settings=settings, grader=grader)
+            if grader is not None:
+                attach_grader(node, "judge", self._session.judging.facts(grader))
         except UnsupportedRequestError as error:
             pytest.skip(str(error))
         except LightevalError as error:

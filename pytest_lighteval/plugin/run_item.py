@@ -90,7 +90,17 @@ def run_item(session: Session, item: TaskItem, backend: object, reference: Refer
                     engine = model.answers_to(key)
                 uses = {} if grader is None else judge_uses(session.judging.facts(grader))
                 result = run_evaluation(
-                    session, item, task, key, engine, folder=folder, before=before, stopping=stopping, share=share, grader=grader
+                    session,
+                    item,
+                    task,
+                    key,
+                    engine,
+                    folder=folder,
+                    before=before,
+                    stopping=stopping,
+                    share=share,
+                    grader=grader,
+                    notes=(f"a part of it is not measured: {NO_JUDGE}",) if task.metrics != item.task.metrics else (),
                 )
                 is_deferred, model_id = session.settings.gate.is_deferred, engine.fingerprint
                 verdicts = () if is_deferred else session.judge.verdicts(item.task, result, stopping, earlier=earlier, model=model_id)
@@ -237,6 +247,7 @@ def run_evaluation(
     stopping: StoppingRule | None = None,
     share: tuple[int, int] | None = None,
     grader: Grader | None = None,
+    notes: tuple[str, ...] = (),
 ) -> TaskResult:
     """Evaluate a task inside an item: with progress, a details file below `folder`, and the cache's use on the item's report.
 
@@ -252,6 +263,7 @@ def run_evaluation(
         stopping: Ends the task early. None: every document is asked.
         share: The part of the task that the backend answers. None: all of it.
         grader: For metrics that need one.
+        notes: What a reader of the result should know.
 
     Raises:
         LightevalError: There is no score, for any reason.
@@ -273,7 +285,7 @@ def run_evaluation(
                 share=share,
                 grader=grader or grader_of(session, asked),
                 tiny_parameters=session.settings.tiny_parameters,
-                notes=notes_of(task, asked),
+                notes=(*notes, *notes_of(task, asked)),
                 on_detail=lambda detail: details.write(replace(detail, baseline=before(detail.doc.id, detail.few_shot_seed))),
                 on_progress=progress,
             )

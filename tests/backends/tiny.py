@@ -112,12 +112,12 @@ def tiny_model(kind: str = "llama", *, seed: int = 0, max_length: int = 128) -> 
     return model.eval()
 
 
-def save_tiny(folder: Path, kind: str = "llama", **tokenizer: Any) -> Path:
+def save_tiny(folder: Path, kind: str = "llama", *, max_length: int = 128, **tokenizer: Any) -> Path:
     """A model folder as `save_pretrained` writes it."""
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    tiny_model(kind).save_pretrained(folder)
+    tiny_model(kind, max_length=max_length).save_pretrained(folder)
     tiny_tokenizer(**tokenizer).save_pretrained(folder)
     return folder
 
