@@ -401,7 +401,8 @@ def main() -> None:
     if settings["enter_namespaces"]:
         namespaces.enter(settings)
     mine, theirs = socket.socketpair()
-    if os.fork() == 0:
+    forking = os.fork()
+    if forking == 0:
         mine.close()
         for descriptor, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY)):
             os.dup2(os.open(os.devnull, mode), descriptor)
@@ -422,4 +423,6 @@ def main() -> None:
         result = keeper.do(json.loads(line))
         sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
+    mine.close()
+    os.waitpid(forking, 0)
     os._exit(0)
