@@ -20,13 +20,17 @@ TABLES = sorted(path.stem for path in FOLDER.glob("*.jsonl") if path.stem != "no
 LANGUAGES = sorted({name.rpartition("_")[2] for name in TABLES if name.startswith("multilingual")})
 NEEDS = {"japanese": "sudachipy", "korean": "natto", "thai": "pythainlp", "vietnamese": "pyvi", "chinese": "jieba"}
 """What spaCy needs beside its own rules."""
+SLOW = ("chinese", "french", "indonesian", "malay")
+"""Languages whose rules spaCy reads for seconds; `test_golden` has other recordings of the first two."""
 
 
 def lines(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (FOLDER / f"{name}.jsonl").read_text("utf-8").splitlines()]
 
 
-def needs_words_of(language: str) -> None:
+def needs_words_of(language: str, config: pytest.Config) -> None:
+    if language in SLOW and "languages" not in config.option.markexpr:
+        pytest.skip("spaCy reads its rules for seconds: -m languages")
     for library in ("spacy", NEEDS.get(language, "spacy")):
         pytest.importorskip(library)
 
@@ -42,9 +46,10 @@ def assert_as_recorded(table: str, name: str) -> None:
 
 
 @needs_shared
+@pytest.mark.languages
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_recorded_answer_scores_as_there(language: str) -> None:
-    needs_words_of(language)
+def test_every_recorded_answer_scores_as_there(language: str, pytestconfig: pytest.Config) -> None:
+    needs_words_of(language, pytestconfig)
     tables = [table for table in TABLES if table.endswith(f"_{language}")]
 
     assert tables
@@ -59,9 +64,10 @@ def test_the_normalized_accuracies_score_as_there(table: str) -> None:
 
 
 @needs_shared
+@pytest.mark.languages
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_recorded_text_is_normalized_as_there(language: str) -> None:
-    needs_words_of(language)
+def test_every_recorded_text_is_normalized_as_there(language: str, pytestconfig: pytest.Config) -> None:
+    needs_words_of(language, pytestconfig)
     rules = WORD_RULES[language]
     recorded = [line for line in lines("normalizers") if line["language"] == rules.code]
 
