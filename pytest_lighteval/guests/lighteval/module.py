@@ -262,7 +262,11 @@ class _Reader:
                 judge = judge_of(entry)
                 if judge is not None or entry.category is MetricCategory.IGNORED:
                     found[name] = None
-                    why[name] = "Lighteval ignores it too" if judge is None else f"it asks the judge {judge.model}, which nothing here does"
+                    why[name] = (
+                        "Lighteval ignores it too"
+                        if judge is None
+                        else f"it asks the judge {judge.model} by code of Lighteval, which is not here; a suite can declare judges"
+                    )
                     continue
                 try:
                     found[name] = own[name] = as_metric(entry, name=name, where=f"{self.path}:{self.line}")

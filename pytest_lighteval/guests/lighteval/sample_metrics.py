@@ -6,13 +6,12 @@ Each takes the keywords of both dialects: `golds=, predictions=` or `choices_log
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_lighteval.guests.lighteval.documents import as_list
-from pytest_lighteval.guests.lighteval.metric_objects import ModelResponse, Preparator, SampleLevelComputation
+from pytest_lighteval.guests.lighteval.metric_objects import ModelResponse, SampleLevelComputation
 from pytest_lighteval.metrics.matches import Compare, is_match, word_f1
 from pytest_lighteval.metrics.sampling import g_pass_at, mean_g_pass_at, pass_at
 
@@ -67,7 +66,7 @@ def normalize_log_probs(
     return [logprob / length for logprob, length in zip(choices_logprob, lengths, strict=True)]
 
 
-def _texts(given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def texts_of(given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Golds and predictions of either dialect's keywords."""
     if "model_response" in given:
         return given["doc"].get_golds(), list(given["model_response"].final_text)
@@ -75,7 +74,7 @@ def _texts(given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 
 
 @dataclass
-class _Choices:
+class Choices:
     """What is known of a document's choices, of either dialect's keywords."""
 
     golds: list[int]
@@ -85,7 +84,7 @@ class _Choices:
     texts: list[str]
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> _Choices:
+    def of(cls, given: Mapping[str, Any]) -> Choices:
         if "model_response" in given:
             response, doc = given["model_response"], given["doc"]
             return cls(
@@ -109,7 +108,7 @@ class _OfTexts(SampleLevelComputation):
     strip_strings: bool = False
 
     def compute(self, **given: Any) -> float:  # type: ignore[override] # both dialects' keywords
-        golds, predictions = _texts(given)
+        golds, predictions = texts_of(given)
         return (self.aggregation_function or max)([self.compute_one_item(gold=gold, pred=pred) for gold in golds for pred in predictions])
 
     def compute_one_item(self, gold: str, pred: str) -> float:
@@ -153,7 +152,7 @@ class LoglikelihoodAcc(SampleLevelComputation):
 
     def compute(self, **given: Any) -> float:  # type: ignore[override] # both dialects' keywords
         """Of one document."""
-        choices = _Choices.of(given)
+        choices = Choices.of(given)
         values = choices.normalized(self.logprob_normalization)
         return float(values.index(max(values)) in choices.golds)
 
@@ -167,7 +166,7 @@ class NormalizedMultiChoiceProbability(SampleLevelComputation):
 
     def compute(self, **given: Any) -> float:  # type: ignore[override] # both dialects' keywords
         """Of one document."""
-        choices = _Choices.of(given)
+        choices = Choices.of(given)
         values = choices.normalized(self.log_prob_normalization)
         weights = [math.exp(value - max(values)) for value in values]
         return float(self.aggregation_function([weights[index] / math.fsum(weights) for index in choices.golds]))
@@ -199,7 +198,7 @@ class Recall(SampleLevelComputation):
 
     def compute(self, **given: Any) -> float:  # type: ignore[override] # both dialects' keywords
         """Of one document."""
-        choices = _Choices.of(given)
+        choices = Choices.of(given)
         ranked = sorted(range(len(choices.logprobs)), key=choices.logprobs.__getitem__)[::-1]
         return float(any(index in choices.golds for index in ranked[: self.k or self.at]))
 
@@ -212,7 +211,7 @@ class MRR(SampleLevelComputation):
 
     def compute(self, **given: Any) -> float:  # type: ignore[override] # both dialects' keywords
         """Of one document."""
-        choices = _Choices.of(given)
+        choices = Choices.of(given)
         values = choices.normalized(LogProbCharNorm() if self.length_normalization else None)
         best = max(values[index] for index in choices.golds)
         return 1 / (1 + sum(value > best for value in values))
@@ -255,7 +254,7 @@ class _OfSamples(SampleLevelComputation):
 
     def is_right(self, given: Mapping[str, Any], text: str) -> bool:
         """Whether a text is right: by the function that was given, or as an exact match with any gold."""
-        golds, _ = _texts(given)
+        golds, _ = texts_of(given)
         function = self.sample_scoring_function
         form = self.normalize_pred or self.normalize or str
         if hasattr(function, "is_right"):
@@ -277,7 +276,7 @@ class _OfSamples(SampleLevelComputation):
 
     def count(self, given: Mapping[str, Any]) -> tuple[int, int]:
         """How many texts are right, and of how many."""
-        _, texts = _texts(given)
+        _, texts = texts_of(given)
         texts = texts[: self.num_samples()]
         return sum(self.is_right(given, text) for text in texts), len(texts)
 
@@ -308,11 +307,11 @@ class MajAtN(_OfSamples):
 
     def compute(self, **given: Any) -> float:  # type: ignore[override] # both dialects' keywords
         """Of one document."""
-        _, texts = _texts(given)
+        _, texts = texts_of(given)
         form = self.normalize_pred or self.normalize or str
         forms = [form(text.strip() if self.strip_strings else text) for text in texts[: self.num_samples()]]
         given_most = max(forms, key=forms.count)
-        golds, _ = _texts(given)
+        golds, _ = texts_of(given)
         right = [(self.normalize_gold or self.normalize or str)(gold) for gold in golds]
         return float(any(is_match(gold, given_most, compare=self.type_exact_match, strip=self.strip_strings) for gold in right))
 
@@ -345,167 +344,3 @@ class GPassAtK(_OfSamples):
             values += [g_pass_at(k, threshold, right=right, samples=count) for threshold in self.thresholds]
             values.append(mean_g_pass_at(k, right=right, samples=count))
         return dict(zip(self.metric_names, values, strict=True))
-
-
-# ------------------------------------------------------------------------------------------------ of the corpus
-
-
-@dataclass
-class GenerativeCorpusMetricInput:
-    """What a document contributes: its golds and texts."""
-
-    golds: list[str]
-    preds: list[str]
-
-
-@dataclass
-class LogprobCorpusMetricInput:
-    """What a document contributes: its golds and the likeliest choice, as indices."""
-
-    golds: Any
-    preds: int
-
-
-@dataclass
-class PerplexityCorpusMetricInput:
-    """What a document contributes: a log-probability, and how many words or bytes it is of."""
-
-    logprobs: float
-    weights: int
-
-
-class GenerativePreparator(Preparator):
-    """Golds and texts."""
-
-    def prepare(self, **given: Any) -> GenerativeCorpusMetricInput:  # type: ignore[override] # both dialects' keywords
-        """Of one document."""
-        return GenerativeCorpusMetricInput(*_texts(given))
-
-
-@dataclass
-class LoglikelihoodPreparator(Preparator):
-    """Golds and the likeliest choice."""
-
-    is_single_token: bool = False
-
-    def prepare(self, **given: Any) -> LogprobCorpusMetricInput:  # type: ignore[override] # both dialects' keywords
-        """Of one document."""
-        choices = _Choices.of(given)
-        golds = choices.golds[0] if self.is_single_token else choices.golds
-        return LogprobCorpusMetricInput(golds=golds, preds=choices.logprobs.index(max(choices.logprobs)))
-
-
-@dataclass
-class PerplexityPreparator(Preparator):
-    """A text's log-probability, and its words or bytes."""
-
-    units_type: str
-
-    def prepare(self, **given: Any) -> PerplexityCorpusMetricInput:  # type: ignore[override] # both dialects' keywords
-        """Of one document."""
-        if "model_response" in given:
-            doc = given["doc"]
-            logprobs, text = given["model_response"].logprobs, doc.original_query or doc.query
-        else:
-            logprobs, text = given["logprobs"], " ".join(given["reference_texts"])
-        return PerplexityCorpusMetricInput(logprobs=math.fsum(logprobs), weights=_units(text, self.units_type))
-
-
-@dataclass
-class TargetPerplexityPreparator(Preparator):
-    """The golds' log-probabilities, and their words or bytes."""
-
-    units_type: str
-
-    def prepare(self, **given: Any) -> PerplexityCorpusMetricInput:  # type: ignore[override] # both dialects' keywords
-        """Of one document."""
-        text = " ".join(given["doc"].get_golds() if "doc" in given else given["reference_texts"])
-        logprobs = given["model_response"].logprobs if "model_response" in given else given["logprobs"]
-        return PerplexityCorpusMetricInput(logprobs=math.fsum(logprobs), weights=_units(text, self.units_type))
-
-
-def _units(text: str, kind: str) -> int:
-    """Words are counted as by a split at white space, which counts an empty text before a leading space too."""
-    return len(text.encode()) if kind == "bytes" else len(re.split(r"\s+", text))
-
-
-@dataclass
-class CorpusLevelPerplexityMetric:
-    """Perplexity of all texts, or bits of each byte."""
-
-    metric_type: str
-
-    def compute_corpus(self, items: Sequence[PerplexityCorpusMetricInput]) -> float:
-        """Of all documents."""
-        logprobs = [item.logprobs for item in items]
-        weights = sum(item.weights for item in items)
-        if self.metric_type == "perplexity":
-            return math.exp(-math.fsum(logprobs) / len(logprobs))
-        if self.metric_type == "weighted_perplexity":
-            return math.exp(-math.fsum(logprobs) / weights)
-        return -math.fsum(logprobs) / weights / math.log(2)
-
-    compute = compute_corpus
-
-
-def matthews_corrcoef(items: Sequence[LogprobCorpusMetricInput]) -> float:
-    """Matthews' correlation coefficient of the choices with the golds."""
-    import sklearn.metrics
-
-    golds = [as_list(item.golds)[0] for item in items]
-    return float(sklearn.metrics.matthews_corrcoef(golds, [item.preds for item in items]))
-
-
-class MatthewsCorrCoef:
-    """Matthews' correlation coefficient, in newer Lighteval."""
-
-    def compute_corpus(self, items: Sequence[LogprobCorpusMetricInput]) -> float:
-        """Of all documents."""
-        return matthews_corrcoef(items)
-
-
-@dataclass
-class CorpusLevelF1Score:
-    """F1 of the choices as classes."""
-
-    average: str | None
-    num_classes: int = 2
-
-    def compute_corpus(self, items: Sequence[LogprobCorpusMetricInput]) -> float:
-        """Of all documents."""
-        import sklearn.metrics
-
-        golds, choices = [as_list(item.golds)[0] for item in items], [item.preds for item in items]
-        if self.num_classes == 2:
-            return float(sklearn.metrics.f1_score(golds, choices, average=self.average))
-        scores = [
-            sklearn.metrics.f1_score([gold == kind for gold in golds], [choice == kind for choice in choices])
-            for kind in range(self.num_classes)
-        ]
-        return math.fsum(scores) / len(scores)
-
-    compute = compute_corpus
-
-
-@dataclass
-class CorpusLevelTranslationMetric:
-    """BLEU, chrF or TER of all texts, each with all of its golds."""
-
-    metric_type: str
-    lang: str = ""
-
-    def compute_corpus(self, items: Sequence[GenerativeCorpusMetricInput]) -> float:
-        """Of all documents."""
-        import sacrebleu
-
-        kinds = {
-            "bleu": lambda: sacrebleu.BLEU(trg_lang=self.lang),
-            "chrf": sacrebleu.CHRF,
-            "chrf++": lambda: sacrebleu.CHRF(word_order=2),
-            "ter": lambda: sacrebleu.TER(asian_support=self.lang != ""),
-        }
-        most = max(len(item.golds) for item in items)
-        references = [[item.golds[number] if number < len(item.golds) else None for item in items] for number in range(most)]
-        return float(kinds[self.metric_type]().corpus_score([as_list(item.preds)[0] for item in items], references).score)
-
-    compute = compute_corpus

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from pytest_lighteval.errors import did_you_mean
+from pytest_lighteval.guests.lighteval import corpus_metrics as corpus
 from pytest_lighteval.guests.lighteval import dynamic_metrics as dynamic
 from pytest_lighteval.guests.lighteval import metric_objects as objects
 from pytest_lighteval.guests.lighteval import sample_metrics as samples
@@ -128,13 +129,13 @@ _SAMPLES = {
     "SampleLevelComputation": objects.SampleLevelComputation,
 }
 _PREPARATORS = {
-    **_public(samples, "GenerativeCorpusMetricInput", "LogprobCorpusMetricInput", "PerplexityCorpusMetricInput"),
-    **_public(samples, "GenerativePreparator", "LoglikelihoodPreparator", "PerplexityPreparator", "TargetPerplexityPreparator"),
+    **_public(corpus, "GenerativeCorpusMetricInput", "LogprobCorpusMetricInput", "PerplexityCorpusMetricInput"),
+    **_public(corpus, "GenerativePreparator", "LoglikelihoodPreparator", "PerplexityPreparator", "TargetPerplexityPreparator"),
     "Preparator": objects.Preparator,
 }
 _CORPUS = {
-    **_public(samples, "CorpusLevelF1Score", "CorpusLevelPerplexityMetric", "CorpusLevelTranslationMetric", "MatthewsCorrCoef"),
-    "matthews_corrcoef": samples.matthews_corrcoef,
+    **_public(corpus, "CorpusLevelF1Score", "CorpusLevelPerplexityMetric", "CorpusLevelTranslationMetric", "MatthewsCorrCoef"),
+    "matthews_corrcoef": corpus.matthews_corrcoef,
     "CorpusLevelComputation": objects.CorpusLevelComputation,
 }
 _NORMALIZATIONS = {

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pytest_lighteval.guests.lighteval import corpus_metrics
 from pytest_lighteval.guests.lighteval import sample_metrics as samples
 from pytest_lighteval.guests.lighteval.dynamic_metrics import (
     ExprExtractionConfig,
@@ -159,8 +160,8 @@ def test_corpus_metrics_of_lightevals_classes() -> None:
         False,
         MetricCategory.PERPLEXITY,
         None,
-        samples.PerplexityPreparator(units_type="words"),
-        samples.CorpusLevelPerplexityMetric("weighted_perplexity"),
+        corpus_metrics.PerplexityPreparator(units_type="words"),
+        corpus_metrics.CorpusLevelPerplexityMetric("weighted_perplexity"),
     )
     own = as_metric(perplexity, name="mine", where="here")
     from pytest_lighteval.types import PerplexityResponse
