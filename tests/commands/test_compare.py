@@ -17,7 +17,9 @@ from pytest_lighteval.backends.fake import FakeBackend
 from pytest_lighteval.baselines.read import read_baseline
 from pytest_lighteval.baselines.save import baseline_of, write_baseline
 from pytest_lighteval.commands.main import main
+from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.evaluate import evaluate
+from pytest_lighteval.gates.run_baselines import read_places
 from pytest_lighteval.reports.details import DetailsWriter
 from pytest_lighteval.reports.history import read_history
 from pytest_lighteval.reports.recorded_run import SCORES, RecordedRun, write_recorded
@@ -217,6 +219,23 @@ def test_a_run_that_is_not_complete_says_so(a_run: MakeRun, alone: EvaluateAlone
 
     assert main(["compare", lacking, a_run("bad", BAD)]) == 0
     assert "lacking: the run is not complete: it has no whole score of gated|many:first|0" in capsys.readouterr().out
+
+
+def test_a_run_folder_as_the_baseline_of_a_session_says_what_it_lacks(a_run: MakeRun, alone: EvaluateAlone, tmp_path: Path) -> None:
+    a_run("shard", GOOD, settings={"shard": [1, 2]})
+    a_run("old", GOOD)
+    (tmp_path / "old" / SCORES).unlink()
+    (tmp_path / "old" / "results.json").write_text("{}")
+    lacking = a_run("lacking", GOOD, "alone", "many:first", results=(alone(GOOD),), errors={"gated|many:first|0": "lost"})
+
+    for name, problem in (("shard", "is shard 1 of 2: join all"), ("old", "has no scores.json")):
+        with pytest.raises(UserInputError, match=f"{name}: {problem}"):
+            read_places([tmp_path / name])
+    baselines = read_places([tmp_path / lacking])
+    assert [str(key) for key in baselines.keys] == ["gated|alone|0"]
+    path = tmp_path / lacking / SCORES
+    assert baselines.notes == (f"{path}: the run is not complete: it has no whole score of gated|many:first|0",)
+    assert baselines.facts(tmp_path)[0]["path"] == f"{lacking}/{SCORES}"
 
 
 def page_blocks(path: Path) -> dict[str, Any]:

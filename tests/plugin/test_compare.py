@@ -84,27 +84,3 @@ def test_the_summary_of_a_run_against_a_run_has_the_answers_of_both_sides_and_a_
     link = "[report.html is in the artifacts of this run, if the workflow uploads its reports](https://github.com/o/r/actions/runs/7#artifacts)"
     assert link in step.read_text()
     assert head in step.read_text()
-
-
-@pytest.mark.parametrize("what", ["shard", "old", "incomplete"])
-def test_a_run_folder_that_cannot_be_a_baseline_or_only_in_part_says_why(pytester: pytest.Pytester, suite: Path, what: str) -> None:
-    options = {
-        "shard": ("--shard", "1/2"),
-        "old": (),
-        "incomplete": ("-k", "alone or second", "--model-args", "accuracy=0.7,fail=[test:350]"),
-    }
-    folder = a_run(pytester, "before", "suites", "--backend", "fake", *options[what])
-    if what == "old":
-        (folder / "scores.json").unlink()
-
-    result = pytester.runpytest(*FAKE, "-k", "alone", "--baseline", str(folder))
-
-    if what == "incomplete":
-        result.stdout.fnmatch_lines(["lighteval: *scores.json: the run is not complete: it has no whole score of gated|alone|0*"])
-        return
-    problems = {
-        "shard": "is shard 1 of 2: join all shards first, with merge",
-        "old": "has no scores.json, as an earlier version made it: run it again (its answers may be in the cache)",
-    }
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: *{folder.name}: {problems[what]}"])

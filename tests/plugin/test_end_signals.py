@@ -64,10 +64,10 @@ def test_signals_wait_until_the_report_is_written(project: pytest.Pytester, resu
 
         write = reporter.write_run
 
-        def interrupted(folder, report):
+        def interrupted(*arguments, **options):
             for _ in range(3):
                 os.kill(os.getpid(), signal.SIGINT)
-            write(folder, report)
+            write(*arguments, **options)
             os.kill(os.getpid(), signal.SIGTERM)
 
         reporter.write_run = interrupted
