@@ -117,13 +117,18 @@ const state = { head: null, columns: [], names: [], view: null, routed: {} };
 const unpacked = new Map();
 
 function texts(run, task, index) {
-  const name = `texts-${run}-${task}-${Math.floor(index / state.head.block)}`;
+  const { blocks } = state.columns[run][task];
+  let place = blocks.length - 1;
+  while (blocks[place] > index) place--;
+  const name = `texts-${run}-${task}-${place}`;
+  // a page holds so many megabytes of texts and no more
+  if (!document.getElementById(name)) return Promise.resolve({ golds: [], isLeftOut: true });
   let found = unpacked.get(name);
   if (found) unpacked.delete(name);
   else found = block(name);
   unpacked.set(name, found);
   if (unpacked.size > 40) unpacked.delete(unpacked.keys().next().value);
-  return found.then((content) => ({ ...content.documents[index % state.head.block], paragraphs: content.paragraphs }));
+  return found.then((content) => ({ ...content.documents[index - blocks[place]], paragraphs: content.paragraphs }));
 }
 
 // The addresses of views: `#documents?task=...&id=...`.

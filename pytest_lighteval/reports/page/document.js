@@ -26,6 +26,11 @@ async function showDocument(pane, where, { move, place, count }, beside) {
     ),
     turn,
   );
+  if (document.isLeftOut) {
+    const why = "Its texts are not in this page, which would be too large for a browser; they are in details/ beside it.";
+    pane.replaceChildren(...[heading, beside && beside.line, el("p", { class: "nothing" }, why)].filter(Boolean));
+    return;
+  }
   const answers = [turnsOf(document), ...answersOf(task, where, document), gradesOf(document)].flat(2);
   const both = beside ? await beside.sides() : [];
   if (pane.shownNow !== mine) return;

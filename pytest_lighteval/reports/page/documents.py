@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,6 +11,8 @@ from pytest_lighteval.reports.page.data import Number, PageAnswer, PageDocument,
 
 BLOCK = 200
 """Documents whose texts are unpacked together: a few milliseconds, and enough of them to compress well."""
+_BLOCK_CHARACTERS = 2_000_000
+"""A block of long texts has fewer documents."""
 
 _QUESTION, _ANSWER = 140, 80
 """Characters of a row in the table."""
@@ -88,11 +91,18 @@ class TextBlock:
 
     def __init__(self) -> None:
         self._paragraphs: dict[str, int] = {}
+        self._characters = 0
         self.documents: list[dict[str, Any]] = []
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next document begins another block."""
+        return len(self.documents) >= BLOCK or self._characters >= _BLOCK_CHARACTERS
 
     def add(self, document: PageDocument) -> None:
         """Add the texts of a document."""
         question = document.doc
+        self._characters += sum(sum(map(len, response.texts)) for _, response in _responses(document)) + sum(map(len, question.choices))
         entry: dict[str, Any] = {"choices": question.choices, "golds": question.gold, **self._prompt(document)}
         if document.few_shot_ids:
             entry["examples"] = document.few_shot_ids
@@ -116,13 +126,19 @@ class TextBlock:
             return {"turns": turns}
         own = document.doc.query.removeprefix(document.doc.instruction)
         start = prompt.rfind(own.strip()) if own.strip() else -1
+        self._characters += len(prompt) - max(start, 0)
         return {"before": self._places(prompt[: max(start, 0)]), "own": prompt[max(start, 0) :]}
 
     def _places(self, text: str) -> list[int]:
         paragraphs = self._paragraphs
+        known = len(paragraphs)
         *pieces, last = text.split("\n\n")
         places = [paragraphs.setdefault(f"{piece}\n\n", len(paragraphs)) for piece in pieces]
-        return [*places, paragraphs.setdefault(last, len(paragraphs))] if last else places
+        if last:
+            places.append(paragraphs.setdefault(last, len(paragraphs)))
+        if len(paragraphs) > known:
+            self._characters += sum(map(len, itertools.islice(paragraphs, known, None)))
+        return places
 
 
 def packed(task: PageTask) -> Iterator[TextBlock | TaskColumns]:
@@ -131,7 +147,7 @@ def packed(task: PageTask) -> Iterator[TextBlock | TaskColumns]:
     for document in task.documents:
         columns.add(document)
         block.add(document)
-        if len(block.documents) == BLOCK:
+        if block.is_full:
             yield block
             block = TextBlock()
     if block.documents:

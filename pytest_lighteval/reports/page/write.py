@@ -20,7 +20,7 @@ import msgspec
 from pytest_lighteval.common.files import atomic_writer
 from pytest_lighteval.errors import LightevalError
 from pytest_lighteval.reports.page.data import PageComparison, PageData, PageRun
-from pytest_lighteval.reports.page.documents import BLOCK, TextBlock, packed
+from pytest_lighteval.reports.page.documents import TextBlock, packed
 from pytest_lighteval.reports.serialize import to_json
 
 SCRIPTS = (
@@ -38,6 +38,9 @@ SCRIPTS = (
     "main.js",
 )
 """In this order they are the page's script."""
+
+TEXTS_LIMIT = 64 << 20
+"""Bytes of compressed texts in a page. A browser still opens it; the texts beyond are in the details alone, and the page says so."""
 
 _LEVEL = 6
 """Of zlib. 9 takes three times as long for two per cent."""
@@ -60,29 +63,33 @@ def write_page(path: Path, data: PageData) -> None:
 
 
 def _write_block(file: IO[str], name: str, content: bytes) -> None:
-    packed_content = zlib.compress(content, _LEVEL)
-    file.write(f'<script type="application/octet-stream" id="{name}">{base64.b64encode(packed_content).decode("ascii")}</script>\n')
+    file.write(f'<script type="application/octet-stream" id="{name}">{base64.b64encode(content).decode("ascii")}</script>\n')
 
 
 def _blocks(data: PageData) -> Iterator[tuple[str, bytes]]:
-    """Names and contents: `head` for what every view needs, `columns-R` of each run, `texts-R-T-B` with texts of documents."""
-    yield "head", _json(_head(data))
+    """Names and compressed contents: `head` for what every view needs, `columns-R` of each run, `texts-R-T-B` with texts of documents."""
+    room = TEXTS_LIMIT
+    yield "head", _compressed(_head(data))
     for number, run in enumerate(data.runs):
         columns = []
         for place, task in enumerate(run.tasks):
-            block = 0
+            starts: list[int] = []
+            following = 0
             for part in packed(task):
                 if isinstance(part, TextBlock):
-                    yield f"texts-{number}-{place}-{block}", _json(part.plain())
-                    block += 1
+                    texts = _compressed(part.plain())
+                    room -= len(texts)
+                    if room >= 0:
+                        yield f"texts-{number}-{place}-{len(starts)}", texts
+                    starts.append(following)
+                    following += len(part.documents)
                 else:
-                    columns.append({"key": task.key, "partial": task.is_partial, **part.plain()})
-        yield f"columns-{number}", _json(columns)
+                    columns.append({"key": task.key, "partial": task.is_partial, "blocks": starts, **part.plain()})
+        yield f"columns-{number}", _compressed(columns)
 
 
 def _head(data: PageData) -> dict[str, Any]:
     return {
-        "block": BLOCK,
         "title": data.title,
         "notes": data.notes,
         "runs": [_run(run) for run in data.runs],
@@ -115,12 +122,13 @@ def _comparison(comparison: PageComparison) -> dict[str, Any]:
     }
 
 
-def _json(value: Any) -> bytes:
-    """The fast encoder cannot write half of a surrogate pair, which a test's own name may have."""
+def _compressed(value: Any) -> bytes:
+    """Compressed. The fast encoder cannot write half of a surrogate pair, which a test's own name may have."""
     try:
-        return msgspec.json.encode(value)
+        content = msgspec.json.encode(value)
     except UnicodeEncodeError:
-        return to_json(value).encode()
+        content = to_json(value).encode()
+    return zlib.compress(content, _LEVEL)
 
 
 @cache

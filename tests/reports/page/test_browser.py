@@ -337,6 +337,16 @@ def test_several_runs_are_a_matrix_and_checkpoints_are_curves(browser: Browser, 
     assert browser.problems() == []
 
 
+def test_texts_that_are_left_out_are_said_to_be(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_lighteval.reports.page.write.TEXTS_LIMIT", 0)
+    large_page(tmp_path / "large.html", 300)
+    browser.open(tmp_path / "large.html", "#documents")
+    browser.sees("Its texts are not in this page", ".pane")
+    browser.one("#search").send_keys("200 plus")
+    browser.sees("1 document of 300, searched in")
+    assert browser.problems() == []
+
+
 def test_a_hundred_thousand_documents_work(browser: Browser, tmp_path: Path) -> None:
     large_page(tmp_path / "large.html", 100_000)
     browser.open(tmp_path / "large.html", "#documents")

@@ -73,10 +73,31 @@ def test_texts_are_in_blocks_which_are_found_by_the_place_of_a_document(tmp_path
 
     content = written(tmp_path / "one", run(CHOICES))
 
-    size = content["head"]["block"]
-    assert len(content["columns-0"][0]["id"]) == 450
-    for row in (0, size - 1, size, 449):
-        assert content[f"texts-0-0-{row // size}"]["documents"][row % size]["own"] == f"Question {row}?"
+    (task,) = content["columns-0"]
+    assert (len(task["id"]), task["blocks"]) == (450, [0, 200, 400])
+    for row in (0, 199, 200, 449):
+        block = max(place for place, start in enumerate(task["blocks"]) if start <= row)
+        assert content[f"texts-0-0-{block}"]["documents"][row - task["blocks"][block]]["own"] == f"Question {row}?"
+
+
+def test_blocks_of_long_texts_have_fewer_documents(tmp_path: Path) -> None:
+    write_details(tmp_path / "one", "mini|texts|0", (text_detail(row, "long " * 200_000) for row in range(5)))
+
+    content = written(tmp_path / "one", run(TEXTS))
+
+    assert content["columns-0"][0]["blocks"] == [0, 2, 4]
+    assert len(content["texts-0-0-2"]["documents"]) == 1
+
+
+def test_texts_beyond_the_limit_are_left_out_and_their_rows_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_lighteval.reports.page.write.TEXTS_LIMIT", 2_500)
+    write_details(tmp_path / "one", "mini|choices|1", (choice_detail(row, [-1.0, -2.0]) for row in range(1000)))
+
+    content = written(tmp_path / "one", run(CHOICES))
+
+    blocks_of_texts = [name for name in content if name.startswith("texts-")]
+    assert 0 < len(blocks_of_texts) < len(content["columns-0"][0]["blocks"]) == 5
+    assert len(content["columns-0"][0]["id"]) == 1000
 
 
 def test_what_happened_to_an_answer_is_marked(tmp_path: Path) -> None:
