@@ -78,9 +78,11 @@ class SessionGates:
         None: fewer than two gates have one.
         """
         alpha = self.plan.family.pooled_alpha
+        if alpha is None:
+            return None
         found = [self._pool_part(gate) for gate in self.plan.gates]
         parts = [part for part in found if isinstance(part, PoolPart)]
-        if alpha is None or len(parts) < 2:
+        if len(parts) < 2:
             return None
         policy = self.policy.pooled
         attempts = max(part.attempts for part in parts)
