@@ -130,8 +130,8 @@ class JudgeGrader:
         if not taken:
             return
         rubrics = _rubrics_of(task)
-        for rubric in dict.fromkeys(rubrics[answer.metric].name for answer in taken.values()):
-            self._check_judges(rubrics[rubric])
+        for rubric in {rubrics[answer.metric].name: rubrics[answer.metric] for answer in taken.values()}.values():
+            self._check_judges(rubric)
         judged = {index: self._prepared(task, answer, rubrics[answer.metric]) for index, answer in taken.items()}
         anchored = self._anchor_answers(task, judged)
         self._ask(task, [*judged.values(), *anchored.values()])

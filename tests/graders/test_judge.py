@@ -177,6 +177,18 @@ def test_two_answers_are_compared_in_both_orders() -> None:
     assert grader.identity(of)["opponent"] == "before"
 
 
+def test_conversations_are_compared_as_a_whole() -> None:
+    of, judge = task("win_rate_turns"), Judge()
+    grader = JudgeGrader({"judge": judge}, opponent=lambda task, doc, seed: ("their start", "their end"))
+
+    (grade,) = grades(grader, of, [("our start", "our good end")])
+
+    assert values(of, [grade]) == [{"win_rate": 1.0}]
+    assert len(grade.marks) == 2
+    assert "Turn 1: our start\n\nTurn 2: our good end" in judge.asked[-2]
+    assert judge.asked[-1].index("Turn 1: their start") < judge.asked[-1].index("Turn 1: our start")
+
+
 def test_a_pairwise_task_without_stored_answers_says_what_is_missing() -> None:
     with pytest.raises(GraderError, match="--judge-opponent RUN"):
         grades(JudgeGrader({"judge": Judge()}), task("win_rate"), ["good"])
