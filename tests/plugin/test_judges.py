@@ -190,3 +190,17 @@ def test_workers_judge_as_one_process_does(project: pytest.Pytester) -> None:
     assert {name: first[name] for name in ("results", "summary_tasks", "graders", "backend")} == {
         name: second[name] for name in ("results", "summary_tasks", "graders", "backend")
     }
+
+
+def test_a_reference_is_judged_by_the_same_judge_and_so_is_what_a_test_measures(project: pytest.Pytester) -> None:
+    only = SUITE.replace("      - exact_match\n", "")
+    write_talks(project, documents=150, suite=only)
+    project.makepyfile(test_own="def test_own(lighteval):\n    assert lighteval.run('talks|talk|0|0')['rating'] > 2\n")
+
+    result = project.runpytest(*FAKE, "test_own.py", "-k", "own or polite", "--against-model-args", "accuracy=0.9")
+
+    # the reference's answers, the model's, and the test pass; the task has lost
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(["*polite 4.600 -> 2.973*REGRESSED*"])
+    content = results_of(project)
+    assert content["reference"]["results"]["talks|polite|0"]["polite"] > content["results"]["talks|polite|0"]["polite"]
