@@ -181,7 +181,7 @@ def test_without_a_judge_other_metrics_are_measured_and_a_task_that_has_none_is_
 def test_workers_judge_as_one_process_does(project: pytest.Pytester) -> None:
     write_talks(project)
 
-    alone = project.runpytest_subprocess(*FAKE)
+    alone = project.runpytest(*FAKE)
     together = project.runpytest_subprocess(*FAKE, "-n", "2")
 
     alone.assert_outcomes(passed=5)
