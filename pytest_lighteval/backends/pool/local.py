@@ -90,7 +90,9 @@ class MemberProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(2.0)
         code = self.process.returncode
-        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        if code is None:
+            return "it stopped in the middle of an answer"
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 4096))
         lines = [line.strip() for line in self._log.read().decode("utf-8", "replace").splitlines() if line.strip()]
         return f"{how}: {lines[-1]}" if lines and code != -signal.SIGKILL else how

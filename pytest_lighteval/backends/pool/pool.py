@@ -8,15 +8,17 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from pytest_lighteval.backends.pool.local import Link, Place
-from pytest_lighteval.backends.pool.messages import Answer, Ask, Done, Failed, FromMember, Ready, Refused, Setup
+from pytest_lighteval.backends.pool.messages import Answer, Ask, Done, Failed, FromMember, Ready, Refused, Setup, ToMember
 from pytest_lighteval.backends.pool.schedule import Job, Loss, Member, Schedule
 from pytest_lighteval.errors import BackendError, BackendLostError, UnsupportedRequestError
 from pytest_lighteval.types import Response
@@ -83,9 +85,28 @@ class _Running:
     """When it last gave a sign of life."""
     moved: float
     """When it last moved, or answered."""
-    is_greeted: bool = False
-    """It was told which engine to make."""
     has_spoken: bool = False
+    sender: _Sender | None = None
+    """What it is told goes through it. None: it is not there yet."""
+
+
+class _Sender:
+    """Sends to one member in a thread of its own: a process that is stopped reads nothing, and a chunk is more than a connection holds."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._outbox: queue.SimpleQueue[ToMember | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="lighteval-send", daemon=True).start()
+
+    def send(self, message: ToMember | None) -> None:
+        """Send it after those before it. None: nothing more will follow."""
+        self._outbox.put(message)
+
+    def _run(self) -> None:
+        # a broken connection is noticed when it is read; a TypeError is what a connection raises that is closed meanwhile
+        with contextlib.suppress(OSError, TypeError):
+            while (message := self._outbox.get()) is not None:
+                self._connection.send(message)
 
 
 class Pool:
@@ -183,15 +204,17 @@ class Pool:
         if self._is_over:
             return
         for running in self._running.values():
-            if not running.is_greeted and running.link.connection is not None:
-                running.is_greeted, running.heard = True, self._clock()
-                self._send(running, self._setup)
+            if running.sender is None and running.link.connection is not None:
+                _limit_reading(running.link.connection, self._limits.silent)
+                running.sender, running.heard = _Sender(running.link.connection), self._clock()
+                running.sender.send(self._setup)
         for member, job in self._schedule.sendable():
             ask = Ask(number=job.number, requests=job.asked, docs=self._docs_of(job), repeat=job.repeat)
             running = self._running[member.number]
             if len(member.jobs) == 1:
                 running.moved = self._clock()
-            self._send(running, ask)
+            assert running.sender is not None  # it is ready
+            running.sender.send(ask)
         connections = {running.link.connection: number for number, running in self._running.items() if running.link.connection is not None}
         for ready in wait([*connections, self._woken], timeout=_TICK):
             if ready == self._woken:
@@ -211,11 +234,10 @@ class Pool:
             return
         self._running[member.number] = _Running(link=link, heard=now, moved=now)
 
-    def _send(self, running: _Running, message: object) -> None:
-        # a broken connection is noticed when it is read
-        with contextlib.suppress(OSError):
-            if running.link.connection is not None:
-                running.link.connection.send(message)
+    def _end(self, running: _Running, *, kill: bool) -> None:
+        running.link.end(kill=kill)
+        if running.sender is not None:
+            running.sender.send(None)
 
     def _read(self, member: Member) -> None:
         """All that a member has sent."""
@@ -285,7 +307,8 @@ class Pool:
         member.is_ready = True
 
     def _fail_member(self, member: Member, failed: Failed) -> None:
-        if failed.number is not None:
+        # an engine that was there before may lack the memory that its predecessor has not given back yet
+        if failed.number is not None or self.facts[member.number].ready is not None:
             self._lose(member, failed.reason)
             return
         self._why_not = self._why_not or failed.reason
@@ -303,13 +326,12 @@ class Pool:
     def _dismiss(self, member: Member, note: str) -> None:
         self._note(note)
         self._schedule.give_up(member)
-        self._running.pop(member.number).link.end(kill=True)
+        self._end(self._running.pop(member.number), kill=True)
         self._check_lost()
 
     def _lose(self, member: Member, reason: str) -> None:
         name = self._places[member.number].name
-        running = self._running.pop(member.number)
-        running.link.end(kill=True)
+        self._end(self._running.pop(member.number), kill=True)
         facts = self.facts[member.number]
         facts.deaths += 1
         facts.used = add_use(facts.used, facts.described.get("use", {}))
@@ -373,14 +395,20 @@ class Pool:
         idle = []
         for number, running in self._running.items():
             member = self._schedule.members[number]
-            if member.is_ready and not member.jobs:
-                self._send(running, "end")
+            if member.is_ready and not member.jobs and running.sender is not None:
+                running.sender.send("end")
                 idle.append(running)
             else:
-                running.link.end(kill=True)
+                self._end(running, kill=True)
         for running in idle:
-            running.link.end(kill=False)
+            self._end(running, kill=False)
         self._running.clear()
+
+
+def _limit_reading(connection: Connection, seconds: float) -> None:
+    """Let reading fail if a message that has begun does not end in time: its process was stopped, or its machine is gone."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as its_socket:
+        its_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))
 
 
 def _memory(described: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -149,6 +150,29 @@ def test_an_engine_that_is_stuck_is_ended(pool: Make, tmp_path: Path, trouble: s
     assert reason in backend.describe()["notes"][0]
 
 
+def test_an_engine_that_stops_before_it_is_sent_a_big_chunk_holds_up_nobody(pool: Make) -> None:
+    backend = pool(limits=Limits(beat=0.2, silent=3))
+    ask(backend, PROSE)
+    while any(member.ready is None for member in backend._pool.facts):
+        ask(backend, PROSE)
+    stopped = backend._pool.facts[0].ready
+    assert stopped is not None
+    os.kill(stopped.place["process"], signal.SIGSTOP)
+
+    big = [[LoglikelihoodRequest(prompt=f"{number}: " + "x" * 2**20, choices=(" a", " b"))] for number in range(4)]
+    assert sorted(place[:2] for place in backend.answer_chunks(big)) == [(number, 0) for number in range(4)]
+
+    (note,) = backend.describe()["notes"]
+    assert re.fullmatch(r"replica 1 ended in chunk \d+ of 1 requests \(no sign of life for 3 seconds\), and was started again", note)
+
+
+def test_an_engine_that_cannot_be_loaded_again_at_once_is_loaded_later(pool: Make, tmp_path: Path) -> None:
+    backend = pool(1, kills="33:", once=str(tmp_path / "happened"), late=str(tmp_path / "late"))
+
+    assert ask(backend, QUESTIONS) == EXPECTED[id(QUESTIONS)]
+    assert backend.describe()["notes"][1] == "replica 1 ended (troubled: there is no memory yet), and was started again"
+
+
 def test_without_any_engine_left_the_backend_is_lost(pool: Make) -> None:
     backend = pool(kills=":")
 
@@ -215,7 +239,7 @@ def test_what_an_engine_started_ends_with_it(pool: Make) -> None:
 
 
 def test_closing_while_engines_compute_takes_no_time(pool: Make) -> None:
-    backend = pool(limits=Limits(), delay=5.0)
+    backend = pool(limits=Limits(), delay=2.0)
     answers = ChunkedBackend(backend, limits=FIVE).loglikelihood(QUESTIONS)
     next(answers)
 

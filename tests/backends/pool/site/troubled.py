@@ -30,6 +30,8 @@ class TroubledArguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """A file: there is trouble only until it exists. Empty: always."""
     delay: float = 0.0
     unloadable: bool = False
+    late: str = ""
+    """A file: the first engine that is loaded after there was trouble `once` cannot be loaded."""
     odd: str = ""
     """A file: the first process that makes it has another fingerprint."""
     apart: str = ""
@@ -77,6 +79,8 @@ class TroubledBackend(FakeBackend):
     def loglikelihood(self, requests: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         if self.troubled.unloadable:
             raise BackendError("troubled: there are no weights")
+        if self.troubled.late and Path(self.troubled.once).exists() and first_to_make(self.troubled.late):
+            raise BackendError("troubled: there is no memory yet")
         for index, answer in super().loglikelihood(requests):
             self.meet(requests[index].prompt)
             yield index, replace(answer, logprobs=tuple(logprob - self._lower for logprob in answer.logprobs))
