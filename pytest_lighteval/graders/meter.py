@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_lighteval.backends.delegating import AnyRequest, AnyResponse, DelegatingBackend
 from pytest_lighteval.common.locks import locked
 from pytest_lighteval.errors import GraderError
-from pytest_lighteval.types import (
-    Backend,
-    GenerateRequest,
-    GenerateResponse,
-    LoglikelihoodRequest,
-    LoglikelihoodResponse,
-    Message,
-    PerplexityRequest,
-    PerplexityResponse,
-    Prompt,
-    Request,
-    RequestKind,
-    Response,
-)
+from pytest_lighteval.types import Backend, GenerateRequest, GenerateResponse, Request, Response
 
 
 class Meter:
@@ -52,12 +40,12 @@ class Meter:
                 raise GraderError(f"{error.filename or self._path}: the calls of judges cannot be counted: {error.strerror}") from error
 
 
-class MeteredBackend:
-    """A backend around a judge's, below the cache: what it is asked is counted first."""
+class MeteredBackend(DelegatingBackend):
+    """A backend around a judge's, below the cache: what it is asked is counted first. Each sample is a call."""
 
     def __init__(self, backend: Backend, meter: Meter) -> None:
-        self.inner, self.meter = backend, meter
-        self.name = backend.name
+        super().__init__(backend)
+        self.meter = meter
         self.use = {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0}
         """What was asked of the engine in this process; tokens where the responses have them."""
 
@@ -67,53 +55,12 @@ class MeteredBackend:
             return getattr(self.inner, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    @property
-    def fingerprint(self) -> str:
-        """The backend's."""
-        return self.inner.fingerprint
-
-    @property
-    def supports(self) -> frozenset[RequestKind]:
-        """The backend's."""
-        return self.inner.supports
-
-    @property
-    def max_length(self) -> int | None:
-        """The backend's."""
-        return self.inner.max_length
-
-    def count_tokens(self, prompt: Prompt) -> int | None:
-        """See `Backend.count_tokens`."""
-        return self.inner.count_tokens(prompt)
-
-    def render(self, messages: Sequence[Message]) -> str | None:
-        """See `Backend.render`."""
-        return self.inner.render(messages)
-
-    def describe(self) -> Mapping[str, Any]:
-        """The backend's facts."""
-        return self.inner.describe()
-
-    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
-        """See `Backend.loglikelihood`."""
-        self._take(len(requests))
-        return self.inner.loglikelihood(requests)
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
-        """See `Backend.generate`. Each sample is a call."""
-        self._take(sum(request.num_samples for request in requests))
-        for index, response in self.inner.generate(requests):
+    def _answer(self, requests: Sequence[AnyRequest], kind: type[AnyResponse]) -> Iterator[tuple[int, AnyResponse]]:
+        self._take(sum(map(_calls, requests)))
+        # each kind has its own request type, which the method of that name takes
+        for index, response in getattr(self.inner, requests[0].kind.value)(requests) if requests else ():
             self._count(response)
             yield index, response
-
-    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
-        """See `Backend.perplexity`."""
-        self._take(len(requests))
-        return self.inner.perplexity(requests)
-
-    def close(self) -> None:
-        """Close the backend."""
-        self.inner.close()
 
     def _take(self, calls: int) -> None:
         self.meter.take(calls)
@@ -125,12 +72,16 @@ class MeteredBackend:
             self.use["completion_tokens"] += sum(map(len, response.token_ids or ()))
 
 
+def _calls(request: Request) -> int:
+    return request.num_samples if isinstance(request, GenerateRequest) else 1
+
+
 class MeteredPool(MeteredBackend):
     """The same around several engines, which take many chunks at once."""
 
     def answer_chunks(self, chunks: Sequence[Sequence[Request]]) -> Iterator[tuple[int, int, Response]]:
         """See `backends.chunked.AnswersChunks`."""
-        self._take(sum(getattr(request, "num_samples", 1) for chunk in chunks for request in chunk))
+        self._take(sum(_calls(request) for chunk in chunks for request in chunk))
         answer: Any = getattr(self.inner, "answer_chunks")  # noqa: B009  # `Backend` has no such member
         for number, position, response in answer(chunks):
             self._count(response)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from pytest_lighteval.backends.delegating import AnyRequest, AnyResponse, DelegatingBackend
 from pytest_lighteval.errors import BackendError, DataError
 from pytest_lighteval.reports.details import details_path
 from pytest_lighteval.reports.json_report import read_results
@@ -112,7 +113,7 @@ def _keep(found: dict[Request, Response], kind: RequestKind, request: Mapping[st
     found[sent] = msgspec.convert(response, response_type, strict=False)
 
 
-class StoredAnswers:
+class StoredAnswers(DelegatingBackend):
     """The answers of one task, with the facts of the model that gave them.
 
     Args:
@@ -125,66 +126,27 @@ class StoredAnswers:
     cacheable = False
 
     def __init__(self, model: Backend, answers: Callable[[], Answers], *, where: str, release: Callable[[], None] = lambda: None) -> None:
-        self._model, self._read, self._where, self._release = model, answers, where, release
+        super().__init__(model)
+        self._read, self._where, self._release = answers, where, release
         self._answers: Answers | None = None
-        self.name = model.name
-
-    @property
-    def fingerprint(self) -> str:
-        """The model's."""
-        return self._model.fingerprint
-
-    @property
-    def supports(self) -> frozenset[RequestKind]:
-        """The model's."""
-        return self._model.supports
-
-    @property
-    def max_length(self) -> int | None:
-        """The model's."""
-        return self._model.max_length
-
-    def count_tokens(self, prompt: Prompt) -> int | None:
-        """The model's."""
-        return self._model.count_tokens(prompt)
-
-    def render(self, messages: Sequence[Message]) -> str | None:
-        """The model's."""
-        return self._model.render(messages)
-
-    def describe(self) -> Mapping[str, Any]:
-        """The model's facts."""
-        return self._model.describe()
-
-    def loglikelihood(self, requests: Sequence[LoglikelihoodRequest]) -> Iterator[tuple[int, LoglikelihoodResponse]]:
-        """See `Backend.loglikelihood`."""
-        return self._answer(requests, LoglikelihoodResponse)
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, GenerateResponse]]:
-        """See `Backend.generate`."""
-        return self._answer(requests, GenerateResponse)
-
-    def perplexity(self, requests: Sequence[PerplexityRequest]) -> Iterator[tuple[int, PerplexityResponse]]:
-        """See `Backend.perplexity`."""
-        return self._answer(requests, PerplexityResponse)
 
     def close(self) -> None:
         """Nothing is held."""
 
-    def _answer(self, requests: Sequence[Any], kind: Any) -> Iterator[tuple[int, Any]]:
+    def _answer(self, requests: Sequence[AnyRequest], kind: type[AnyResponse]) -> Iterator[tuple[int, AnyResponse]]:
         if self._answers is None:
             self._release()
             self._answers = self._read()
         for index, request in enumerate(requests):
             known = self._answers.get(request)
             problem = f"{self._where} has no answer to this request: another prompt, system prompt, length or chat template was asked"
-            yield index, kind(error=problem) if known is None else known
+            yield index, kind(error=problem) if known is None else cast("AnyResponse", known)
 
 
 class SharedAnswers(StoredAnswers):
     """The answers of a part of a task (`--shard`): what is not there belongs to another part."""
 
-    def _answer(self, requests: Sequence[Any], kind: Any) -> Iterator[tuple[int, Any]]:
+    def _answer(self, requests: Sequence[AnyRequest], kind: type[AnyResponse]) -> Iterator[tuple[int, AnyResponse]]:
         for index, response in super()._answer(requests, kind):
             if response.error is None or requests[index] in (self._answers or {}):
                 yield index, response
