@@ -50,6 +50,8 @@ def _fetched(hub: Any, url: str, place: dict[str, str]) -> str:
         return str(hub.hf_hub_download(**place, local_files_only=True))
     except hub.errors.LocalEntryNotFoundError:
         pass
+    except ValueError as error:  # a name that no repository can have
+        raise UserInputError(f"--baseline {url}: {in_one_line(error)}") from error
     try:
         return str(hub.hf_hub_download(**place))
     except Exception as error:  # network, server and library each raise their own kinds

@@ -204,8 +204,9 @@ def _lines(reference: ComparedRun, compared: Sequence[Compared], *, verbosity: i
         if one.absent:
             yield f"only in {reference.name}: {', '.join(map(str, one.absent))}"
         told = {f"{key}: {verdict.message}" for key, verdict in failed_verdicts(report)}
-        yield from (f"FAILED {failure}" for failure in sorted(told))
-        yield from (f"FAILED {entry.problem}" for entry in one.judged.reports if entry.problem is not None and entry.problem not in told)
+        problems = [entry.problem for entry in one.judged.reports if entry.problem is not None]
+        said = {failure for failure in told if any(problem.startswith(failure) for problem in problems)}
+        yield from (f"FAILED {failure}" for failure in (*sorted(told - said), *problems))
         yield from (f"ERROR {key}: {report.errors[key]}" for key in ordered_keys(report.errors))
 
 

@@ -18,7 +18,7 @@ from pytest_lighteval.gates.missing_tasks import DeclaredSuites
 from pytest_lighteval.gates.run_baselines import baseline_of_run
 from pytest_lighteval.reports.answers import StoredAnswer, read_answers
 from pytest_lighteval.reports.flips import ExplainedFlip
-from pytest_lighteval.reports.recorded_run import RecordedRun, is_run_folder, read_run
+from pytest_lighteval.reports.recorded_run import RecordedRun, check_one_run, is_run_folder, read_run
 from pytest_lighteval.reports.rows import model_name
 from pytest_lighteval.tasks.catalogue import Catalogue
 from pytest_lighteval.tasks.task_spec import TaskSpec
@@ -81,6 +81,7 @@ def read_compared(name: str) -> ComparedRun:
         notes = () if file.note is None else (f"{name}: {file.note}",)
         return ComparedRun(name=str(path), baselines=Baselines(places=((file,),)), recorded=recorded, notes=notes)
     if path.is_dir():
+        check_one_run(path)
         return ComparedRun(name=name, baselines=read_baselines([path]))
     if not path.exists():
         raise UserInputError(f"{name}: there is no such file or folder")

@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_lighteval.baselines.read import BaselineFile, Baselines, read_baselines
 from pytest_lighteval.baselines.save import baseline_of
 from pytest_lighteval.errors import DataError, UserInputError
-from pytest_lighteval.reports.recorded_run import RecordedRun, is_run_folder, read_run, run_file
+from pytest_lighteval.reports.recorded_run import RecordedRun, check_one_run, is_run_folder, read_run, run_file
 
 
 def read_places(paths: Iterable[Path]) -> Baselines:
@@ -21,10 +21,11 @@ def read_places(paths: Iterable[Path]) -> Baselines:
 
 
 def _place(path: Path) -> tuple[BaselineFile, ...]:
-    if not (path.is_dir() and is_run_folder(path)):
-        (place,) = read_baselines([path]).places
-        return place
     try:
+        check_one_run(path)
+        if not (path.is_dir() and is_run_folder(path)):
+            (place,) = read_baselines([path]).places
+            return place
         return (baseline_of_run(path, read_run(path)),)
     except DataError as error:
         raise UserInputError(f"--baseline {error}") from error

@@ -23,6 +23,7 @@ from pytest_lighteval.plugin.session_reports import run_reports
 from pytest_lighteval.reports.groups import group_results
 from pytest_lighteval.reports.history import curve_lines, history_markdown
 from pytest_lighteval.reports.history_folder import write_history
+from pytest_lighteval.reports.page import PAGE
 from pytest_lighteval.reports.printable import printable
 from pytest_lighteval.reports.rows import COLOURS, Style
 from pytest_lighteval.reports.run_folder import write_run
@@ -213,3 +214,5 @@ class CheckpointReporter:
             yield f"ERROR: {self._problem}", "error"
         folder = os.path.relpath(self._series.session.run_folder, self._config.invocation_params.dir)
         yield f"history: {folder}/history.jsonl", "plain"
+        if self._series.session.settings.has_page:
+            yield f"page: {folder}/{PAGE}", "plain"

@@ -86,6 +86,8 @@ def _on_hub(run: FinishedRun, notes: list[str]) -> Iterator[tuple[TaskResult, Ta
         task = run.tasks.get(result.key)
         if task is None or task.hf_repo is None:
             notes.append(f"{result.key}: left out: its data is not on the hub")
+        elif result.num_saved:
+            notes.append(f"{result.key}: left out: it stopped early, and a part of a benchmark is not its result")
         else:
             yield result, task
 

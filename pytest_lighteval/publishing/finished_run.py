@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pytest_lighteval.errors import DataError, UserInputError
 from pytest_lighteval.metrics import metrics_of
 from pytest_lighteval.reports.details import details_path
 from pytest_lighteval.reports.json_report import read_results
+from pytest_lighteval.reports.printable import encodable, map_texts
 from pytest_lighteval.reports.recorded_run import read_run
 from pytest_lighteval.types import CorpusMetric, RunReport, Task, TaskKey, TaskResult
 
@@ -27,7 +28,7 @@ class FinishedRun:
 
     folder: Path
     report: RunReport
-    """Its results have their documents."""
+    """Its results have their documents, and their numbers in the order in which the task lists its metrics."""
     tasks: Mapping[TaskKey, Task]
     results: Mapping[str, Any]
     """results.json."""
@@ -59,13 +60,13 @@ class FinishedRun:
         return task is None or (task.hf_repo or "").casefold() not in _NO_TEXTS
 
     def details(self, key: TaskKey) -> Iterator[Mapping[str, Any]]:
-        """The lines of a task's details. Raises DataError: they are not there, or damaged."""
+        """The lines of a task's details, as UTF-8 can encode them. Raises DataError: they are not there, or damaged."""
         path = details_path(self.folder, key)
         try:
             with path.open(encoding="utf-8") as lines:
                 for number, line in enumerate(lines, 1):
                     try:
-                        yield json.loads(line)
+                        yield map_texts(json.loads(line), encodable)
                     except ValueError as error:
                         raise DataError(f"{path}:{number}: no line of details: {error}") from error
         except OSError as error:
@@ -87,7 +88,16 @@ def read_finished_run(folder: Path) -> FinishedRun:
         raise UserInputError(f"{folder}: its session ended as {results['run']['exit_status']}: only a whole run can be published")
     if not recorded.report.results:
         raise UserInputError(f"{folder}: has no score")
-    return FinishedRun(folder=folder, report=recorded.report, tasks=dict(recorded.items), results=results)
+    tasks = dict(recorded.items)
+    ordered = tuple(_in_order(result, tasks.get(result.key)) for result in recorded.report.results)
+    return FinishedRun(folder=folder, report=replace(recorded.report, results=ordered), tasks=tasks, results=results)
+
+
+def _in_order(result: TaskResult, task: Task | None) -> TaskResult:
+    """The file has its keys sorted, and the first number of a task stands for it."""
+    names = [] if task is None else [name for metric in metrics_of(task) for name in metric.corpus]
+    metrics = {name: result.metrics[name] for name in (*names, *result.metrics) if name in result.metrics}
+    return replace(result, metrics=metrics)
 
 
 def slug(text: str) -> str:

@@ -55,7 +55,9 @@ def _loss(paired: PairedVerdict) -> str:
     comparison = paired.comparison
     assert comparison is not None
     scale, digits = (100, 1) if " points [" in paired.line else (1, 4)
-    loss, lower, upper = (f"{scale * value:.{digits}f}" for value in (comparison.loss, comparison.lower, comparison.upper))
+    loss, lower, upper = (
+        f"{round(scale * value, digits) + 0.0:.{digits}f}" for value in (comparison.loss, comparison.lower, comparison.upper)
+    )
     return f"{loss} [{lower}, {upper}]"
 
 

@@ -138,11 +138,19 @@ def is_run_folder(path: Path) -> bool:
     return any((path / name).is_file() for name in (SCORES, DEFERRED, "results.json"))
 
 
+def check_one_run(folder: Path) -> None:
+    """Raise DataError for the folder of several runs, such as a session over checkpoints."""
+    if (folder / "history.jsonl").is_file() and not is_run_folder(folder):
+        names = sorted(path.parent.name for path in folder.glob(f"*/{SCORES}"))
+        raise DataError(f"{folder}: is a history of several runs; name one of them" + (f", such as {folder / names[-1]}" if names else ""))
+
+
 def run_file(folder: Path) -> Path:
     """The file of a run folder that has its scores. Raises DataError: there is none."""
     for name in (SCORES, DEFERRED):
         if (folder / name).is_file():
             return folder / name
+    check_one_run(folder)
     if not is_run_folder(folder):
         raise DataError(f"{folder}: is no run folder; one has a {SCORES}")
     raise DataError(f"{folder}: has no {SCORES}, as an earlier version made it: run it again (its answers may be in the cache)")

@@ -192,6 +192,7 @@ def test_runs_of_the_harness_are_compared_once_the_user_vouches_for_their_prompt
         (["good", "shard"], "shard: is shard 1 of 2: join all shards first, with merge"),
         (["good", "empty"], "empty: no task of this run has a score of all its documents, so there is nothing to compare with"),
         (["good", "one", "two"], "two: recorded --gate-alpha 0.01, and one not at all; give --gate-alpha here"),
+        (["good", "series"], "series: is a history of several runs; name one of them, such as series/step-1"),
         (["good", "changed"], "--gates gates.yaml: changed since the runs; give --gates to judge them by what it is now"),
     ],
 )
@@ -207,6 +208,8 @@ def test_what_cannot_be_compared_is_one_clear_line(
     a_run("changed", GOOD, options={"gates": "gates.yaml"}, digests={"gates": "0"})
     (tmp_path / "gates.yaml").write_text("gated|alone: {acc: {min: 0.1}}\n")
     (tmp_path / "x.jsonl").write_text("")
+    a_run("series/step-1", GOOD)
+    (tmp_path / "series" / "history.jsonl").write_text("")
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "results.json").write_text("{}")
 
@@ -225,10 +228,12 @@ def test_a_run_folder_as_the_baseline_of_a_session_says_what_it_lacks(a_run: Mak
     a_run("shard", GOOD, settings={"shard": [1, 2]})
     a_run("old", GOOD)
     (tmp_path / "old" / SCORES).unlink()
+    a_run("series/step-1", GOOD)
+    (tmp_path / "series" / "history.jsonl").write_text("")
     (tmp_path / "old" / "results.json").write_text("{}")
     lacking = a_run("lacking", GOOD, "alone", "many:first", results=(alone(GOOD),), errors={"gated|many:first|0": "lost"})
 
-    for name, problem in (("shard", "is shard 1 of 2: join all"), ("old", "has no scores.json")):
+    for name, problem in (("shard", "is shard 1 of 2: join all"), ("old", "has no scores.json"), ("series", "is a history of")):
         with pytest.raises(UserInputError, match=f"{name}: {problem}"):
             read_places([tmp_path / name])
     baselines = read_places([tmp_path / lacking])

@@ -55,6 +55,7 @@ def test_each_checkpoint_is_a_run_and_a_drop_against_the_best_is_red(project: py
             "step-2000: gated|alone|0: acc *  loss to the best before * (step-1000)  REGRESSED",
             "step-3000: not taken: it has no .done yet, as others have",
             "history: reports/*/history.jsonl",
+            "page: reports/*/report.html",
         ]
     )
     rows = history_of(project.path)

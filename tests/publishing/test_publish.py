@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,53 @@ def test_a_model_gets_one_file_for_each_task(run: Path, tmp_path: Path) -> None:
     assert entry["notes"].startswith("acc_norm, 1-shot, n = 12, standard error 0.")
     (other,) = yaml.safe_load(files[".eval_results/community_quiz-hard_mode_1.yaml"])
     assert other["dataset"]["task_id"] == "hard mode"
+
+
+def changed(run: Path, folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy of the run whose scores.json was changed."""
+    shutil.copytree(run, folder)
+    content = json.loads((run / "scores.json").read_text())
+    change(content)
+    (folder / "scores.json").write_text(json.dumps(content, sort_keys=True))
+    return folder
+
+
+def test_the_first_metric_of_the_task_stands_for_it_and_not_the_first_of_the_alphabet(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+
+    def turn(content: dict[str, Any]) -> None:
+        for item in content["items"]:
+            item["task"]["metrics"].reverse()
+
+    (entry,) = yaml.safe_load(
+        dry(changed(run, tmp_path / "run", turn), tmp_path, "--to", "eval-results:org/model")[".eval_results/community_quiz-easy_1.yaml"]
+    )
+
+    assert entry["notes"].startswith("lead, 1-shot")
+    assert entry["value"] == json.loads((run / "results.json").read_text())["results"][KEY]["lead"]
+
+
+def test_a_task_that_stopped_early_is_no_result_of_a_benchmark(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("huggingface_hub")
+
+    def stop(content: dict[str, Any]) -> None:
+        content["report"]["results"][0]["num_saved"] = 3
+
+    files = dry(changed(run, tmp_path / "run", stop), tmp_path, "--to", "eval-results:org/model")
+
+    assert list(files) == [".eval_results/community_quiz-hard_mode_1.yaml"]
+    assert f"note: {KEY}: left out: it stopped early" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["hub:me", "eee:records"])
+def test_texts_that_utf_8_does_not_have_are_published_as_escapes(run: Path, tmp_path: Path, place: str) -> None:
+    copy = changed(run, tmp_path / "run", lambda content: None)
+    path = copy / "details/community/quiz.easy.1-shot.jsonl"
+    path.write_text(path.read_text().replace("Which of 3", "Which of \\ud800"))
+
+    published = b"".join(dry(copy, tmp_path, "--to", place, "--with-texts").values())
+
+    assert rb"Which of \ud800" in published.replace(rb"\\", b"\\")
 
 
 def test_a_model_card_gets_every_number(run: Path, tmp_path: Path) -> None:
@@ -282,3 +331,9 @@ def test_a_baseline_on_the_hub_is_fetched_once_and_checked(run: Path, tmp_path: 
 def test_a_baseline_on_the_hub_is_named_by_its_whole_commit(url: str) -> None:
     with pytest.raises(UserInputError, match=r"is written hf://owner/repo/path.json@commit .* with all 40 digits of the commit"):
         hub_file(url)
+
+
+def test_a_repository_that_cannot_be_is_told_in_one_line() -> None:
+    pytest.importorskip("huggingface_hub")
+    with pytest.raises(UserInputError, match=r"--baseline hf://a--b/c/base.json@\w+: Cannot have -- "):
+        hub_file(f"hf://a--b/c/base.json@{COMMIT}")

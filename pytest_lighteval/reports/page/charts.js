@@ -282,7 +282,7 @@ function curvesView(values) {
     el(
       "p",
       { class: "lead" },
-      "The band is the paired 95 % interval of the change to the point before: the same documents on both sides, so it is narrower than the bars of the scores.",
+      "The band is the paired 95 % interval of the change to the point before: both answered the same documents, so it tells more than the bars of the two scores.",
     ),
     el("div", { class: "charts" }, chosen.map(curveChart)),
   ];

@@ -222,6 +222,6 @@ function bothChoices(names, old, now, document) {
     {},
     el("h3", {}, "Both sides' log-probabilities"),
     el("p", { class: "key" }, "✓ right   ▸ preferred"),
-    numbersTable(["", "choice", names[0], names[1], "change"], rows),
+    el("div", { class: "of-choices" }, numbersTable(["", "choice", names[0], names[1], "change"], rows)),
   );
 }

@@ -183,7 +183,11 @@ function scoresView(values) {
     el("div", { class: "bar-of-filters" }, search, all, none),
     el("div", { class: "wide" }, table),
     ownRuns(runs[0]),
-    el("p", { class: "note" }, "The line of a value is its 95 % interval, 1.96 standard errors to each side. A change above 0 is better."),
+    el(
+      "p",
+      { class: "note" },
+      "The 95 % interval of a value is 1.96 standard errors to each side; a line shows it where there is room. A change above 0 is better.",
+    ),
   ];
 }
 
@@ -240,7 +244,7 @@ function matrixCell(comparison, place, key, metric) {
     " ",
     el("span", { class: "interval" }, interval),
     " ",
-    badge(verdict.outcome, paired.outcome),
+    badge(verdict.outcome, gateWord(verdict)),
   );
 }
 

@@ -36,6 +36,14 @@ function gateWords(verdict) {
   return [verdict.outcome, ...bounds, `paired ${word}`].join(", ");
 }
 
+// The one of them that decides.
+function gateWord(verdict) {
+  const { paired, outcome } = verdict;
+  if (!paired) return outcome;
+  if (outcome === "advisory") return `(${paired.outcome})`;
+  return !paired.advisory && (SAID_BY[outcome] || []).includes(paired.outcome) ? paired.outcome : outcome;
+}
+
 const inPoints = (paired) => / points /.test(paired.line || "");
 
 function lossText(value, paired) {
