@@ -134,6 +134,9 @@ def test_the_vectorised_bootstrap_of_each_metric_is_the_one_draw_at_a_time(name:
         values = [(-3.0 * index - 1, 5 + index % 4) for index in range(12)]
     elif "inst_level" in reported:
         values = [(index % 3, 3) for index in range(12)]
+    elif name == "simpleqa_judge":
+        # shares of correct, incorrect and not attempted; a jury may be divided
+        values = [((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.5, 0.25, 0.25))[index * 5 % 7 % 4] for index in range(12)]
     else:
         values = [labelled(index) for index in range(12)]
 
