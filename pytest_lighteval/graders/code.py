@@ -19,7 +19,7 @@ from pytest_lighteval.sandbox.kinds import PACKAGES, Kind
 from pytest_lighteval.sandbox.pool import Pool
 from pytest_lighteval.types import Answer, Doc, Grade, GraderKind, Mark, Task
 
-RULES = "1"
+RULES = "2"
 """Version of the rules by which programs are made, run and compared. To be raised when a verdict may change."""
 _OWN_SOLUTIONS = 16
 """Documents whose own solution is tried before their answers are judged, of each task."""

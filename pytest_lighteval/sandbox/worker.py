@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 import selectors
-import shutil
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 from pytest_lighteval.errors import GraderError
+from pytest_lighteval.sandbox.inside import scratch
 from pytest_lighteval.sandbox.job import Job, Limits, RunVerdict
 from pytest_lighteval.sandbox.kinds import Kind, command, environment
 
@@ -101,7 +101,7 @@ class Worker:
             process.wait()
             process.stdout.close()  # type: ignore[union-attr]
         self._complaints.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        scratch.remove(str(self._folder))
 
     def _send(self, line: bytes, seconds: float) -> None:
         """The keeper reads a whole job before it starts it, so this takes no longer than a copy."""

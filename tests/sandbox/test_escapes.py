@@ -37,6 +37,13 @@ def test_the_self_test_finds_what_no_sandbox_would_let_through(monkeypatch: pyte
         assert f"a program {problem}" in problems
 
 
+TELL = (
+    "import json, os, struct, time\n"
+    "def tell(message):\n"
+    "    data = json.dumps(message).encode()\n"
+    "    os.write(3, struct.pack('!I', len(data)) + data)\n"
+)
+"""A program that writes messages in the place of what runs it."""
 FORGERIES = {
     "ends before the tests": "import sys\nsys.exit(0)",
     "ends at once": "import os\nos._exit(0)",
@@ -77,6 +84,8 @@ FORGERIES = {
     "traces its parent": ("import ctypes, os\nassert ctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0) == 0\ndef add(a, b): return a + b"),
     "nests without an end": "def add(a, b):\n    found = []\n    for _ in range(100000):\n        found = [found]\n    return found",
     "holds itself": "def add(a, b):\n    found = []\n    found.append(found)\n    return found",
+    "raises an error that is none": TELL + "tell({'raised': []})\ntime.sleep(1)",
+    "raises an error that is too long": TELL + "tell({'raised': [1, 2, 3]})\ntime.sleep(1)",
     "iterates without an end": "def add(a, b):\n    import itertools\n    return itertools.count()",
 }
 
@@ -92,6 +101,43 @@ def test_a_program_cannot_give_the_tests_other_names(pool: Pool) -> None:
     tests = "def check(candidate):\n    assert abs(helper(candidate(1, 2))) == 3\ncheck(add)\n"
 
     assert verdict(pool, code, tests=tests, helpers="def helper(x):\n    return x\n").outcome == "failed"
+
+
+def test_a_program_cannot_send_names_that_no_test_asked_for(pool: Pool) -> None:
+    names = "['d', ['add', ['o', 'mine', 1, True]], ['range', ['o', 'mine', 1, True]], ['is_three', ['o', 'mine', 1, True]]]"
+    code = f"{TELL}tell({{'defined': True}})\ntell({{'value': {names}}})\n"
+    none, true = "tell({'value': ['l']})\ntime.sleep(1)", "tell({'value': True})\ntime.sleep(1)"
+    loop, helped = "for n in range(2):\n    assert add(n, 1) == n + 1\n", "assert is_three(add(1, 2))\n"
+
+    assert verdict(pool, code + none, tests=loop).outcome == "failed"
+    assert verdict(pool, code + true, tests=helped, helpers="def is_three(x):\n    return x == 3\n").outcome == "failed"
+
+
+def test_messages_that_nobody_can_read_are_wrong_answers_and_no_broken_sandbox(pool: Pool) -> None:
+    cases, wait = cases_of(["1"], ["2"]), "\ntime.sleep(1)"
+    jobs = (
+        ("script", "tell({'raised': 5})"),
+        ("call", "tell({'value': ['F', '1/0']})"),
+        ("call", "tell({'value': ['F', '1e999999999']})"),
+        ("parity", "tell({'code': 'x'})"),
+        ("parity", "tell({'code': True})"),
+    )
+
+    for action, message in jobs:
+        function = "f" if action == "call" else None
+        found = pool.run(Job(action=action, code=TELL + message + wait, cases=cases, function=function, limits=QUICK))  # type: ignore[arg-type]
+        assert (found.outcome, found.infrastructure) == ("failed", None)
+
+
+def test_the_reference_s_way_tells_a_program_no_outputs(pool: Pool) -> None:
+    code = (
+        "import sys\nframe, found = sys._getframe(), set()\nwhile frame:\n"
+        "    task = frame.f_locals.get('task')\n"
+        "    if isinstance(task, dict):\n        found.add(task['cases'][0].get('output', 'nothing'))\n"
+        "    frame = frame.f_back\nprint(*found)\n"
+    )
+    assert pool.run(Job(action="parity", code=code, cases=cases_of(["1"], ["2"]), limits=QUICK)).outcome == "failed"
+    assert pool.run(Job(action="parity", code=code, cases=cases_of(["1"], ["nothing"]), limits=QUICK)).outcome == "passed"
 
 
 def test_a_test_that_catches_everything_does_not_let_a_program_pass_that_ended(pool: Pool) -> None:

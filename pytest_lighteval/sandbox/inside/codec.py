@@ -64,12 +64,13 @@ _TEXTS: dict[str, Callable[[str], Any]] = {
     "b": lambda text: text.encode("latin-1"),
     "B": lambda text: bytearray(text, "latin-1"),
     "D": decimal.Decimal,
-    "F": fractions.Fraction,
+    # by itself it would read "1e999999999", too, and be busy with that for ever
+    "F": lambda text: fractions.Fraction(*map(int, text.split("/"))),
 }
 
 
 def decode(plain: Any, find: Find) -> Any:
-    """The value that was encoded. ValueError, TypeError, KeyError or RecursionError for anything else."""
+    """The value that was encoded. For anything else an Exception of any kind."""
     if not isinstance(plain, list):
         return plain
     tag, *parts = plain

@@ -33,5 +33,5 @@ def same_value(encoded: Any, expected: str) -> bool:
         encoded = ["l", *encoded[1:]]
     try:
         return bool(decode(encoded, lambda _: object()) == json.loads(expected))
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError, decimal.InvalidOperation):
+    except Exception:  # the program may have written the message itself: whatever cannot be read is another value
         return False

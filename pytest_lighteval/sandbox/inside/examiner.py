@@ -29,12 +29,16 @@ def main(keeper: Channel, candidate: Channel) -> None:
         defined = candidate.receive()
         if "raised" in defined:
             raise _DefinitionError(*defined["raised"])
-        names.update(peer.ask("names", NAMESPACE, list(task["names"])))
+        given = peer.ask("names", NAMESPACE, list(task["names"]))
+        if type(given) is not dict:
+            raise TypeError("the program's names are no mapping")
+        # whatever else it offers would replace Python's functions, or those of the helpers
+        names.update({name: given[name] for name in task["names"] if name in given})
         exec(compile(task["tests"], "tests.py", "exec"), names)
 
     problem = _problem(examine)
     # a test may have caught the error of a candidate that ended
-    keeper.send({"gone": True} if peer.is_gone else {"raised": problem} if problem else {"passed": True})
+    keeper.send({"gone": True} if peer.is_gone else {"raised": problem} if problem is not None else {"passed": True})
     os._exit(0)
 
 

@@ -12,19 +12,20 @@ import importlib
 import json
 import os
 import selectors
-import shutil
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
-from pytest_lighteval.sandbox.inside import compare, namespaces, nursery, parity
+from pytest_lighteval.sandbox.inside import compare, namespaces, nursery, parity, scratch
 from pytest_lighteval.sandbox.inside.peer import Channel, GoneError
 
 _WATCH_SECONDS = 0.2
+_MOST_TOLD = 300
+"""Letters of an error."""
 _STARVED = 0.25
 """Of the CPU time that was allowed: a program that used more when the fuse blew did compute, and the host was too busy."""
 _FULL = ("[Errno 27]", "[Errno 28]")
@@ -49,7 +50,8 @@ class Keeper:
         except _InfrastructureError as error:
             return {"infrastructure": str(error)}
         finally:
-            self._empty_scratch()
+            if self._scratch is not None:
+                scratch.empty(self._scratch)
 
     # ------------------------------------------------------------------------------------------------ what is run
 
@@ -68,7 +70,7 @@ class Keeper:
                     raise _InfrastructureError(f"the task's own code does not run: {': '.join(verdict['broken'])}")
                 if "passed" in verdict:
                     return {"outcome": "passed"}
-                if "raised" in verdict and verdict["raised"][0] != "GoneError":
+                if "raised" in verdict and verdict["raised"][:1] != ["GoneError"]:
                     return _raised(verdict["raised"])
                 if "lost" in verdict and not program.is_stopped:
                     return tests.ending()
@@ -123,7 +125,8 @@ class Keeper:
         codes: list[Any] = []
         with self._run("candidate", job["limits"], theirs, wall_seconds=parity.wall_seconds(job)) as program:
             program.starts(mine)
-            Channel(mine).send({"action": "parity", **{name: job[name] for name in ("code", "cases", "function", "test_seconds")}})
+            inputs = [{"input": case["input"]} for case in job["cases"]]  # a program that looks around finds no outputs
+            Channel(mine).send({"action": "parity", "cases": inputs, **{name: job[name] for name in ("code", "function", "test_seconds")}})
             while len(codes) < len(job["cases"]) and all(code is True for code in codes):
                 said = program.wait(mine)
                 if "lost" in said:
@@ -186,25 +189,6 @@ class Keeper:
         """How a process ended. If it has not ended in that time (seconds), it is killed, and the result says so."""
         return self._ask({"reap": pid, "patience": patience})
 
-    def _empty_scratch(self) -> None:
-        if self._scratch is None:
-            return
-        for entry in os.scandir(self._scratch):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, onerror=_make_removable)
-            else:
-                os.unlink(entry.path)
-
-
-def _make_removable(remove: Any, path: str, problem: Any) -> None:
-    os.chmod(os.path.dirname(path), 0o700)
-    with suppress(OSError):
-        os.chmod(path, 0o700)
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        remove(path)
-
 
 class _Process:
     """A run that is under way: what it wrote, and how it ended."""
@@ -258,7 +242,7 @@ class _Process:
                     return self._message(connection, left)
                 if now - checked > _WATCH_SECONDS and self._scratch is not None:
                     checked = now
-                    if _size(self._scratch) > self._limits["scratch_bytes"]:
+                    if scratch.size(self._scratch) > self._limits["scratch_bytes"]:
                         (also or self)._kill("output")
                         return {"lost": True}
 
@@ -345,13 +329,14 @@ def _program(job: Mapping[str, Any]) -> dict[str, str]:
     return {"code": job["code"], "prelude": job["prelude"]}
 
 
-def _raised(error: Sequence[str]) -> dict[str, Any]:
-    name, text = error
+def _raised(error: Any) -> dict[str, Any]:
+    """The outcome of an error, as a message tells it. The program may have written the message itself."""
+    name, text = map(str, error) if isinstance(error, list) and len(error) == 2 else ("GoneError", "no message")
     if name == "MemoryError":
         return {"outcome": "out of memory"}
     if text.startswith(_FULL):
         return {"outcome": "too much output"}
-    return {"outcome": "failed", "error": [str(name), str(text)]}
+    return {"outcome": "failed", "error": [name[:_MOST_TOLD], text[:_MOST_TOLD]]}
 
 
 def _wrong(what: str) -> dict[str, Any]:
@@ -370,21 +355,6 @@ def _temporary() -> int:
 
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
-
-
-def _size(folder: str) -> int:
-    """Bytes of the files below a folder, however deep."""
-    total, waiting = 0, [folder]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    total += 4096 + entry.stat(follow_symlinks=False).st_blocks * 512
-        except OSError:
-            continue
-    return total
 
 
 _ACTIONS = {"tests": Keeper.examine, "script": Keeper.script, "call": Keeper.call, "parity": Keeper.parity}
