@@ -24,26 +24,45 @@ def size(folder: str) -> int:
 def empty(folder: str) -> None:
     """Remove whatever is in a folder. Raises OSError.
 
-    Folders within folders are lifted first, so that no path gets too long, and no stack too deep.
+    One folder is open at a time, and none is named by its whole path: so no path is too long, and no stack too deep.
     """
-    while entries := _entries(folder):
-        for entry in entries:
-            if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.path)
-                continue
-            os.chmod(entry.path, 0o700)
-            for inner in _entries(entry.path):
-                if inner.is_dir(follow_symlinks=False):
-                    os.chmod(inner.path, 0o700)  # only what may be written can be moved
-                    os.rename(inner.path, os.path.join(folder, os.urandom(8).hex()))
-                else:
-                    os.unlink(inner.path)
-            os.rmdir(entry.path)
+    here = os.open(folder, _FOLDER)
+    above: list[tuple[str, list[str]]] = []
+    """For each folder on the way down its name, and what else is left beside it."""
+    try:
+        folders = _without_files(here)
+        while folders or above:
+            if folders:
+                name = folders.pop()
+                os.chmod(name, 0o700, dir_fd=here)
+                here = _moved(here, name)
+                above.append((name, folders))
+                folders = _without_files(here)
+            else:
+                here = _moved(here, "..")
+                name, folders = above.pop()
+                os.rmdir(name, dir_fd=here)
+    finally:
+        os.close(here)
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return list(entries)
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
+
+def _moved(here: int, name: str) -> int:
+    there = os.open(name, _FOLDER, dir_fd=here)
+    os.close(here)
+    return there
+
+
+def _without_files(here: int) -> list[str]:
+    """Remove a folder's files and links. The names of the folders in it."""
+    with os.scandir(here) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_folder in found:
+        if not is_folder:
+            os.unlink(name, dir_fd=here)
+    return [name for name, is_folder in found if is_folder]
 
 
 def remove(folder: str) -> None:
