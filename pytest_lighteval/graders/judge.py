@@ -158,7 +158,8 @@ class JudgeGrader:
                 },
             }
             for rubric, test in tests.items():
-                if not test.passed:
+                # a judge that is refused is told by the error of the task
+                if not test.passed and self._settings.preflight == "warn":
                     notes.append(f"{test.problem(name, rubric)} (--judge-preflight warn)")
         settings = self._settings
         facts = {

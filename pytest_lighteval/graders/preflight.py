@@ -11,7 +11,9 @@ from pytest_lighteval.graders.rubrics import Rubric
 from pytest_lighteval.graders.verdicts import Verdict
 
 MOST_MISSED = 1
-"""Golden cases that a judge may get wrong."""
+"""Golden cases that a judge may get wrong, where there are enough of them."""
+_ENOUGH = 12
+"""Of fewer cases none may be missed: a judge that says yes to everything would miss as few."""
 _GRADES = {"right": "A", "wrong": "B", "not attempted": "C"}
 _MOST_TOLD = 2
 
@@ -23,17 +25,27 @@ class Preflight:
     cases: int
     missed: tuple[str, ...]
     """One line each: the question, what was expected and what the judge said."""
+    is_one_sided: bool = False
+    """All cases of a kind were missed: the judge says the same to everything, or nearly."""
+
+    @property
+    def most_missed(self) -> int:
+        """How many cases a judge may get wrong, if they are not all of a kind."""
+        return MOST_MISSED if self.cases >= _ENOUGH else 0
 
     @property
     def passed(self) -> bool:
         """Whether the judge may be used."""
-        return len(self.missed) <= MOST_MISSED
+        return len(self.missed) <= (0 if self.is_one_sided else self.most_missed)
 
     def problem(self, judge: str, rubric: str) -> str:
         """Why the judge is refused, in one line."""
         more = len(self.missed) - _MOST_TOLD
         told = "; ".join(self.missed[:_MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")
-        return f"judge {judge!r} got {len(self.missed)} of {self.cases} golden cases of {rubric} wrong, and {MOST_MISSED} may be: {told}"
+        allowed = f"{self.most_missed or 'none'} may be"
+        if len(self.missed) <= self.most_missed:
+            allowed += ", but not all of a kind"
+        return f"judge {judge!r} got {len(self.missed)} of {self.cases} golden cases of {rubric} wrong, and {allowed}: {told}"
 
 
 def cases_for(rubric: Rubric) -> tuple[GoldenCase, ...]:
@@ -61,10 +73,21 @@ def preflight(rubric: Rubric, verdicts: Sequence[Verdict]) -> Preflight:
     if rubric is PAIR_RUBRIC:
         pairs = pair_cases()
         lost = [_told_pair(pair, verdict) for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.value != pair.winner]
-        return Preflight(cases=len(pairs), missed=tuple(lost))
+        right = {pair.winner for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.value == pair.winner}
+        return Preflight(cases=len(pairs), missed=tuple(lost), is_one_sided={pair.winner for pair in pairs} != right)
     cases = cases_for(rubric)
-    missed = [_told(case, verdict) for case, verdict in zip(cases, verdicts, strict=True) if not is_met(case, verdict, rubric)]
-    return Preflight(cases=len(cases), missed=tuple(missed))
+    judged = [(case, verdict, is_met(case, verdict, rubric)) for case, verdict in zip(cases, verdicts, strict=True)]
+    met = {_kind(case) for case, _, is_right in judged if is_right}
+    return Preflight(
+        cases=len(cases),
+        missed=tuple(_told(case, verdict) for case, verdict, is_right in judged if not is_right),
+        is_one_sided={_kind(case) for case in cases} != met,
+    )
+
+
+def _kind(case: GoldenCase) -> tuple[object, ...]:
+    """Cases of a kind demand the same of a judge, in words or by the side on which they bound a verdict."""
+    return case.expected, case.low is None, case.high is None
 
 
 def _told(case: GoldenCase, verdict: Verdict) -> str:

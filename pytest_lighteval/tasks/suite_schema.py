@@ -188,6 +188,8 @@ class JudgeFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froz
             raise ValueError(f"the scale {low:g} to {high:g} has no room: give the worst verdict, then the best")
         if "answer" not in self.prompt:
             raise ValueError("the judge's prompt does not show the {{ answer }}")
+        if self.golden and not (any(case.min is not None for case in self.golden) and any(case.max is not None for case in self.golden)):
+            raise ValueError("golden needs a case with min and one with max: a judge that always says the same would pass")
         if self.parse is not None and self.parse not in PARSERS:
             try:
                 groups = re.compile(self.parse).groups

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,20 @@ def test_the_documented_judge_is_asked_with_the_answer_in_its_frame(tmp_path: Pa
     assert len(preflight(rubric, [Verdict(value=3.0), Verdict()]).missed) == 2
 
 
+@pytest.mark.parametrize("always", [1.0, 5.0])
+@pytest.mark.parametrize("more", [0, 12], ids=["few cases", "many of one kind"])
+def test_a_judge_that_always_says_the_same_passes_no_cases_of_ones_own(tmp_path: Path, always: float, more: int) -> None:
+    (spec,) = load(tmp_path, EXAMPLE).judges
+    polite, rude = spec.cases
+    rubric = own_rubric(replace(spec, cases=(polite, rude, *(rude if always == 1.0 else polite,) * more)))
+
+    told = preflight(rubric, [Verdict(value=always)] * (2 + more))
+
+    assert len(told.missed) == 1
+    assert not told.passed
+    assert ("none may be:" if more == 0 else "1 may be, but not all of a kind:") in told.problem("judge", "politeness")
+
+
 @pytest.mark.parametrize(
     ("before", "after", "problem"),
     [
@@ -50,6 +65,7 @@ def test_the_documented_judge_is_asked_with_the_answer_in_its_frame(tmp_path: Pa
         ("{{ answer }}", "", "does not show the {{ answer }}"),
         ("politeness", "exact_match", "is the name of another metric"),
         (", max: 2", "", "a golden case needs min or max"),
+        (", max: 2", ", min: 2", "golden needs a case with min and one with max"),
     ],
 )
 def test_a_wrong_judge_is_one_line(tmp_path: Path, before: str, after: str, problem: str) -> None:

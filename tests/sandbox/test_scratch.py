@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from pytest_lighteval.sandbox.inside import scratch
-
 
 _IN_MEMORY = Path("/dev/shm")
 
@@ -20,6 +20,13 @@ def place() -> Iterator[Path]:
     """In memory where that is possible: deep folders are slow on some file systems."""
     with tempfile.TemporaryDirectory(dir=_IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None) as folder:
         yield Path(folder)
+
+
+def test_the_size_is_that_of_all_files_below(place: Path) -> None:
+    (place / "one" / "two").mkdir(parents=True)
+    (place / "one" / "two" / "file").write_bytes(b"x" * 100_000)
+
+    assert 100_000 <= scratch.size(str(place)) < 200_000
 
 
 def test_a_folder_deeper_than_a_stack_and_longer_than_a_path_is_emptied_and_links_are_not_followed(place: Path) -> None:
@@ -39,8 +46,9 @@ def test_a_folder_deeper_than_a_stack_and_longer_than_a_path_is_emptied_and_link
     os.symlink(outside, "link", dir_fd=here)
     os.close(here)
 
-    assert scratch.size(str(folder)) > 1100 * 4096
+    assert scratch.size(str(folder)) == sys.maxsize
     scratch.empty(str(folder))
 
     assert list(folder.iterdir()) == []
+    assert scratch.size(str(folder)) == 0
     assert (outside.read_text(), outside.stat().st_mode & 0o777) == ("kept", 0o600)

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+import sys
 from contextlib import suppress
 
 
 def size(folder: str) -> int:
-    """Bytes of the files below a folder."""
+    """Bytes of the files below a folder; `sys.maxsize` if a program may write where nobody can look."""
     total, waiting = 0, [folder]
     while waiting:
+        place = waiting.pop()
         try:
-            with os.scandir(waiting.pop()) as entries:
+            with os.scandir(place) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
                     total += 4096 + entry.stat(follow_symlinks=False).st_blocks * 512
-        except OSError:
-            continue
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG or (error.errno == errno.EACCES and _is_writable(place)):
+                return sys.maxsize
     return total
+
+
+def _is_writable(folder: str) -> bool:
+    try:
+        return bool(os.stat(folder, follow_symlinks=False).st_mode & stat.S_IWUSR)
+    except OSError:
+        return False
 
 
 def empty(folder: str) -> None:
