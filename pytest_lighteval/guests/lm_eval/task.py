@@ -134,15 +134,18 @@ class LmEvalGuest:
                 self.rules[name] = _rule_of(task, name)
             if reported not in self.corpus:
                 self.corpus[reported] = corpus_metric(name, self.rules[name], find=_own_or_known, where=f"{self.where}: {name}")
-            values[reported] = self.kept(name, value)
+            values[reported] = self.kept(name, value, is_number=self.corpus[reported].is_mean)
         return values
 
-    def kept(self, name: str, value: Any) -> Any:
-        """A document's value of a metric as files hold it. Raises DataError."""
+    def kept(self, name: str, value: Any, *, is_number: bool) -> Any:
+        """A document's value of a metric as files hold it. `is_number`: only a number has a mean. Raises DataError."""
         try:
-            return value_of(name, self.rules[name], frozen(value))
+            kept = value_of(name, self.rules[name], frozen(value))
         except TypeError as error:
             raise DataError(f"{self.where}: {name}: its value of a document has no form in files: {error}") from error
+        if is_number and not isinstance(kept, int | float) and (kept is not None or value is None):
+            raise DataError(f"{self.where}: {name}: its value of a document is {value!r:.80}, which has no mean: a number is needed")
+        return kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from pytest_lighteval.errors import DataError
 from pytest_lighteval.guests.lm_eval.declared import corpus_metric, declare, value_of
 from pytest_lighteval.guests.lm_eval.plain_values import frozen, thawed
 from pytest_lighteval.guests.lm_eval.requests import Asked, ChatPrompt, answers_of, as_requests, new_tokens, samples, unheeded
+from pytest_lighteval.guests.lm_eval.task import make_guest
 from pytest_lighteval.prompts.requests import digest_requests
 from pytest_lighteval.types import (
     GenerateRequest,
@@ -248,3 +249,12 @@ def test_a_brier_score_is_a_mean_over_documents_and_a_nanmean_leaves_numbers_out
     assert values == [0.125, 0.5]
     assert (metric.is_mean, metric.higher_is_better, metric.aggregate(values)) == (True, False, 0.3125)
     assert value_of("x", {"aggregation": "nanmean"}, math.nan) is None
+
+
+@pytest.mark.parametrize("value", [[1, 2], None, "0.5"])
+def test_a_mean_has_numbers_alone(value: Any) -> None:
+    guest = make_guest("t", "", {}, declare({"output_type": "multiple_choice"}, find=no_aggregate, where="t"), None)
+
+    assert guest.values(None, "none", {"acc": np.float64(1.0)}) == {"acc": 1.0}
+    with pytest.raises(DataError, match=r"lm_eval\|t: acc: its value of a document is .*, which has no mean: a number is needed"):
+        guest.values(None, "none", {"acc": value})
