@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from pytest_lighteval.common.statistics import mean
+from pytest_lighteval.common.statistics import mean, used
 from pytest_lighteval.errors import DataError, in_one_line
 from pytest_lighteval.guests.lighteval.documents import as_list, original_of
 from pytest_lighteval.guests.lighteval.metric_objects import MetricCategory, MetricObject, ModelResponse, SamplingMethod
@@ -29,7 +29,8 @@ _ASKS = {
     SamplingMethod.PERPLEXITY: Ask.TEXT,
 }
 _JUDGES = (MetricCategory.LLM_AS_JUDGE, MetricCategory.LLM_AS_JUDGE_MULTI_TURN)
-_MEANS = ("mean", "nanmean", "average", "fmean")
+_MEANS = {("numpy", "mean"), ("numpy", "average"), ("numpy", "nanmean"), ("statistics", "mean"), ("statistics", "fmean")}
+"""Module and name of the functions that are a mean; a module's own function of such a name may be anything."""
 
 
 def as_metric(entry: MetricObject, *, name: str, where: str) -> Metric:
@@ -55,13 +56,15 @@ def as_metric(entry: MetricObject, *, name: str, where: str) -> Metric:
     call = _calls_newer(entry) if isinstance(category, SamplingMethod) else _OLD_CALLS[ask]
     if category in _JUDGES:
         call = _call_judge
+    corpus = {text: _corpus(entry, text, where) for text in reported}
+    kept = {text: _kept_by(entry, text, is_mean=corpus[text].is_mean) for text in reported}
 
     def sample(doc: Doc, response: Any) -> dict[str, SampleValue | None]:
         try:
             values = call(entry, doc, response)
             if not isinstance(values, Mapping) or not set(reported) <= values.keys():
                 raise ValueError(f"gives {values!r}, where a mapping with {', '.join(reported)} is required")
-            return {text: _kept(values[text]) for text in reported}
+            return {text: kept[text](values[text]) for text in reported}
         except Exception as error:  # it is the user's code: anything may come out
             raise DataError(f"{doc.id}: the metric {name} of {where} raised {type(error).__name__}: {in_one_line(error)}") from error
 
@@ -69,7 +72,7 @@ def as_metric(entry: MetricObject, *, name: str, where: str) -> Metric:
         name=name,
         ask=ask,
         sample=sample,
-        corpus={text: _corpus(entry, text) for text in reported},
+        corpus=corpus,
         num_samples=samples if ask is Ask.SAMPLES else 1,
     )
 
@@ -192,12 +195,21 @@ _MADE: dict[str, type] = {}
 """Dataclasses of which documents' values were made, by the name that stands for each in a value."""
 
 
-def _kept(value: Any) -> SampleValue | None:
-    """A document's value as a number, or as a tuple of plain values from which `_again` makes it anew."""
-    if value is None:
-        return None
-    number = _number(value)
-    return ("value", _plain(value)) if number is None else number
+def _kept_by(entry: MetricObject, name: str, *, is_mean: bool) -> Callable[[Any], SampleValue | None]:
+    """How a document's value is kept: as a number, or as a tuple of plain values from which `_again` makes it anew."""
+
+    def of_mean(value: Any) -> SampleValue | None:
+        number = None if value is None else _number(value)
+        if value is not None and number is None:
+            raise ValueError(f"gives {value!r:.80}, which has no mean: a number is required")
+        return None if skips_nan and number is not None and math.isnan(number) else number
+
+    def of_corpus(value: Any) -> SampleValue | None:
+        number = _number(value)
+        return ("value", _plain(value)) if number is None else number
+
+    skips_nan = getattr(_corpus_function(entry, name), "__name__", "") == "nanmean"
+    return of_mean if is_mean else of_corpus
 
 
 def _number(value: Any) -> float | None:
@@ -240,17 +252,44 @@ def _again(value: Any) -> Any:
     return named if kind == "dict" else _MADE[kind](**named)
 
 
-def _corpus(entry: MetricObject, name: str) -> CorpusMetric:
-    function = entry.corpus_level_fn[name] if isinstance(entry.corpus_level_fn, Mapping) else entry.corpus_level_fn
+def _corpus_function(entry: MetricObject, name: str) -> Any:
+    return entry.corpus_level_fn[name] if isinstance(entry.corpus_level_fn, Mapping) else entry.corpus_level_fn
+
+
+def _is_mean(function: Any) -> bool:
+    return (getattr(function, "__module__", ""), getattr(function, "__name__", "")) in _MEANS
+
+
+def _corpus(entry: MetricObject, name: str, where: str) -> CorpusMetric:
+    function = _corpus_function(entry, name)
     better = entry.higher_is_better[name] if isinstance(entry.higher_is_better, Mapping) else entry.higher_is_better
-    if getattr(function, "__name__", "") in _MEANS:
+    if _is_mean(function):
         return CorpusMetric(aggregate=mean, higher_is_better=bool(better))
     call = getattr(function, "compute_corpus", None) or getattr(function, "compute", None) or function
     if not callable(call):
         raise ValueError(f"its corpus_level_fn for {name} is {function!r}, where a function is required")
 
-    def aggregate(values: Sequence[Any]) -> float:
-        number = _number(call([_again(value) for value in values]))
+    def number_of(values: Sequence[Any]) -> float:
+        number = _number(call(values))
         return math.nan if number is None else number
 
-    return CorpusMetric(aggregate=aggregate, higher_is_better=bool(better), is_mean=False)
+    def aggregate(values: Sequence[Any]) -> float:
+        try:
+            return number_of([_again(value) for value in values])
+        except Exception as error:  # it is the user's code: anything may come out
+            problem = f"the corpus_level_fn of {name} of {where} raised {type(error).__name__}"
+            raise DataError(f"{problem}: {in_one_line(error)}") from error
+
+    def resampled(values: Sequence[Any], indices: Any) -> list[float]:
+        own = [_again(value) for value in values]
+        return [_or_nan(number_of, [own[index] for index in used(row)]) for row in indices]
+
+    return CorpusMetric(aggregate=aggregate, higher_is_better=bool(better), is_mean=False, bootstrap=resampled)
+
+
+def _or_nan(function: Callable[[Sequence[Any]], float], values: Sequence[Any]) -> float:
+    """A resample may lack what the function needs, such as a right answer."""
+    try:
+        return function(values)
+    except Exception:  # it is the user's code: anything may come out
+        return math.nan

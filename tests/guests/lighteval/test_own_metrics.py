@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,7 +171,8 @@ def test_the_name_of_a_sampling_metric_tells_how_many_texts_it_reads(name: str, 
     ("function", "problem"),
     [
         (lambda **_: 1 / 0, "raised ZeroDivisionError: division by zero"),
-        (lambda **_: object(), "raised ValueError: gives a object, where numbers, texts"),
+        (lambda **_: object(), "raised ValueError: gives <object .*, which has no mean: a number is required"),
+        (lambda **_: ["b"], r"raised ValueError: gives \['b'\], which has no mean: a number is required"),
         (lambda golds: 1.0, "raised TypeError: .*unexpected keyword argument 'predictions'"),
     ],
 )
@@ -187,6 +189,36 @@ def test_a_value_of_none_leaves_the_document_out_and_a_missing_one_is_an_error()
     assert left_out.sample(DOC, TEXTS) == {"one": None, "two": 1.0}
     with pytest.raises(DataError, match=r"gives \{'one': 1\}, where a mapping with one, two is required"):
         missing.sample(DOC, TEXTS)
+
+
+def test_a_function_of_the_corpus_sees_each_document_and_an_object_of_no_form_is_an_error() -> None:
+    counted = made(MetricCategory.GENERATIVE, lambda **_: None, lambda items: float(len(items)))
+    (kept,) = counted.sample(DOC, TEXTS).values()
+
+    assert counted.corpus["mine"].aggregate([kept, kept]) == 2.0
+    with pytest.raises(DataError, match="gives a object, where numbers, texts"):
+        made(MetricCategory.GENERATIVE, lambda **_: object(), len).sample(DOC, TEXTS)
+
+
+def test_only_the_known_means_are_means_and_a_nanmean_leaves_numbers_out() -> None:
+    def mean(items: Any) -> float:
+        return 100 * sum(items)
+
+    own = made(MetricCategory.GENERATIVE, lambda **_: 0.5, mean)
+    assert (own.corpus["mine"].is_mean, own.corpus["mine"].aggregate([0.5, 0.25])) == (False, 75.0)
+    for function in (np.mean, np.nanmean, np.average, statistics.mean, statistics.fmean):
+        assert made(MetricCategory.GENERATIVE, lambda **_: 0.5, function).corpus["mine"].is_mean
+    assert made(MetricCategory.GENERATIVE, lambda **_: math.nan, np.nanmean).sample(DOC, TEXTS) == {"mine": None}
+
+
+def test_a_failing_aggregate_is_one_line_and_a_resample_without_a_number_no_failure() -> None:
+    own = made(MetricCategory.GENERATIVE, lambda **_: 0.0, lambda items: 1 / sum(items))
+    corpus = own.corpus["mine"]
+    assert corpus.bootstrap is not None
+
+    with pytest.raises(DataError, match=r"^the corpus_level_fn of mine of my_tasks.py:7 raised ZeroDivisionError: "):
+        corpus.aggregate([0.0, 0.0])
+    assert np.isnan(corpus.bootstrap([0.0, 1.0], np.array([[0, 0], [0, 1]]))).tolist() == [True, False]
 
 
 def test_an_aggregate_that_is_no_number_is_not_a_score() -> None:
