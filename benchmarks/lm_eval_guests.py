@@ -303,7 +303,7 @@ def _compare_document(found: Compared, ours: Ours, detail: Detail, theirs: Seque
     for sample in theirs:
         for metric in sample["metrics"]:
             reported = reported_name(metric, sample["filter"])
-            same &= _near(detail.values[reported], ours.guest.kept(metric, sample[metric]))
+            same &= _near(detail.values[reported], ours.guest.kept(metric, sample[metric], is_number=ours.guest.corpus[reported].is_mean))
     found.scores += same
     if texts_differ:
         found.excused.append(f"{detail.doc.id}: the texts differ")

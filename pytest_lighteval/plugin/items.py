@@ -116,8 +116,8 @@ def _files(session: Session, rootpath: Path, path: str) -> Iterator[Path]:
     guests = session.catalogue.guests
     if guests is not None and path == guests.shown:
         yield guests.path
-    if not path:  # a named file outside the rootdir has no other name to pytest than its being named
-        yield from (file for file in session.named if file.is_file())
+    if not path:  # a file outside the rootdir that is an argument, the user's or ours, has no other name to pytest than being one
+        yield from (file for file in (*session.named, *map(Path, session.arguments or ())) if file.is_file())
     if (shipped := session.catalogue.shipped / path.removeprefix("suites/")).is_file():
         yield shipped
 

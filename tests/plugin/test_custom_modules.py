@@ -30,15 +30,18 @@ def results(folder: Path) -> list[Any]:
     return [without_times(json.loads(path.read_text())) for path in sorted(folder.glob("reports/*/results.json"))]
 
 
-def test_a_module_runs_in_a_worker_as_in_one_process_and_is_gated(pytester: pytest.Pytester, module: Path) -> None:
-    options = ("-p", "no:cacheprovider", "--custom-tasks", "my_tasks.py", "--backend", "fake", "--gate-allow", "blind")
+def test_a_module_runs_in_a_worker_as_in_one_process_and_is_gated(pytester: pytest.Pytester, module: Path, tmp_path: Path) -> None:
+    options = ("-p", "no:cacheprovider", "--backend", "fake", "--gate-allow", "blind", "--tasks", "all")
+    outside = tmp_path / "elsewhere" / "my_tasks.py"  # of the rootdir: pytest has no path for its tasks
+    outside.parent.mkdir()
+    outside.write_text(module.read_text())
 
-    alone = pytester.runpytest_inprocess(*options, "--tasks", "all", "--save-baseline", "base.json")
-    spread = pytester.runpytest_subprocess(*options, "--tasks", "all", "--baseline", "base.json", "-n", "1", "-v")
+    alone = pytester.runpytest_inprocess(*options, "--custom-tasks", "my_tasks.py", "--save-baseline", "base.json")
+    spread = pytester.runpytest_subprocess(*options, f"--custom-tasks={outside}", "--baseline", "base.json", "-n", "1", "-v")
 
     alone.assert_outcomes(passed=2)
     spread.assert_outcomes(passed=3)  # the pooled test is the third
-    spread.stdout.fnmatch_lines_random(["*PASSED*my_tasks.py::capitals[[]0-shot]*", "*PASSED*my_tasks.py::capitals[[]1-shot]*"])
+    spread.stdout.fnmatch_lines_random(["*PASSED*::capitals[[]0-shot]*", "*PASSED*::capitals[[]1-shot]*"])
     one, two = results(pytester.path)
     assert one["results"] == two["results"]
     assert set(one["results"]["custom|capitals|1"]) >= {"em", "pass@k:k=1&n=2", "words", "right"}

@@ -201,7 +201,7 @@ def test_a_function_of_the_corpus_sees_each_document_and_an_object_of_no_form_is
 
 
 def test_only_the_known_means_are_means_and_a_nanmean_leaves_numbers_out() -> None:
-    def mean(items: Any) -> float:
+    def mean(items: list[float]) -> float:
         return 100 * sum(items)
 
     own = made(MetricCategory.GENERATIVE, lambda **_: 0.5, mean)
