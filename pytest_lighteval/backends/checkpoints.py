@@ -25,8 +25,13 @@ MARKERS = (".done", "DONE", "_SUCCESS", "COMPLETE")
 _REVISION = re.compile(r"[\w.-]+/[\w.-]+@[\w./-]+")
 _NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 _NUMBER = re.compile(r"\d+")
+_SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d+)-of-(?P<count>\d+)\.safetensors")
+"""transformers writes the index after the shards, so until then their names alone tell how many there are."""
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
+"""Written after the weights. A checkpoint with none of them may be one whose tokenizer lies elsewhere."""
 _FIELDS = ("checkpoint_config_path", "pretrained", "model")
 """Arguments of backends that name a model's folder; the first that a backend has."""
+_WEIGHTS = (".gguf", ".safetensors")
 _MOST_HEADER = 100 * 1024 * 1024
 """Bytes of the header of a safetensors file, of whose length the format allows no more."""
 
@@ -81,13 +86,20 @@ def find_checkpoints(patterns: Sequence[str], folder: Path) -> list[Checkpoint]:
         found = sorted(glob.glob(str(folder / Path(pattern).expanduser())))
         if not found and not glob.has_magic(pattern):
             raise UserInputError(f"--checkpoints {pattern}: there is no such folder or file")
-        places |= dict.fromkeys(path for path in found if not Path(path).name.startswith((".", "tmp")))
+        if glob.has_magic(pattern):
+            found = [path for path in found if _may_be_checkpoint(Path(path))]
+        places |= dict.fromkeys(found)
     named = _names([*places])
     steps = {place: int(numbers[-1]) for place, name in named.items() if (numbers := _NUMBER.findall(name))}
     if len(steps) < len(named):  # some have no number: their order is that of their names
         steps = {place: number for number, place in enumerate(sorted(named, key=lambda place: _natural(named[place])), start=1)}
     checkpoints = [Checkpoint(name=name, step=steps[place], place=place) for place, name in named.items()]
     return sorted(checkpoints, key=lambda checkpoint: (checkpoint.step, _natural(checkpoint.name)))
+
+
+def _may_be_checkpoint(path: Path) -> bool:
+    """A folder or a file of weights; beside them lie logs, `latest.txt`, and what is still written under another name."""
+    return not path.name.startswith((".", "tmp")) and (path.is_dir() or path.suffix in _WEIGHTS)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -168,7 +180,21 @@ def _known_state(path: Path) -> str | None:
         return None
     if not (path / "config.json").is_file():
         return "config.json is missing"
-    return next((problem for file in weights if (problem := _shortened(file))), "")
+    if problem := next((problem for problem in map(_lacks_shards, weights) if problem), ""):
+        return problem
+    if problem := next((problem for file in weights if (problem := _shortened(file))), ""):
+        return problem
+    return "" if any((path / name).is_file() for name in _TOKENIZERS) else None
+
+
+def _lacks_shards(file: Path) -> str:
+    """The first shard that is not there, of those that the name of one tells. Empty: none."""
+    found = _SHARD.fullmatch(file.name)
+    if found is None:
+        return ""
+    digits = len(found["number"])
+    names = (f"{found['name']}-{number:0{digits}}-of-{found['count']}.safetensors" for number in range(1, int(found["count"]) + 1))
+    return next((f"{name} is missing" for name in names if not file.with_name(name).is_file()), "")
 
 
 def _shards(index: Path) -> list[str]:

@@ -95,7 +95,29 @@ def test_a_safetensors_checkpoint_is_complete_once_every_shard_has_all_of_its_by
     assert problem_of(step) == "the end of model.safetensors.index.json is missing"
     (step / "model.safetensors.index.json").write_text(json.dumps(index))
     safetensors(step / "model-2.safetensors", size=100)
+    (step / "tokenizer.json").write_text("{}")
     assert problem_of(step) is None
+
+
+def test_the_name_of_a_shard_tells_how_many_there_will_be_before_the_index_is_written(tmp_path: Path) -> None:
+    step = tmp_path / "step-1"
+    step.mkdir()
+    for name in ("config.json", "tokenizer.json"):
+        (step / name).write_text("{}")
+    safetensors(step / "model-00001-of-00002.safetensors", size=100)
+
+    assert problem_of(step) == "model-00002-of-00002.safetensors is missing"
+    safetensors(step / "model-00002-of-00002.safetensors", size=100)
+    assert problem_of(step) is None
+
+
+def test_weights_without_a_tokenizer_must_stand_still_as_it_is_written_after_them(tmp_path: Path) -> None:
+    step, looks = tmp_path / "step-1", Looks()
+    step.mkdir()
+    (step / "config.json").write_text("{}")
+    safetensors(step / "model.safetensors", size=100)
+
+    assert [problem_of(step, looks), problem_of(step, looks)] == ["its files may still grow", None]
 
 
 def test_files_that_do_not_tell_must_stand_still_between_two_looks(tmp_path: Path) -> None:
@@ -127,6 +149,8 @@ def test_nanotron_names_its_newest_complete_step(tmp_path: Path) -> None:
     for step in ("10", "20"):
         (tmp_path / step / "model_config.json").write_text("{}")
     (tmp_path / "latest.txt").write_text("10\n")
+
+    assert [(found.name, found.step) for found in find_checkpoints([f"{tmp_path}/*"], tmp_path)] == [("10", 10), ("20", 20)]
 
     assert problem_of(tmp_path / "10") is None
     assert problem_of(tmp_path / "20") == f"{tmp_path / 'latest.txt'} names step 10 as the newest one"

@@ -4,7 +4,8 @@ const OUTCOMES = ["failed", "waived", "inconclusive", "new", "passed", "advisory
 const SIGNS = { failed: "✕", waived: "◇", inconclusive: "?", new: "+", passed: "✓", advisory: "·", error: "!", skipped: "–" };
 
 // Characters that are invisible or turn the direction of what follows; shown by their number, so that no text can look like another.
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\p{Cs}]/gu;
+const HIDDEN =
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\u{e0000}-\u{e0fff}\p{Cs}]/gu;
 
 function shown(text) {
   return String(text)

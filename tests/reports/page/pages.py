@@ -48,7 +48,10 @@ from tests.reports.samples import MMLU, number, result, run, verdict
 CHOICES = result("mini|choices|1", acc=number(2 / 3, 0.3333, 3))
 TEXTS = result("mini|texts|0", em=number(0.5, 0.5, 2))
 
-HOSTILE = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>\u202ereversed\u2066\x00\x1b[31m\ud800 \u2028 ]]> {{ }}"
+HOSTILE = (
+    "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>\u202ereversed\u2066\x00\x1b[31m"
+    "\ud800 \u2028 ]]> {{ }} \U000e0041\u3164"
+)
 """Markup, scripts, characters that turn the direction of a line, controls, and half of a surrogate pair."""
 
 _BLOCK = re.compile(r'<script type="application/octet-stream" id="([^"]+)">([A-Za-z0-9+/=]*)</script>')

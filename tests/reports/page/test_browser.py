@@ -303,7 +303,8 @@ def test_hostile_texts_are_shown_and_do_nothing(browser: Browser, tmp_path: Path
                 summary.click()
             browser.sees("</script><script>alert(1)</script>", ".pane")
             browser.sees("⟨U+202E⟩reversed⟨U+2066⟩⟨U+0000⟩⟨U+001B⟩[31m", ".pane")
-            assert not any(character in browser.text("body") for character in "\u202e\u2066\x1b")
+            browser.sees("⟨U+E0041⟩⟨U+3164⟩", ".pane")
+            assert not any(character in browser.text("body") for character in "\u202e\u2066\x1b\U000e0041\u3164")
             assert browser.all("main img, main script, main iframe") == []
     assert browser.problems() == []
 
