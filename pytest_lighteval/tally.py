@@ -12,6 +12,7 @@ from pytest_lighteval.errors import DataError, RequestsFailedError
 from pytest_lighteval.metrics import metrics_of
 from pytest_lighteval.metrics.equal_choices import EqualChoices
 from pytest_lighteval.metrics.tiny_benchmarks import with_estimates
+from pytest_lighteval.metrics.tiny_parameters import TinyParameters
 from pytest_lighteval.prompts.few_shots import resolve_few_shots_split
 from pytest_lighteval.types import (
     Ask,
@@ -161,8 +162,15 @@ class Tally:
             yield f"the task's instruction follows the system prompt directly, in {place}{task.corrected_hint}"
 
 
-def merge_shares(task: Task, parts: Sequence[TaskResult], *, has_system_prompt: bool, use_chat_template: bool) -> TaskResult:
-    """The whole result of all parts of a task, in any order.
+def merge_shares(
+    task: Task,
+    parts: Sequence[TaskResult],
+    *,
+    has_system_prompt: bool,
+    use_chat_template: bool,
+    tiny_parameters: TinyParameters | None = None,
+) -> TaskResult:
+    """The whole result of all parts of a task, in any order. `tiny_parameters`: see `evaluate.evaluate`.
 
     Raises:
         DataError: Documents are missing, or there twice; the parts are of different data.
@@ -211,7 +219,7 @@ def merge_shares(task: Task, parts: Sequence[TaskResult], *, has_system_prompt: 
         ids=None,
         grader=first.grader,
     )
-    return with_estimates(task, tally.result(whole, seconds=sum(part.seconds for part in parts)), None)
+    return with_estimates(task, tally.result(whole, seconds=sum(part.seconds for part in parts)), tiny_parameters)
 
 
 def _document_score(detail: Detail) -> DocumentScore:

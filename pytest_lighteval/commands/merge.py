@@ -16,6 +16,7 @@ import msgspec
 from pytest_lighteval.commands.gate import judge_and_write
 from pytest_lighteval.commands.joined_runs import join_runs
 from pytest_lighteval.errors import DataError, LightevalError, RequestsFailedError, UserInputError
+from pytest_lighteval.metrics.tiny_parameters import TinyParameters, read_tiny_parameters
 from pytest_lighteval.reports.details import details_path
 from pytest_lighteval.reports.recorded_run import DEFERRED, RecordedRun, read_deferred
 from pytest_lighteval.reports.run_collector import use_of_all
@@ -31,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The shards, and where the whole run goes."""
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder of a run under --shard; all shards, in any order")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the folder of the whole run, which is made")
+    parser.add_argument(
+        "--tiny-parameters", type=Path, metavar="FILE", help="as of a session: the estimates of tinyBenchmarks need whole tasks"
+    )
     parser.add_argument("-v", "--verbose", action="count", default=0, help="list the documents that changed")
 
 
@@ -39,7 +43,8 @@ def run(options: argparse.Namespace) -> int:
     if options.output.exists() and any(options.output.iterdir()):
         raise UserInputError(f"{options.output}: is not empty; name a new folder")
     shards = in_order([(folder, read_shard_run(folder)) for folder in options.runs])
-    whole = merge(shards)
+    path: Path | None = options.tiny_parameters
+    whole = merge(shards, None if path is None else read_tiny_parameters(path, option="--tiny-parameters"))
     joined = join_runs([(options.output, whole)])
     folders = [folder for folder, _ in shards]
     now = datetime.now(UTC)
@@ -50,8 +55,10 @@ def run(options: argparse.Namespace) -> int:
 
 def read_shard_run(folder: Path) -> RecordedRun:
     """The run of a folder. Raises UserInputError, and DataError for a damaged one."""
-    if folder.is_dir() and not (folder / DEFERRED).is_file():
-        raise UserInputError(f"{folder}: {_NO_SHARD}")
+    if not folder.is_dir():
+        raise UserInputError(f"{folder}: is no folder; the folder of a run was expected")
+    if not (folder / DEFERRED).is_file():
+        raise UserInputError(f"{folder}: is no shard, or its session was interrupted; a finished run under --shard k/n is one")
     return read_deferred(folder)
 
 
@@ -94,8 +101,11 @@ def _facts(run: RecordedRun, other: RecordedRun) -> Iterator[tuple[str, Any, Any
     yield "set of gate options", (run.options, run.digests), (other.options, other.digests)
 
 
-def merge(shards: Sequence[tuple[Path, RecordedRun]]) -> RecordedRun:
-    """The whole run of all shards. A task that an error or a missing document keeps from a score has that as its error."""
+def merge(shards: Sequence[tuple[Path, RecordedRun]], tiny_parameters: TinyParameters | None = None) -> RecordedRun:
+    """The whole run of all shards. A task that an error or a missing document keeps from a score has that as its error.
+
+    `tiny_parameters`: for the estimates of tinyBenchmarks.
+    """
     first = shards[0][1]
     reports = [run.report for _, run in shards]
     settings = {name: value for name, value in first.report.settings.items() if name != "shard"}
@@ -108,7 +118,7 @@ def merge(shards: Sequence[tuple[Path, RecordedRun]]) -> RecordedRun:
     for key, task in first.items:
         if key in parts and str(key) not in errors:
             try:
-                results.append(_whole(task, parts[key], settings))
+                results.append(_whole(task, parts[key], settings, tiny_parameters))
             except (DataError, RequestsFailedError) as error:
                 errors[str(key)] = str(error).removeprefix(f"{key}: ")
     scored = {str(key) for key in parts}
@@ -129,11 +139,15 @@ def merge(shards: Sequence[tuple[Path, RecordedRun]]) -> RecordedRun:
     return replace(first, report=report)
 
 
-def _whole(task: Task, parts: Sequence[TaskResult], settings: Mapping[str, Any]) -> TaskResult:
+def _whole(task: Task, parts: Sequence[TaskResult], settings: Mapping[str, Any], tiny_parameters: TinyParameters | None) -> TaskResult:
     if len(parts) == 1 and parts[0].share is None:
         return parts[0]
     return merge_shares(
-        task, parts, has_system_prompt=bool(settings["system_prompt"]), use_chat_template=bool(settings["use_chat_template"])
+        task,
+        parts,
+        has_system_prompt=bool(settings["system_prompt"]),
+        use_chat_template=bool(settings["use_chat_template"]),
+        tiny_parameters=tiny_parameters,
     )
 
 

@@ -13,6 +13,7 @@ from pytest_lighteval.backends import chunks
 from pytest_lighteval.commands.main import main
 from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.plugin.shards import read_shard
+from tests.metrics.test_tiny_benchmarks import small, write
 from tests.plugin.conftest import write_mini
 
 MODEL = ("--backend", "fake", "--model-args", "accuracy=0.6")
@@ -111,6 +112,22 @@ def test_a_task_that_asks_in_two_ways_is_cut_too(shards: pytest.Pytester, capsys
     assert min(sizes) > 5
 
 
+def test_the_whole_has_the_estimates_of_a_benchmark_s_anchors(
+    shards: pytest.Pytester, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (shards.path / "suites" / "both").mkdir()
+    tiny = BOTH.replace("[loglikelihood_acc, exact_match]", "[tinybench_metric_mmlu]")
+    (shards.path / "suites" / "both" / "both.yaml").write_text(tiny)
+    parameters = str(write(tmp_path_factory.mktemp("parameters"), small(80, anchors=tuple(range(0, 80, 2)))))
+    whole = run(shards, "whole", "-k", "ways", "--tiny-parameters", parameters)
+    parts = [run(shards, f"part{number}", f"--shard={number}/2", "-k", "ways") for number in (1, 2)]
+
+    assert main(["merge", *parts, "-o", "merged", "--tiny-parameters", parameters]) == 0
+
+    assert content("merged") == content(whole)
+    assert {"irt", "pirt", "gpirt"} <= content("merged")["results"]["both|ways|0"].keys()
+
+
 def test_the_whole_is_judged_as_its_session_would_have(shards: pytest.Pytester, capsys: pytest.CaptureFixture[str]) -> None:
     run(shards, "base", "--save-baseline=base.json")
     bad = ("--model-args", "accuracy=0.6,lose=0.9", "--baseline=base.json", "-k", "choice")
@@ -168,7 +185,7 @@ def test_a_document_without_an_answer_is_the_error_of_the_whole(shards: pytest.P
         ((1, 2, 2, 3), "part2/*: is shard 2 of 3, as part2/* is"),
         ((1, 2, 3, "other"), "other/*: is shard 1 of 2, and part1/* is one of 3"),
         ((1, 2, "model"), "model/*: has another model than part1/*: *"),
-        (("whole",), "whole/*: is no shard; a run under --shard k/n is one"),
+        (("whole",), "whole/*: is no shard, or its session was interrupted; a finished run under --shard k/n is one"),
     ],
 )
 def test_shards_that_are_not_one_run_are_one_clear_line(
