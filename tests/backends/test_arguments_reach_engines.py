@@ -67,6 +67,7 @@ SHARED: list[tuple[str, Mapping[str, Any]]] = [
     ("use_chat_template", {**FLAGS, "None": False}),
     ("multichoice_continuations_start_space", MAYBE_FLAGS),
     ("pairwise_tokenization", {**FLAGS, "None": False}),
+    ("tokenization", {"None": None, "lighteval": "lighteval", "lm_eval": "lm_eval"}),
     ("generation_parameters", {"{}": {}, "None": {}}),
 ]
 ACCELERATE: list[tuple[str, Mapping[str, Any]]] = [
@@ -102,6 +103,7 @@ VLLM: list[tuple[str, Mapping[str, Any]]] = [
     ("max_num_batched_tokens", {"None": None, "2048": 2048}),
     ("enforce_eager", MAYBE_FLAGS),
     ("enable_prefix_caching", {**FLAGS, "None": True}),
+    ("distributed_executor_backend", {"None": None, "mp": "mp", "ray": "ray"}),
     ("seed", {"None": 1234, "7": 7}),
 ]  # fmt: skip
 """Name and values: as they are written, and as the backend has them."""
