@@ -42,9 +42,8 @@ def write_histories(root: Path) -> list[str]:
     for model, runs in sorted(series.items()):
         runs.sort(key=lambda entry: (entry[1].report.started, entry[0].name))
         place = root / HISTORIES / _slug(model)
-        write_history(
-            place, f"{model} over {len(runs)} runs", _rows(runs), runs={folder.name: f"../../{folder.name}" for folder, _ in runs}
-        )
+        links = {folder.name: f"../../{folder.name}" for folder, _ in runs}
+        write_history(place, f"{model} over {len(runs)} runs", _rows(runs), runs=links, is_of_runs=True)
         lines.append(f"{model}: {len(runs)} runs: {place / 'report.html'}")
     return lines
 

@@ -20,7 +20,9 @@ HISTORIES = "history"
 """Below a reports folder: a folder for each model that was run there more than once."""
 
 
-def write_history(folder: Path, title: str, rows: Sequence[HistoryRow], *, runs: Mapping[str, str], has_page: bool = True) -> None:
+def write_history(
+    folder: Path, title: str, rows: Sequence[HistoryRow], *, runs: Mapping[str, str], has_page: bool = True, is_of_runs: bool = False
+) -> None:
     """Write history.jsonl, summary.md and report.html of a history, each whole or not at all, and its line in the index above it.
 
     Args:
@@ -29,6 +31,8 @@ def write_history(folder: Path, title: str, rows: Sequence[HistoryRow], *, runs:
         rows: of all points.
         runs: name of a point -> its run folder, relative to this one.
         has_page: whether there is to be a report.html.
+        is_of_runs: whether it is of a model's runs in a reports folder, by their starts, and lies in `HISTORIES` there; otherwise it is
+            of a session's checkpoints.
 
     Raises:
         LightevalError: A file cannot be written.
@@ -36,15 +40,14 @@ def write_history(folder: Path, title: str, rows: Sequence[HistoryRow], *, runs:
     try:
         write_atomic(folder / FILE, history_jsonl(rows))
         write_atomic(folder / "summary.md", history_markdown(title, rows))
-        is_below = folder.parent.name == HISTORIES
-        update_index(folder.parent.parent if is_below else folder.parent, changed=None if is_below else folder.name)
+        update_index(folder.parent.parent if is_of_runs else folder.parent, changed=None if is_of_runs else folder.name)
     except OSError as error:
         raise LightevalError(f"{error.filename or folder}: the history cannot be written: {error.strerror}") from error
     if has_page:
-        write_page(folder / PAGE, history_page(folder, title, rows, runs))
+        write_page(folder / PAGE, history_page(folder, title, rows, runs, has_times=is_of_runs))
 
 
-def history_page(folder: Path, title: str, rows: Sequence[HistoryRow], runs: Mapping[str, str]) -> PageData:
+def history_page(folder: Path, title: str, rows: Sequence[HistoryRow], runs: Mapping[str, str], *, has_times: bool) -> PageData:
     """The curves, and the documents of the newest point."""
     newest: PageRun | None = None
     for point in reversed(dict.fromkeys(row.point for row in rows)):
@@ -52,10 +55,11 @@ def history_page(folder: Path, title: str, rows: Sequence[HistoryRow], runs: Map
             with contextlib.suppress(DataError):
                 newest = read_run(folder / runs[point], name=point)
     links = {point: f"{path}/{PAGE}" for point, path in runs.items() if (folder / path / PAGE).is_file()}
-    return PageData(title=title, runs=() if newest is None else (newest,), curves=_curves(rows, links))
+    curves = _curves(rows, links, has_times=has_times)
+    return PageData(title=title, runs=() if newest is None else (newest,), curves=curves)
 
 
-def _curves(rows: Sequence[HistoryRow], links: Mapping[str, str]) -> tuple[PageCurve, ...]:
+def _curves(rows: Sequence[HistoryRow], links: Mapping[str, str], *, has_times: bool) -> tuple[PageCurve, ...]:
     numbers: dict[tuple[str, str], list[HistoryRow]] = {}
     for row in rows:
         numbers.setdefault((row.task, row.metric), []).append(row)
@@ -65,6 +69,7 @@ def _curves(rows: Sequence[HistoryRow], links: Mapping[str, str]) -> tuple[PageC
             metric=metric,
             higher_is_better=of_number[0].higher_is_better,
             points=tuple(_point(row, links.get(row.point)) for row in sorted(of_number, key=lambda row: row.step)),
+            has_times=has_times,
         )
         for (key, metric), of_number in numbers.items()
     )

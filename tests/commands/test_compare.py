@@ -293,6 +293,7 @@ def test_a_history_is_of_each_model_with_several_runs_and_the_index_links_it(
     assert [row.best and row.best.point for row in of_acc] == [None, "day-1", "day-1"]
     (curve, _) = page_blocks(tmp_path / "reports/history/org-m/report.html")["head"]["curves"]
     assert [point["value"] for point in curve["points"]] == [row.score for row in of_acc]
+    assert curve["has_times"]
     assert "[org-m over time](history/org-m/report.html)" in (tmp_path / "reports" / "index.md").read_text().replace("\\", "")
     assert main(["compare", "--history", "none"]) == main(["compare", "--history", "reports", "x"]) == main(["compare"]) == 2
     assert capsys.readouterr().err.splitlines() == [

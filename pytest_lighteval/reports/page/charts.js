@@ -288,6 +288,14 @@ function curvesView(values) {
   ];
 }
 
+const stepText = (step) => (Math.abs(step) < 1e9 && Number.isInteger(step) ? whole(step) : tickText(step));
+
+// A day, and the minute where all points are within two days.
+function timeText(seconds, span) {
+  const text = new Date(1000 * seconds).toISOString();
+  return span > 2 * 86400 ? text.slice(0, 10) : text.slice(5, 16).replace("T", " ");
+}
+
 function curveChart(curve) {
   const places = curve.points.map((point, place) => (point.step === null ? place : point.step));
   const hasSteps = curve.points.every((point) => point.step !== null);
@@ -296,17 +304,19 @@ function curveChart(curve) {
     .filter((end) => end !== null && Number.isFinite(end));
   const room = (Math.max(...ends) - Math.min(...ends)) * 0.08 || 0.05;
   const title = `${curve.key} ${curve.metric}`;
-  const ticks = hasSteps ? undefined : places;
   const [low, high] = [Math.min(...places), Math.max(...places)];
+  const times = [0, 1, 2, 3].map((part) => low + ((high - low) * part) / 3);
+  const ticks = curve.has_times ? (low < high ? times : [low]) : hasSteps ? undefined : places;
+  const nameOfRun = (place) => (curve.points.length > 6 ? String(place + 1) : curve.points[place].label);
   const side = (high - low) * 0.04 || 0.5;
   const on = frame({
     title,
     x: {
       low: low - side,
       high: high + side,
-      label: hasSteps ? "step" : "run",
+      label: curve.has_times ? "start (UTC)" : hasSteps ? "step" : "run",
       ticks,
-      text: hasSteps ? tickText : (place) => (curve.points.length > 6 ? String(place + 1) : curve.points[place].label),
+      text: curve.has_times ? (time) => timeText(time, high - low) : hasSteps ? stepText : nameOfRun,
     },
     y: { low: Math.min(...ends) - room, high: Math.max(...ends) + room, label: curve.metric },
   });

@@ -187,6 +187,8 @@ class PageCurve:
     metric: str
     higher_is_better: bool
     points: tuple[PagePoint, ...]
+    has_times: bool = False
+    """The steps of its points are seconds since 1970 (UTC)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -236,6 +236,7 @@ def several_page(path: Path) -> None:
             (30, 0.45, -0.05, -0.07, -0.03, "REGRESSED"),
         )
     )
+    nights = tuple(replace(point, step=1767312000.0 + 86400 * (point.step or 0)) for point in points)
     data = PageData(
         title="3 runs",
         runs=tuple(PageRun(name=name, results=known(value)) for name, value in (("base", 0.5), ("good", 0.51), ("bad", 0.4))),
@@ -243,7 +244,10 @@ def several_page(path: Path) -> None:
             PageComparison(candidate=1, reference=0, label="base", verdicts=verdicts("passed", "PASSED", -0.01)),
             PageComparison(candidate=2, reference=0, label="base", verdicts=verdicts("failed", "REGRESSED", 0.1)),
         ),
-        curves=(PageCurve(key="a|b|0", metric="acc", higher_is_better=True, points=points),),
+        curves=(
+            PageCurve(key="a|b|0", metric="acc", higher_is_better=True, points=points),
+            PageCurve(key="a|b|1", metric="acc", higher_is_better=True, points=nights, has_times=True),
+        ),
         notes=("what a reader must know",),
     )
     write_page(path, data)

@@ -323,7 +323,12 @@ def test_several_runs_are_a_matrix_and_checkpoints_are_curves(browser: Browser, 
     browser.open(tmp_path / "several.html")
     assert [tab.text for tab in browser.all("#tabs a")][:2] == ["Curves", "Verdicts"]
     browser.sees("what a reader must know")
-    assert len(browser.all("svg.plot .band")) == 2
+    assert len(browser.all("svg.plot .band")) == 4
+    ticks = [
+        [tick.text for tick in plot.find_elements(By.CSS_SELECTOR, "text.tick[text-anchor=middle]")] for plot in browser.all("svg.plot")
+    ]
+    assert ticks[0] == ["10", "15", "20", "25", "30"]
+    assert (ticks[1][0], ticks[1][-1]) == ("2026-01-12", "2026-02-01")
     browser.click("summary", "as a table")
     browser.sees("-0.0500 [-0.0700, -0.0300]")
     browser.click("#tabs a", "Scores")
