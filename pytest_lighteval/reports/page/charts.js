@@ -305,10 +305,10 @@ function curveChart(curve) {
   const room = (Math.max(...ends) - Math.min(...ends)) * 0.08 || 0.05;
   const title = `${curve.key} ${curve.metric}`;
   const [low, high] = [Math.min(...places), Math.max(...places)];
-  const times = [0, 1, 2, 3].map((part) => low + ((high - low) * part) / 3);
+  const times = [low, (low + high) / 2, high];
   const ticks = curve.has_times ? (low < high ? times : [low]) : hasSteps ? undefined : places;
   const nameOfRun = (place) => (curve.points.length > 6 ? String(place + 1) : curve.points[place].label);
-  const side = (high - low) * 0.04 || 0.5;
+  const side = (high - low) * (curve.has_times ? 0.12 : 0.04) || 0.5;
   const on = frame({
     title,
     x: {
