@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,15 @@ from tests.plugin.gated import measured, write_gated
 # Sessions inside this process share what is imported before them; what each imports itself, pytester throws away after it, and a
 # module that lives on would then hold classes of another copy.
 LIVE_ON = (jinja2.sandbox, scipy.optimize, scipy.special, scipy.stats, pytest_lighteval.evaluate, pytest_lighteval.plugin.active)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _engines_stay() -> None:
+    """Torch cannot be imported twice in a process, and pytester throws away what a session in it was the first to import."""
+    for name in ("torch", "transformers.modeling_utils"):
+        if find_spec(name.partition(".")[0]) is not None:
+            import_module(name)
+
 
 MINI = """
 suite: mini
