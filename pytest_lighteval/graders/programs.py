@@ -126,14 +126,29 @@ def _tested(doc: Doc, text: str, stops: Sequence[str]) -> Job:
         code=f"{before}{joint}{answer}",
         helpers=str(given.get("helpers", "")),
         tests=str(given["tests"]),
-        names=tuple(given.get("entry_points") or _entry_points(doc, find, stops)),
-        limits=Limits(cpu_seconds=int(given.get("cpu_seconds", _CPU_SECONDS))),
+        names=_named(doc) or _entry_points(doc, find, stops),
+        limits=Limits(cpu_seconds=_seconds(doc)),
     )
+
+
+def _seconds(doc: Doc) -> int:
+    said = doc.specific.get("cpu_seconds", _CPU_SECONDS)
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", str(said)):
+        raise DataError(f"{doc.id}: prompt.specific.cpu_seconds: {said!r} is no whole number of seconds from 1 on")
+    return int(said)
 
 
 def _shorn(text: str, stops: Sequence[str]) -> str:
     """Up to the first stop."""
     return text[: min((place for stop in stops if (place := text.find(stop)) >= 0), default=len(text))]
+
+
+def _named(doc: Doc) -> tuple[str, ...]:
+    """The names that the suite gives; none if it leaves them to be found."""
+    names = doc.specific.get("entry_points") or ()
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name.isidentifier() for name in names):
+        raise DataError(f"{doc.id}: prompt.specific.entry_points: {names!r} is no list of names")
+    return tuple(names)
 
 
 def _entry_points(doc: Doc, find: Callable[[str], str], stops: Sequence[str]) -> tuple[str, ...]:

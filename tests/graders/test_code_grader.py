@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_lighteval.errors import DataError
 from pytest_lighteval.graders.code import CodeGrader
+from pytest_lighteval.graders.programs import job_of
 from pytest_lighteval.types import Answer, Doc, Grade, PromptTemplate, Task
 
 TASK = Task(suite="mine", name="add", prompt=PromptTemplate(query=""), metrics=("code_pass_at_1",), path=Path("mine.yaml"), line=1)
@@ -65,3 +69,20 @@ def test_the_same_program_runs_once_in_this_session_and_not_at_all_in_the_next(g
     assert first == remembered
     assert grader.describe()["use"] == {"programs": 3, "recalled": 1}
     assert again.describe()["use"] == {"programs": 3, "recalled": 3}
+
+
+@pytest.mark.parametrize(
+    ("specific", "problem"),
+    [
+        ({"cpu_seconds": "fast"}, "cpu_seconds: 'fast' is no whole number of seconds from 1 on"),
+        ({"cpu_seconds": 0}, "cpu_seconds: 0 is no whole number"),
+        ({"cpu_seconds": 1.5}, "cpu_seconds: 1.5 is no whole number"),
+        ({"entry_points": "add"}, "entry_points: 'add' is no list of names"),
+        ({"entry_points": ["a b"]}, "is no list of names"),
+        ({"tests": ""}, "tests: the tests of the program are missing"),
+        ({"code": "fence"}, "code: 'fence' is none of text, first_fence, last_fence"),
+    ],
+)
+def test_what_a_suite_says_wrongly_about_a_program_is_one_line(specific: dict[str, Any], problem: str) -> None:
+    with pytest.raises(DataError, match=problem):
+        job_of("code_pass_at_1", replace(DOC, specific={**DOC.specific, **specific}), RIGHT)
