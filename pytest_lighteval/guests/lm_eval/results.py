@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from pytest_lighteval.types import SampleValue, TaskKey
 
 _KINDS = {"multiple_choice": "loglikelihood"}
 """What a task of this output type asks, where it has another name."""
+
+_ARRAY = re.compile(r"\[[-+.\seinfa\[\]]*\d[-+.\deinfa\s\[\]]*\]")
+"""How numpy writes an array of numbers as text. An answer such as `[invalid]` is none."""
 
 Values = dict[str, dict[int, SampleValue | None]]
 """Reported name -> document -> value."""
@@ -110,8 +114,9 @@ def _read(run: HarnessRun, name: str, config: Mapping[str, Any], declared: Decla
             if document in column:
                 raise UserInputError(f"{where}: doc_id: {document} is given twice with {reported}")
             value = sample.get(metric)
-            if isinstance(value, list) and any(isinstance(member, str) and member.startswith("[") for member in value):
+            if isinstance(value, list) and any(isinstance(member, str) and _ARRAY.fullmatch(member) for member in value):
                 lacking[reported] = "the harness writes its values as text"
+                continue
             column[document] = value_of(str(metric), declared.rules.get(str(metric), {}), frozen(value))
     return {reported: column for reported, column in values.items() if reported not in lacking}, digests, lacking
 

@@ -125,6 +125,22 @@ def test_a_run_that_lacks_a_fact_is_refused(changes: dict[str, Any], problem: st
         harness_baseline(harness_run(tmp_path, **changes))
 
 
+def test_values_that_the_harness_wrote_as_text_are_left_out_and_answers_in_brackets_are_not(tmp_path: Path) -> None:
+    numbers = {"exact_match,loose": 0.0, "bleu,loose": 0.0, "brier_score,loose": 0.1}
+    results = harness_run(tmp_path, results={"gsm8k": numbers}, groups={}, group_subtasks={})
+    for name in ("mmlu_anatomy", "mmlu_virology"):
+        (tmp_path / f"samples_{name}_2026.jsonl").unlink()
+    own = {"metrics": ["exact_match", "bleu", "brier_score"], "bleu": ["6", "[invalid]"], "brier_score": [1, "[0.25 7.5e-01]"]}
+    sample = text_sample(0, "loose", 0.0) | own
+    (tmp_path / "samples_gsm8k_2026.jsonl").write_text(json.dumps(sample) + "\n", "utf-8")
+
+    imported = harness_baseline(results)
+    (task,) = imported.baseline.tasks.values()
+
+    assert task.scores == {"exact_match,loose": ((0.0,),), "bleu,loose": ((("6", "[invalid]"),),)}
+    assert imported.unmapped == ("gsm8k brier_score,loose: the harness writes its values as text",)
+
+
 VLLM = """\
 model_name: meta-llama/Meta-Llama-3-8B-Instruct
 tasks:
