@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pytest_lighteval.errors import UserInputError
 from pytest_lighteval.prompts.adapters.babi import split_questions
 from pytest_lighteval.prompts.adapters.bigbench import parse_targets, permute_choices
 from pytest_lighteval.prompts.adapters.gpqa import place_answers
@@ -112,5 +113,5 @@ def test_livecodebench_rows_cannot_run_code() -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return print, ("ran",)
 
-    with pytest.raises(pickle.UnpicklingError, match=r"a text is required, not builtins\.print"):
+    with pytest.raises(UserInputError, match=r"the pickle names builtins\.print, which is not read"):
         unpack_tests(_problem(_packed(Evil())))
