@@ -122,8 +122,14 @@ def _move_seconds(item: pytest.Item, report: pytest.TestReport, *, has_call: boo
 
 def _take_checkpoints(config: pytest.Config, series: Series) -> None:
     """Take the checkpoints of the start. Raises pytest.UsageError."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+
+    def say(line: str) -> None:
+        if terminal is not None and config.get_verbosity() >= 0:
+            terminal.write_line(printable(f"lighteval: {line}"))
+
     try:
-        series.take_first(waits=not config.option.collectonly)
+        series.take_first(waits=not config.option.collectonly, say=say)
     except LightevalError as error:
         raise pytest.UsageError(printable(str(error))) from error
 

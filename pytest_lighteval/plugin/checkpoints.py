@@ -6,7 +6,7 @@ Each checkpoint has a session of its own, with its model, its run folder and its
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -89,12 +89,18 @@ class Series:
                 new.append(checkpoint)
         return new
 
-    def take_first(self, *, waits: bool) -> list[Checkpoint]:
-        """The checkpoints of the start. With `--watch` there may be none yet, and this waits. Raises UserInputError if there are none."""
+    def take_first(self, *, waits: bool, say: Callable[[str], None]) -> list[Checkpoint]:
+        """The checkpoints of the start. With `--watch` there may be none yet, and this says so and waits.
+
+        Raises UserInputError if there are none.
+        """
         new = self.take_new()
         if self.settings.every is None and self.waiting:
             time.sleep(_STILL)
             new += self.take_new()
+        if not new and self.settings.every is not None and waits:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.waiting.items()) or "there is none yet"
+            say(f"waiting for the first checkpoint, looking every {self.settings.every:g} s: {reasons}")
         while not new and self.settings.every is not None and waits:
             time.sleep(self.settings.every)
             new = self.take_new()

@@ -116,6 +116,18 @@ def test_a_watch_takes_checkpoints_as_they_are_completed(project: pytest.Pyteste
     assert [row["point"] for row in history_of(project.path) if row["metric"] == "acc"] == ["step-1", "step-2"]
 
 
+def test_a_watch_says_that_it_waits_for_the_first_checkpoint_and_why(project: pytest.Pytester) -> None:
+    write_checkpoint(project.path, 1, accuracy=0.6)
+    (project.path / "run" / "step-1" / ".done").unlink()
+
+    result = project.runpytest(*CHECKPOINTS, "-k", "alone", "--watch", "--every", "0.1s", "--until", "1")
+
+    result.assert_outcomes(passed=1, deselected=3)
+    result.stdout.fnmatch_lines(
+        ["lighteval: waiting for the first checkpoint, looking every 0.1 s: step-1: its files may still grow", "1 checkpoint: step-1"]
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
