@@ -39,6 +39,7 @@ def results_json(report: RunReport) -> str:
             "cache": report.cache,
             "use": report.backend.get("use", {}),
             **({"graders_use": _uses(report.graders)} if report.graders else {}),
+            **({"reference_use": use} if (use := report.reference_backend.get("use")) else {}),
             "task_seconds": {str(result.key): result.seconds for result in report.results},
         },
         "config_general": _config_general(report),
@@ -61,7 +62,7 @@ def results_json(report: RunReport) -> str:
             for node, results in report.own_runs.items()
         },
         "settings": report.settings,
-        "backend": {name: fact for name, fact in report.backend.items() if name != "use"},
+        "backend": _apart_from_use(report.backend),
         **({"graders": _without_use(report.graders)} if report.graders else {}),
         "environment": report.environment,
         "baselines": list(report.baselines),
@@ -69,13 +70,18 @@ def results_json(report: RunReport) -> str:
     }
     if report.reference_backend or report.references:
         content["reference"] = {
-            "backend": report.reference_backend,
+            "backend": _apart_from_use(report.reference_backend),
             "results": {str(result.key): _lighteval_row(result.metrics) for result in report.references},
             "metrics": {str(result.key): dict(result.metrics) for result in report.references},
         }
     if report.calibration:
         content["calibration"] = report.calibration
     return to_json(content, indent=2, sort_keys=True) + "\n"
+
+
+def _apart_from_use(backend: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's facts; what it took differs between runs that measure the same."""
+    return {name: fact for name, fact in backend.items() if name != "use"}
 
 
 def _uses(graders: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,10 +51,12 @@ def test_saved_documents_are_counted_by_task_and_in_all() -> None:
 
 
 def test_a_reference_has_a_place_of_its_own() -> None:
-    held = replace(run(GSM8K), references=(MMLU[0],), reference_backend={"name": "fake"})
+    held = replace(run(GSM8K), references=(MMLU[0],), reference_backend={"name": "fake", "use": {"calls": 3}})
 
-    reference = json.loads(results_json(held))["reference"]
+    content = json.loads(results_json(held))
+    reference = content["reference"]
 
     assert reference["results"] == {"leaderboard|mmlu:anatomy|5": {"acc": 0.25, "acc_stderr": 0.03}}
     assert reference["backend"] == {"name": "fake"}
+    assert content["run"]["reference_use"] == {"calls": 3}
     assert "reference" not in json.loads(results_json(run(GSM8K)))
