@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -114,7 +115,9 @@ def _result(run: FinishedRun, result: TaskResult, name: str, number: MetricResul
     if (around := interval(number.value, number.stderr)) is not None and number.stderr is not None and _is_finite(number.stderr):
         method = "analytic" if corpus is None or corpus.is_mean else "bootstrap"
         uncertainty["standard_error"] = {"value": number.stderr, "method": method}
-        uncertainty["confidence_interval"] = {"lower": around[0], "upper": around[1], "confidence_level": 0.95, "method": "normal"}
+        least, most = (corpus and corpus.range) or (-math.inf, math.inf)
+        lower, upper = max(least, around[0]), min(most, around[1])
+        uncertainty["confidence_interval"] = {"lower": lower, "upper": upper, "confidence_level": 0.95, "method": "normal"}
     return {
         "evaluation_result_id": f"{result.key}|{name}",
         "evaluation_name": str(result.key),

@@ -175,6 +175,9 @@ def test_every_eval_ever_gets_the_uncertainty_and_the_same_files_each_time(run: 
     assert first["score_details"]["score"] == number["value"]
     assert first["score_details"]["uncertainty"]["standard_error"] == {"value": number["stderr"], "method": "analytic"}
     assert first["score_details"]["uncertainty"]["num_samples"] == 12
+    interval = first["score_details"]["uncertainty"]["confidence_interval"]
+    assert interval["lower"] == max(0.0, number["value"] - 1.96 * number["stderr"])
+    assert interval["upper"] == min(1.0, number["value"] + 1.96 * number["stderr"])
     assert (first["metric_config"]["min_score"], first["metric_config"]["max_score"]) == (0.0, 1.0)
     assert first["metric_config"]["lower_is_better"] is False
     assert first["source_data"]["hf_repo"] == "owner/quiz"
