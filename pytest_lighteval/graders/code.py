@@ -86,8 +86,15 @@ class CodeGrader:
         self._use = Use()
 
     def identity(self, task: Task) -> dict[str, str]:
-        """The kind, its interpreter and packages, and the version of the rules. Limits stand in the documents."""
-        return {"sandbox": self.sandbox, "python": _python(), "packages": self._packages(), "limits": str(Limits()), "rules": RULES}
+        """The kind, its interpreter and packages, the limits of all tasks, the version of the rules, and how the task tests programs."""
+        return {
+            "sandbox": self.sandbox,
+            "python": _python(),
+            "packages": self._packages(),
+            "limits": str(Limits()),
+            "rules": RULES,
+            "tests": _digest(task),
+        }
 
     def _packages(self) -> str:
         if self.sandbox in ("podman", "docker"):
@@ -214,6 +221,13 @@ def _done(verdict: RunVerdict) -> Future[RunVerdict]:
     future: Future[RunVerdict] = Future()
     future.set_result(verdict)
     return future
+
+
+def _digest(task: Task) -> str:
+    """12 hex digits of what the suite says of programs: tests, helpers, CPU time, where code is found. Rows are the data set's."""
+    specific = task.prompt.specific
+    said = [specific if isinstance(specific, str) else dict(specific), list(task.stop_sequence)]
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def _python() -> str:

@@ -86,3 +86,11 @@ def test_the_same_program_runs_once_in_this_session_and_not_at_all_in_the_next(g
 def test_what_a_suite_says_wrongly_about_a_program_is_one_line(specific: dict[str, Any], problem: str) -> None:
     with pytest.raises(DataError, match=problem):
         job_of("code_pass_at_1", replace(DOC, specific={**DOC.specific, **specific}), RIGHT)
+
+
+def test_other_tests_or_another_limit_of_a_suite_are_another_measurement(grader: CodeGrader) -> None:
+    def told(**specific: Any) -> str:
+        return grader.identity(replace(TASK, prompt=PromptTemplate(query="", specific=specific)))["tests"]
+
+    assert told(tests="{{ tests }}", cpu_seconds="{{ 5 }}") == told(cpu_seconds="{{ 5 }}", tests="{{ tests }}")
+    assert len({told(tests="{{ tests }}"), told(tests="{{ tests }}", cpu_seconds="{{ 5 }}"), told(tests="assert True")}) == 3
