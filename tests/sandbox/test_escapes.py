@@ -129,6 +129,14 @@ def test_messages_that_nobody_can_read_are_wrong_answers_and_no_broken_sandbox(p
         assert (found.outcome, found.infrastructure) == ("failed", None)
 
 
+def test_a_message_that_does_not_end_is_waited_for_no_longer_than_the_program(any_pool: Pool) -> None:
+    code = f"{TELL}os.write(3, struct.pack('!I', 99))\nfor _ in range(99):\n    time.sleep(0.1)\n    os.write(3, b'x')"
+
+    found = any_pool.run(Job(action="script", code=code, cases=cases_of(["1"], ["2"]), limits=Limits(cpu_seconds=1, wall_factor=1.5)))
+
+    assert (found.outcome in ("failed", "timed out"), found.infrastructure) == (True, None)
+
+
 def test_the_reference_s_way_tells_a_program_no_outputs(pool: Pool) -> None:
     code = (
         "import sys\nframe, found = sys._getframe(), set()\nwhile frame:\n"

@@ -239,17 +239,16 @@ class _Process:
                         key.data._kill("output")
                         return {"lost": True}
                 if any(key.data is None for key, _ in ready):
-                    return self._message(connection, left)
+                    return self._message(connection)
                 if now - checked > _WATCH_SECONDS and self._scratch is not None:
                     checked = now
                     if scratch.size(self._scratch) > self._limits["scratch_bytes"]:
                         (also or self)._kill("output")
                         return {"lost": True}
 
-    def _message(self, connection: socket.socket, seconds: float) -> dict[str, Any]:
-        connection.settimeout(seconds)
+    def _message(self, connection: socket.socket) -> dict[str, Any]:
         try:
-            message = Channel(connection).receive()
+            message = Channel(connection).receive(until=self._deadline)
         except GoneError:
             return {"lost": True}
         finally:

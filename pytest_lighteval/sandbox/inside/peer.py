@@ -6,6 +6,7 @@ import builtins
 import json
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -36,20 +37,25 @@ class Channel:
         except OSError as error:
             raise GoneError(str(error)) from None
 
-    def receive(self) -> Any:
-        """The next message. Raises GoneError."""
-        (size,) = _HEAD.unpack(self._read(_HEAD.size))
+    def receive(self, *, until: float | None = None) -> Any:
+        """The next message. Raises GoneError, also if it is not whole by then (`time.monotonic`)."""
+        (size,) = _HEAD.unpack(self._read(_HEAD.size, until))
         if size > MOST_BYTES:
             raise GoneError("a message that is too long")
         try:
-            return json.loads(self._read(size))
+            return json.loads(self._read(size, until))
         except (ValueError, RecursionError) as error:
             raise GoneError(f"no message: {type(error).__name__}") from None
 
-    def _read(self, size: int) -> bytes:
+    def _read(self, size: int, until: float | None) -> bytes:
         data = bytearray()
         while len(data) < size:
             try:
+                if until is not None:
+                    # a message may come byte by byte
+                    if (left := until - time.monotonic()) <= 0:
+                        raise GoneError("a message that does not end")
+                    self.connection.settimeout(left)
                 piece = self.connection.recv(min(size - len(data), 2**20))
             except OSError as error:
                 raise GoneError(str(error)) from None
