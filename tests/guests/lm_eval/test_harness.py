@@ -75,7 +75,7 @@ def test_a_folder_of_the_users_runs_with_its_includes_functions_and_groups(tmp_p
     )
     (own / "_base").write_text(
         "dataset_path: allenai/ai2_arc\ndataset_name: ARC-Easy\ntest_split: test\nprocess_docs: !function utils.shout\n"
-        "doc_to_text: 'Q: {{question}}\\nA:'\n",
+        'doc_to_text: "Q: {{question}}\\nA:"\n',
         "utf-8",
     )
     (own / "choose.yaml").write_text(
