@@ -55,7 +55,7 @@ def own_rubric(spec: JudgeSpec) -> Rubric:
         told=told,
         read=reader(spec.parse, low, high),
         version=_PARSER_VERSION,
-        texts=(spec.system or "", spec.prompt, ending, spec.parse or "", f"{low:g} {high:g}"),
+        texts=(spec.system or "", spec.prompt, ending, spec.parse or "", f"{low:g} {high:g}", str(spec.max_new_tokens)),
         low=low,
         high=high,
         max_new_tokens=spec.max_new_tokens,

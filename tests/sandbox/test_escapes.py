@@ -155,6 +155,15 @@ def test_a_test_that_catches_everything_does_not_let_a_program_pass_that_ended(p
     assert verdict(pool, "def add(a, b):\n    raise ValueError", tests=tests).outcome == "passed"
 
 
+def test_a_program_cannot_end_the_loop_of_a_test(any_pool: Pool) -> None:
+    loop = "for given, expected in zip(map(add, [1, 2], [2, 2]), [3, 4]):\n    assert given == expected\n"
+    step = "assert next(add(1, 2)) == 3\ntry:\n    next(add(0, 0))\nexcept StopIteration:\n    pass\n"
+
+    assert verdict(any_pool, "def add(a, b):\n    raise StopIteration", tests=loop).outcome == "failed"
+    assert verdict(any_pool, "def add(a, b):\n    return a + b", tests=loop).outcome == "passed"
+    assert verdict(any_pool, "def add(a, b):\n    return iter([a + b] if a else [])", tests=step).outcome == "passed"
+
+
 def test_nothing_of_a_run_is_left_for_the_next_one(pool: Pool) -> None:
     """Not its files, however deep or unreadable, and not its names."""
     mess = (

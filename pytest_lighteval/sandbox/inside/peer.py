@@ -235,6 +235,8 @@ def described(error: BaseException) -> list[str]:
 
 def _error(name: str, text: str) -> BaseException:
     kind = getattr(builtins, str(name), None)
-    if isinstance(kind, type) and issubclass(kind, Exception) and kind not in (UnicodeDecodeError, UnicodeEncodeError):
+    # a StopIteration would end the loop of a test in silence, with all that it had still to try
+    others = (UnicodeDecodeError, UnicodeEncodeError, StopIteration, StopAsyncIteration)
+    if isinstance(kind, type) and issubclass(kind, Exception) and kind not in others:
         return kind(text)
     return CandidateError(f"{name}: {text}")
