@@ -66,12 +66,13 @@ class Checkpoint:
         return {field: repository, "revision": revision}
 
 
-def find_checkpoints(patterns: Sequence[str], folder: Path) -> list[Checkpoint]:
+def find_checkpoints(patterns: Sequence[str], folder: Path, *, may_be_gone: bool = False) -> list[Checkpoint]:
     """What is there of these patterns now, complete or not, in the order of their steps.
 
     Args:
         patterns: globs, paths, and revisions `owner/name@revision`; each may be several, joined by commas.
         folder: what relative paths are relative to.
+        may_be_gone: whether a path without a wildcard may be missing, as trainers remove old checkpoints.
 
     Raises:
         UserInputError: A pattern is empty, or a path without a wildcard is not there.
@@ -84,7 +85,7 @@ def find_checkpoints(patterns: Sequence[str], folder: Path) -> list[Checkpoint]:
             places[pattern] = None
             continue
         found = sorted(glob.glob(str(folder / Path(pattern).expanduser())))
-        if not found and not glob.has_magic(pattern):
+        if not found and not may_be_gone and not glob.has_magic(pattern):
             raise UserInputError(f"--checkpoints {pattern}: there is no such folder or file")
         if glob.has_magic(pattern):
             found = [path for path in found if _may_be_checkpoint(Path(path))]

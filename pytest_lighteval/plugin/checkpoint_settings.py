@@ -56,9 +56,9 @@ class CheckpointSettings:
     until: int | None
     """The session ends after a checkpoint of this step or a later one. None: when it is ended."""
 
-    def find(self) -> list[Checkpoint]:
-        """What is there now, complete or not. Raises UserInputError."""
-        return find_checkpoints(self.patterns, self.folder)
+    def find(self, *, may_be_gone: bool = False) -> list[Checkpoint]:
+        """What is there now, complete or not. Raises UserInputError, unless `may_be_gone`: at a later look."""
+        return find_checkpoints(self.patterns, self.folder, may_be_gone=may_be_gone)
 
 
 def read_checkpoints(

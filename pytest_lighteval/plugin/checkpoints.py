@@ -71,7 +71,7 @@ class Series:
 
     def take_new(self) -> list[Checkpoint]:
         """Take the checkpoints that are complete and were not taken before, in their order. Raises UserInputError."""
-        found = self.settings.find()
+        found = self.settings.find(may_be_gone=bool(self.taken))
         problems = self.looks.complete(found)
         taken_names = {checkpoint.name for checkpoint in self.taken.values()}
         self.waiting = {}

@@ -58,6 +58,12 @@ def test_a_wrong_pattern_is_one_clear_line(tmp_path: Path, patterns: list[str], 
         find_checkpoints(patterns, tmp_path)
 
 
+def test_a_checkpoint_that_a_trainer_removed_is_no_mistake_of_a_later_look(tmp_path: Path) -> None:
+    folders(tmp_path, "b-2")
+
+    assert [found.name for found in find_checkpoints(["a-1,b-2"], tmp_path, may_be_gone=True)] == ["b-2"]
+
+
 def test_a_backend_that_takes_no_model_is_one_clear_line() -> None:
     with pytest.raises(UserInputError, match="the backend has no argument that names a model"):
         Checkpoint(name="x", step=1, place="x").arguments(["seed"])
