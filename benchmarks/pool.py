@@ -7,6 +7,7 @@ machine, the others sleep in place of a model. `--write` puts the table into doc
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import pickle
 import platform
@@ -154,8 +155,12 @@ class SimulatedPlace:
     def start(self) -> Any:
         """See `Place.start`."""
         ours, theirs = socket.socketpair()
-        threading.Thread(target=self._serve, args=(Connection(theirs.detach()),), daemon=True).start()
+        threading.Thread(target=self._serve_until_closed, args=(Connection(theirs.detach()),), daemon=True).start()
         return _SimulatedLink(Connection(ours.detach()))
+
+    def _serve_until_closed(self, connection: Connection) -> None:
+        with contextlib.suppress(EOFError, OSError):  # the pool is closed
+            self._serve(connection)
 
     def _serve(self, connection: Connection) -> None:
         fake = FakeBackend()

@@ -21,7 +21,8 @@ def test_without_a_command_all_of_them_are_listed(capsys: pytest.CaptureFixture[
 def test_a_misspelt_command_is_a_usage_error_of_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["gat"]) == 2
 
-    assert capsys.readouterr().err == "python -m pytest_lighteval gat: there are compare, gate, merge, import (did you mean 'gate'?)\n"
+    names = ", ".join(command.name for command in COMMANDS)
+    assert capsys.readouterr().err == f"python -m pytest_lighteval gat: there are {names} (did you mean 'gate'?)\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[command.name for command in COMMANDS])
