@@ -25,8 +25,8 @@ from tests.plugin.gated import measured, write_gated
 LIVE_ON = (jinja2.sandbox, scipy.optimize, scipy.special, scipy.stats, pytest_lighteval.evaluate, pytest_lighteval.plugin.active)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _engines_stay() -> None:
+@pytest.fixture(scope="session")
+def engines_stay() -> None:
     """Torch cannot be imported twice in a process, and pytester throws away what a session in it was the first to import."""
     for name in ("torch", "transformers.modeling_utils"):
         if find_spec(name.partition(".")[0]) is not None:

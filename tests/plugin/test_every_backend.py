@@ -14,10 +14,13 @@ from tests.backends.openai.openai_server import Behaviour, TinyServer
 from tests.plugin.conftest import write_mini
 from tests.plugin.vllm_package import write_vllm
 
-pytestmark = pytest.mark.skipif(
-    not all(map(find_spec, ("httpx", "torch", "transformers"))),
-    reason="the tiny model and server are not installed: pip install '.[openai,accelerate]'",
-)
+pytestmark = [
+    pytest.mark.usefixtures("engines_stay"),
+    pytest.mark.skipif(
+        not all(map(find_spec, ("httpx", "torch", "transformers"))),
+        reason="the tiny model and server are not installed: pip install '.[openai,accelerate]'",
+    ),
+]
 
 TOO_LONG = "test:8"
 """A document with a choice that no model of the tests can hold."""

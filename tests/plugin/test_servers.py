@@ -13,10 +13,13 @@ import pytest
 from tests.backends.openai.openai_server import Behaviour, Fault, TinyServer
 from tests.plugin.conftest import Results
 
-pytestmark = pytest.mark.skipif(
-    not all(map(find_spec, ("httpx", "torch", "transformers"))),
-    reason="the tiny server is not installed: pip install '.[openai,accelerate]'",
-)
+pytestmark = [
+    pytest.mark.usefixtures("engines_stay"),
+    pytest.mark.skipif(
+        not all(map(find_spec, ("httpx", "torch", "transformers"))),
+        reason="the tiny server is not installed: pip install '.[openai,accelerate]'",
+    ),
+]
 
 KEY = "sk-not-for-any-report"
 

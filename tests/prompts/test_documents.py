@@ -406,7 +406,9 @@ def test_an_adapter_may_be_in_any_module_that_can_be_imported(tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("adapter", "message"),
     [
-        pytest.param("prompts:broken", "s|t: test:0: prompt.adapter: prompts:broken raised KeyError: 'nothing'", id="raises"),
+        pytest.param(
+            "prompts:broken", "s|t: test:0: prompt.adapter: prompts:broken raised KeyError: 'nothing' ({folder}/prompts.py:13)", id="raises"
+        ),
         pytest.param(
             "prompts:number",
             "s|t: test:0: prompt.adapter: prompts:number gives the int 3; a row, a list of rows or None is required",
