@@ -20,6 +20,15 @@ from tests.backends.tiny import tiny_model, tiny_tokenizer
 from tests.plugin.conftest import write_mini
 
 # what sessions inside of this process import themselves, pytester throws away; torch does not survive that
+pytestmark = pytest.mark.series
+
+
+@pytest.fixture(autouse=True)
+def _only_when_asked(request: pytest.FixtureRequest) -> None:
+    if "series" not in request.config.option.markexpr:
+        pytest.skip("takes a quarter of a minute: -m series")
+
+
 LIVE_ON = (
     torch,
     transformers,
